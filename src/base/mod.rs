@@ -1,0 +1,9 @@
+//! Layer 0: time and unit newtypes, and the seeded random streams every other module draws from.
+
+mod random;
+mod time;
+mod units;
+
+pub use random::{RandomStream, Seed, StreamPurpose};
+pub use time::{Nanos, Time};
+pub use units::{DurationText, Rate, RateError};

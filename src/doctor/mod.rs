@@ -1,0 +1,1 @@
+//! Layer 4: can this machine do it?

@@ -1,0 +1,1 @@
+//! Layer 3: connections, slots, deadlines and the worker.

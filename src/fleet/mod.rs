@@ -1,0 +1,1 @@
+//! Layer 3: pinned worker threads and their common start.

@@ -1,0 +1,206 @@
+//! Fixed buffer pools whose buffers are either the engine's or lent to the kernel, never both.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// A buffer of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferId(pub u32);
+
+/// Sizes of the two pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferPlan {
+    /// Buffers in each pool.
+    pub count: u32,
+    /// Bytes of a receive buffer.
+    pub receive_size: u32,
+    /// Bytes of a send buffer.
+    pub send_size: u32,
+}
+
+/// The buffers of one worker.
+#[derive(Debug)]
+pub struct Buffers {
+    /// Where `Op::Recv` writes.
+    pub receive: BufferPool,
+    /// Where `Payload::Buffer` reads.
+    pub send: BufferPool,
+}
+
+impl Buffers {
+    /// Pools of the planned sizes. Memory is reserved at once and becomes resident on first use.
+    pub fn new(plan: BufferPlan) -> Self {
+        Self {
+            receive: BufferPool::new(plan.count, plan.receive_size),
+            send: BufferPool::new(plan.count, plan.send_size),
+        }
+    }
+}
+
+/// A fixed number of equal buffers.
+///
+/// The engine takes and releases buffers; a backend lends one for the life of an op. While a buffer is lent, reading
+/// or writing it is refused by a panic: the kernel owns it.
+#[derive(Debug)]
+pub struct BufferPool {
+    memory: NonNull<u8>,
+    layout: Layout,
+    size: usize,
+    stride: usize,
+    /// Last in, first out: a small working set stays in the cache. Ids at and above `untouched` were never taken.
+    free: Vec<u32>,
+    untouched: u32,
+    count: u32,
+    lent: Vec<bool>,
+}
+
+// SAFETY: the pool owns its allocation exclusively; the raw pointer is only ever turned into references through
+// `&self` or `&mut self`, so moving the pool to another thread moves sole ownership with it.
+unsafe impl Send for BufferPool {}
+
+/// Buffers start on a cache line of their own, so that two cores' buffers never share one.
+const CACHE_LINE: usize = 64;
+
+impl BufferPool {
+    fn new(count: u32, size: u32) -> Self {
+        let size = size as usize;
+        let stride = size.next_multiple_of(CACHE_LINE).max(CACHE_LINE);
+        let bytes = stride.checked_mul(count.max(1) as usize).expect("buffer memory fits the address space");
+        let layout = Layout::from_size_align(bytes, CACHE_LINE).expect("buffer memory fits the address space");
+        // SAFETY: the layout has a non-zero size (stride and count are at least 1).
+        let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        Self {
+            memory,
+            layout,
+            size,
+            stride,
+            free: Vec::with_capacity(count as usize),
+            untouched: 0,
+            count,
+            lent: vec![false; count as usize],
+        }
+    }
+
+    /// Bytes of each buffer.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Takes a free buffer; `None` when all are taken. Its contents are whatever it last held.
+    pub fn take(&mut self) -> Option<BufferId> {
+        if let Some(id) = self.free.pop() {
+            return Some(BufferId(id));
+        }
+        (self.untouched < self.count).then(|| {
+            self.untouched += 1;
+            BufferId(self.untouched - 1)
+        })
+    }
+
+    /// Gives a taken buffer back.
+    ///
+    /// # Panics
+    /// If the buffer is lent: the kernel may still write to it.
+    pub fn release(&mut self, id: BufferId) {
+        assert!(!self.lent[id.0 as usize], "{id:?} released while lent");
+        self.free.push(id.0);
+    }
+
+    /// The whole buffer.
+    ///
+    /// # Panics
+    /// If the buffer is lent.
+    pub fn bytes(&self, id: BufferId) -> &[u8] {
+        let start = self.owned(id);
+        // SAFETY: `owned` checked the bounds and that no op holds the buffer, so nobody writes to these
+        // initialised (zeroed at allocation) bytes while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.size) }
+    }
+
+    /// The whole buffer, writable.
+    ///
+    /// # Panics
+    /// If the buffer is lent.
+    pub fn bytes_mut(&mut self, id: BufferId) -> &mut [u8] {
+        let start = self.owned(id);
+        // SAFETY: as in `bytes`; `&mut self` makes this the only reference into the pool.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.size) }
+    }
+
+    /// Lends the buffer to an op; the pointer is valid for [`BufferPool::size`] bytes for as long as the pool lives.
+    ///
+    /// # Panics
+    /// If the buffer is lent already.
+    pub(super) fn lend(&mut self, id: BufferId) -> NonNull<u8> {
+        let start = self.owned(id);
+        self.lent[id.0 as usize] = true;
+        start
+    }
+
+    /// Takes a lent buffer back when its op has completed.
+    pub(super) fn give_back(&mut self, id: BufferId) {
+        debug_assert!(self.lent[id.0 as usize], "{id:?} was not lent");
+        self.lent[id.0 as usize] = false;
+    }
+
+    fn owned(&self, id: BufferId) -> NonNull<u8> {
+        assert!(!self.lent[id.0 as usize], "{id:?} is lent to an operation in flight");
+        // SAFETY: the index check above bounds `id` by `count`, and the allocation holds `count` strides.
+        unsafe { self.memory.add(id.0 as usize * self.stride) }
+    }
+}
+
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this very layout in `new`, freed once. Backends drop their ring (which cancels and
+        // waits for nothing, but unmaps before) and therefore declare it before their buffers.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> BufferPool {
+        BufferPool::new(2, 100)
+    }
+
+    #[test]
+    fn takes_each_buffer_once() {
+        let mut pool = pool();
+        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
+        assert_ne!(a, b);
+        assert_eq!(pool.take(), None);
+        pool.release(a);
+        assert_eq!(pool.take(), Some(a));
+    }
+
+    #[test]
+    fn buffers_do_not_overlap() {
+        let mut pool = pool();
+        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
+        pool.bytes_mut(a).fill(1);
+        pool.bytes_mut(b).fill(2);
+        assert!(pool.bytes(a).iter().all(|&byte| byte == 1));
+        assert_eq!(pool.bytes(b).len(), 100);
+    }
+
+    #[test]
+    #[should_panic(expected = "is lent")]
+    fn a_lent_buffer_cannot_be_read() {
+        let mut pool = pool();
+        let id = pool.take().unwrap();
+        pool.lend(id);
+        pool.bytes(id);
+    }
+
+    #[test]
+    #[should_panic(expected = "while lent")]
+    fn a_lent_buffer_cannot_be_released() {
+        let mut pool = pool();
+        let id = pool.take().unwrap();
+        pool.lend(id);
+        pool.release(id);
+    }
+}

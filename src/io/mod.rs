@@ -1,0 +1,55 @@
+//! Layer 2: what a backend executes and what it answers: plain data and one trait.
+//!
+//! An [`Op`] is an intent. How many kernel operations stand behind it (socket creation, options, binding, connect,
+//! reuse of a socket) is the backend's business; the engine never knows whether a socket is new. Every op but
+//! [`Op::Cancel`] and [`Op::Accept`] ends in exactly one [`Completion`] under its own [`Token`].
+//!
+//! Backends: [`ring`] (io_uring) and [`sim`] (a virtual network in virtual time). `unsafe` is allowed in this
+//! folder only.
+
+mod buffers;
+mod op;
+mod plan;
+pub mod ring;
+pub mod sim;
+
+pub use buffers::{BufferId, BufferPlan, BufferPool, Buffers};
+pub use op::{
+    CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,
+};
+pub use plan::{Bytes, Engine, IoPlan};
+pub use rustix::io::Errno;
+
+use crate::base::Time;
+
+/// A backend: executes ops, yields completions, owns the buffers and the clock.
+///
+/// Contract, the same for every backend:
+/// * ops are executed in the order given; an op on a slot may be queued before an earlier op of that slot completes;
+/// * each op but `Cancel` and `Accept` yields exactly one completion; `Cancel` yields none, the cancelled op completes
+///   with its own result or with [`Errno::CANCELED`];
+/// * `Accept` yields one completion per accepted connection until it is cancelled or fails;
+/// * a buffer named by a `Send` or `Recv` is lent to the backend until that op's completion is returned;
+/// * `Close` must be the only op of its slot in flight: the engine cancels and waits first.
+pub trait Io {
+    /// The current instant of the run's clock.
+    fn now(&self) -> Time;
+
+    /// The buffers that ops refer to.
+    fn buffers(&mut self) -> &mut Buffers;
+
+    /// Submits all of `ops` (leaving it empty), then waits until a completion is there, `wake_at` has passed, or (with
+    /// `wake_at` in the past) not at all; appends what completed to `completions`.
+    ///
+    /// # Errors
+    /// Only when the backend itself is broken (the ring cannot be entered); a failing op is a completion.
+    fn submit_and_wait(
+        &mut self,
+        ops: &mut Vec<Op>,
+        wake_at: Time,
+        completions: &mut Vec<Completion>,
+    ) -> std::io::Result<()>;
+
+    /// Completions the kernel could not deliver in its completion queue since the start (io_uring CQ overflow).
+    fn completion_overflows(&self) -> u64;
+}

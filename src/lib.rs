@@ -1,0 +1,19 @@
+//! Shakedown: an RTMP handshake load generator.
+//!
+//! Modules are layered; a module uses only modules of lower layers (see `ARCHITECTURE.md`, checked by
+//! `tests/architecture.rs`). The generator is sans-IO three deep: bytes drive a handshake, completions drive a
+//! connection, batches of completions drive a worker. Only the backends in [`io`] touch the kernel.
+
+pub mod base;
+pub mod cli;
+pub mod doctor;
+pub mod engine;
+pub mod fleet;
+pub mod io;
+pub mod load;
+pub mod measure;
+pub mod probe;
+pub mod protocol;
+pub mod report;
+pub mod run;
+pub mod sink;

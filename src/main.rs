@@ -1,0 +1,5 @@
+//! The `shakedown` command.
+
+fn main() -> std::process::ExitCode {
+    shakedown::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Layer 2: what is measured: samples, outcomes, recorders, snapshots.

@@ -1,0 +1,163 @@
+//! The effective plan of a run: every default applied, every name resolved. Printed, saved, and never validated again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Seed;
+use crate::io::Engine;
+use crate::load::{ArrivalPattern, Share};
+use crate::protocol::{DigestAt, HandshakeMode};
+
+/// Everything a run does, decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// Where the load goes; populations refer to targets by index.
+    pub targets: Vec<Target>,
+    /// The target is the built-in sink, started for this run.
+    pub built_in_sink: bool,
+    /// Who executes the operations.
+    pub engine: Engine,
+    /// Worker threads.
+    pub workers: u32,
+    /// The CPU each worker is pinned to; workers beyond its length wrap around. Empty: not pinned.
+    pub cpus: Vec<u32>,
+    /// The clients, grouped by what they do.
+    pub populations: Vec<Population>,
+    /// Local addresses to connect from, used in turn; empty: the kernel chooses.
+    pub sources: Vec<IpAddr>,
+    /// Conditions the result must meet, as written by the user.
+    pub thresholds: Vec<String>,
+    /// All randomness comes from it.
+    pub seed: Seed,
+    /// This machine's part of the arrivals.
+    pub share: Share,
+    /// When the load begins (RFC 3339); at once if absent.
+    pub start_at: Option<String>,
+}
+
+/// One address of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// As the user wrote it.
+    pub name: String,
+    /// What it resolved to.
+    pub address: SocketAddr,
+}
+
+/// Clients that do the same thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Population {
+    /// Its name in the report.
+    pub name: String,
+    /// When its attempts start.
+    pub load: LoadPlan,
+    /// Slots: attempts in flight plus connections held.
+    pub concurrency: u32,
+    /// What its clients send.
+    pub client: ClientPlan,
+    /// Which handshakes have their digests checked.
+    pub verify: Verify,
+    /// What completes an attempt.
+    pub until: Until,
+    /// How long a completed connection is kept.
+    pub hold: Hold,
+    /// How a connection is closed after completion and hold.
+    pub close: ClosePolicy,
+    /// Limit of the TCP connect.
+    pub connect_timeout_ns: u64,
+    /// Limit from connected to complete.
+    pub timeout_ns: u64,
+}
+
+/// When attempts start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LoadPlan {
+    /// A slot starts its next attempt when the last one is over: no rate is asked.
+    Closed {
+        /// Not measured, before the rest.
+        warmup_ns: u64,
+        /// End of the load after the warm-up, if bounded by time.
+        duration_ns: Option<u64>,
+        /// End of the load after this many attempts, if bounded by number.
+        attempts: Option<u64>,
+    },
+    /// Attempts start at planned instants, whatever the target does.
+    Open {
+        /// Spacing of the arrivals.
+        arrival: ArrivalPattern,
+        /// Planned rates, one after the other.
+        stages: Vec<StagePlan>,
+        /// End of the load after this many measured attempts, if bounded by number.
+        attempts: Option<u64>,
+    },
+}
+
+/// One stretch of an open-loop plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagePlan {
+    /// Its name in the report.
+    pub name: String,
+    /// Left out of the result's totals.
+    pub warmup: bool,
+    /// Arrivals per second at its beginning.
+    pub from_per_s: f64,
+    /// Arrivals per second at its end.
+    pub to_per_s: f64,
+    /// Its length; `None` (last stage only): until `attempts` are due.
+    pub duration_ns: Option<u64>,
+}
+
+/// What a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPlan {
+    /// The mode asked of the server.
+    pub mode: HandshakeMode,
+    /// Where C1's digest lies (complex mode).
+    pub digest_at: DigestAt,
+    /// Send a C2 whose digest is wrong: a strict server must refuse it.
+    pub wrong_c2: bool,
+}
+
+/// Which handshakes have their digests checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// Every one.
+    All,
+    /// One in 64, chosen by the seed.
+    Sample,
+    /// None.
+    None,
+}
+
+/// What completes an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// S2 is in and C2 is out.
+    Handshake,
+}
+
+/// How long a completed connection is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// For this many nanoseconds; 0 closes at once.
+    ForNs(u64),
+    /// To the end of the run.
+    Forever,
+}
+
+/// How a connection is closed after completion and hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosePolicy {
+    /// RST: no TIME_WAIT on either side.
+    Rst,
+    /// FIN first.
+    Fin,
+    /// Wait for the server's FIN.
+    Peer,
+}
