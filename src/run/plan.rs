@@ -121,7 +121,7 @@ pub struct ClientPlan {
 }
 
 /// Which handshakes have their digests checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
     /// Every one.
@@ -133,7 +133,7 @@ pub enum Verify {
 }
 
 /// What completes an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
     /// S2 is in and C2 is out.
@@ -151,7 +151,7 @@ pub enum Hold {
 }
 
 /// How a connection is closed after completion and hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClosePolicy {
     /// RST: no TIME_WAIT on either side.
