@@ -16,4 +16,5 @@ pub mod probe;
 pub mod protocol;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod sink;

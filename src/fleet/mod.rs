@@ -1,5 +1,14 @@
 //! Layer 3: worker threads: pinned to cores, started at one common instant, stopped through a mailbox.
+//!
+//! The control thread and a worker share two things only: a [`Mailbox`] of atomics (orders one way, progress the other)
+//! and a channel on which a worker hands over an interval report each second and its outcome at the end.
 
 mod affinity;
+mod mailbox;
+mod threads;
+mod turns;
 
 pub use affinity::{allowed_cpus, pin_current_thread, usable_cores};
+pub use mailbox::{Mailbox, Order, Progress};
+pub use threads::{Fleet, LaunchError, Outcome, Prepared};
+pub use turns::{End, Observer, run_turns};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::base::Seed;
+pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
 use crate::protocol::{DigestAt, HandshakeMode};
@@ -41,6 +42,8 @@ pub struct RunPlan {
 pub struct Target {
     /// As the user wrote it.
     pub name: String,
+    /// The host part of it.
+    pub host: String,
     /// What it resolved to.
     pub address: SocketAddr,
 }
@@ -120,16 +123,66 @@ pub struct ClientPlan {
     pub wrong_c2: bool,
 }
 
-/// Which handshakes have their digests checked.
+/// What completes an attempt.
+    pub until: Until,
+    /// How long a completed connection is kept.
+    pub hold: Hold,
+    /// How a connection is closed after completion and hold.
+    pub close: ClosePolicy,
+    /// Limit of the TCP connect.
+    pub connect_timeout_ns: u64,
+    /// Limit from connected to complete.
+    pub timeout_ns: u64,
+}
+
+/// When attempts start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LoadPlan {
+    /// A slot starts its next attempt when the last one is over: no rate is asked.
+    Closed {
+        /// Not measured, before the rest.
+        warmup_ns: u64,
+        /// End of the load after the warm-up, if bounded by time.
+        duration_ns: Option<u64>,
+        /// End of the load after this many attempts, if bounded by number.
+        attempts: Option<u64>,
+    },
+    /// Attempts start at planned instants, whatever the target does.
+    Open {
+        /// Spacing of the arrivals.
+        arrival: ArrivalPattern,
+        /// Planned rates, one after the other.
+        stages: Vec<StagePlan>,
+        /// End of the load after this many measured attempts, if bounded by number.
+        attempts: Option<u64>,
+    },
+}
+
+/// One stretch of an open-loop plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagePlan {
+    /// Its name in the report.
+    pub name: String,
+    /// Left out of the result's totals.
+    pub warmup: bool,
+    /// Arrivals per second at its beginning.
+    pub from_per_s: f64,
+    /// Arrivals per second at its end.
+    pub to_per_s: f64,
+    /// Its length; `None` (last stage only): until `attempts` are due.
+    pub duration_ns: Option<u64>,
+}
+
+/// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verify {
-    /// Every one.
-    All,
-    /// One in 64, chosen by the seed.
-    Sample,
-    /// None.
-    None,
+pub struct ClientPlan {
+    /// The mode asked of the server.
+    pub mode: HandshakeMode,
+    /// Where C1's digest lies (complex mode).
+    pub digest_at: DigestAt,
+    /// Send a C2 whose digest is wrong: a strict server must refuse it.
+    pub wrong_c2: bool,
 }
 
 /// What completes an attempt.
@@ -138,26 +191,4 @@ pub enum Verify {
 pub enum Until {
     /// S2 is in and C2 is out.
     Handshake,
-}
-
-/// How long a completed connection is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// For this many nanoseconds; 0 closes at once.
-    ForNs(u64),
-    /// To the end of the run.
-    Forever,
-}
-
-/// How a connection is closed after completion and hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClosePolicy {
-    /// RST: no TIME_WAIT on either side.
-    Rst,
-    /// FIN first.
-    Fin,
-    /// Wait for the server's FIN.
-    Peer,
 }

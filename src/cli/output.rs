@@ -1,0 +1,68 @@
+//! Where text goes: results to stdout, progress and findings to stderr. A closed pipe ends the program quietly.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use super::exit::CliError;
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Narrower than this, nothing is aligned any more; wider, lines are hard to follow.
+const WIDTHS: std::ops::RangeInclusive<u16> = 60..=120;
+
+impl Color {
+    /// Whether text on stdout is coloured.
+    pub(super) fn on_stdout(self) -> bool {
+        self.resolve(std::io::stdout().is_terminal())
+    }
+
+    /// Whether text on stderr is coloured.
+    pub(super) fn on_stderr(self) -> bool {
+        self.resolve(std::io::stderr().is_terminal())
+    }
+
+    fn resolve(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Columns of the terminal behind stdout, or 80.
+pub(super) fn width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .ok()
+        .map(|size| size.ws_col)
+        .filter(|&columns| columns > 0)
+        .map_or(80, |columns| columns.clamp(*WIDTHS.start(), *WIDTHS.end()))
+}
+
+/// Writes a result to stdout.
+///
+/// # Errors
+/// If stdout cannot be written; a reader that has gone away (`| head`) is no error.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::environment(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line for people to stderr. Nobody is left to be told if that fails.
+pub(super) fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,286 @@
+//! One attempt: what its connection does with each completion, from the open to the last byte of the handshake.
+
+use crate::base::Time;
+use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
+use crate::measure::{Failure, FailureDetail, FailureKind, Step};
+use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, ClientTemplates, Negotiated, S1Digest};
+
+use super::plan::RECEIVE_SIZE;
+use super::slots::Slots;
+
+/// Index into the attempt pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AttemptId(pub u32);
+
+/// An attempt in flight: where it belongs, when it began, and its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub stage: u16,
+    pub target: u16,
+    /// The plan's instant; `None` in closed loop.
+    pub intended: Option<Time>,
+    /// When its slot became free.
+    pub slot_free: Time,
+    pub started: Time,
+    pub connection: Connection,
+}
+
+/// The connection of an attempt; each state carries what is valid in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Connection {
+    /// The open is in flight.
+    Connecting { handshake: ClientHandshake, template: u16 },
+    /// C0C1 is on its way and S0S1 is not complete.
+    AwaitingS0S1 { wire: Wire, c0c1_sent: bool },
+    /// S0S1 is complete, so C2 goes out at once; S2 is not complete.
+    AwaitingS2 { wire: Wire, s0s1: Time, c2: C2 },
+    /// S2 is in, C2 is not out yet.
+    FlushingC2 { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated, c2: C2 },
+}
+
+/// What a connected attempt keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wire {
+    handshake: ClientHandshake,
+    receive: BufferId,
+    received: u32,
+    connected: Time,
+}
+
+/// Where C2 is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum C2 {
+    /// C0C1's send has not completed; two sends of one connection are never in flight together.
+    WaitsForC0C1,
+    /// Its send is in flight.
+    Sending(BufferId),
+    /// Handed to the kernel.
+    Sent,
+}
+
+/// What a completion led to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Progress {
+    /// The attempt goes on.
+    Pending,
+    /// S0S1 has just become complete; says where S1's digest lies.
+    S0S1(S1Digest),
+    /// S2 is in and C2 is out. No op is in flight.
+    Complete(Milestones),
+    /// The attempt is over. Ops may be in flight.
+    Failed(Failure),
+}
+
+/// The instants of a completed handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Milestones {
+    pub connected: Time,
+    pub s0s1: Time,
+    pub s2: Time,
+    pub negotiated: Negotiated,
+}
+
+/// What a connection may use during one turn.
+pub(super) struct Context<'a> {
+    pub now: Time,
+    pub slot: u32,
+    pub slots: &'a mut Slots,
+    pub buffers: &'a mut Buffers,
+    pub ops: &'a mut Vec<Op>,
+    pub templates: &'a ClientTemplates,
+    pub templates_offset: u32,
+    pub wrong_c2: bool,
+}
+
+impl Connection {
+    /// A connection whose open has just been issued.
+    pub(super) fn connecting(template: u16, check: Check) -> Self {
+        Self::Connecting { handshake: ClientHandshake::new(template, check), template }
+    }
+
+    /// The open completed.
+    pub(super) fn opened(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
+        let Self::Connecting { handshake, template } = *self else { unreachable!("one open per attempt") };
+        if let Err(errno) = result {
+            return Progress::Failed(connect_failure(errno));
+        }
+        let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
+        let wire = Wire { handshake, receive, received: 0, connected: context.now };
+        let offset = context.templates_offset + u32::from(template) * C0C1_SIZE as u32;
+        let token = context.slots.arm(context.slot, OpKind::Send);
+        context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: C0C1_SIZE as u32 } });
+        wire.receive_more(context);
+        *self = Self::AwaitingS0S1 { wire, c0c1_sent: false };
+        Progress::Pending
+    }
+
+    /// A send completed.
+    pub(super) fn sent(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
+        let step = self.send_step();
+        if let Err(errno) = result {
+            return Progress::Failed(Failure::from_errno(step, errno));
+        }
+        match self {
+            Self::Connecting { .. } => unreachable!("nothing is sent before the connection is open"),
+            Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
+            Self::AwaitingS2 { wire, c2, .. } => *c2 = wire.next_c2(*c2, context),
+            Self::FlushingC2 { wire, s0s1, s2, negotiated, c2 } => {
+                *c2 = wire.next_c2(*c2, context);
+                if let C2::Sent = c2 {
+                    let (connected, s0s1, s2, negotiated) = (wire.connected, *s0s1, *s2, *negotiated);
+                    return Progress::Complete(Milestones { connected, s0s1, s2, negotiated });
+                }
+            }
+        }
+        Progress::Pending
+    }
+
+    /// A receive completed.
+    pub(super) fn received(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
+        let step = self.receive_step();
+        let wire = match self {
+            Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } => wire,
+            Self::Connecting { .. } | Self::FlushingC2 { .. } => unreachable!("no receive is armed in this state"),
+        };
+        match result {
+            Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),
+            Ok(0) => {
+                let detail = FailureDetail::Received(wire.received);
+                return Progress::Failed(Failure { step, kind: FailureKind::Closed, detail });
+            }
+            Ok(bytes) => wire.received += bytes,
+        }
+        let received = &context.buffers.receive.bytes(wire.receive)[..wire.received as usize];
+        let state = match wire.handshake.advance(received, context.templates) {
+            Ok(state) => state,
+            Err(violation) => return Progress::Failed(Failure::from(violation)),
+        };
+        self.follow(state, context)
+    }
+
+    /// The step an attempt is stuck in when its time is over.
+    pub(super) fn timed_out(&self) -> Failure {
+        let (step, detail) = match self {
+            Self::Connecting { .. } => (Step::Connect, FailureDetail::None),
+            Self::AwaitingS0S1 { wire, c0c1_sent: true } => {
+                (self.receive_step(), FailureDetail::Received(wire.received))
+            }
+            Self::AwaitingS0S1 { c0c1_sent: false, .. } => (Step::SendC0c1, FailureDetail::None),
+            Self::AwaitingS2 { wire, .. } => (Step::S2, FailureDetail::Received(wire.received)),
+            Self::FlushingC2 { .. } => (Step::SendC2, FailureDetail::None),
+        };
+        Failure { step, kind: FailureKind::Timeout, detail }
+    }
+
+    /// Gives the attempt's buffers back; no op is in flight.
+    pub(super) fn release_buffers(&self, buffers: &mut Buffers) {
+        let (wire, c2) = match self {
+            Self::Connecting { .. } => return,
+            Self::AwaitingS0S1 { wire, .. } => (wire, None),
+            Self::AwaitingS2 { wire, c2, .. } | Self::FlushingC2 { wire, c2, .. } => (wire, Some(c2)),
+        };
+        buffers.receive.release(wire.receive);
+        if let Some(C2::Sending(send)) = c2 {
+            buffers.send.release(*send);
+        }
+    }
+
+    /// Acts on the handshake's new state after bytes came in.
+    fn follow(&mut self, state: ClientState, context: &mut Context<'_>) -> Progress {
+        match (*self, state) {
+            (Self::AwaitingS0S1 { wire, .. }, ClientState::AwaitingS0 | ClientState::AwaitingS1)
+            | (Self::AwaitingS2 { wire, .. }, ClientState::AwaitingS2) => {
+                wire.receive_more(context);
+                Progress::Pending
+            }
+            (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::AwaitingS2) => {
+                let c2 = if c0c1_sent { wire.send_c2(context) } else { C2::WaitsForC0C1 };
+                wire.receive_more(context);
+                *self = Self::AwaitingS2 { wire, s0s1: context.now, c2 };
+                Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
+            }
+            (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::Done(negotiated)) => {
+                let c2 = if c0c1_sent { wire.send_c2(context) } else { C2::WaitsForC0C1 };
+                *self = Self::FlushingC2 { wire, s0s1: context.now, s2: context.now, negotiated, c2 };
+                Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
+            }
+            (Self::AwaitingS2 { wire, s0s1, c2: C2::Sent }, ClientState::Done(negotiated)) => {
+                Progress::Complete(Milestones { connected: wire.connected, s0s1, s2: context.now, negotiated })
+            }
+            (Self::AwaitingS2 { wire, s0s1, c2 }, ClientState::Done(negotiated)) => {
+                *self = Self::FlushingC2 { wire, s0s1, s2: context.now, negotiated, c2 };
+                Progress::Pending
+            }
+            (connection, state) => unreachable!("the handshake went to {state:?} in {connection:?}"),
+        }
+    }
+
+    fn send_step(&self) -> Step {
+        match self {
+            Self::AwaitingS2 { c2: C2::Sending(_), .. } | Self::FlushingC2 { c2: C2::Sending(_), .. } => Step::SendC2,
+            _ => Step::SendC0c1,
+        }
+    }
+
+    fn receive_step(&self) -> Step {
+        match self {
+            Self::AwaitingS0S1 { wire, .. } if wire.received == 0 => Step::S0,
+            Self::AwaitingS0S1 { .. } => Step::S1,
+            _ => Step::S2,
+        }
+    }
+}
+
+impl Wire {
+    /// Arms a receive for what is missing, and for the first bytes that may follow S2.
+    fn receive_more(&self, context: &mut Context<'_>) {
+        let token = context.slots.arm(context.slot, OpKind::Recv);
+        let len = RECEIVE_SIZE as u32 - self.received;
+        context.ops.push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
+    }
+
+    /// C2's next state after a send has completed.
+    fn next_c2(&self, c2: C2, context: &mut Context<'_>) -> C2 {
+        match c2 {
+            C2::WaitsForC0C1 => self.send_c2(context),
+            C2::Sending(send) => {
+                context.buffers.send.release(send);
+                C2::Sent
+            }
+            C2::Sent => unreachable!("C2 is sent once"),
+        }
+    }
+
+    fn send_c2(&self, context: &mut Context<'_>) -> C2 {
+        let Buffers { receive, send } = &mut *context.buffers;
+        let buffer = send.take().expect("a send buffer for each slot");
+        let received = &receive.bytes(self.receive)[..self.received as usize];
+        let read_at_ms = (context.now.as_nanos() / 1_000_000) as u32;
+        let c2 = &mut send.bytes_mut(buffer)[..C2_SIZE];
+        if context.wrong_c2 {
+            self.handshake.write_wrong_c2(received, context.templates, read_at_ms, c2);
+        } else {
+            self.handshake.write_c2(received, context.templates, read_at_ms, c2);
+        }
+        let token = context.slots.arm(context.slot, OpKind::Send);
+        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
+        C2::Sending(buffer)
+    }
+
+    /// A connection that broke says how many bytes had come.
+    fn lost(&self, failure: Failure) -> Failure {
+        match failure.kind {
+            FailureKind::Reset => Failure { detail: FailureDetail::Received(self.received), ..failure },
+            _ => failure,
+        }
+    }
+}
+
+/// An open that failed: the socket could not be had, or could not be connected.
+fn connect_failure(errno: Errno) -> Failure {
+    let failure = Failure::from_errno(Step::Connect, errno);
+    match failure.kind {
+        FailureKind::NoDescriptors | FailureKind::NoMemory => Failure { step: Step::Socket, ..failure },
+        _ => failure,
+    }
+}

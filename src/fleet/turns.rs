@@ -1,0 +1,84 @@
+//! The loop of a worker thread, the same on every backend.
+
+use crate::base::{Nanos, Time};
+use crate::engine::Worker;
+use crate::io::Io;
+use crate::measure::IntervalReport;
+
+use super::mailbox::{Mailbox, Order};
+
+/// A worker looks into its mailbox at least this often, so a stop is never waited for longer.
+const MAILBOX_PERIOD: Nanos = Nanos::from_millis(20);
+/// Room for the completions and ops of a turn; a turn that needs more grows it once.
+const BATCH: usize = 8_192;
+
+/// Why the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is over and closed.
+    Finished,
+    /// [`Order::Abandon`]: attempts may be in flight and connections held.
+    Abandoned,
+}
+
+/// What the loop hands out while it runs.
+pub trait Observer {
+    /// A second of the timeline is full; returns an emptied report to fill next, if one is at hand.
+    fn interval(&mut self, report: Box<IntervalReport>) -> Option<Box<IntervalReport>>;
+
+    /// Called after each turn, for those who check invariants.
+    fn turn(&mut self, _worker: &Worker) {}
+}
+
+/// Runs `worker` on `io` until everything is over or the mailbox says to leave.
+///
+/// # Errors
+/// If the backend itself breaks; what was measured is still in `worker`.
+pub fn run_turns<I: Io>(
+    io: &mut I,
+    worker: &mut Worker,
+    mailbox: &Mailbox,
+    observer: &mut impl Observer,
+) -> std::io::Result<End> {
+    let mut completions = Vec::with_capacity(BATCH);
+    let mut ops = Vec::with_capacity(BATCH);
+    let mut wake_at = Time::ZERO;
+    let mut stopped = false;
+    let mut next_publish = Time::ZERO;
+    loop {
+        let now = io.now();
+        let overslept = if completions.is_empty() && wake_at > Time::ZERO { now.since(wake_at) } else { Nanos::ZERO };
+        if mailbox.has(Order::Abandon) {
+            worker.stop(now);
+            return Ok(End::Abandoned);
+        }
+        if !stopped && mailbox.has(Order::Stop) {
+            worker.stop(now);
+            stopped = true;
+        }
+        if mailbox.has(Order::Release) {
+            worker.release();
+        }
+        worker.step(now, &completions, io.buffers(), &mut ops);
+        completions.clear();
+        observer.turn(worker);
+        if let Some(report) = worker.recorder_mut().roll(now)
+            && let Some(spare) = observer.interval(report)
+        {
+            worker.recorder_mut().give_spare(spare);
+        }
+        if now >= next_publish || worker.is_drained() {
+            mailbox.publish(worker);
+            next_publish = now + MAILBOX_PERIOD;
+        }
+        if worker.is_finished() {
+            return Ok(End::Finished);
+        }
+        let mailbox_wake = now + MAILBOX_PERIOD;
+        let planned = worker.next_wakeup();
+        // Only a wake-up that the plan asked for can be late.
+        wake_at = if planned <= mailbox_wake { planned } else { Time::ZERO };
+        worker.recorder_mut().turn(io.now().since(now), overslept);
+        io.submit_and_wait(&mut ops, planned.min(mailbox_wake), &mut completions)?;
+    }
+}

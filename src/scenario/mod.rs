@@ -1,0 +1,27 @@
+//! Layer 5: what a user asked for becomes one effective plan.
+//!
+//! Everything optional is decided here and everything impossible is refused here, with the cause and the remedy. Below
+//! this layer nothing is optional, defaulted or validated again.
+
+mod machine;
+mod request;
+mod resolve;
+mod safety;
+mod target;
+
+pub use machine::{Machine, PORTS_PER_TUPLE_HINT};
+pub use request::{HoldRequest, Request, SourceRange};
+pub use resolve::{Resolved, resolve};
+pub use safety::{Allowance, check as check_target, is_private};
+pub use target::{Lookup, TargetText, system_lookup};
+
+/// Why a request cannot become a plan: one sentence with the cause, and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PlanError(pub String);
+
+impl PlanError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

@@ -1,0 +1,164 @@
+//! What was asked for: everything optional still is.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::base::{RateRange, Seed};
+use crate::engine::{ClosePolicy, Verify};
+use crate::io::Engine;
+use crate::load::{ArrivalPattern, Share};
+use crate::protocol::{DigestAt, HandshakeMode};
+use crate::run::Until;
+
+use super::PlanError;
+use super::safety::Allowance;
+use super::target::TargetText;
+
+/// A run as asked for on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Empty: the built-in sink.
+    pub targets: Vec<TargetText>,
+    /// Public addresses that may be loaded.
+    pub allowed: Vec<Allowance>,
+    /// Open loop at this rate; closed loop without.
+    pub rate: Option<RateRange>,
+    /// Spacing of open-loop arrivals.
+    pub arrival: Option<ArrivalPattern>,
+    /// Slots.
+    pub concurrency: Option<u32>,
+    /// Length of the measured load.
+    pub duration: Option<Duration>,
+    /// Number of measured attempts.
+    pub attempts: Option<u64>,
+    /// Length of the load before it.
+    pub warmup: Option<Duration>,
+    /// Worker threads.
+    pub workers: Option<u32>,
+    /// Mode asked of the server.
+    pub mode: Option<HandshakeMode>,
+    /// Where C1's digest lies.
+    pub digest_at: Option<DigestAt>,
+    /// Send a wrong C2.
+    pub wrong_c2: bool,
+    /// Which handshakes are verified.
+    pub verify: Option<Verify>,
+    /// What completes an attempt.
+    pub until: Option<Until>,
+    /// How long completed connections are kept.
+    pub hold: Option<HoldRequest>,
+    /// How they are closed.
+    pub close: Option<ClosePolicy>,
+    /// Local addresses.
+    pub sources: Vec<SourceRange>,
+    /// Limit of the TCP connect.
+    pub connect_timeout: Option<Duration>,
+    /// Limit from connected to complete.
+    pub timeout: Option<Duration>,
+    /// Conditions on the result.
+    pub thresholds: Vec<String>,
+    /// Backend.
+    pub engine: Engine,
+    /// Seed of all randomness.
+    pub seed: Option<Seed>,
+    /// This machine's part.
+    pub share: Option<Share>,
+    /// When to begin (RFC 3339).
+    pub start_at: Option<String>,
+}
+
+/// `--hold 30s` or `--hold forever`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldRequest {
+    /// For a time.
+    For(Duration),
+    /// To the end of the run.
+    Forever,
+}
+
+/// `ADDR` or `ADDR-ADDR`, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRange {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+/// Most addresses one range may have: more would be a typing error.
+const MAX_RANGE: u128 = 65_534;
+
+impl FromStr for HoldRequest {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        if text == "forever" {
+            return Ok(Self::Forever);
+        }
+        text.parse::<crate::base::DurationText>()
+            .map(|duration| Self::For(duration.0))
+            .map_err(|error| PlanError::new(format!("{error}, or 'forever'")))
+    }
+}
+
+impl FromStr for SourceRange {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let address = |part: &str| {
+            part.trim().parse::<IpAddr>().map_err(|_| {
+                PlanError::new(format!("source '{text}' is not ADDR or ADDR-ADDR (example: 10.0.1.2-10.0.1.33)"))
+            })
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let range = Self { first: address(first)?, last: address(last)? };
+        match range.len() {
+            Some(1..=MAX_RANGE) => Ok(range),
+            Some(count) => Err(PlanError::new(format!("source range '{text}' has {count} addresses, the most is {MAX_RANGE}"))),
+            None => Err(PlanError::new(format!("source range '{text}' does not go from a lower to a higher address of one family"))),
+        }
+    }
+}
+
+impl SourceRange {
+    /// Its addresses, ascending.
+    pub fn addresses(self) -> Box<dyn Iterator<Item = IpAddr>> {
+        match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Box::new((first.to_bits()..=last.to_bits()).map(|bits| IpAddr::V4(bits.into())))
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Box::new((first.to_bits()..=last.to_bits()).map(|bits| IpAddr::V6(bits.into())))
+            }
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn len(self) -> Option<u128> {
+        let (first, last) = match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (u128::from(first.to_bits()), u128::from(last.to_bits())),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits(), last.to_bits()),
+            _ => return None,
+        };
+        last.checked_sub(first).map(|span| span.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_includes_both_ends() {
+        let range: SourceRange = "127.0.0.2-127.0.0.4".parse().unwrap();
+        let addresses: Vec<String> = range.addresses().map(|address| address.to_string()).collect();
+        assert_eq!(addresses, ["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+        assert_eq!("::1".parse::<SourceRange>().unwrap().addresses().count(), 1);
+    }
+
+    #[test]
+    fn refuses_ranges_that_are_none() {
+        for text in ["", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "eth0", "10.0.0.0-10.255.255.255", "::-ffff::"] {
+            assert!(text.parse::<SourceRange>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Targets as people write them, and the addresses they stand for.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+use super::PlanError;
+
+/// The RTMP port of IANA's registry.
+const RTMP_PORT: u16 = 1935;
+
+/// `rtmp://host[:port][/app[/stream]][?query]`, `host:port` or `[v6]:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetText {
+    /// As the user wrote it.
+    pub text: String,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Finds the addresses of a host and port.
+pub type Lookup<'a> = &'a dyn Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>>;
+
+impl FromStr for TargetText {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let refuse = |why: &str| {
+            Err(PlanError::new(format!("target '{text}' {why}; write rtmp://host[:port][/app], host:port or [v6]:port")))
+        };
+        if text.ends_with(".toml") {
+            return Err(PlanError::new(format!(
+                "'{text}' looks like a scenario file, which this version does not read; give the target and flags instead"
+            )));
+        }
+        let url = match text.split_once("://") {
+            Some(("rtmp", _)) => Url::parse(text),
+            Some(("rtmps", _)) => {
+                return Err(PlanError::new(format!(
+                    "target '{text}' asks for RTMP over TLS, which this version does not speak; use rtmp:// or a plain port"
+                )));
+            }
+            Some((scheme, _)) => return refuse(&format!("has scheme '{scheme}', which is not RTMP")),
+            None => Url::parse(&format!("rtmp://{text}")),
+        };
+        let url = match url {
+            Ok(url) => url,
+            Err(error) => return refuse(&format!("is not a target ({error})")),
+        };
+        if !text.contains("://") && url.port().is_none() {
+            return refuse("names no port");
+        }
+        if !text.contains("://") && !matches!(url.path(), "" | "/") {
+            return refuse("has a path but no rtmp://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("carries a user name, which RTMP does not have");
+        }
+        let host = match url.host() {
+            None | Some(Host::Domain("")) => return refuse("names no host"),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+        };
+        match url.port().unwrap_or(RTMP_PORT) {
+            0 => refuse("has port 0"),
+            port => Ok(Self { text: text.into(), host, port }),
+        }
+    }
+}
+
+impl TargetText {
+    /// All addresses the target stands for, without repetitions.
+    ///
+    /// # Errors
+    /// If the name is not known or has no address.
+    pub fn addresses(&self, lookup: Lookup<'_>) -> Result<Vec<SocketAddr>, PlanError> {
+        let found = lookup(&self.host, self.port).map_err(|error| {
+            PlanError::new(format!("cannot resolve '{}' of target '{}': {error}; check the name or give an address", self.host, self.text))
+        })?;
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in found {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(PlanError::new(format!("'{}' of target '{}' has no address", self.host, self.text)));
+        }
+        Ok(addresses)
+    }
+}
+
+/// The system's resolver.
+///
+/// # Errors
+/// Whatever the resolver says.
+pub fn system_lookup(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (String, u16) {
+        let target: TargetText = text.parse().unwrap();
+        (target.host, target.port)
+    }
+
+    #[test]
+    fn reads_every_form() {
+        assert_eq!(parsed("rtmp://ingest.example/live/key?token=a"), ("ingest.example".into(), 1935));
+        assert_eq!(parsed("rtmp://10.0.0.5:1936/live"), ("10.0.0.5".into(), 1936));
+        assert_eq!(parsed("127.0.0.1:1935"), ("127.0.0.1".into(), 1935));
+        assert_eq!(parsed("[::1]:1935"), ("::1".into(), 1935));
+        assert_eq!(parsed("rtmp://[::1]/live"), ("::1".into(), 1935));
+        assert_eq!(parsed("localhost:1935"), ("localhost".into(), 1935));
+    }
+
+    #[test]
+    fn refuses_with_the_cause() {
+        for (text, cause) in [
+            ("rtmps://h/live", "TLS"),
+            ("http://h/live", "scheme 'http'"),
+            ("localhost", "names no port"),
+            ("127.0.0.1", "names no port"),
+            ("h:0", "port 0"),
+            ("h:99999", "port"),
+            ("rtmp://", "host"),
+            ("", "host"),
+            ("rtmp://user:pw@h/live", "user name"),
+            ("h:1935/live", "no rtmp://"),
+            ("soak.toml", "scenario file"),
+        ] {
+            let error = text.parse::<TargetText>().unwrap_err().to_string();
+            assert!(error.contains(cause), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_says_which() {
+        let target: TargetText = "rtmp://nowhere.invalid/live".parse().unwrap();
+        let lookup = |_: &str, _| Err(std::io::Error::other("no such host"));
+        let error = target.addresses(&lookup).unwrap_err().to_string();
+        assert!(error.contains("nowhere.invalid") && error.contains("no such host"), "{error}");
+    }
+}
