@@ -12,15 +12,16 @@ pub struct Peer {
     pub service: ServiceModel,
     /// When its application stands still. Its kernel goes on: connections are established, bytes arrive.
     pub freezes: Vec<Freeze>,
-    /// A SYN that finds this many handshakes waiting for service is lost, and sent again by the client's kernel after
-    /// 1 s, 2 s and so on. `None`: no SYN is lost.
+    /// A SYN that finds this many connections waiting is lost, and sent again by the client's kernel after 1 s, 2 s and
+    /// so on. A connection waits while a frozen application has not accepted it, and while its C0C1 is complete and no
+    /// server takes it. `None`: no SYN is lost.
     pub backlog: Option<u32>,
 }
 
 /// A first-in, first-out queue of handshakes before a number of equal servers.
 ///
 /// A handshake enters when its C0C1 is complete and leaves with whatever the script answers. The capacity is
-/// `parallelism / (time + noise)`.
+/// `parallelism / (time + noise)`. A handshake whose client has gone takes its time all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceModel {
     /// Handshakes served at once; at least 1.

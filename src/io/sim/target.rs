@@ -20,6 +20,9 @@ pub(super) struct Target {
     freezes: Freezes,
     templates: Arc<ServerTemplates>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that the kernel has established and the application has not seen: it is frozen.
+    unaccepted: usize,
+    /// Handshakes with a complete C0C1 and no server.
     waiting: VecDeque<ConnectionId>,
     in_service: u32,
     counts: PeerCounts,
@@ -93,6 +96,7 @@ impl Target {
             peer,
             templates,
             connections: BTreeMap::new(),
+            unaccepted: 0,
             waiting: VecDeque::new(),
             in_service: 0,
             counts: PeerCounts::default(),
@@ -110,7 +114,8 @@ impl Target {
             PeerScript::Unreachable => Some(Errno::HOSTUNREACH),
             _ => None,
         };
-        let full = self.peer.backlog.is_some_and(|backlog| self.waiting.len() >= backlog as usize);
+        let backlog = self.unaccepted + self.waiting.len();
+        let full = self.peer.backlog.is_some_and(|most| backlog >= most as usize);
         if let Some(errno) = refusal {
             let mut only_arrival = Time::ZERO;
             wire.send(&mut only_arrival, Event::AtClient(syn.slot, syn.id, ToClient::NoConnection(errno)));
@@ -122,6 +127,7 @@ impl Target {
             let mut connection = Connection::new(syn.slot, ServerHandshake::new(template as u16, true));
             connection.send(syn.id, ToClient::SynAck, wire);
             self.connections.insert(syn.id, connection);
+            self.unaccepted += 1;
             self.poll(syn.id, wire);
         }
     }
@@ -158,6 +164,7 @@ impl Target {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut stage = std::mem::replace(&mut connection.stage, Stage::Deaf);
         if let Stage::Established(handshake) = stage {
+            self.unaccepted -= 1;
             self.counts.accepted += 1;
             let acts;
             (stage, acts) = accept(&self.peer.script, handshake);
@@ -194,9 +201,7 @@ impl Target {
         }
         self.start_service(wire);
     }
-}
 
-impl Target {
     fn read_c0c1(&mut self, id: ConnectionId, mut handshake: Box<Handshake>) -> (Stage, Vec<Act>) {
         let end = handshake.received.len().min(C0C1_SIZE);
         let c0c1 = &mut handshake.received[..end];

@@ -431,6 +431,19 @@ fn a_frozen_peer_connects_but_does_not_answer() {
 }
 
 #[test]
+fn a_freeze_fills_the_backlog() {
+    let freezes = vec![Freeze { at: Nanos::ZERO, length: Nanos::from_millis(500) }];
+    let mut lab = Lab::new(with_peer(Peer { freezes, backlog: Some(2), ..Peer::default() }));
+    let opens = [0, 1, 2].map(|slot| open(SlotIndex(slot), 0));
+    let connected = [0, 1, 2].map(|slot| done(OpKind::Open, SlotIndex(slot), 0, 0));
+    assert_eq!(lab.wait(&opens), connected[..2]);
+    assert_eq!(lab.elapsed(), micros(RTT));
+    assert_eq!(lab.wait(&[]), connected[2..]);
+    assert_eq!(lab.elapsed(), Nanos::from_secs(1) + micros(RTT));
+    assert_eq!((lab.counts().accepted, lab.counts().lost_syns), (3, 1));
+}
+
+#[test]
 fn a_frozen_peer_reads_what_came_before_the_reset() {
     let freezes = vec![Freeze { at: micros(RTT + RTT + SERVICE), length: Nanos::from_millis(7) }];
     let mut lab = Lab::new(with_peer(Peer { freezes, ..Peer::default() }));
@@ -480,22 +493,15 @@ fn waiting_for_nothing_is_our_own_bug() {
 fn data_comes_before_a_fin_and_before_a_reset() {
     let mut lab = Lab::new(peer(PeerScript::HalfOfS1ThenClose));
     lab.ask(SLOT);
-    lab.idle_until_answered();
+    assert_eq!(lab.wait(&[]), [done(OpKind::Recv, SLOT, 0, 1 + BLOCK_SIZE as u32 / 2)]);
     assert_eq!(lab.submit(&[recv(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
 
     let mut lab = Lab::new(peer(PeerScript::ResetAfterS0S1S2));
     lab.ask(SLOT);
-    lab.idle_until_answered();
+    assert_eq!(lab.wait(&[]), [done(OpKind::Recv, SLOT, 0, S0S1S2_SIZE as u32)]);
     assert_eq!(lab.submit(&[recv(SLOT, 0)]), [failed(OpKind::Recv, SLOT, 0, Errno::CONNRESET)]);
     assert_eq!(lab.submit(&[recv(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)], "an error is reported once");
     assert_eq!(lab.submit(&[send_c2(SLOT, 0)]), [failed(OpKind::Send, SLOT, 0, Errno::PIPE)]);
-}
-
-impl Lab {
-    fn idle_until_answered(&mut self) {
-        let completions = self.wait(&[]);
-        assert!(completions[0].result.unwrap() > 0);
-    }
 }
 
 #[test]
@@ -657,16 +663,20 @@ fn ports_are_free_again_after_the_close() {
 }
 
 #[test]
-fn targets_have_peers_of_their_own() {
+fn targets_have_peers_of_their_own_and_share_the_last() {
     let second = TargetId(1);
-    let config =
-        SimConfig { peers: vec![Peer::default(), Peer::scripted(PeerScript::Refuse)], ..peer(PeerScript::Http) };
-    let mut lab = Lab::new(config);
-    let token = Token::new(OpKind::Open, SlotIndex(1), 0);
-    lab.submit(&[open(SLOT, 0), Op::Open { token, target: second, source: SourceId(0) }]);
-    let refused = failed(OpKind::Open, SlotIndex(1), 0, Errno::CONNREFUSED);
-    assert_eq!(lab.wait(&[]), [done(OpKind::Open, SLOT, 0, 0), refused]);
-    assert_eq!((lab.counts().accepted, lab.network.peer_counts(second).accepted), (1, 0));
+    let on_second = Token::new(OpKind::Open, SlotIndex(1), 0);
+    let opens = [open(SLOT, 0), Op::Open { token: on_second, target: second, source: SourceId(0) }];
+    let refusing = Peer::scripted(PeerScript::Refuse);
+    for (peers, first_result) in
+        [(vec![Peer::default(), refusing.clone()], Ok(0)), (vec![refusing], Err(Errno::CONNREFUSED))]
+    {
+        let mut lab = Lab::new(SimConfig { peers, ..SimConfig::new(Seed::new(1)) });
+        let results: Vec<_> = lab.wait(&opens).into_iter().map(|completion| completion.result).collect();
+        assert_eq!(results, [first_result, Err(Errno::CONNREFUSED)]);
+        assert_eq!(lab.counts().accepted, u64::from(first_result.is_ok()));
+        assert_eq!(lab.network.peer_counts(second).accepted, 0);
+    }
 }
 
 /// Ten handshakes at once on a noisy network: instant, token and result of each completion.

@@ -156,3 +156,42 @@ impl PartialEq for Scheduled {
 }
 
 impl Eq for Scheduled {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Seed, StreamPurpose};
+
+    fn wire() -> Wire {
+        let random = Seed::new(1).stream(StreamPurpose::Simulation, 0);
+        Wire::new(Time::ZERO, Nanos::ZERO, Nanos::ZERO, random)
+    }
+
+    #[test]
+    fn exponential_noise_has_the_mean_asked_for() {
+        let mut wire = wire();
+        let mean = (0..10_000).map(|_| wire.exponential(Nanos::new(1_000)).as_u64()).sum::<u64>() / 10_000;
+        assert!((950..1_050).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn jitter_takes_each_value_up_to_its_limit() {
+        let mut wire = wire();
+        let mut seen = [0; 4];
+        (0..1_000).for_each(|_| seen[wire.uniform_up_to(Nanos::new(3)).as_u64() as usize] += 1);
+        assert!(seen.iter().all(|&times| times > 200), "{seen:?}");
+    }
+
+    #[test]
+    fn simultaneous_events_happen_in_the_order_they_were_scheduled() {
+        let mut wire = wire();
+        for (at, id) in [(2, 1), (1, 2), (2, 3), (1, 4)] {
+            wire.schedule(Time::from_nanos(at), Event::TargetPolls(TargetId(0), ConnectionId(id)));
+        }
+        let mut order = vec![];
+        while let Some(Event::TargetPolls(_, ConnectionId(id))) = wire.next_until(Time::from_nanos(2)) {
+            order.push((wire.now().as_nanos(), id));
+        }
+        assert_eq!(order, [(1, 2), (1, 4), (2, 1), (2, 3)]);
+    }
+}
