@@ -1,0 +1,91 @@
+//! Simulated hosts with names, for runs that want no network.
+
+use super::freeze::Freeze;
+use super::peer::{Peer, PeerScript, ServiceModel};
+use crate::base::Nanos;
+
+/// The simulated hosts: name and behaviour. [`Peer::by_host`] has a peer for each.
+pub const SIM_HOSTS: &[(&str, &str)] = &{
+    let mut hosts = [("", ""); HOSTS.len()];
+    let mut index = 0;
+    while index < HOSTS.len() {
+        hosts[index] = (HOSTS[index].0, HOSTS[index].1);
+        index += 1;
+    }
+    hosts
+};
+
+impl Peer {
+    /// The peer behind the name of a simulated host; `None` if [`SIM_HOSTS`] does not list it. Case does not matter.
+    pub fn by_host(name: &str) -> Option<Self> {
+        HOSTS.iter().find(|(host, ..)| host.eq_ignore_ascii_case(name)).map(|(_, _, peer)| peer())
+    }
+}
+
+type Host = (&'static str, &'static str, fn() -> Peer);
+
+const HOSTS: &[Host] = &[
+    ("serve.sim", "serves either mode: 8 at once, 200 us each", Peer::default),
+    ("slow.sim", "serves one at a time, 20 ms each: 50 a second", || {
+        served(ServiceModel { parallelism: 1, time: Nanos::from_millis(20), noise: Nanos::ZERO })
+    }),
+    ("noisy.sim", "serves 8 at once, 100 us and an exponential 100 us each", || {
+        let each = Nanos::from_micros(100);
+        served(ServiceModel { parallelism: 8, time: each, noise: each })
+    }),
+    ("stalls.sim", "serves, but stands still for 300 ms every 5 s", || Peer {
+        freezes: (1..=STALLS)
+            .map(|n| Freeze { at: Nanos::from_secs(5 * n), length: Nanos::from_millis(300) })
+            .collect(),
+        ..Peer::default()
+    }),
+    ("backlog.sim", "serves 2 at once, 1 ms each, behind a backlog of 16", || Peer {
+        service: ServiceModel { parallelism: 2, time: Nanos::from_millis(1), noise: Nanos::ZERO },
+        backlog: Some(16),
+        ..Peer::default()
+    }),
+    ("split.sim", "writes S0S1, and S2 1 ms later", || serves(&[1537], Nanos::from_millis(1), b"", false)),
+    ("tail.sim", "sends 16 bytes after S2, in the same write", || serves(&[], Nanos::ZERO, &[2; 16], false)),
+    ("s2-after-c2.sim", "sends S2 only when it has C2", || serves(&[], Nanos::ZERO, b"", true)),
+    ("drip.sim", "sends S0S1S2 one byte a millisecond", || {
+        Peer::scripted(PeerScript::OneByteAtATime { gap: Nanos::from_millis(1) })
+    }),
+    ("simple.sim", "answers complex handshakes in simple mode", || Peer::scripted(PeerScript::ServeSimpleOnly)),
+    ("refuse.sim", "refuses connections", || Peer::scripted(PeerScript::Refuse)),
+    ("unreachable.sim", "cannot be reached: host unreachable", || Peer::scripted(PeerScript::Unreachable)),
+    ("no-route.sim", "cannot be reached: no route from here", || Peer::scripted(PeerScript::NoRoute)),
+    ("drop.sim", "never answers a SYN", || Peer::scripted(PeerScript::DropSyn)),
+    ("silent.sim", "accepts and never sends anything", || Peer::scripted(PeerScript::Silent)),
+    ("version.sim", "answers with version 6 (RTMPE)", || Peer::scripted(PeerScript::Version(6))),
+    ("http.sim", "answers like a web server", || Peer::scripted(PeerScript::Http)),
+    ("close-at-once.sim", "closes as soon as it has accepted", || Peer::scripted(PeerScript::CloseAfterConnect)),
+    ("close.sim", "closes instead of answering C0C1", || Peer::scripted(PeerScript::CloseAfterC0C1)),
+    ("reset.sim", "resets instead of answering C0C1", || Peer::scripted(PeerScript::ResetAfterC0C1)),
+    ("half.sim", "sends half of S1, then nothing", || Peer::scripted(PeerScript::HalfOfS1)),
+    ("half-close.sim", "sends half of S1, then closes", || Peer::scripted(PeerScript::HalfOfS1ThenClose)),
+    ("bad-s1.sim", "signs S1 wrongly", || Peer::scripted(PeerScript::WrongS1Digest)),
+    ("bad-s2.sim", "signs S2 wrongly", || Peer::scripted(PeerScript::WrongS2Digest)),
+    ("bad-echo.sim", "answers in simple mode with a wrong echo", || Peer::scripted(PeerScript::WrongEcho)),
+    ("endless.sim", "serves, then never stops sending", || Peer::scripted(PeerScript::Endless)),
+    ("garbage.sim", "sends noise without end", || Peer::scripted(PeerScript::EndlessGarbage)),
+    ("reset-after-s2.sim", "resets right after S2", || Peer::scripted(PeerScript::ResetAfterS0S1S2)),
+    ("close-after-c2.sim", "closes as soon as it has C2", || Peer::scripted(PeerScript::ClosesWithFin)),
+    ("close-held.sim", "closes a held connection 500 ms after C2", || {
+        Peer::scripted(PeerScript::CloseHeldAfter { after: Nanos::from_millis(500) })
+    }),
+    ("no-ports.sim", "this host has ports for 16 connections", || Peer::scripted(PeerScript::NoPorts { beyond: 16 })),
+    ("no-descriptors.sim", "this host has descriptors for 16 connections", || {
+        Peer::scripted(PeerScript::NoDescriptors { beyond: 16 })
+    }),
+];
+
+/// Stalls of a host that stalls every 5 s: a day of them.
+const STALLS: u64 = 24 * 3600 / 5;
+
+fn served(service: ServiceModel) -> Peer {
+    Peer { service, ..Peer::default() }
+}
+
+fn serves(segments: &[usize], gap: Nanos, tail: &[u8], s2_after_c2: bool) -> Peer {
+    Peer::scripted(PeerScript::Serve { segments: segments.to_vec(), gap, tail: tail.to_vec(), s2_after_c2 })
+}

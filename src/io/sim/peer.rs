@@ -1,0 +1,163 @@
+//! What a simulated target does: its script and its speed.
+
+use super::freeze::Freeze;
+use crate::base::Nanos;
+
+/// A simulated target.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// What it does with a connection.
+    pub script: PeerScript,
+    /// How fast it answers a complete C0C1.
+    pub service: ServiceModel,
+    /// When its application stands still. Its kernel goes on: connections are established, bytes arrive.
+    pub freezes: Vec<Freeze>,
+    /// A SYN that finds this many connections waiting is lost, and sent again by the client's kernel after 1 s, 2 s and
+    /// so on. A connection waits while a frozen application has not accepted it, and while its C0C1 is complete and no
+    /// server takes it. `None`: no SYN is lost.
+    pub backlog: Option<u32>,
+}
+
+/// A first-in, first-out queue of handshakes before a number of equal servers.
+///
+/// A handshake enters when its C0C1 is complete and leaves with whatever the script answers. The capacity is
+/// `parallelism / (time + noise)`. A handshake whose client has gone takes its time all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceModel {
+    /// Handshakes served at once; at least 1.
+    pub parallelism: u32,
+    /// What each handshake takes.
+    pub time: Nanos,
+    /// Mean of an exponentially distributed addition to `time`; zero for none.
+    pub noise: Nanos,
+}
+
+/// What a target does with its connections: each variant is one behaviour met in the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerScript {
+    /// Serves either mode as asked.
+    Serve {
+        /// Sizes of the writes that carry S0S1S2; the last write carries what is left. nginx-rtmp: `[1537]`,
+        /// ffmpeg -listen: `[1, 1536]`, SRS: none.
+        segments: Vec<usize>,
+        /// The time between two writes.
+        gap: Nanos,
+        /// Bytes that follow S2 in its last write: the next stage of the protocol.
+        tail: Vec<u8>,
+        /// S2 is written only when C2 is complete.
+        s2_after_c2: bool,
+    },
+    /// Knows no digests: a complex C1 is answered in simple mode.
+    ServeSimpleOnly,
+    /// Nobody listens: the SYN is answered by an RST.
+    Refuse,
+    /// A router answers the SYN with "host unreachable".
+    Unreachable,
+    /// The client's host has no route: the connect fails at once with `ENETUNREACH`.
+    NoRoute,
+    /// No SYN is ever answered.
+    DropSyn,
+    /// Accepts, then neither reads nor writes.
+    Silent,
+    /// Serves, but with this byte as S0.
+    Version(u8),
+    /// Answers C0C1 like a web server, then FIN.
+    Http,
+    /// FIN instead of an answer.
+    CloseAfterC0C1,
+    /// RST instead of an answer.
+    ResetAfterC0C1,
+    /// FIN as soon as it has accepted.
+    CloseAfterConnect,
+    /// S0 and half of S1, then nothing.
+    HalfOfS1,
+    /// S0 and half of S1, then FIN.
+    HalfOfS1ThenClose,
+    /// Serves, with one bit of S1 changed after it was signed.
+    WrongS1Digest,
+    /// Serves, with one bit of S2's digest changed.
+    WrongS2Digest,
+    /// Knows no digests, and its S2 echoes C1 with one bit changed.
+    WrongEcho,
+    /// Serves, then never stops sending.
+    Endless,
+    /// Sends bytes with the value 3 without end from the moment it accepts: S0 passes for RTMP, the rest is noise.
+    EndlessGarbage,
+    /// Serves, each byte in a write of its own.
+    OneByteAtATime {
+        /// The time between two bytes.
+        gap: Nanos,
+    },
+    /// Serves, then RST without waiting for C2.
+    ResetAfterS0S1S2,
+    /// Serves, and closes the held connection with FIN.
+    CloseHeldAfter {
+        /// How long after C2.
+        after: Nanos,
+    },
+    /// Serves, then FIN as soon as it has C2.
+    ClosesWithFin,
+    /// Serves, but the client's host has no port left (`EADDRNOTAVAIL`) for more than `beyond` connections at once.
+    NoPorts {
+        /// Connections that are possible.
+        beyond: u32,
+    },
+    /// Serves, but the client's host has no descriptor left (`ENFILE`) for more than `beyond` connections at once.
+    NoDescriptors {
+        /// Connections that are possible.
+        beyond: u32,
+    },
+}
+
+/// What a peer's application saw: the other side's account of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Complete C0C1 with a digest that verifies.
+    pub complex: u64,
+    /// Complete C0C1 read as simple.
+    pub simple: u64,
+    /// Complete C2 with a digest that verifies.
+    pub c2_valid: u64,
+    /// Complete C2 that echo S1.
+    pub c2_echo: u64,
+    /// Complete C2 that do neither.
+    pub c2_invalid: u64,
+    /// Connections the client ended with RST.
+    pub resets: u64,
+    /// Connections the client ended with FIN.
+    pub fins: u64,
+    /// Connections the client opened with bytes that no handshake begins with.
+    pub violations: u64,
+    /// SYNs lost because the backlog was full.
+    pub lost_syns: u64,
+}
+
+impl Default for Peer {
+    /// Serves either mode in one write; 8 handshakes at once, 200 us each: 40 000 a second.
+    fn default() -> Self {
+        Self::scripted(PeerScript::serve())
+    }
+}
+
+impl Peer {
+    /// The default peer with another script.
+    pub fn scripted(script: PeerScript) -> Self {
+        Self { script, service: ServiceModel::default(), freezes: Vec::new(), backlog: None }
+    }
+}
+
+impl Default for ServiceModel {
+    /// 8 handshakes at once, 200 us each, no noise.
+    fn default() -> Self {
+        Self { parallelism: 8, time: Nanos::from_micros(200), noise: Nanos::ZERO }
+    }
+}
+
+impl PeerScript {
+    /// Serves either mode with S0S1S2 in one write and nothing after it.
+    pub const fn serve() -> Self {
+        Self::Serve { segments: Vec::new(), gap: Nanos::ZERO, tail: Vec::new(), s2_after_c2: false }
+    }
+}
