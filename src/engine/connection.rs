@@ -5,7 +5,7 @@ use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
 use crate::measure::{Failure, FailureDetail, FailureKind, Step};
 use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, ClientTemplates, Negotiated, S1Digest};
 
-use super::plan::RECEIVE_SIZE;
+use super::plan::WorkerPlan;
 use super::slots::Slots;
 
 /// Index into the attempt pool.
@@ -235,7 +235,7 @@ impl Wire {
     /// Arms a receive for what is missing, and for the first bytes that may follow S2.
     fn receive_more(&self, context: &mut Context<'_>) {
         let token = context.slots.arm(context.slot, OpKind::Recv);
-        let len = RECEIVE_SIZE as u32 - self.received;
+        let len = WorkerPlan::RECEIVE_SIZE as u32 - self.received;
         context.ops.push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
     }
 

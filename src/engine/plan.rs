@@ -113,6 +113,10 @@ pub enum ClosePolicy {
 }
 
 impl WorkerPlan {
+    /// Bytes of a receive buffer: room for S0S1S2 and for the first bytes of the next protocol stage, which some
+    /// servers send at once.
+    pub const RECEIVE_SIZE: usize = S0S1S2_SIZE + 63;
+
     /// Slots of all populations together.
     pub fn slots(&self) -> u32 {
         self.populations.iter().map(|population| population.slots).sum()
@@ -120,9 +124,6 @@ impl WorkerPlan {
 
     /// Buffers this worker needs: a pair for each attempt that can be in flight.
     pub fn buffers(&self) -> BufferPlan {
-        BufferPlan { count: self.slots(), receive_size: RECEIVE_SIZE as u32, send_size: C2_SIZE as u32 }
+        BufferPlan { count: self.slots(), receive_size: Self::RECEIVE_SIZE as u32, send_size: C2_SIZE as u32 }
     }
 }
-
-/// Room for S0S1S2 and for the first bytes of the next protocol stage, which some servers send at once.
-pub(super) const RECEIVE_SIZE: usize = S0S1S2_SIZE + 63;

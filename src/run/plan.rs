@@ -192,3 +192,14 @@ pub enum Until {
     /// S2 is in and C2 is out.
     Handshake,
 }
+
+impl Target {
+    /// Name and, where it says more, address.
+    pub fn label(&self) -> String {
+        if self.name.contains(&self.address.to_string()) {
+            self.name.clone()
+        } else {
+            format!("{} ({})", self.name, self.address)
+        }
+    }
+}

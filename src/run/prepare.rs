@@ -1,0 +1,243 @@
+//! From the plan to backends and workers: the pieces that every worker gets of it.
+
+use std::sync::Arc;
+
+use crate::base::{Nanos, StreamPurpose, Time};
+use crate::engine::{Load, PopulationSpec, Worker, WorkerPlan};
+use crate::io::{BufferPlan, IoPlan, SourceId, TargetId};
+use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
+use crate::measure::{Recorder, RecorderLayout, StageInfo};
+use crate::protocol::{C1Spec, C2_SIZE, ClientTemplates, HandshakeMode, S0S1S2_SIZE};
+
+use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, StagePlan};
+
+/// C0C1s that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
+const TEMPLATES_PER_WORKER: usize = 64;
+
+/// What all workers share of a plan.
+#[derive(Debug)]
+pub struct Preparation {
+    plan: Arc<RunPlan>,
+    layout: Arc<RecorderLayout>,
+    populations: Vec<PreparedPopulation>,
+}
+
+#[derive(Debug)]
+struct PreparedPopulation {
+    load: PreparedLoad,
+    /// The first of its stages in the layout.
+    first_stage: u16,
+}
+
+#[derive(Debug)]
+enum PreparedLoad {
+    Open(Arc<LoadProfile>),
+    Closed(Arc<Quota>),
+}
+
+/// A worker's part that is ready before the start instant is known: its templates.
+#[derive(Debug)]
+pub struct WorkerParts {
+    templates: Vec<Arc<ClientTemplates>>,
+    offsets: Vec<u32>,
+}
+
+impl Preparation {
+    /// Plans the arrivals of every population.
+    ///
+    /// # Errors
+    /// If a population's stages are not a load profile.
+    pub fn new(plan: Arc<RunPlan>) -> Result<Self, LoadProfileError> {
+        let mut stages = Vec::new();
+        let mut populations = Vec::new();
+        for (index, population) in plan.populations.iter().enumerate() {
+            let first_stage = stages.len() as u16;
+            stages.extend(population.stage_infos(index as u16));
+            let load = match &population.load {
+                LoadPlan::Open { stages, attempts, .. } => {
+                    PreparedLoad::Open(Arc::new(profile(stages, first_stage, *attempts)?))
+                }
+                LoadPlan::Closed { attempts, .. } => PreparedLoad::Closed(Arc::new(Quota::new(*attempts, plan.workers))),
+            };
+            populations.push(PreparedPopulation { load, first_stage });
+        }
+        let layout = Arc::new(RecorderLayout {
+            stages,
+            populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
+            targets: plan.targets.iter().map(|target| target.label()).collect(),
+            open_loop: plan
+                .populations
+                .iter()
+                .map(|population| matches!(population.load, LoadPlan::Open { .. }))
+                .collect(),
+        });
+        Ok(Self { plan, layout, populations })
+    }
+
+    /// What the recorders of this plan measure.
+    pub fn layout(&self) -> &Arc<RecorderLayout> {
+        &self.layout
+    }
+
+    /// Signs a worker's templates and says what its backend must be.
+    pub fn parts(&self, worker: u32) -> (WorkerParts, IoPlan) {
+        let mut bytes = Vec::new();
+        let mut parts = WorkerParts { templates: Vec::new(), offsets: Vec::new() };
+        for (index, population) in self.plan.populations.iter().enumerate() {
+            let stream = worker | (index as u32) << 16;
+            let mut random = self.plan.seed.stream(StreamPurpose::ClientTemplates, stream);
+            let templates = ClientTemplates::sign(&population.client.c1(), TEMPLATES_PER_WORKER, &mut random);
+            parts.offsets.push(bytes.len() as u32);
+            bytes.extend_from_slice(templates.bytes());
+            parts.templates.push(Arc::new(templates));
+        }
+        let slots: u32 = self.plan.populations.iter().map(|population| self.slots(population, worker)).sum();
+        let io = IoPlan {
+            slots,
+            targets: self.plan.targets.iter().map(|target| target.address).collect(),
+            sources: self.plan.sources.clone(),
+            listeners: Vec::new(),
+            nodelay: true,
+            shared_bytes: bytes.into(),
+            buffers: BufferPlan {
+                count: slots,
+                receive_size: WorkerPlan::RECEIVE_SIZE as u32,
+                send_size: C2_SIZE as u32,
+            },
+        };
+        (parts, io)
+    }
+
+    /// Makes a worker that begins at `start`.
+    pub fn worker(&self, worker: u32, parts: WorkerParts, start: Time) -> Worker {
+        let populations = self
+            .plan
+            .populations
+            .iter()
+            .zip(&self.populations)
+            .zip(parts.templates.into_iter().zip(parts.offsets))
+            .map(|((population, prepared), (templates, templates_offset))| PopulationSpec {
+                load: self.load(population, prepared, worker),
+                slots: self.slots(population, worker),
+                templates,
+                templates_offset,
+                verify: population.verify,
+                targets: in_turn_from((0..self.plan.targets.len() as u16).map(TargetId).collect(), worker),
+                sources: in_turn_from(self.source_ids(), worker),
+                hold: population.hold,
+                close: population.close,
+                connect_timeout: Nanos::new(population.connect_timeout_ns),
+                timeout: Nanos::new(population.timeout_ns),
+                wrong_c2: population.client.wrong_c2,
+            })
+            .collect();
+        let plan = WorkerPlan {
+            start,
+            hold_end: self.plan.hold_end(),
+            populations,
+            targets: self.plan.targets.len() as u16,
+            sampling: self.plan.seed.stream(StreamPurpose::Sampling, worker),
+        };
+        Worker::new(plan, Recorder::new(Arc::clone(&self.layout), start))
+    }
+
+    fn load(&self, population: &Population, prepared: &PreparedPopulation, worker: u32) -> Load {
+        match (&prepared.load, &population.load) {
+            (PreparedLoad::Open(profile), LoadPlan::Open { arrival, .. }) => {
+                // Workers without a slot get no arrivals, so the others share all of them.
+                let serving = self.plan.workers.min(population.concurrency);
+                let share = self.plan.share.split(worker.min(serving - 1), serving);
+                let arrivals = Arrivals::new(Arc::clone(profile), *arrival, share, self.plan.seed);
+                Load::Open { arrivals, end: profile.length() }
+            }
+            (PreparedLoad::Closed(quota), LoadPlan::Closed { warmup_ns, .. }) => Load::Closed {
+                quota: QuotaShare::new(Arc::clone(quota)),
+                warmup: Nanos::new(*warmup_ns),
+                end: population.load.length(),
+                warmup_stage: prepared.first_stage,
+                stage: prepared.first_stage + u16::from(*warmup_ns > 0),
+            },
+            _ => unreachable!("a population was prepared from its own plan"),
+        }
+    }
+
+    /// Slots are dealt out evenly, the first workers get the remainder.
+    fn slots(&self, population: &Population, worker: u32) -> u32 {
+        let workers = self.plan.workers;
+        population.concurrency / workers + u32::from(worker < population.concurrency % workers)
+    }
+
+    fn source_ids(&self) -> Vec<SourceId> {
+        match self.plan.sources.len() {
+            0 => vec![SourceId::ANY],
+            count => (0..count as u16).map(SourceId).collect(),
+        }
+    }
+}
+
+/// Each worker begins at another entry, so that they do not all visit the same one at the same time.
+fn in_turn_from<T>(mut entries: Vec<T>, worker: u32) -> Vec<T> {
+    let first = worker as usize % entries.len();
+    entries.rotate_left(first);
+    entries
+}
+
+fn profile(stages: &[StagePlan], first_stage: u16, attempts: Option<u64>) -> Result<LoadProfile, LoadProfileError> {
+    let segments = (first_stage..)
+        .zip(stages)
+        .map(|(stage, plan)| Segment {
+            shape: if plan.from_per_s == plan.to_per_s {
+                Shape::Constant { per_s: plan.from_per_s }
+            } else {
+                Shape::Ramp { from_per_s: plan.from_per_s, to_per_s: plan.to_per_s }
+            },
+            length: plan.duration_ns.map_or(Nanos::MAX, Nanos::new),
+            stage,
+        })
+        .collect();
+    LoadProfile::new(segments, attempts)
+}
+
+impl Population {
+    fn stage_infos(&self, population: u16) -> Vec<StageInfo> {
+        let stage = |name: &str, warmup| StageInfo { population, name: name.into(), warmup };
+        match &self.load {
+            LoadPlan::Open { stages, .. } => stages.iter().map(|plan| stage(&plan.name, plan.warmup)).collect(),
+            LoadPlan::Closed { warmup_ns: 0, .. } => vec![stage("load", false)],
+            LoadPlan::Closed { .. } => vec![stage("warm-up", true), stage("load", false)],
+        }
+    }
+}
+
+impl LoadPlan {
+    /// When the load is over at the latest, from its beginning; [`Nanos::MAX`] if only a number of attempts bounds it.
+    pub fn length(&self) -> Nanos {
+        match self {
+            Self::Closed { warmup_ns, duration_ns, .. } => {
+                duration_ns.map_or(Nanos::MAX, |duration| Nanos::new(*warmup_ns) + Nanos::new(duration))
+            }
+            Self::Open { stages, .. } => stages
+                .iter()
+                .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
+                .fold(Nanos::ZERO, |sum, length| sum + length),
+        }
+    }
+}
+
+impl RunPlan {
+    /// When held connections are released at the latest: with the end of the last load that time bounds.
+    fn hold_end(&self) -> Nanos {
+        self.populations.iter().map(|population| population.load.length()).max().unwrap_or(Nanos::MAX)
+    }
+}
+
+impl ClientPlan {
+    fn c1(&self) -> C1Spec {
+        match self.mode {
+            HandshakeMode::Simple => C1Spec::simple(),
+            HandshakeMode::Complex => C1Spec::complex(self.digest_at),
+        }
+    }
+}
+
+const _: () = assert!(WorkerPlan::RECEIVE_SIZE >= S0S1S2_SIZE);
