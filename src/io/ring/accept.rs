@@ -192,7 +192,7 @@ impl Ring {
             self.free_slots.give_back(slot);
         }
         for index in 0..self.listeners.len() {
-            if self.listeners[index].state == Accepting::Starved {
+            if self.listeners[index].state == Accepting::Starved && self.queues.room() > 0 {
                 self.arm(index);
             }
         }

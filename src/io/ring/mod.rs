@@ -31,7 +31,7 @@ use self::connect::Origin;
 pub use self::error::RingError;
 use self::queues::Queues;
 use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, Token};
-use crate::base::{Nanos, Time};
+use crate::base::Time;
 
 /// How the ring names its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ const POLL_FIRST: u16 = 1;
 /// Most bytes that one `Destination::Discard` takes off a socket.
 const MOST_DISCARDED: u32 = 1 << 20;
 
-/// The most entries that one op or one completion asks for.
+/// The most entries that one op or one completion needs.
 const ENTRIES_PER_STEP: usize = 5;
 
 /// User data of operations that are no op's own: an op's token with one of these in place of its kind.
@@ -294,22 +294,22 @@ impl Ring {
     /// Makes room for one more op by submitting those before it.
     fn make_room(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
         while self.queues.room() < ENTRIES_PER_STEP {
-            self.turn(0, Nanos::ZERO, completions)?;
+            self.turn(0, Time::ZERO, Time::ZERO, completions)?;
         }
         Ok(())
     }
 
     /// One enter and the completions it delivered.
-    fn turn(&mut self, want: u32, timeout: Nanos, completions: &mut Vec<Completion>) -> io::Result<()> {
+    fn turn(&mut self, want: u32, wake_at: Time, now: Time, completions: &mut Vec<Completion>) -> io::Result<()> {
         let room = self.queues.room();
-        let entered = self.queues.enter(want, timeout);
+        let entered = self.queues.enter(want, wake_at, now);
         self.overflowed_turns += u64::from(self.queues.overflowing());
         let submitted = self.queues.room() > room;
         let mut reaped = false;
         while let Some(entry) = self.queues.next() {
             reaped = true;
             if self.queues.room() < ENTRIES_PER_STEP {
-                self.queues.enter(0, Nanos::ZERO)?;
+                self.queues.flush()?;
             }
             self.finish(&entry, completions);
         }
@@ -395,9 +395,9 @@ impl Io for Ring {
             self.begin(op, completions);
         }
         loop {
-            let left = wake_at.since(self.now());
-            let want = u32::from(completions.len() == before && left > Nanos::ZERO);
-            self.turn(want, left, completions)?;
+            let now = self.now();
+            let want = u32::from(completions.len() == before && now < wake_at);
+            self.turn(want, wake_at, now, completions)?;
             if want == 0 || completions.len() > before {
                 return Ok(());
             }

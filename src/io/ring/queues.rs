@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
-use crate::base::Nanos;
+use crate::base::{Nanos, Time};
 
 /// A ring together with long-lived handles of its queues.
 ///
@@ -16,16 +16,20 @@ pub(super) struct Queues {
     submitter: Submitter<'static>,
     submissions: SubmissionQueue<'static>,
     completions: CompletionQueue<'static>,
+    /// The kernel takes the instant at which a wait ends, not its length (Linux 6.12).
+    absolute: bool,
     /// Declared last, so dropped last: the handles above point into it.
     _ring: OwnedRing,
 }
 
-/// Waits are cut to this length (the caller waits again): the kernel adds a relative timeout to its clock and a huge
-/// one would overflow.
+/// Waits are cut to this length (the caller waits again): a relative timeout is added to the kernel's clock, and a huge
+/// one would overflow it.
 const LONGEST_WAIT: Nanos = Nanos::from_secs(3600);
 
 impl Queues {
     pub(super) fn new(ring: IoUring) -> Self {
+        // Both came with Linux 6.12, but only this one has a flag of its own.
+        let absolute = ring.params().is_feature_min_timeout();
         let ring = OwnedRing(NonNull::from(Box::leak(Box::new(ring))));
         // SAFETY: the pointer comes from a leaked box, so it is valid and unique; `OwnedRing` frees it only when it is
         // dropped, after the three handles made here, and nothing else dereferences it before.
@@ -33,7 +37,7 @@ impl Queues {
         let (mut submitter, submissions, completions) = handles.split();
         // Saves a descriptor lookup per enter (Linux 5.18). Without it the plain descriptor is used.
         let _ = submitter.register_ring_fd();
-        Self { submitter, submissions, completions, _ring: ring }
+        Self { submitter, submissions, completions, absolute, _ring: ring }
     }
 
     /// Free entries of the submission queue.
@@ -54,13 +58,21 @@ impl Queues {
         unsafe { self.submissions.push(entry) }.expect("room in the submission queue was checked");
     }
 
-    /// Submits everything queued, runs the ring's deferred work and waits for `want` completions for at most
-    /// `timeout`. Completions are delivered by an enter that asks for events only (`DEFER_TASKRUN`), so each one does.
-    pub(super) fn enter(&mut self, want: u32, timeout: Nanos) -> io::Result<()> {
-        let timeout = timeout.min(LONGEST_WAIT).as_u64();
-        let timespec = Timespec::new().sec(timeout / 1_000_000_000).nsec((timeout % 1_000_000_000) as u32);
+    /// Submits everything queued, runs the ring's deferred work and waits for `want` completions, at most until
+    /// `wake_at`. Completions are delivered by an enter that asks for events only (`DEFER_TASKRUN`), so each one does.
+    ///
+    /// A relative timeout begins when all is submitted, so a long batch delays it; an absolute one does not.
+    pub(super) fn enter(&mut self, want: u32, wake_at: Time, now: Time) -> io::Result<()> {
+        let wake_at = wake_at.min(now + LONGEST_WAIT);
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let nanos = if self.absolute {
+            flags |= EnterFlags::ABS_TIMER;
+            wake_at.as_nanos()
+        } else {
+            wake_at.since(now).as_u64()
+        };
+        let timespec = Timespec::new().sec(nanos / 1_000_000_000).nsec((nanos % 1_000_000_000) as u32);
         let args = SubmitArgs::new().timespec(&timespec);
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         self.submissions.sync();
         let queued = self.submissions.len() as u32;
         // SAFETY: EXT_ARG goes with a `SubmitArgs`, which has the layout of io_uring_getevents_arg and, like the
@@ -69,6 +81,11 @@ impl Queues {
         self.submissions.sync();
         self.completions.sync();
         entered.map(drop)
+    }
+
+    /// Submits everything queued and waits for nothing.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.enter(0, Time::ZERO, Time::ZERO)
     }
 
     /// The next completion that the last [`Queues::enter`] delivered. Frees its entry.

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use rustix::net::sockopt;
 
 use super::*;
+use crate::base::Nanos;
 use crate::io::{BufferId, BufferPlan, CloseHow, ListenerId, SlotIndex, SourceId, TargetId};
 
 /// Ends a test that waits for what never comes.
@@ -96,7 +97,8 @@ impl Driver {
         let entry = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build().user_data(u64::MAX);
         self.ring.push_plain(&entry);
         loop {
-            self.ring.queues.enter(1, PATIENCE).unwrap();
+            let now = self.ring.now();
+            self.ring.queues.enter(1, now + PATIENCE, now).unwrap();
             let Some(entry) = self.ring.queues.next() else { continue };
             assert_eq!(entry.user_data(), u64::MAX);
             assert!(entry.result() >= 0, "{}", entry.result());
@@ -143,6 +145,7 @@ fn serve<T: Send + 'static>(
     let address = listener.local_addr().unwrap();
     let accept = move || {
         let (stream, peer) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE.into())).unwrap();
         each(stream, peer)
     };
     (address, thread::spawn(move || (0..connections).map(|_| accept()).collect()))
