@@ -37,12 +37,24 @@ impl Rtmpsrv {
     pub fn command(&self, program: &str) -> Command {
         self.namespace.command(program)
     }
+
+    /// The client `rtmpdump` playing from this server; it ends with 1 when the server closes.
+    pub fn rtmpdump(&self) -> Command {
+        let mut command = self.command("rtmpdump");
+        play(&mut command, &format!("rtmp://{}/live/x", Self::ADDRESS));
+        command
+    }
 }
 
-/// The client `rtmpdump`, playing `url` and giving up after two silent seconds: it ends with 1 when the server
-/// closes and with 2 when a stream stays silent; its stderr says "Connected..." once the RTMP connection stands.
+/// The client `rtmpdump` playing `url`; it ends with 2 after a second of silence, and its stderr says
+/// "Connected..." once the handshake and `connect` have succeeded.
 pub fn rtmpdump(url: &str) -> Command {
     let mut command = Command::new(tool("rtmpdump"));
-    command.args(["-r", url, "-o", "/dev/null", "--timeout", "2"]).stdin(Stdio::null());
+    play(&mut command, url);
     command
+}
+
+fn play(command: &mut Command, url: &str) {
+    // Without --live it tries to resume a silent stream, several times.
+    command.args(["-r", url, "--live", "-o", "/dev/null", "--timeout", "1"]).stdin(Stdio::null());
 }
