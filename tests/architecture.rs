@@ -1,0 +1,98 @@
+//! The house rules that can be read off the source, checked by reading it: who may use whom, where `unsafe` and the
+//! clock may appear, and that the documents name what exists. `CONTRIBUTING.md` gives each rule's reason.
+
+mod architecture {
+    pub mod documents;
+    pub mod rules;
+    pub mod source;
+}
+
+use std::path::{Path, PathBuf};
+
+use architecture::documents::{commands, undocumented_dependencies, unknown_words, unnamed_modules};
+use architecture::rules::{BANNED, LAYERS, banned_calls, forbidden_uses, leftovers};
+use architecture::source::SourceFile;
+
+#[test]
+fn every_module_uses_only_lower_layers() {
+    assert_none(source_files("src").iter().flat_map(|file| forbidden_uses(file, LAYERS)).collect());
+}
+
+#[test]
+fn banned_calls_stay_where_they_are_allowed() {
+    let files = ["src", "tests", "benches"].into_iter().flat_map(source_files);
+    assert_none(files.flat_map(|file| banned_calls(&file, BANNED)).collect());
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let files = ["src", "tests", "benches", "fuzz"].into_iter().flat_map(source_files);
+    assert_none(files.flat_map(|file| leftovers(&file)).collect());
+}
+
+#[test]
+fn every_dependency_says_what_it_is_for() {
+    assert_none(undocumented_dependencies(&read("Cargo.toml").expect("Cargo.toml exists")));
+}
+
+#[test]
+fn readme_commands_exist_with_their_flags() {
+    let Some(readme) = read("README.md") else { return };
+    let help = |arguments: &[&str]| {
+        let shakedown = std::process::Command::new(env!("CARGO_BIN_EXE_shakedown"));
+        let output = { shakedown }.args(arguments).arg("--help").output().expect("the built binary starts");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_none(commands(&readme).iter().flat_map(|command| unknown_words(command, help)).collect());
+}
+
+#[test]
+fn the_architecture_page_names_every_module() {
+    let Some(page) = read("ARCHITECTURE.md") else { return };
+    let modules: Vec<String> = entries(&root().join("src"))
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|name| name != "lib" && name != "main")
+        .collect();
+    assert_none(unnamed_modules(&page, &modules));
+}
+
+/// Fails with one violation a line.
+fn assert_none(violations: Vec<String>) {
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// All Rust files below `folder`, which may be missing.
+fn source_files(folder: &str) -> Vec<SourceFile> {
+    let mut folders = vec![root().join(folder)];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("source is readable UTF-8");
+                let relative = path.strip_prefix(root()).expect("below the root").to_str().expect("UTF-8 path");
+                files.push(SourceFile::new(relative, &text));
+            }
+        }
+    }
+    files
+}
+
+/// What lies in `folder`, sorted; nothing when there is no such folder.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = listing.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The text of a file at the repository's root, if it exists.
+fn read(name: &str) -> Option<String> {
+    std::fs::read_to_string(root().join(name)).ok()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

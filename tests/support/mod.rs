@@ -1,0 +1,28 @@
+//! Real servers, scripted servers and captures for integration tests.
+//!
+//! Every fixture listens on a port that the system chose, is ready when its constructor returns, and ends its own
+//! process when dropped. Nothing here sleeps or starts a test over.
+
+// Each integration test is a crate of its own and uses only a part of this module.
+#![allow(dead_code, unused_imports)]
+
+mod capture;
+mod ffmpeg;
+mod namespace;
+mod nginx;
+mod process;
+mod rtmpsrv;
+mod scripted;
+
+pub use capture::{Capture, malformed_packets, tshark};
+pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
+pub use namespace::Namespace;
+pub use nginx::{Nginx, NginxOptions};
+pub use process::{PATIENCE, tool};
+pub use rtmpsrv::{Rtmpsrv, rtmpdump};
+pub use scripted::{ScriptedPeer, scripted_peer};
+
+/// The built binary.
+pub fn shakedown() -> assert_cmd::Command {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_shakedown"))
+}

@@ -1,0 +1,52 @@
+//! A network and process namespace of a test, for programs that insist on a fixed port.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::process::tool;
+
+/// Namespaces with loopback up and nothing else in them. They live as long as their anchor, which reads a pipe from
+/// this process: however the test ends, the kernel ends every process inside and removes the namespaces.
+pub struct Namespace {
+    anchor: Child,
+}
+
+impl Namespace {
+    /// # Panics
+    /// Where neither root nor user namespaces are available.
+    pub fn new() -> Self {
+        let mut command = Command::new(tool("unshare"));
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let ip = tool("ip").display().to_string();
+        let script = format!("{ip} link set lo up && echo ready && exec cat");
+        command.args(["--net", "--pid", "--fork", "--kill-child", "sh", "-c", &script]);
+        let mut anchor =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare is an executable file");
+        let mut line = String::new();
+        BufReader::new(anchor.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("a readable pipe");
+        assert_eq!(line, "ready\n", "no network namespace: run the tests as root, or allow user namespaces");
+        Self { anchor }
+    }
+
+    /// A command that runs `program` inside.
+    pub fn command(&self, program: &str) -> Command {
+        let namespaces = format!("/proc/{}/ns", self.anchor.id());
+        let mut command = Command::new(tool("nsenter"));
+        if !rustix::process::geteuid().is_root() {
+            command.args([&format!("--user={namespaces}/user"), "--preserve-credentials"]);
+        }
+        command.arg(format!("--net={namespaces}/net")).arg(format!("--pid={namespaces}/pid_for_children"));
+        command.arg(tool(program));
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // The anchor's `cat` reads the end of its input; as the first process inside it takes the others along.
+        drop(self.anchor.stdin.take());
+        let _status = self.anchor.wait();
+    }
+}
