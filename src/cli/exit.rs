@@ -37,3 +37,9 @@ impl From<PlanError> for CliError {
         Self::usage(error.0)
     }
 }
+
+impl From<crate::run::ExitCode> for Exit {
+    fn from(code: crate::run::ExitCode) -> Self {
+        Self(code as u8)
+    }
+}

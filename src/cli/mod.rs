@@ -1,11 +1,76 @@
 //! Layer 7: the command line: clap types, one file a command, exit codes.
 
+mod announce;
+mod built_in_sink;
+// mod doctor;
 mod exit;
+mod lookup;
 mod output;
+// mod probe;
+mod progress;
+mod report;
+mod run;
+mod shell;
+mod sink;
 
-use std::process::ExitCode;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use exit::CliError;
+
+/// RTMP handshake load generator: open-loop load, exact latencies, one report that says whether to believe it.
+#[derive(Parser, Debug)]
+#[command(name = "shakedown", version = VERSION, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Version and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHAKEDOWN_COMMIT"), ")");
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Generate load and print one report
+    Run(Box<run::RunArgs>),
+    /// Make one handshake and explain every step
+    // Probe(probe::ProbeArgs),
+    /// Serve as the built-in target
+    Sink(sink::SinkArgs),
+    /// Render a saved result again
+    Report(report::ReportArgs),
+    /// Can this machine do it? Findings with remedies
+    // Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
 
 /// Runs the command line of this process.
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+pub fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe under them ends quietly.
+            let _ = error.print();
+            return std::process::ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(args) => run::execute(args),
+        // Command::Probe(args) => probe::execute(args),
+        Command::Sink(args) => sink::execute(args),
+        Command::Report(args) => report::execute(args),
+        // Command::Doctor(args) => doctor::execute(args),
+        Command::Completions(args) => shell::completions(args, &mut Cli::command()),
+        Command::Man => shell::manual(Cli::command()),
+    };
+    match done {
+        Ok(exit) => std::process::ExitCode::from(exit.0),
+        Err(CliError { exit, message }) => {
+            output::tell(&format!("error: {message}"));
+            std::process::ExitCode::from(exit.0)
+        }
+    }
 }

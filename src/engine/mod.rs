@@ -8,4 +8,4 @@ mod worker;
 
 pub use deadlines::Deadlines;
 pub use plan::{ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
-pub use worker::Worker;
+pub use worker::{Ends, Worker};

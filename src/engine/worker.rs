@@ -3,13 +3,17 @@
 //! One turn applies completions, expires deadlines, starts due arrivals (bounded) and, at the end, releases what is
 //! held. Nothing is allocated and no lock is taken after [`Worker::new`].
 
+use std::sync::Arc;
+
 use rand::Rng;
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
 use crate::load::{Arrivals, QuotaShare};
-use crate::measure::{Failure, FailureDetail, FailureKind, Recorder, Sample, Step};
-use crate::protocol::{Check, HandshakeMode, S1Digest};
+use crate::measure::{
+    Failure, FailureDetail, FailureKind, IntervalReport, Recorder, Sample, Snapshot, Step,
+};
+use crate::protocol::{Check, ClientTemplates, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
@@ -42,6 +46,18 @@ pub struct Worker {
     /// Slots that are not free.
     busy: u32,
     next_start: Time,
+    ends: Ends,
+}
+
+/// When the parts of a run came to their end, as far as they have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// No further attempt started.
+    pub load: Option<Time>,
+    /// Nothing was in flight any more.
+    pub drained: Option<Time>,
+    /// Connections held when their release began.
+    pub held: Option<u32>,
 }
 
 /// How far the end of the run has come for held connections.
@@ -68,7 +84,7 @@ struct Population {
 /// The part of the plan that stays as it is.
 #[derive(Debug)]
 struct Rules {
-    templates: std::sync::Arc<crate::protocol::ClientTemplates>,
+    templates: Arc<ClientTemplates>,
     templates_offset: u32,
     verify: Verify,
     targets: Vec<TargetId>,
@@ -139,6 +155,7 @@ impl Worker {
             release: Release::No,
             busy: 0,
             next_start: start,
+            ends: Ends::default(),
         }
     }
 
@@ -152,6 +169,12 @@ impl Worker {
         }
         self.start_due(now, ops);
         self.release_held(now, buffers, ops);
+        if self.load_is_over() {
+            self.ends.load.get_or_insert(now);
+            if self.attempts.in_flight == 0 {
+                self.ends.drained.get_or_insert(now);
+            }
+        }
     }
 
     /// When the next turn is due if nothing completes before.
@@ -178,7 +201,13 @@ impl Worker {
     pub fn release(&mut self) {
         if self.release == Release::No {
             self.release = Release::Sweeping { cursor: 0 };
+            self.ends.held = Some(self.recorder.held_now());
         }
+    }
+
+    /// When load, drain and hold ended.
+    pub fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// The load is over and nothing is in flight; connections may still be held.
@@ -189,6 +218,17 @@ impl Worker {
     /// The load is over and every slot is free.
     pub fn is_finished(&self) -> bool {
         self.load_is_over() && self.busy == 0
+    }
+
+    /// Ends the measurement at `now`: what was measured, and the interval reports not handed out yet.
+    ///
+    /// # Panics
+    /// If an arrival has no outcome or an attempt has two: the books of this program are wrong.
+    pub fn finish(self, now: Time) -> (Snapshot, Vec<Box<IntervalReport>>) {
+        if let Err(error) = self.recorder.snapshot().check(&self.in_flight_by_stage()) {
+            panic!("{error}");
+        }
+        self.recorder.finish(now)
     }
 
     /// What has been measured.
@@ -203,7 +243,7 @@ impl Worker {
 
     /// Attempts in flight by stage: what `started = completed + failed + in_flight` needs.
     pub fn in_flight_by_stage(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.recorder.layout().stages.len()];
+        let mut counts = vec![0; self.recorder.snapshot().layout().stages.len()];
         for slot in 0..self.slots.len() {
             if let SlotState::InFlight { attempt } = self.slots.get(slot).state {
                 counts[usize::from(self.attempts.get(attempt).stage)] += 1;
@@ -214,7 +254,7 @@ impl Worker {
 
     /// Arrivals due whose attempt has not started, by stage.
     pub fn waiting_by_stage(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.recorder.layout().stages.len()];
+        let mut counts = vec![0; self.recorder.snapshot().layout().stages.len()];
         for population in &self.populations {
             if let Schedule::Open { due, waiting, .. } = &population.schedule {
                 let next_due = due.peek().map_or(Nanos::MAX, |arrival| arrival.intended);

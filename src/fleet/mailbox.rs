@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::engine::Worker;
+use crate::measure::FailureKind;
 
 /// What the control thread wants; a later order does not take an earlier one back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,12 @@ impl Progress {
             progress.completed += counts.completed;
             progress.failed += counts.failed;
             progress.dropped += counts.dropped;
-            progress.refused += stage.failures.refused();
+            progress.refused += stage
+                .failures
+                .iter()
+                .filter(|(failure, _)| failure.kind == FailureKind::Refused)
+                .map(|(_, count)| count.count)
+                .sum::<u64>();
         }
         progress
     }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, Time};
-use crate::engine::Worker;
+use crate::engine::{Ends, Worker};
 use crate::io::Io;
 use crate::measure::{IntervalReport, Snapshot, Timeline};
 
@@ -33,16 +33,14 @@ pub struct LaunchError(pub String);
 pub struct Outcome {
     /// What it measured.
     pub snapshot: Snapshot,
-    /// Attempts cut off by [`Order::Abandon`], by stage.
-    pub in_flight_by_stage: Vec<u64>,
     /// The CPU it was pinned to.
     pub cpu: Option<u32>,
     /// CPU time of its thread while the load ran.
     pub cpu_time: Nanos,
     /// Wall time of its thread while the load ran.
     pub wall_time: Nanos,
-    /// When it ended, on the run's clock.
-    pub ended: Time,
+    /// When its load, drain and hold ended.
+    pub ends: Ends,
     /// Completions that overflowed the completion queue.
     pub completion_overflows: u64,
     /// Why its backend broke, if it did.
@@ -244,18 +242,17 @@ impl Seat {
         let mailbox = Arc::clone(&self.mailbox);
         let end = run_turns(&mut prepared.io, &mut worker, &mailbox, &mut self);
         let ended = (self.now)();
-        let in_flight_by_stage = worker.in_flight_by_stage();
+        let ends = worker.ends();
         let (snapshot, reports) = worker.finish(ended);
         for report in reports {
             let _ = self.events.send(Event::Interval(self.index, report));
         }
         let outcome = Outcome {
             snapshot,
-            in_flight_by_stage,
             cpu: self.cpu,
             cpu_time: thread_cpu_time().saturating_sub(cpu_began),
             wall_time: ended.since(began),
-            ended,
+            ends,
             completion_overflows: prepared.io.completion_overflows(),
             error: end.err().map(|error| error.to_string()),
         };

@@ -24,46 +24,32 @@ const COUNTERS: [(&str, &str, &str); 9] = [
     ("TcpExt", "TCPTimeouts", "timeouts"),
 ];
 
-/// The host's TCP counters at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TcpCounters(BTreeMap<String, u64>);
+/// The host's TCP counters now; empty where `/proc/net` cannot be read.
+pub fn tcp_counters() -> BTreeMap<String, u64> {
+    let text = ["/proc/net/snmp", "/proc/net/netstat"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    parse_counters(&text.concat())
+}
 
-impl TcpCounters {
-    /// Reads them; empty where `/proc/net` cannot be read.
-    pub fn read() -> Self {
-        let text = ["/proc/net/snmp", "/proc/net/netstat"].map(|path| fs::read_to_string(path).unwrap_or_default());
-        Self::parse(&text.concat())
-    }
-
-    /// How much each has grown since `earlier`.
-    pub fn since(&self, earlier: &Self) -> BTreeMap<String, u64> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.clone(), value.saturating_sub(earlier.0.get(name).copied().unwrap_or(0))))
-            .collect()
-    }
-
-    /// Each table is two lines with the same prefix: the names, then the values.
-    fn parse(text: &str) -> Self {
-        let mut counters = BTreeMap::new();
-        let lines: Vec<&str> = text.lines().collect();
-        for pair in lines.windows(2) {
-            let (Some((table, names)), Some((same, values))) = (pair[0].split_once(':'), pair[1].split_once(':')) else {
-                continue;
-            };
-            if table != same {
-                continue;
-            }
-            for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
-                if let Some((.., key)) = COUNTERS.iter().find(|(t, n, _)| (*t, *n) == (table, name))
-                    && let Ok(value) = value.parse()
-                {
-                    counters.insert((*key).to_string(), value);
-                }
+/// Each table is two lines with the same prefix: the names, then the values.
+fn parse_counters(text: &str) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::new();
+    let lines: Vec<&str> = text.lines().collect();
+    for pair in lines.windows(2) {
+        let (Some((table, names)), Some((same, values))) = (pair[0].split_once(':'), pair[1].split_once(':')) else {
+            continue;
+        };
+        if table != same {
+            continue;
+        }
+        for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
+            if let Some((.., key)) = COUNTERS.iter().find(|(t, n, _)| (*t, *n) == (table, name))
+                && let Ok(value) = value.parse()
+            {
+                counters.insert((*key).to_string(), value);
             }
         }
-        Self(counters)
     }
+    counters
 }
 
 /// The machine as it stands in the result.
@@ -94,16 +80,15 @@ mod tests {
     fn reads_names_and_values_in_pairs() {
         let text = "Tcp: RtoMin RetransSegs OutRsts\nTcp: 200 7 9\nUdp: InDatagrams\nUdp: 3\n\
                     TcpExt: SyncookiesSent ListenDrops\nTcpExt: 0 4\n";
-        let before = TcpCounters::parse("Tcp: RetransSegs\nTcp: 5\n");
-        let grown = TcpCounters::parse(text).since(&before);
-        assert_eq!(grown["retransmits"], 2);
-        assert_eq!(grown["resets_sent"], 9);
-        assert_eq!(grown["listen_drops"], 4);
-        assert_eq!(grown.len(), 3);
+        let counters = parse_counters(text);
+        assert_eq!(counters["retransmits"], 7);
+        assert_eq!(counters["resets_sent"], 9);
+        assert_eq!(counters["listen_drops"], 4);
+        assert_eq!(counters.len(), 3);
     }
 
     #[test]
     fn damaged_tables_are_no_counters() {
-        assert_eq!(TcpCounters::parse("Tcp: RetransSegs\nTcp: many\nnonsense\n"), TcpCounters::default());
+        assert!(parse_counters("Tcp: RetransSegs\nTcp: many\nnonsense\n").is_empty());
     }
 }

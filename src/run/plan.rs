@@ -124,68 +124,6 @@ pub struct ClientPlan {
 }
 
 /// What completes an attempt.
-    pub until: Until,
-    /// How long a completed connection is kept.
-    pub hold: Hold,
-    /// How a connection is closed after completion and hold.
-    pub close: ClosePolicy,
-    /// Limit of the TCP connect.
-    pub connect_timeout_ns: u64,
-    /// Limit from connected to complete.
-    pub timeout_ns: u64,
-}
-
-/// When attempts start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum LoadPlan {
-    /// A slot starts its next attempt when the last one is over: no rate is asked.
-    Closed {
-        /// Not measured, before the rest.
-        warmup_ns: u64,
-        /// End of the load after the warm-up, if bounded by time.
-        duration_ns: Option<u64>,
-        /// End of the load after this many attempts, if bounded by number.
-        attempts: Option<u64>,
-    },
-    /// Attempts start at planned instants, whatever the target does.
-    Open {
-        /// Spacing of the arrivals.
-        arrival: ArrivalPattern,
-        /// Planned rates, one after the other.
-        stages: Vec<StagePlan>,
-        /// End of the load after this many measured attempts, if bounded by number.
-        attempts: Option<u64>,
-    },
-}
-
-/// One stretch of an open-loop plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StagePlan {
-    /// Its name in the report.
-    pub name: String,
-    /// Left out of the result's totals.
-    pub warmup: bool,
-    /// Arrivals per second at its beginning.
-    pub from_per_s: f64,
-    /// Arrivals per second at its end.
-    pub to_per_s: f64,
-    /// Its length; `None` (last stage only): until `attempts` are due.
-    pub duration_ns: Option<u64>,
-}
-
-/// What a client sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientPlan {
-    /// The mode asked of the server.
-    pub mode: HandshakeMode,
-    /// Where C1's digest lies (complex mode).
-    pub digest_at: DigestAt,
-    /// Send a C2 whose digest is wrong: a strict server must refuse it.
-    pub wrong_c2: bool,
-}
-
-/// What completes an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {

@@ -6,10 +6,11 @@ use crate::base::{Nanos, StreamPurpose, Time};
 use crate::engine::{Load, PopulationSpec, Worker, WorkerPlan};
 use crate::io::{BufferPlan, IoPlan, SourceId, TargetId};
 use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
-use crate::measure::{Recorder, RecorderLayout, StageInfo};
+use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{C1Spec, C2_SIZE, ClientTemplates, HandshakeMode, S0S1S2_SIZE};
 
 use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, StagePlan};
+use super::result::recorder_layout;
 
 /// C0C1s that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
 const TEMPLATES_PER_WORKER: usize = 64;
@@ -48,11 +49,10 @@ impl Preparation {
     /// # Errors
     /// If a population's stages are not a load profile.
     pub fn new(plan: Arc<RunPlan>) -> Result<Self, LoadProfileError> {
-        let mut stages = Vec::new();
+        let layout = Arc::new(recorder_layout(&plan));
         let mut populations = Vec::new();
-        for (index, population) in plan.populations.iter().enumerate() {
-            let first_stage = stages.len() as u16;
-            stages.extend(population.stage_infos(index as u16));
+        for (index, population) in (0u16..).zip(&plan.populations) {
+            let first_stage = layout.stages.iter().position(|stage| stage.population == index).unwrap_or(0) as u16;
             let load = match &population.load {
                 LoadPlan::Open { stages, attempts, .. } => {
                     PreparedLoad::Open(Arc::new(profile(stages, first_stage, *attempts)?))
@@ -61,16 +61,6 @@ impl Preparation {
             };
             populations.push(PreparedPopulation { load, first_stage });
         }
-        let layout = Arc::new(RecorderLayout {
-            stages,
-            populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
-            targets: plan.targets.iter().map(|target| target.label()).collect(),
-            open_loop: plan
-                .populations
-                .iter()
-                .map(|population| matches!(population.load, LoadPlan::Open { .. }))
-                .collect(),
-        });
         Ok(Self { plan, layout, populations })
     }
 
@@ -133,7 +123,7 @@ impl Preparation {
             .collect();
         let plan = WorkerPlan {
             start,
-            hold_end: self.plan.hold_end(),
+            hold_end: self.plan.length(),
             populations,
             targets: self.plan.targets.len() as u16,
             sampling: self.plan.seed.stream(StreamPurpose::Sampling, worker),
@@ -198,17 +188,6 @@ fn profile(stages: &[StagePlan], first_stage: u16, attempts: Option<u64>) -> Res
     LoadProfile::new(segments, attempts)
 }
 
-impl Population {
-    fn stage_infos(&self, population: u16) -> Vec<StageInfo> {
-        let stage = |name: &str, warmup| StageInfo { population, name: name.into(), warmup };
-        match &self.load {
-            LoadPlan::Open { stages, .. } => stages.iter().map(|plan| stage(&plan.name, plan.warmup)).collect(),
-            LoadPlan::Closed { warmup_ns: 0, .. } => vec![stage("load", false)],
-            LoadPlan::Closed { .. } => vec![stage("warm-up", true), stage("load", false)],
-        }
-    }
-}
-
 impl LoadPlan {
     /// When the load is over at the latest, from its beginning; [`Nanos::MAX`] if only a number of attempts bounds it.
     pub fn length(&self) -> Nanos {
@@ -222,12 +201,28 @@ impl LoadPlan {
                 .fold(Nanos::ZERO, |sum, length| sum + length),
         }
     }
+
+    /// How long it warms up before it is measured.
+    pub fn warmup(&self) -> Nanos {
+        match self {
+            Self::Closed { warmup_ns, .. } => Nanos::new(*warmup_ns),
+            Self::Open { stages, .. } => stages
+                .iter()
+                .take_while(|stage| stage.warmup)
+                .fold(Nanos::ZERO, |sum, stage| sum + stage.duration_ns.map_or(Nanos::ZERO, Nanos::new)),
+        }
+    }
 }
 
 impl RunPlan {
-    /// When held connections are released at the latest: with the end of the last load that time bounds.
-    fn hold_end(&self) -> Nanos {
+    /// When the last load is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.
+    pub fn length(&self) -> Nanos {
         self.populations.iter().map(|population| population.load.length()).max().unwrap_or(Nanos::MAX)
+    }
+
+    /// How long the longest warm-up is.
+    pub fn warmup(&self) -> Nanos {
+        self.populations.iter().map(|population| population.load.warmup()).max().unwrap_or(Nanos::ZERO)
     }
 }
 

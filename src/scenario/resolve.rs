@@ -1,5 +1,6 @@
 //! A request and a machine become one effective plan.
 
+use std::sync::Arc;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::base::{Nanos, Rate, RateRange, Seed};
@@ -7,7 +8,7 @@ use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
 use crate::protocol::{DigestAt, HandshakeMode};
-use crate::run::{ClientPlan, LoadPlan, Population, RunPlan, StagePlan, Target, Threshold, Until};
+use crate::run::{ClientPlan, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Threshold, Until};
 
 use super::PlanError;
 use super::machine::Machine;
@@ -81,7 +82,6 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     if automatic_sources && request.engine == Engine::IoUring {
         sources = loopback_sources(concurrency, machine);
     }
-    let thresholds = resolve_thresholds(request, &load)?;
     let share = request.share.unwrap_or(Share::WHOLE);
     if share.count > 1 && matches!(load, LoadPlan::Closed { .. }) {
         return Err(PlanError::new("--share deals out planned arrivals and a closed loop has none; give a rate with -R"));
@@ -106,11 +106,13 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             timeout_ns: timeout.as_u64(),
         }],
         sources,
-        thresholds,
+        thresholds: request.thresholds.clone(),
         seed: request.seed.unwrap_or_else(Seed::random),
         share,
         start_at: request.start_at.clone(),
     };
+    Threshold::of_plan(&plan).map_err(|error| PlanError::new(error.to_string()))?;
+    Preparation::new(Arc::new(plan.clone())).map_err(|error| PlanError::new(error.to_string()))?;
     Ok(Resolved { plan, notes })
 }
 
@@ -164,7 +166,7 @@ fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
             attempts: request.attempts,
         });
     };
-    if rate.from != rate.to && request.duration.is_none() {
+    if !rate.is_constant() && request.duration.is_none() {
         return Err(PlanError::new(format!("-R {rate} is a ramp and needs a length; give it with -d")));
     }
     Ok(LoadPlan::Open {
@@ -185,10 +187,10 @@ fn open_stages(rate: RateRange, warmup: Nanos, duration: Option<Nanos>) -> Vec<S
     let mut stages = Vec::new();
     if warmup > Nanos::ZERO {
         // A ramp is warmed up at the rate it begins with, or at the one it goes to if it begins with none.
-        let at = if rate.from.as_per_second() > 0.0 { rate.from } else { rate.to };
+        let at = if rate.from().as_per_second() > 0.0 { rate.from() } else { rate.to() };
         stages.push(stage("warm-up", true, at, at, Some(warmup)));
     }
-    stages.push(stage("load", false, rate.from, rate.to, duration));
+    stages.push(stage("load", false, rate.from(), rate.to(), duration));
     stages
 }
 
@@ -289,13 +291,4 @@ fn loopback_sources(concurrency: u32, machine: &Machine) -> Vec<IpAddr> {
         return Vec::new();
     }
     (1..=count).map(|last| IpAddr::from([127, 0, 0, last as u8])).collect()
-}
-
-fn resolve_thresholds(request: &Request, load: &LoadPlan) -> Result<Vec<String>, PlanError> {
-    let open_loop = matches!(load, LoadPlan::Open { .. });
-    for text in &request.thresholds {
-        let threshold: Threshold = text.parse().map_err(|error| PlanError::new(format!("{error}")))?;
-        threshold.check_applies(open_loop).map_err(|error| PlanError::new(format!("{error}")))?;
-    }
-    Ok(request.thresholds.clone())
 }

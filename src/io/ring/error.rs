@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::setup::disabled_level;
+
 /// The environment does not allow the ring that the plan asks for. Every message ends in the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
@@ -97,6 +99,11 @@ pub enum RingError {
 }
 
 impl RingError {
+    /// What a failed `io_uring_setup` means on this host; for rings that others set up, too.
+    pub fn of_setup(error: io::Error) -> Self {
+        Self::from_setup(error, disabled_level())
+    }
+
     /// What a failed `io_uring_setup` means. `disabled` is the value of `kernel.io_uring_disabled`, if there is one.
     pub(super) fn from_setup(error: io::Error, disabled: Option<u8>) -> Self {
         match (Errno::from_io_error(&error), disabled) {

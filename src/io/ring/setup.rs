@@ -105,11 +105,11 @@ fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => builder.build(submissions),
         answer => answer,
     };
-    ring.map_err(|error| RingError::from_setup(error, disabled_level()))
+    ring.map_err(|error| RingError::of_setup(error))
 }
 
 /// `kernel.io_uring_disabled`; `None` before Linux 6.6.
-fn disabled_level() -> Option<u8> {
+pub(super) fn disabled_level() -> Option<u8> {
     fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 

@@ -1,0 +1,391 @@
+//! `shakedown run`: generate load, print one report.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::base::{DurationText, RateRange, Seed};
+use crate::engine::{ClosePolicy, Verify};
+use crate::io::Engine;
+use crate::io::ring::RingError;
+use crate::load::{ArrivalPattern, Share};
+use crate::protocol::{DigestAt, HandshakeMode};
+use crate::report::{json, text};
+use crate::run::{Conduct, ExitCode, ResultFile, RunPlan, RunResult, Until};
+use crate::scenario::{Allowance, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve};
+use crate::sink::Sink;
+
+use super::{announce, built_in_sink, lookup};
+use super::exit::{CliError, Exit};
+use super::output::{self, Color};
+use super::progress::Progress;
+
+/// Flags of `shakedown run`.
+#[derive(clap::Args, Debug)]
+pub(super) struct RunArgs {
+    /// Targets: rtmp://host[:port][/app[/stream]], host:port or [v6]:port; none starts the built-in sink
+    #[arg(value_name = "TARGET")]
+    targets: Vec<TargetText>,
+
+    /// Open loop at this rate, such as 20k, 1.5k/s or 600/m; A:B ramps over -d
+    #[arg(short = 'R', long, value_name = "RATE", help_heading = "Load")]
+    rate: Option<RateRange>,
+    /// Slots: attempts in flight plus connections held [default: 64; open loop: sized from the plan]
+    #[arg(short, long, value_name = "N", help_heading = "Load")]
+    concurrency: Option<u32>,
+    /// End the load after this long [default: 10s when -n is not given]
+    #[arg(short, long, value_name = "DURATION", help_heading = "Load")]
+    duration: Option<DurationText>,
+    /// End the load after this many due attempts
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Load")]
+    attempts: Option<u64>,
+    /// Load before the measured load, left out of the totals [default: 0s]
+    #[arg(short, long, value_name = "DURATION", help_heading = "Load")]
+    warmup: Option<DurationText>,
+    /// Spacing of open-loop arrivals [default: uniform]
+    #[arg(long, value_enum, help_heading = "Load")]
+    arrival: Option<ArrivalArg>,
+    /// This machine's part of the arrivals, such as 0/3
+    #[arg(long, value_name = "I/N", help_heading = "Load")]
+    share: Option<Share>,
+    /// Begin at this instant (RFC 3339)
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    start_at: Option<String>,
+
+    /// Handshake mode asked of the server [default: complex]
+    #[arg(long, value_enum, help_heading = "Client")]
+    mode: Option<ModeArg>,
+    /// Where C1 carries its digest [default: first-half]
+    #[arg(long, value_enum, help_heading = "Client")]
+    digest: Option<DigestArg>,
+    /// Send a C2 whose digest or echo is wrong: a strict server must refuse it
+    #[arg(long, help_heading = "Client")]
+    wrong_c2: bool,
+    /// Which handshakes have their digests checked; sample is 1 in 64 [default: all]
+    #[arg(long, value_enum, help_heading = "Client")]
+    verify: Option<VerifyArg>,
+    /// What completes an attempt [default: handshake]
+    #[arg(long, value_enum, help_heading = "Client")]
+    until: Option<UntilArg>,
+    /// Keep completed connections this long, or 'forever' (to the end of the run) [default: 0s]
+    #[arg(long, value_name = "DURATION|forever", help_heading = "Client")]
+    hold: Option<HoldRequest>,
+    /// How completed connections are closed [default: rst]
+    #[arg(long, value_enum, help_heading = "Client")]
+    close: Option<CloseArg>,
+    /// Local addresses, used in turn: ADDR or ADDR-ADDR, comma-separated
+    #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', help_heading = "Client")]
+    source: Vec<SourceRange>,
+    /// Limit of the TCP connect [default: 10s]
+    #[arg(long, value_name = "DURATION", help_heading = "Client")]
+    connect_timeout: Option<DurationText>,
+    /// Limit from connected to complete [default: 10s]
+    #[arg(long, value_name = "DURATION", help_heading = "Client")]
+    timeout: Option<DurationText>,
+
+    /// Worker threads [default: one per allowed core]
+    #[arg(short = 't', long, value_name = "N", help_heading = "Generator")]
+    workers: Option<u32>,
+    /// Who executes the operations; sim is a virtual network without sockets
+    #[arg(long, value_enum, default_value_t, help_heading = "Generator")]
+    engine: EngineArg,
+    /// Seed of all randomness [default: random, printed and saved]
+    #[arg(long, value_name = "N", help_heading = "Generator")]
+    seed: Option<Seed>,
+    /// Allow a public address: an address, a range (CIDR) or a host name
+    #[arg(long, value_name = "CIDR|NAME", help_heading = "Generator")]
+    allow_target: Vec<String>,
+    /// Do not end a load that every target refuses
+    #[arg(long, help_heading = "Generator")]
+    keep_going: bool,
+
+    /// A condition on the result, such as 'response.p99<50ms'; exit 3 if it is missed
+    #[arg(long, value_name = "CONDITION", help_heading = "Result")]
+    threshold: Vec<String>,
+    /// Save a key and value with the result
+    #[arg(long, value_name = "K=V", value_parser = parse_label, help_heading = "Result")]
+    label: Vec<(String, String)>,
+    /// Save a text file with the result, such as the server's configuration
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    attach: Vec<PathBuf>,
+    /// Write the result file
+    #[arg(short, long, value_name = "FILE", help_heading = "Result")]
+    output: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Result")]
+    json: bool,
+    /// No progress and no notes on stderr
+    #[arg(short, long, help_heading = "Result")]
+    quiet: bool,
+    /// No progress bar
+    #[arg(long, help_heading = "Result")]
+    no_progress: bool,
+    /// When to colour
+    #[arg(long, value_enum, default_value_t, help_heading = "Result")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ArrivalArg {
+    Uniform,
+    Poisson,
+}
+
+/// Modes as flags name them.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum ModeArg {
+    /// Random bytes and their echo.
+    Simple,
+    /// Digests in C1, S1, C2 and S2.
+    Complex,
+}
+
+/// Digest positions as flags name them.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum DigestArg {
+    /// Offset bytes at 8..12 ("schema 1").
+    FirstHalf,
+    /// Offset bytes at 772..776 ("schema 0").
+    SecondHalf,
+}
+
+/// Verification as flags name it.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum VerifyArg {
+    /// Every handshake.
+    #[default]
+    All,
+    /// One in 64.
+    Sample,
+    /// None.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum UntilArg {
+    Handshake,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum CloseArg {
+    Rst,
+    Fin,
+    Peer,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum EngineArg {
+    #[default]
+    #[value(name = "io_uring")]
+    IoUring,
+    Sim,
+}
+
+impl From<ModeArg> for HandshakeMode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Simple => Self::Simple,
+            ModeArg::Complex => Self::Complex,
+        }
+    }
+}
+
+impl From<DigestArg> for DigestAt {
+    fn from(digest: DigestArg) -> Self {
+        match digest {
+            DigestArg::FirstHalf => Self::FirstHalf,
+            DigestArg::SecondHalf => Self::SecondHalf,
+        }
+    }
+}
+
+impl From<VerifyArg> for Verify {
+    fn from(verify: VerifyArg) -> Self {
+        match verify {
+            VerifyArg::All => Self::All,
+            VerifyArg::Sample => Self::Sample,
+            VerifyArg::None => Self::None,
+        }
+    }
+}
+
+impl From<EngineArg> for Engine {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::IoUring => Self::IoUring,
+            EngineArg::Sim => Self::Sim,
+        }
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("a label is KEY=VALUE, such as server=nginx-1.22".into()),
+    }
+}
+
+impl RunArgs {
+    fn request(&self) -> Request {
+        Request {
+            targets: self.targets.clone(),
+            allowed: self.allow_target.iter().map(|text| Allowance::from(text.as_str())).collect(),
+            rate: self.rate,
+            arrival: self.arrival.map(|arrival| match arrival {
+                ArrivalArg::Uniform => ArrivalPattern::Uniform,
+                ArrivalArg::Poisson => ArrivalPattern::Poisson,
+            }),
+            concurrency: self.concurrency,
+            duration: self.duration.map(|duration| duration.0),
+            attempts: self.attempts,
+            warmup: self.warmup.map(|warmup| warmup.0),
+            workers: self.workers,
+            mode: self.mode.map(HandshakeMode::from),
+            digest_at: self.digest.map(DigestAt::from),
+            wrong_c2: self.wrong_c2,
+            verify: self.verify.map(Verify::from),
+            until: self.until.map(|until| match until {
+                UntilArg::Handshake => Until::Handshake,
+            }),
+            hold: self.hold,
+            close: self.close.map(|close| match close {
+                CloseArg::Rst => ClosePolicy::Rst,
+                CloseArg::Fin => ClosePolicy::Fin,
+                CloseArg::Peer => ClosePolicy::Peer,
+            }),
+            sources: self.source.clone(),
+            connect_timeout: self.connect_timeout.map(|timeout| timeout.0),
+            timeout: self.timeout.map(|timeout| timeout.0),
+            thresholds: self.threshold.clone(),
+            engine: self.engine.into(),
+            seed: self.seed,
+            share: self.share,
+            start_at: self.start_at.clone(),
+        }
+    }
+
+    /// The user's keys and values, and the texts of attached files under `attach:NAME`.
+    fn labels(&self) -> Result<BTreeMap<String, String>, CliError> {
+        let mut labels: BTreeMap<String, String> = self.label.iter().cloned().collect();
+        for path in &self.attach {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display())))?;
+            let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+            labels.insert(format!("attach:{name}"), text);
+        }
+        Ok(labels)
+    }
+
+    fn delay(&self) -> Result<Duration, CliError> {
+        let Some(text) = &self.start_at else { return Ok(Duration::ZERO) };
+        let at = humantime::parse_rfc3339_weak(text).map_err(|error| {
+            CliError::usage(format!("--start-at '{text}' is not an instant ({error}); write it like 2026-01-31T18:00:00Z"))
+        })?;
+        at.duration_since(SystemTime::now())
+            .map_err(|_| CliError::usage(format!("--start-at {text} has passed; give an instant in the future")))
+    }
+
+    fn tell(&self, line: &str) {
+        if !self.quiet {
+            output::tell(line);
+        }
+    }
+}
+
+/// Carries the command out.
+pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
+    let machine = Machine::detect();
+    let delay = args.delay()?;
+    let labels = args.labels()?;
+    let request = args.request();
+    let Resolved { mut plan, notes } = match request.engine {
+        Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
+        Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
+    };
+    let file = args.output.as_deref().map(ResultFile::reserve).transpose().map_err(|error| CliError::environment(error.to_string()))?;
+    let conduct = Conduct { keep_going: args.keep_going, delay };
+    let (broken, result) = match plan.engine {
+        Engine::Sim => {
+            announce(args, &plan, &notes);
+            let ran = crate::run::simulate(Arc::new(plan));
+            let result = finish(ran.parts, labels);
+            write(file, |file| file.write(&result))?;
+            (ran.broken, result)
+        }
+        Engine::IoUring => {
+            raise_descriptor_limit();
+            let runtime = control_runtime()?;
+            let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
+            announce(args, &plan, &notes);
+            runtime.block_on(on_ring(args, plan, conduct, labels, file, sink))?
+        }
+    };
+    let text = if args.json {
+        json::render(&result)
+    } else {
+        text::render(&result, text::Style { color: args.color.on_stdout(), width: output::width() })
+    };
+    output::print(&text)?;
+    match broken {
+        Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
+        None => Ok(ExitCode::of(&result).into()),
+    }
+}
+
+async fn on_ring(
+    args: &RunArgs,
+    plan: RunPlan,
+    conduct: Conduct,
+    labels: BTreeMap<String, String>,
+    file: Option<ResultFile>,
+    sink: Option<Sink>,
+) -> Result<(Option<String>, RunResult), CliError> {
+    let mut progress = Progress::new(&plan, args.quiet, args.quiet || args.no_progress, args.color);
+    let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
+    progress.finish();
+    if let Some(sink) = sink {
+        sink.stop();
+    }
+    let ran = ran.map_err(|error| CliError::environment(error.to_string()))?;
+    let result = finish(ran.parts, labels);
+    if let Some(file) = file {
+        file.write_on_ring(&result).await.map_err(|error| CliError::environment(error.to_string()))?;
+    }
+    Ok((ran.broken, result))
+}
+
+fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) -> RunResult {
+    parts.labels = labels;
+    RunResult::assemble(parts)
+}
+
+/// The control thread's runtime is a ring of its own; where io_uring is forbidden this is where it shows first.
+fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
+    tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(|error| {
+        CliError::environment(RingError::of_setup(error).to_string())
+    })
+}
+
+/// Addresses, peak rate and peak connections, before the first packet.
+fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String]) {
+    for line in announce::lines(plan) {
+        args.tell(&line);
+    }
+    for note in notes {
+        args.tell(&format!("note: {note}"));
+    }
+}
+
+fn write(file: Option<ResultFile>, write: impl FnOnce(ResultFile) -> Result<(), crate::run::ResultFileError>) -> Result<(), CliError> {
+    file.map_or(Ok(()), write).map_err(|error| CliError::environment(error.to_string()))
+}
+
+/// The ring's file tables are bounded by the soft limit; a process may raise it to the hard one.
+pub(super) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it stays low, making the ring says so with the number.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

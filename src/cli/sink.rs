@@ -1,0 +1,87 @@
+//! `shakedown sink`: the built-in target.
+
+use std::net::SocketAddr;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::base::{DurationText, Nanos, Seed};
+use crate::scenario::Machine;
+use crate::sink::{Sink, SinkPlan, VerifyC2};
+
+use super::exit::{CliError, Exit};
+use super::output;
+use super::run::VerifyArg;
+
+/// Flags of `shakedown sink`.
+#[derive(clap::Args, Debug)]
+pub(super) struct SinkArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1935")]
+    listen: SocketAddr,
+    /// Worker threads [default: one per allowed core]
+    #[arg(short = 't', long, value_name = "N")]
+    workers: Option<u32>,
+    /// Which C2s are checked; sample is 1 in 64
+    #[arg(long, value_enum, default_value_t)]
+    verify: VerifyArg,
+    /// Answer C0C1 only after this long
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    delay: DurationText,
+    /// Pin worker i to the i-th of these CPUs, in turn: 1 or 2,3
+    #[arg(long, value_name = "CPU", value_delimiter = ',')]
+    cpus: Vec<u32>,
+    /// Print the counts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<VerifyArg> for VerifyC2 {
+    fn from(verify: VerifyArg) -> Self {
+        match verify {
+            VerifyArg::All => Self::All,
+            VerifyArg::Sample => Self::Sample,
+            VerifyArg::None => Self::None,
+        }
+    }
+}
+
+/// Serves until SIGINT or SIGTERM, then prints what was seen.
+pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
+    let machine = Machine::detect();
+    if args.workers == Some(0) {
+        return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
+    }
+    super::run::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::environment(format!("cannot make the control runtime: {error}")))?;
+    runtime.block_on(async {
+        let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let sink = Sink::start(SinkPlan {
+            listen: args.listen,
+            workers: args.workers.unwrap_or(machine.cores),
+            cpus: if args.cpus.is_empty() { machine.cpus.clone() } else { args.cpus.clone() },
+            verify: args.verify.into(),
+            delay: Nanos::from(args.delay.0),
+            slots_per_worker: machine.descriptors,
+            seed: Seed::random(),
+        })
+        .map_err(|error| CliError::environment(error.to_string()))?;
+        output::print(&format!("listening on {}\n", sink.address()))?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let counts = sink.stop();
+        let text = if args.json {
+            serde_json::to_string_pretty(&counts).map_err(|error| CliError::environment(error.to_string()))? + "\n"
+        } else {
+            counts.to_string()
+        };
+        output::print(&text)?;
+        Ok(Exit::PASS)
+    })
+}

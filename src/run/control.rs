@@ -1,0 +1,245 @@
+//! The control thread of a run on io_uring: signals, progress, early ends, and the result's parts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::base::{Nanos, Time};
+use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress};
+use crate::io::ring::Ring;
+use crate::measure::{Snapshot, Timeline};
+
+use super::host::{environment, tcp_counters};
+use super::plan::{Hold, LoadPlan, RunPlan};
+use super::prepare::Preparation;
+use super::result::{ResultParts, Window, WorkerRow};
+use super::verdict::{Finding, Severity, Signal};
+
+/// Between the workers' readiness and the first arrival: time enough to make the workers and go to sleep.
+const LEAD: Nanos = Nanos::from_millis(50);
+/// How often the control thread looks at the workers.
+const TICK: Duration = Duration::from_millis(20);
+/// A load that every target refuses is ended after this long.
+const REFUSED_FOR: Nanos = Nanos::from_secs(3);
+
+/// Why a run could not be carried out; the exit code is 1.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A worker could not start.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Something that happened while the load ran, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The first signal: what is in flight is waited for.
+    Stopping(Signal, u64),
+    /// The second one.
+    Abandoning,
+    /// Every target refused every attempt for [`REFUSED_FOR`].
+    Refused,
+}
+
+/// Who looks on while the load runs.
+pub trait Watch {
+    /// Called every few tens of milliseconds; `elapsed` counts from the load's start.
+    fn progress(&mut self, progress: &Progress, elapsed: Nanos);
+
+    /// Called once per event.
+    fn notice(&mut self, notice: Notice);
+}
+
+/// How a run is carried out, beside its plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conduct {
+    /// Do not end a load that every target refuses.
+    pub keep_going: bool,
+    /// How long to wait before the load begins.
+    pub delay: Duration,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Ran {
+    /// What its result is made of.
+    pub parts: ResultParts,
+    /// A worker's backend broke during the run: the reason.
+    pub broken: Option<String>,
+}
+
+/// Runs `plan` on io_uring workers. Must be called on the control thread's runtime.
+///
+/// # Errors
+/// If the workers or the signal handlers cannot be set up; once the load has begun there is always a result.
+pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -> Result<Ran, ControlError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ControlError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ControlError::Signals)?;
+    let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
+    let mut fleet = launch(&plan, &preparation)?;
+    let network_before = tcp_counters();
+    let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
+    let started_at = humantime::format_rfc3339_millis(
+        std::time::SystemTime::now() + Duration::from(start.since(fleet.now())),
+    )
+    .to_string();
+    fleet.start(start);
+
+    let mut ticks = tokio::time::interval(TICK);
+    let mut interrupted = None;
+    let mut refused = false;
+    while !fleet.collect() {
+        let received = tokio::select! {
+            _ = ticks.tick() => None,
+            _ = interrupt.recv() => Some(Signal::Interrupt),
+            _ = terminate.recv() => Some(Signal::Terminate),
+        };
+        let progress = fleet.progress();
+        if let Some(signal) = received {
+            if interrupted.is_none() {
+                interrupted = Some(signal);
+                watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
+                fleet.order(Order::Stop);
+            } else {
+                watch.notice(Notice::Abandoning);
+                fleet.order(Order::Abandon);
+            }
+        }
+        let elapsed = fleet.now().since(start);
+        watch.progress(&progress, elapsed);
+        let all_refused = progress.completed == 0 && progress.failed > 0 && progress.refused == progress.failed;
+        if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
+            refused = true;
+            watch.notice(Notice::Refused);
+            fleet.order(Order::Stop);
+        }
+        if plan.releases_on_order() && fleet.is_drained() {
+            fleet.order(Order::Release);
+        }
+    }
+    let (outcomes, timeline) = fleet.join();
+    let mut findings = Vec::new();
+    if refused {
+        findings.push(refused_finding());
+    }
+    let network = (network_before, tcp_counters());
+    let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
+    let parts = Ending { plan, start, started_at, interrupted, ended_early: refused || interrupted.is_some(), network, findings }
+        .parts(outcomes, timeline, &preparation);
+    Ok(Ran { parts, broken })
+}
+
+/// What the control thread knows when the load is over.
+pub(super) struct Ending {
+    pub plan: Arc<RunPlan>,
+    pub start: Time,
+    pub started_at: String,
+    pub interrupted: Option<Signal>,
+    /// The load was ended by an order, not by its plan.
+    pub ended_early: bool,
+    /// TCP counters before and after.
+    pub network: (BTreeMap<String, u64>, BTreeMap<String, u64>),
+    pub findings: Vec<Finding>,
+}
+
+impl Ending {
+    /// Merges what the workers left behind.
+    pub(super) fn parts(mut self, outcomes: Vec<Outcome>, timeline: Timeline, preparation: &Preparation) -> ResultParts {
+        let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
+        let mut workers = Vec::new();
+        let mut overflows = 0;
+        for (index, outcome) in (0..).zip(&outcomes) {
+            snapshot.merge(&outcome.snapshot);
+            let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
+            let wall_s = outcome.wall_time.as_secs_f64();
+            workers.push(WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s));
+            overflows += outcome.completion_overflows;
+        }
+        if overflows > 0 {
+            self.findings.push(overflow_finding(overflows));
+        }
+        ResultParts {
+            window: self.window(&outcomes),
+            held: outcomes.iter().map(|outcome| u64::from(outcome.ends.held.unwrap_or(0))).sum(),
+            snapshot,
+            timeline,
+            started_at: self.started_at,
+            environment: environment(self.plan.engine),
+            labels: BTreeMap::new(),
+            workers,
+            network_before: self.network.0,
+            network_after: self.network.1,
+            findings: self.findings,
+            interrupted: self.interrupted,
+            plan: RunPlan::clone(&self.plan),
+        }
+    }
+
+    /// The length of the load as it was. Attempts that only their number bounded count until the last of them is over,
+    /// where no plan spaces them.
+    fn window(&self, outcomes: &[Outcome]) -> Window {
+        let planned = self.plan.length();
+        let warmup = self.plan.warmup();
+        let last = |end: fn(&Outcome) -> Option<Time>| {
+            outcomes.iter().filter_map(end).max().map_or(planned, |end| end.since(self.start))
+        };
+        let load = last(|outcome| outcome.ends.load);
+        let closed = self.plan.populations.iter().all(|population| matches!(population.load, LoadPlan::Closed { .. }));
+        let length = match load {
+            load if load >= planned => planned,
+            _ if closed && !self.ended_early => last(|outcome| outcome.ends.drained).min(planned),
+            load => load,
+        };
+        Window {
+            duration_s: length.saturating_sub(warmup).as_secs_f64(),
+            warmup_s: warmup.min(length).as_secs_f64(),
+        }
+    }
+}
+
+fn launch(plan: &RunPlan, preparation: &Arc<Preparation>) -> Result<Fleet, LaunchError> {
+    let preparation = Arc::clone(preparation);
+    Fleet::launch(plan.workers, &plan.cpus, monotonic_now, move |worker| {
+        let (parts, io_plan) = preparation.parts(worker);
+        let io = Ring::new(io_plan).map_err(|error| error.to_string())?;
+        let preparation = Arc::clone(&preparation);
+        Ok(Prepared { io, begin: Box::new(move |start| preparation.worker(worker, parts, start)) })
+    })
+}
+
+/// The clock of the io_uring backend.
+fn monotonic_now() -> Time {
+    let time = clock_gettime(ClockId::Monotonic);
+    Time::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+impl RunPlan {
+    /// Connections are held until every worker has drained, then released by an order.
+    pub(super) fn releases_on_order(&self) -> bool {
+        self.populations.iter().any(|population| population.hold == Hold::Forever)
+    }
+}
+
+fn refused_finding() -> Finding {
+    Finding {
+        code: "refused_by_all".into(),
+        severity: Severity::Warning,
+        message: format!("every target refused every connection for {REFUSED_FOR}; the load was ended"),
+        remedy: "check that the server runs and listens on this address; --keep-going loads it all the same".into(),
+    }
+}
+
+fn overflow_finding(count: u64) -> Finding {
+    Finding {
+        code: "cq_overflow".into(),
+        severity: Severity::Warning,
+        message: format!("{count} completions did not fit into the completion queues and came late"),
+        remedy: "give more workers (-t) or fewer slots (-c)".into(),
+    }
+}

@@ -1,0 +1,85 @@
+//! A run on the simulated network: one worker, in virtual time, on the calling thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::{Nanos, Time};
+use crate::engine::Worker;
+use crate::fleet::{Mailbox, Observer, Order, Outcome, run_turns};
+use crate::io::Io;
+use crate::io::sim::{Peer, SimConfig, SimNetwork};
+use crate::measure::{IntervalReport, Timeline};
+
+use super::control::{Ending, Ran};
+use super::plan::RunPlan;
+use super::prepare::Preparation;
+
+/// Virtual time between the network's beginning and the load's.
+const LEAD: Nanos = Nanos::from_millis(1);
+/// When every simulated load begins.
+const STARTED_AT: &str = "1970-01-01T00:00:00.000Z";
+
+/// Runs `plan` on the simulated network; targets are played by the peers their host names stand for.
+///
+/// # Panics
+/// If the plan is not one that [`Preparation::new`] takes: it is checked when it is made.
+pub fn simulate(plan: Arc<RunPlan>) -> Ran {
+    let preparation = Preparation::new(Arc::clone(&plan)).expect("the plan was checked when it was made");
+    let (parts, io_plan) = preparation.parts(0);
+    let mut config = SimConfig::new(plan.seed);
+    config.peers = plan.targets.iter().map(|target| Peer::by_host(&target.host).unwrap_or_default()).collect();
+    let mut network = SimNetwork::new(io_plan, config);
+    let start = network.now() + LEAD;
+    let mut worker = preparation.worker(0, parts, start);
+    let mailbox = Mailbox::default();
+    let mut collector =
+        Collector { timeline: Timeline::new(1), mailbox: &mailbox, releases_on_order: plan.releases_on_order() };
+    let end = run_turns(&mut network, &mut worker, &mailbox, &mut collector);
+    let ended: Time = network.now();
+    let ends = worker.ends();
+    let (snapshot, reports) = worker.finish(ended);
+    for report in reports {
+        collector.timeline.add(&report);
+    }
+    let outcome = Outcome {
+        snapshot,
+        cpu: None,
+        cpu_time: Nanos::ZERO,
+        wall_time: ended.since(start),
+        ends,
+        completion_overflows: 0,
+        error: None,
+    };
+    let ending = Ending {
+        plan,
+        start,
+        started_at: STARTED_AT.into(),
+        interrupted: None,
+        ended_early: false,
+        network: (BTreeMap::new(), BTreeMap::new()),
+        findings: Vec::new(),
+    };
+    let parts = ending.parts(vec![outcome], collector.timeline, &preparation);
+    Ran { parts, broken: end.err().map(|error| error.to_string()) }
+}
+
+/// What the control thread does for workers in real time: takes the timeline and orders the release.
+struct Collector<'a> {
+    timeline: Timeline,
+    mailbox: &'a Mailbox,
+    releases_on_order: bool,
+}
+
+impl Observer for Collector<'_> {
+    fn interval(&mut self, mut report: Box<IntervalReport>) -> Option<Box<IntervalReport>> {
+        self.timeline.add(&report);
+        report.clear();
+        Some(report)
+    }
+
+    fn turn(&mut self, worker: &Worker) {
+        if self.releases_on_order && worker.is_drained() {
+            self.mailbox.order(Order::Release);
+        }
+    }
+}
