@@ -40,6 +40,7 @@ pub(super) struct IntervalRecorder {
     start: Time,
     end: Time,
     current: Box<IntervalReport>,
+    #[allow(clippy::vec_box, reason = "a report changes threads by its pointer")]
     spares: Vec<Box<IntervalReport>>,
     /// Connections held now.
     held: u32,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::histogram::{Quantile, new_histogram};
+use super::histogram::Quantile;
 use super::interval::IntervalReport;
 
 /// Merges the workers' interval reports by their second; workers may be out of step.
@@ -228,6 +228,7 @@ impl From<&Histogram<u64>> for SparseCounts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::histogram::new_histogram;
     use super::*;
     use proptest::prelude::*;
 

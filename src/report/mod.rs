@@ -1,1 +1,10 @@
-//! Layer 6: renders results.
+//! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
+
+mod quantity;
+mod summary;
+
+pub mod json;
+pub mod text;
+
+pub use summary::Summary;
+pub use text::Style;

@@ -1,0 +1,67 @@
+//! Numbers for people: three significant digits, with their unit.
+
+use crate::base::Nanos;
+
+/// A span, or "-" where there is none.
+pub(super) fn span(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), |ns| Nanos::new(ns).to_string())
+}
+
+/// Seconds.
+pub(super) fn seconds(seconds: f64) -> String {
+    Nanos::new((seconds * 1e9).round() as u64).to_string()
+}
+
+/// A measured rate.
+pub(super) fn per_s(rate: f64) -> String {
+    format!("{rate:.decimals$}/s", decimals = decimals(rate))
+}
+
+/// `part` of `whole` in percent. What is not zero never reads as zero, what is not all never as all.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    share(if whole == 0 { 0.0 } else { part as f64 / whole as f64 })
+}
+
+/// A ratio in percent, likewise.
+pub(super) fn share(ratio: f64) -> String {
+    let percent = ratio * 100.0;
+    if percent > 0.0 && percent < 0.01 {
+        "<0.01 %".to_owned()
+    } else if percent > 99.9 && percent < 100.0 {
+        ">99.9 %".to_owned()
+    } else if percent == 0.0 || percent == 100.0 {
+        format!("{percent:.0} %")
+    } else {
+        format!("{percent:.decimals$} %", decimals = decimals(percent))
+    }
+}
+
+/// `count` things, in the plural where it is one.
+pub(super) fn count(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+fn decimals(value: f64) -> usize {
+    match value {
+        _ if value < 9.995 => 2,
+        _ if value < 99.95 => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_never_round_to_nothing_or_all() {
+        let texts = [(0, 7), (1, 100_000), (1, 1_000), (1, 8), (99_999, 100_000), (7, 7), (0, 0)]
+            .map(|(part, whole)| percent(part, whole));
+        assert_eq!(texts, ["0 %", "<0.01 %", "0.10 %", "12.5 %", ">99.9 %", "100 %", "0 %"]);
+    }
+
+    #[test]
+    fn rates_keep_three_digits() {
+        assert_eq!([0.5, 12.34, 19_999.4].map(per_s), ["0.50/s", "12.3/s", "19999/s"]);
+    }
+}

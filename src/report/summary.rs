@@ -1,0 +1,232 @@
+//! The first lines of every report: what was asked, what happened, whether to believe it.
+
+use super::quantity::{count, per_s, percent, seconds, share, span};
+use crate::base::{Nanos, Rate};
+use crate::load::ArrivalPattern;
+use crate::protocol::HandshakeMode;
+use crate::run::{
+    ClosePolicy, Hold, LoadPlan, Obstacle, Population, RunResult, Signal, StagePlan, ThresholdResult, Unit, Until,
+    Verdict, Verify, nothing_completed,
+};
+
+/// What matters most about a result, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Where the load went.
+    pub target: String,
+    /// What each population was asked to do; then who did it.
+    pub load: Vec<String>,
+    /// What became of the attempts, and the rate.
+    pub result: String,
+    /// Whether the result is what was asked.
+    pub verdict: Verdict,
+    /// The verdict's reason.
+    pub reason: String,
+}
+
+impl Summary {
+    /// The summary of a result.
+    pub fn of(result: &RunResult) -> Self {
+        let mut load: Vec<_> = result.plan.populations.iter().map(|population| asked(result, population)).collect();
+        load.push(generator(result));
+        Self { target: target(result), load, result: happened(result), verdict: result.verdict, reason: reason(result) }
+    }
+}
+
+/// The measured value of a threshold, or "-".
+pub(super) fn measured(threshold: &ThresholdResult) -> String {
+    threshold.actual.map_or_else(
+        || "-".to_owned(),
+        |actual| match threshold.unit {
+            Unit::Ns => span(Some(actual as u64)),
+            Unit::Ratio => share(actual),
+            Unit::PerS => per_s(actual),
+        },
+    )
+}
+
+fn target(result: &RunResult) -> String {
+    let plan = &result.plan;
+    let mut names: Vec<_> = plan.targets.iter().map(|target| target.name.as_str()).collect();
+    names.dedup();
+    let named = match names.as_slice() {
+        few if few.len() <= 3 => few.join(", "),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => String::new(),
+    };
+    let addresses =
+        if plan.targets.len() > names.len() { format!(" ({} addresses)", plan.targets.len()) } else { String::new() };
+    let sink = if plan.built_in_sink { "the built-in sink, " } else { "" };
+    format!("{sink}{named}{addresses}")
+}
+
+/// Mode, what completes an attempt, how it is closed; and when attempts start.
+fn asked(result: &RunResult, population: &Population) -> String {
+    let name = if result.plan.populations.len() > 1 { format!("{}: ", population.name) } else { String::new() };
+    let mode = match population.client.mode {
+        HandshakeMode::Simple => "simple",
+        HandshakeMode::Complex => "complex",
+    };
+    let wrong_c2 = if population.client.wrong_c2 { " with a wrong C2" } else { "" };
+    let verify = match population.verify {
+        Verify::All => "",
+        Verify::Sample => ", 1 in 64 verified",
+        Verify::None => ", not verified",
+    };
+    let until = match population.until {
+        Until::Handshake => "handshake",
+    };
+    let hold = match population.hold {
+        Hold::ForNs(0) => String::new(),
+        Hold::ForNs(ns) => format!(", hold {}", Nanos::new(ns)),
+        Hold::Forever => ", hold forever".to_owned(),
+    };
+    let close = match population.close {
+        ClosePolicy::Rst => "rst",
+        ClosePolicy::Fin => "fin",
+        ClosePolicy::Peer => "peer",
+    };
+    format!("{name}{mode}{wrong_c2}{verify}, until {until}{hold}, close {close}; {}", load(population))
+}
+
+fn load(population: &Population) -> String {
+    match &population.load {
+        LoadPlan::Closed { warmup_ns, duration_ns, attempts } => {
+            let length = length(*duration_ns, *attempts);
+            format!("closed loop, {} in flight{length}{}", population.concurrency, after_warmup(*warmup_ns))
+        }
+        LoadPlan::Open { arrival, stages, attempts } => {
+            let pattern = match arrival {
+                ArrivalPattern::Uniform => "uniform",
+                ArrivalPattern::Poisson => "poisson",
+            };
+            let warmup_ns = stages.iter().filter(|stage| stage.warmup).filter_map(|stage| stage.duration_ns).sum();
+            let measured: Vec<_> = stages.iter().filter(|stage| !stage.warmup).collect();
+            let duration_ns = measured.iter().map(|stage| stage.duration_ns).sum();
+            format!(
+                "open loop, {} {pattern}{}{}, {} slots",
+                rates(&measured),
+                length(duration_ns, *attempts),
+                after_warmup(warmup_ns),
+                population.concurrency
+            )
+        }
+    }
+}
+
+fn length(duration_ns: Option<u64>, attempts: Option<u64>) -> String {
+    let time = duration_ns.map(|ns| format!(" for {}", Nanos::new(ns))).unwrap_or_default();
+    let number = attempts.map(|attempts| format!(" up to {attempts} attempts")).unwrap_or_default();
+    format!("{time}{number}")
+}
+
+fn after_warmup(ns: u64) -> String {
+    if ns == 0 { String::new() } else { format!(" after a warm-up of {}", Nanos::new(ns)) }
+}
+
+fn rates(stages: &[&StagePlan]) -> String {
+    let text = |per_s: f64| Rate::per_second(per_s).map_or_else(|_| per_s.to_string(), |rate| rate.to_string());
+    let stage = |stage: &&StagePlan| {
+        if stage.from_per_s == stage.to_per_s {
+            text(stage.from_per_s)
+        } else {
+            format!("{} to {}", text(stage.from_per_s), text(stage.to_per_s))
+        }
+    };
+    if stages.len() <= 3 {
+        stages.iter().map(stage).collect::<Vec<_>>().join(", then ")
+    } else {
+        let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+        format!("{} with a peak of {}", count(stages.len(), "stage"), text(peak))
+    }
+}
+
+fn generator(result: &RunResult) -> String {
+    let plan = &result.plan;
+    let workers = count(result.workers.len(), "worker");
+    let part = match result.machines.len() {
+        0 if plan.share.count > 1 => format!(", share {}/{}", plan.share.index, plan.share.count),
+        0 => String::new(),
+        machines => format!(", merged from {}", count(machines, "machine")),
+    };
+    format!("{workers}, {}, seed {}{part}", plan.engine, plan.seed)
+}
+
+fn happened(result: &RunResult) -> String {
+    let attempts = &result.attempts;
+    let bounded = not_a_capacity(result).map(|why| format!(" ({why})")).unwrap_or_default();
+    let mut parts = vec![format!(
+        "{} completed{bounded}: {} of {} due",
+        per_s(result.rate.completed_per_s),
+        attempts.completed,
+        attempts.due
+    )];
+    parts.push(format!("{} failed ({})", attempts.failed, percent(attempts.failed, attempts.due)));
+    if attempts.dropped > 0 {
+        parts.push(format!("{} dropped ({})", attempts.dropped, percent(attempts.dropped, attempts.due)));
+    }
+    if attempts.in_flight > 0 {
+        parts.push(format!("{} cut in flight", attempts.in_flight));
+    }
+    if let Some(signal) = result.interrupted {
+        let signal = match signal {
+            Signal::Interrupt => "SIGINT",
+            Signal::Terminate => "SIGTERM",
+        };
+        parts.push(format!("ended by {signal} after {}", seconds(result.window.duration_s)));
+    }
+    parts.join(", ")
+}
+
+/// A closed loop's rate is what its concurrency and the target's latency give (Little's law).
+fn not_a_capacity(result: &RunResult) -> Option<String> {
+    let closed = |population: &&Population| matches!(population.load, LoadPlan::Closed { .. });
+    let slots: u32 = result.plan.populations.iter().filter(closed).map(|population| population.concurrency).sum();
+    let in_flight = slots as usize * result.machines.len().max(1);
+    let service = result.latency.service.as_ref()?;
+    (in_flight > 0).then(|| match service.mean_ns {
+        Some(mean) => format!("not a capacity: {in_flight} in flight / {}", Nanos::new(mean)),
+        None => format!("not a capacity: {in_flight} in flight / latency"),
+    })
+}
+
+fn reason(result: &RunResult) -> String {
+    match nothing_completed(result) {
+        Some(Obstacle::OwnLimits) => return "nothing completed, because of this machine's limits".to_owned(),
+        Some(Obstacle::Target) => return "nothing completed: the target or the way to it failed".to_owned(),
+        None => {}
+    }
+    let with = |pass: Option<bool>| result.thresholds.iter().filter(move |threshold| threshold.pass == pass);
+    match result.verdict {
+        Verdict::Inconclusive if result.generator.limited => {
+            "the generator was the limit, the numbers are a lower bound (see findings)".to_owned()
+        }
+        Verdict::Inconclusive => {
+            let undecided = |threshold: &ThresholdResult| {
+                format!(
+                    "{} cannot be told: {}",
+                    threshold.expression,
+                    threshold.reason.as_deref().unwrap_or("no value")
+                )
+            };
+            with(None).map(undecided).collect::<Vec<_>>().join("; ")
+        }
+        Verdict::Fail => {
+            let missed =
+                |threshold: &ThresholdResult| format!("{} is missed: {}", threshold.expression, measured(threshold));
+            with(Some(false)).map(missed).collect::<Vec<_>>().join("; ")
+        }
+        Verdict::Pass => {
+            let kept = match (result.rate.intended_per_s, result.generator.limited) {
+                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)",
+                (Some(_), false) => "the generator kept the plan",
+                (None, false) => "closed loop asks no rate",
+            };
+            match result.thresholds.as_slice() {
+                [] => format!("no threshold asked; {kept}"),
+                [only] => format!("{} is met: {}; {kept}", only.expression, measured(only)),
+                thresholds => format!("all {} thresholds are met; {kept}", thresholds.len()),
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The report for people: one screen.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style as Ansi};
+
+use super::quantity::{count, per_s, percent, span};
+use super::summary::{Summary, measured};
+use crate::base::Nanos;
+use crate::measure::{LatencySummary, Metric, Side};
+use crate::run::{FailureRow, Row, RunResult, Severity, Verdict};
+
+/// How a report may look; asked of the terminal by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Use ANSI colours.
+    pub color: bool,
+    /// Columns; text is wrapped, tables are not. Taken as at least 40.
+    pub width: u16,
+}
+
+/// Most rows of a table of failures, stages, targets, ...: the rest is counted and stands in the result file.
+const MOST_ROWS: usize = 8;
+
+/// Width of the labels at the left.
+const LABEL: usize = 11;
+
+const PLAIN: Ansi = Ansi::new();
+const BOLD: Ansi = Ansi::new().bold();
+
+/// The report of `result`.
+pub fn render(result: &RunResult, style: Style) -> String {
+    let mut page = Page { text: String::new(), style };
+    head(&mut page, result);
+    latency(&mut page, result);
+    outcomes(&mut page, result);
+    failures(&mut page, &result.failures);
+    for (title, rows) in [
+        ("by population", &result.by_population),
+        ("by stage", &result.by_stage),
+        ("by target", &result.by_target),
+        ("by client", &result.by_client),
+    ] {
+        breakdown(&mut page, title, rows);
+    }
+    findings(&mut page, result);
+    page.text
+}
+
+fn head(page: &mut Page, result: &RunResult) {
+    let summary = Summary::of(result);
+    page.labelled("target", &summary.target);
+    for (index, load) in summary.load.iter().enumerate() {
+        page.labelled(if index == 0 { "load" } else { "" }, load);
+    }
+    page.labelled("result", &summary.result);
+    let color = match summary.verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Fail => AnsiColor::Red,
+        Verdict::Inconclusive => AnsiColor::Yellow,
+    };
+    page.labelled_with("verdict", (&summary.verdict.to_string(), colored(color)), &format!(": {}", summary.reason));
+    if result.thresholds.len() > 1 {
+        let rows = result.thresholds.iter().map(|threshold| {
+            let mark = match threshold.pass {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "unknown",
+            };
+            vec![threshold.expression.clone(), measured(threshold), mark.to_owned()]
+        });
+        page.table(&["thresholds", "measured", ""], rows.collect());
+    }
+}
+
+fn latency(page: &mut Page, result: &RunResult) {
+    let measured = Metric::ALL.into_iter().filter_map(|metric| Some((metric, result.latency.get(metric)?)));
+    let row = |(metric, summary): (Metric, &LatencySummary)| {
+        let columns = [summary.p50_ns, summary.p90_ns, summary.p99_ns, summary.p999_ns, summary.max_ns];
+        std::iter::once(metric.to_string()).chain(columns.map(span)).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = measured.filter(|(_, summary)| summary.count > 0).map(row).collect();
+    page.table(&["latency", "p50", "p90", "p99", "p99.9", "max"], rows);
+    let overflow = result.latency.service.as_ref().map_or(0, |summary| summary.overflow);
+    if overflow > 0 {
+        page.labelled("", &format!("{overflow} attempts took longer than 60 s and count as 60 s"));
+    }
+}
+
+fn outcomes(page: &mut Page, result: &RunResult) {
+    page.blank();
+    let modes = &result.modes;
+    let modes: Vec<_> = [
+        ("complex, verified", modes.complex_verified),
+        ("complex, not verified", modes.complex_unverified),
+        ("simple", modes.simple),
+        ("downgraded to simple", modes.downgraded),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count > 0)
+    .map(|(name, count)| format!("{count} {name}"))
+    .collect();
+    if !modes.is_empty() {
+        page.labelled("modes", &modes.join("; "));
+    }
+    let connections = &result.connections;
+    if connections.held_peak > 0 {
+        let mut held = format!("{} at most, {} when the load ended", connections.held_peak, connections.held);
+        if connections.lost_while_held > 0 {
+            write!(held, ", {} lost", connections.lost_while_held).expect("a String takes all");
+            let age = connections.lost_age.as_ref().and_then(|age| age.p50_ns);
+            if let Some(age) = age {
+                write!(held, " (median age {})", Nanos::new(age)).expect("a String takes all");
+            }
+        }
+        page.labelled("held", &held);
+    }
+    if let Some(workers) = workers(result) {
+        page.labelled("workers", &workers);
+    }
+    let network: Vec<_> = result.network.iter().filter(|(_, count)| **count > 0).collect();
+    if !network.is_empty() {
+        let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
+        page.labelled("network", &format!("{} (of the whole host)", counters.join(", ")));
+    }
+}
+
+fn workers(result: &RunResult) -> Option<String> {
+    let range = |values: Vec<f64>| {
+        let (least, most) =
+            values.iter().fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(*value), most.max(*value)));
+        (!values.is_empty())
+            .then(|| if values.len() == 1 { format!("{most:.0}") } else { format!("{least:.0} to {most:.0}") })
+    };
+    let busy = range(result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).collect());
+    let longest_turn = result.workers.iter().filter_map(|worker| worker.turn_p99_ns).max();
+    let parts: Vec<_> = [
+        busy.map(|busy| format!("busy {busy} %")),
+        longest_turn.map(|ns| format!("turn p99 {}", Nanos::new(ns))),
+        result.generator.cpu_us_per_attempt.map(|us| format!("{} of CPU an attempt", Nanos::new((us * 1e3) as u64))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn failures(page: &mut Page, failures: &[FailureRow]) {
+    if failures.is_empty() {
+        return;
+    }
+    page.title("failures");
+    let mut by_count: Vec<_> = failures.iter().collect();
+    by_count.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+    for failure in by_count.iter().take(MOST_ROWS) {
+        let side = match failure.side {
+            Side::Target => "the target's",
+            Side::Network => "the network's",
+            Side::Generator => "our own",
+            Side::Unattributed => "whose cannot be told",
+        };
+        let detail = failure.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let text = format!(" x {} {} ({side}){detail}", failure.step, failure.kind);
+        page.item((&failure.count.to_string(), PLAIN), &text, &failure.advice);
+    }
+    page.rest(failures.len(), "more kind");
+}
+
+fn breakdown(page: &mut Page, title: &str, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let open_loop = rows.iter().any(|row| row.latency.response.is_some());
+    let (p50, p99) = if open_loop { ("response p50", "p99") } else { ("service p50", "p99") };
+    let cells = |row: &Row| {
+        let latency = if open_loop { &row.latency.response } else { &row.latency.service };
+        let quantile = |of: fn(&LatencySummary) -> Option<u64>| span(latency.as_ref().and_then(of));
+        let population = row.population.as_ref().map(|population| format!("{population}: ")).unwrap_or_default();
+        let warmup = if row.warmup { " (warm-up)" } else { "" };
+        vec![
+            format!("{population}{}{warmup}", row.name),
+            row.attempts.due.to_string(),
+            per_s(row.rate.completed_per_s),
+            percent(row.attempts.failed, row.attempts.due),
+            quantile(|summary| summary.p50_ns),
+            quantile(|summary| summary.p99_ns),
+        ]
+    };
+    let table = rows.iter().take(MOST_ROWS).map(cells).collect();
+    page.table(&[title, "due", "completed", "failed", p50, p99], table);
+    page.rest(rows.len(), "more row");
+}
+
+fn findings(page: &mut Page, result: &RunResult) {
+    if result.generator.findings.is_empty() {
+        return;
+    }
+    page.title("findings");
+    let mut findings: Vec<_> = result.generator.findings.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    for finding in findings {
+        let color = match finding.severity {
+            Severity::Info => AnsiColor::Cyan,
+            Severity::Warning => AnsiColor::Yellow,
+            Severity::Blocking => AnsiColor::Red,
+        };
+        let text = format!(" {}: {}", finding.code, finding.message);
+        page.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
+    }
+}
+
+fn colored(color: AnsiColor) -> Ansi {
+    BOLD.fg_color(Some(color.into()))
+}
+
+/// The text so far.
+struct Page {
+    text: String,
+    style: Style,
+}
+
+/// The beginning of a line, perhaps coloured, and the columns it takes.
+struct Lead {
+    text: String,
+    columns: usize,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// A heading after an empty line.
+    fn title(&mut self, title: &str) {
+        self.blank();
+        let lead = self.lead(&[(title, BOLD)]);
+        self.line(&lead.text);
+    }
+
+    /// A label and its text, wrapped at the text's column.
+    fn labelled(&mut self, label: &str, text: &str) {
+        self.labelled_with(label, ("", PLAIN), text);
+    }
+
+    /// A label, a first word in its own style, and text.
+    fn labelled_with(&mut self, label: &str, (word, ansi): (&str, Ansi), text: &str) {
+        let gap = " ".repeat(LABEL.saturating_sub(label.len()));
+        let lead = self.lead(&[(label, BOLD), (&gap, PLAIN), (word, ansi)]);
+        self.wrapped(lead, LABEL, text);
+    }
+
+    /// An entry of a list, its first word in a style of its own, and below it what to do about it.
+    fn item(&mut self, (word, ansi): (&str, Ansi), text: &str, remedy: &str) {
+        let entry = self.lead(&[("  ", PLAIN), (word, ansi)]);
+        self.wrapped(entry, 4, text);
+        let arrow = self.lead(&[("    -> ", PLAIN)]);
+        self.wrapped(arrow, 7, remedy);
+    }
+
+    /// How many entries of a list are not shown.
+    fn rest(&mut self, entries: usize, thing: &str) {
+        if entries > MOST_ROWS {
+            self.line(&format!("  and {} in the result file", count(entries - MOST_ROWS, thing)));
+        }
+    }
+
+    /// Aligned columns below a heading of their own: the first to the left, the others to the right.
+    fn table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut widths: Vec<usize> = heading.iter().map(|cell| columns(cell)).collect();
+        widths[0] = widths[0].max(LABEL);
+        for row in &rows {
+            for (width, (column, cell)) in widths.iter_mut().zip(row.iter().enumerate()) {
+                *width = (*width).max(columns(cell) + if column == 0 { 2 } else { 0 });
+            }
+        }
+        let aligned = |indent: &str, cells: &[&str]| {
+            let first = format!("{:width$}", format!("{indent}{}", cells[0]), width = widths[0]);
+            let others = cells.iter().zip(&widths).skip(1).map(|(cell, width)| format!("  {cell:>width$}"));
+            first + &others.collect::<String>()
+        };
+        self.title(aligned("", heading).trim_end());
+        for row in &rows {
+            self.line(&aligned("  ", &row.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+    }
+
+    /// Words after `lead`; further lines start at column `indent`.
+    fn wrapped(&mut self, lead: Lead, indent: usize, text: &str) {
+        let width = usize::from(self.style.width).max(40);
+        // Text that starts with a blank is set apart from its lead, other text (": ...") follows at once.
+        let (mut line, mut column, mut fresh) = (lead.text, lead.columns, !text.starts_with(' '));
+        for word in unbreakable(text) {
+            if !fresh && column + 1 + columns(&word) > width {
+                self.line(&line);
+                (line, column, fresh) = (" ".repeat(indent), indent, true);
+            }
+            if !fresh {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(&word);
+            column += columns(&word);
+            fresh = false;
+        }
+        self.line(&line);
+    }
+
+    fn lead(&self, pieces: &[(&str, Ansi)]) -> Lead {
+        let mut lead = Lead { text: String::new(), columns: 0 };
+        for (text, ansi) in pieces {
+            lead.columns += columns(text);
+            if self.style.color && *ansi != PLAIN && !text.is_empty() {
+                lead.text += &format!("{ansi}{text}{ansi:#}");
+            } else {
+                lead.text += text;
+            }
+        }
+        lead
+    }
+}
+
+/// The words of `text`; a number and its unit are one.
+fn unbreakable(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = word.trim_end_matches([',', ';', ')', ':']);
+        match words.last_mut() {
+            Some(number) if ["ns", "us", "ms", "s", "%"].contains(&unit) => *number += &format!(" {word}"),
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+use super::*;
+use crate::measure::{Failure, FailureDetail, FailureKind, Step};
+use crate::run::Signal;
+use crate::run::fixtures::{OpenRun, closed_result, open_result};
+
+const PLAIN_80: Style = Style { color: false, width: 80 };
+
+fn reset() -> Failure {
+    Failure::new(Step::S0, FailureKind::Reset).with_detail(FailureDetail::Errno(104))
+}
+
+#[test]
+fn an_open_loop_run_that_kept_its_plan() {
+    insta::assert_snapshot!(render(&open_result(&[]), PLAIN_80), @r"
+    target     rtmp://127.0.0.1:1935/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for
+               2.00 s, 64 slots
+               1 worker, io_uring, seed 7
+    result     990/s completed: 1980 of 2000 due, 10 failed (0.50 %), 10 dropped
+               (0.50 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency         p50      p90      p99  p99.9      max
+      response   990 us  1.78 ms  1.96 ms      -  1.98 ms
+      service    990 us  1.78 ms  1.96 ms      -  1.98 ms
+      connect    495 us   891 us   980 us      -   990 us
+      s0s1       495 us   891 us   982 us      -   990 us
+      s2         495 us   891 us   982 us      -   990 us
+      slot_wait    0 ns     0 ns     0 ns      -     0 ns
+      lateness     0 ns     0 ns     0 ns      -     0 ns
+
+    modes      1980 complex, verified
+    network    syn_retransmits 3 (of the whole host)
+
+    failures
+      10 x s0 reset (the target's): Connection reset by peer (os error 104)
+        -> the server resets connections: its log names the reason (limits,
+           overload)
+    ");
+}
+
+#[test]
+fn a_closed_loop_run_is_not_a_capacity() {
+    insta::assert_snapshot!(render(&closed_result(&[], reset(), Some(97.0)), PLAIN_80), @r"
+    target     rtmp://127.0.0.1:1935/live
+    load       complex, until handshake, close rst; closed loop, 64 in flight for
+               2.00 s
+               1 worker, io_uring, seed 7
+    result     495/s completed (not a capacity: 64 in flight / 496 us): 990 of 1000
+               due, 10 failed (1.00 %)
+    verdict    pass: no threshold asked; closed loop asks no rate
+
+    latency         p50     p90  p99  p99.9     max
+      service    495 us  891 us    -      -  990 us
+      connect    247 us  445 us    -      -  495 us
+      s0s1       248 us  446 us    -      -  495 us
+      s2         248 us  446 us    -      -  495 us
+
+    modes      990 complex, verified
+    workers    busy 97 %, 1.94 ms of CPU an attempt
+    network    syn_retransmits 3 (of the whole host)
+
+    failures
+      10 x s0 reset (the target's): Connection reset by peer (os error 104)
+        -> the server resets connections: its log names the reason (limits,
+           overload)
+
+    findings
+      warning worker_busy: 1 of 1 workers were busy 95 % of the time or more
+        -> the generator may be what is measured: add cores and workers (-t), or a
+           second machine (--share)
+    ");
+}
+
+#[test]
+fn a_missed_threshold_is_the_reason() {
+    let result = open_result(&["response.p50<10ms", "failed<0.1%"]);
+    let head = render(&result, PLAIN_80).lines().take(9).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(head, @r"
+    target     rtmp://127.0.0.1:1935/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for
+               2.00 s, 64 slots
+               1 worker, io_uring, seed 7
+    result     990/s completed: 1980 of 2000 due, 10 failed (0.50 %), 10 dropped
+               (0.50 %)
+    verdict    fail: failed<0.1% is missed: 0.50 %
+
+    thresholds           measured
+    ");
+}
+
+#[test]
+fn a_limited_generator_is_told_before_the_numbers() {
+    let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts).with_detail(FailureDetail::Errno(99));
+    let run = OpenRun { lateness_ms: 9, dropped: 100, failure: no_ports, ..OpenRun::default() };
+    insta::assert_snapshot!(render(&run.result(&["response.p50<10ms"]), PLAIN_80), @r"
+    target     rtmp://127.0.0.1:1935/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for
+               2.00 s, 64 slots
+               1 worker, io_uring, seed 7
+    result     990/s completed: 1980 of 2090 due, 10 failed (0.48 %), 100 dropped
+               (4.78 %)
+    verdict    inconclusive: the generator was the limit, the numbers are a lower
+               bound (see findings)
+
+    latency          p50      p90      p99  p99.9      max
+      response   9.99 ms  10.8 ms  11.0 ms      -  11.0 ms
+      service     990 us  1.78 ms  1.96 ms      -  1.98 ms
+      connect     495 us   891 us   980 us      -   990 us
+      s0s1        495 us   891 us   982 us      -   990 us
+      s2          495 us   891 us   982 us      -   990 us
+      slot_wait     0 ns     0 ns     0 ns      -     0 ns
+      lateness   9.00 ms  9.00 ms  9.00 ms      -  9.00 ms
+
+    modes      1980 complex, verified
+    network    syn_retransmits 3 (of the whole host)
+
+    failures
+      10 x connect no_ports (our own): Cannot assign requested address (os error 99)
+        -> local ports ran out: add --source addresses or widen ip_local_port_range
+
+    findings
+      warning local_errors: 10 attempts failed at a limit of this machine (no_ports)
+        -> local ports ran out: add --source addresses or widen ip_local_port_range
+      warning late_starts: attempts of encoders started late although slots were
+        free: lateness p99 9.00 ms, limit 5.00 ms
+        -> lower the rate, or give the workers (-t) cores of their own; the numbers
+           are a lower bound
+      warning missed_starts: 100 of 2090 planned attempts of encoders never started
+        although slots were free
+        -> lower the rate, or give the workers (-t) cores of their own; the numbers
+           are a lower bound
+    ");
+}
+
+#[test]
+fn nothing_completed_and_why() {
+    let refused = Failure::new(Step::Connect, FailureKind::Refused).with_detail(FailureDetail::Errno(111));
+    let run = OpenRun {
+        completed: 0,
+        dropped: 0,
+        failure: refused,
+        interrupted: Some(Signal::Interrupt),
+        ..OpenRun::default()
+    };
+    insta::assert_snapshot!(render(&run.result(&[]), PLAIN_80), @r"
+    target     rtmp://127.0.0.1:1935/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for
+               2.00 s, 64 slots
+               1 worker, io_uring, seed 7
+    result     0.00/s completed: 0 of 10 due, 10 failed (100 %), ended by SIGINT
+               after 2.00 s
+    verdict    fail: nothing completed: the target or the way to it failed
+
+    network    syn_retransmits 3 (of the whole host)
+
+    failures
+      10 x connect refused (the target's): Connection refused (os error 111)
+        -> nothing listens there: check that the server runs and that the port is
+           right
+    ");
+}
+
+#[test]
+fn stages_have_a_table_and_long_lists_are_counted() {
+    let mut result = open_result(&[]);
+    let row = Row {
+        name: "ramp".to_owned(),
+        population: None,
+        warmup: true,
+        attempts: result.attempts,
+        rate: result.rate,
+        modes: result.modes,
+        lost_while_held: 0,
+        latency: result.latency.clone(),
+    };
+    result.by_stage = vec![row; MOST_ROWS + 2];
+    let page = render(&result, PLAIN_80);
+    let from = page.find("by stage").unwrap();
+    let table: Vec<_> = page[from..].lines().collect();
+    insta::assert_snapshot!(table[..2].join("\n"), @r"
+    by stage           due  completed  failed  response p50      p99
+      ramp (warm-up)  2000      990/s  0.50 %        990 us  1.96 ms
+    ");
+    assert_eq!(table.len(), 1 + MOST_ROWS + 1);
+    insta::assert_snapshot!(table.last().unwrap(), @"  and 2 more rows in the result file");
+}
+
+#[test]
+fn a_page_fits_the_screen() {
+    let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts).with_detail(FailureDetail::Errno(99));
+    let run = OpenRun { lateness_ms: 9, dropped: 100, failure: no_ports, ..OpenRun::default() };
+    for width in [60, 80, 120] {
+        let page = render(&run.result(&["response.p50<10ms", "failed<1%"]), Style { color: false, width });
+        assert!(page.lines().all(|line| columns(line) <= usize::from(width).max(64)), "{page}");
+        assert!(page.lines().count() <= 45, "{page}");
+    }
+}
+
+#[test]
+fn colour_changes_nothing_but_the_colour() {
+    let result = OpenRun { lateness_ms: 9, ..OpenRun::default() }.result(&["failed<0.1%", "response.p50<20ms"]);
+    let (plain, mut colored) = (render(&result, PLAIN_80), render(&result, Style { color: true, ..PLAIN_80 }));
+    assert!(!plain.contains('\u{1b}'));
+    assert!(colored.contains("\u{1b}[1m\u{1b}[33minconclusive\u{1b}[0m"), "{colored}");
+    while let Some(start) = colored.find('\u{1b}') {
+        let end = start + colored[start..].find('m').unwrap();
+        colored.replace_range(start..=end, "");
+    }
+    assert_eq!(colored, plain);
+}

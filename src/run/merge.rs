@@ -1,0 +1,408 @@
+//! One result from those of several machines that ran shares of the same plan.
+
+use super::plan::{Population, RunPlan};
+use super::result::{Attempts, FailureRow, LatencyTable, Machine, Rates, Row, RunResult, Window};
+use super::threshold::{Threshold, ThresholdError};
+use super::verdict;
+use crate::load::Share;
+use crate::measure::{HistogramError, LatencySummary, Metric, TimelineRow};
+
+/// Why results cannot be merged: one sentence that names the difference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// There is nothing to merge.
+    #[error("give at least two results to merge")]
+    TooFew,
+    /// The results are of different plans.
+    #[error("the results are of different plans: {what} is {first} in the first and {other} in number {number}")]
+    DifferentPlans {
+        /// What differs.
+        what: &'static str,
+        /// Its value in the first result.
+        first: String,
+        /// Its value in the other.
+        other: String,
+        /// Which other, counted from 1.
+        number: usize,
+    },
+    /// Two results are of the same share.
+    #[error("share {0} is there twice: every machine runs a share of its own (--share I/N)")]
+    SameShare(String),
+    /// A share has no result.
+    #[error("share {0} is missing: merge the results of all machines")]
+    MissingShare(String),
+    /// A distribution cannot be read.
+    #[error("a result is damaged: {0}")]
+    Damaged(#[from] HistogramError),
+    /// A condition in the plan is not one.
+    #[error("a result is damaged: {0}")]
+    Threshold(#[from] ThresholdError),
+}
+
+impl RunResult {
+    /// The result of the whole plan from the results of its shares, judged anew.
+    ///
+    /// Counts and latency distributions are exact. Two numbers cannot be had from files alone: a timeline row's
+    /// percentiles, where several machines completed attempts in it, become null, and `held_peak` is the sum of the
+    /// machines' peaks, an upper bound.
+    ///
+    /// # Errors
+    /// If the results are not the shares of one plan: names the difference.
+    pub fn merge(results: Vec<Self>) -> Result<Self, MergeError> {
+        check_same_plan(&results)?;
+        check_shares(&results)?;
+        let machines = results.iter().map(|result| Machine {
+            share: result.plan.share,
+            started_at: result.started_at.clone(),
+            environment: result.environment.clone(),
+        });
+        let machines = machines.collect();
+        let mut parts = results.into_iter();
+        let mut merged = parts.next().ok_or(MergeError::TooFew)?;
+        merged.plan.share = Share::WHOLE;
+        merged.machines = machines;
+        for part in parts {
+            merged.add(part)?;
+        }
+        merged.set_rates();
+        for (index, worker) in (0..).zip(&mut merged.workers) {
+            worker.index = index;
+        }
+        let thresholds = Threshold::of_plan(&merged.plan)?;
+        verdict::judge(&mut merged, &thresholds);
+        Ok(merged)
+    }
+
+    fn add(&mut self, part: Self) -> Result<(), MergeError> {
+        self.window = self.window.longest(part.window);
+        self.attempts.add(&part.attempts);
+        self.connections.held += part.connections.held;
+        self.connections.held_peak += part.connections.held_peak;
+        self.connections.lost_while_held += part.connections.lost_while_held;
+        add_summary(&mut self.connections.lost_age, part.connections.lost_age.as_ref())?;
+        self.modes.merge(&part.modes);
+        add_failures(&mut self.failures, part.failures);
+        self.latency.add(&part.latency)?;
+        add_summary(&mut self.time_to_failure, part.time_to_failure.as_ref())?;
+        for (mine, theirs) in [
+            (&mut self.by_population, &part.by_population),
+            (&mut self.by_target, &part.by_target),
+            (&mut self.by_client, &part.by_client),
+            (&mut self.by_stage, &part.by_stage),
+        ] {
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                mine.add(theirs)?;
+            }
+        }
+        self.workers.extend(part.workers);
+        self.timeline = join_timelines(std::mem::take(&mut self.timeline), part.timeline);
+        for (name, count) in part.network {
+            *self.network.entry(name).or_default() += count;
+        }
+        for finding in part.generator.findings {
+            if !self.generator.findings.contains(&finding) {
+                self.generator.findings.push(finding);
+            }
+        }
+        for (key, value) in part.labels {
+            self.labels.entry(key).or_insert(value);
+        }
+        self.started_at = std::mem::take(&mut self.started_at).min(part.started_at);
+        self.interrupted = self.interrupted.or(part.interrupted);
+        Ok(())
+    }
+
+    /// Rates of the merged counts; a row's window is the longest of the machines'.
+    fn set_rates(&mut self) {
+        let seconds = self.window.duration_s;
+        let intended = self.rate.intended_per_s.is_some();
+        self.rate = Rates::over(seconds, &self.attempts, intended);
+        for row in self.by_population.iter_mut().chain(&mut self.by_target).chain(&mut self.by_client) {
+            row.rate = Rates::over(seconds, &row.attempts, row.rate.intended_per_s.is_some());
+        }
+    }
+}
+
+impl Window {
+    fn longest(self, other: Self) -> Self {
+        Self { duration_s: self.duration_s.max(other.duration_s), warmup_s: self.warmup_s.max(other.warmup_s) }
+    }
+}
+
+impl Attempts {
+    fn add(&mut self, other: &Self) {
+        self.due += other.due;
+        self.started += other.started;
+        self.dropped += other.dropped;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.in_flight += other.in_flight;
+    }
+}
+
+impl Rates {
+    /// Machines run a stage at the same time: their rates add up.
+    fn add(&mut self, other: &Self) {
+        self.intended_per_s = self.intended_per_s.zip(other.intended_per_s).map(|(mine, theirs)| mine + theirs);
+        self.started_per_s += other.started_per_s;
+        self.completed_per_s += other.completed_per_s;
+    }
+}
+
+impl LatencyTable {
+    fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
+        Metric::ALL.into_iter().try_for_each(|metric| add_summary(self.get_mut(metric), other.get(metric)))
+    }
+}
+
+impl Row {
+    fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
+        self.attempts.add(&other.attempts);
+        self.rate.add(&other.rate);
+        self.modes.merge(&other.modes);
+        self.lost_while_held += other.lost_while_held;
+        self.latency.add(&other.latency)
+    }
+}
+
+fn add_summary(mine: &mut Option<LatencySummary>, theirs: Option<&LatencySummary>) -> Result<(), HistogramError> {
+    let Some(theirs) = theirs else { return Ok(()) };
+    *mine = Some(match mine {
+        None => theirs.clone(),
+        Some(mine) => {
+            let mut histogram = mine.histogram()?;
+            histogram.merge(&theirs.histogram()?);
+            histogram.summary()
+        }
+    });
+    Ok(())
+}
+
+fn add_failures(mine: &mut Vec<FailureRow>, theirs: Vec<FailureRow>) {
+    for row in theirs {
+        match mine.iter_mut().find(|known| (known.step, known.kind) == (row.step, row.kind)) {
+            None => mine.push(row),
+            Some(known) => {
+                known.count += row.count;
+                known.last_s = known.last_s.max(row.last_s);
+                if row.first_s < known.first_s {
+                    (known.first_s, known.detail, known.advice) = (row.first_s, row.detail, row.advice);
+                }
+            }
+        }
+    }
+    mine.sort_by_key(|row| (row.step, row.kind));
+}
+
+/// Both timelines row by row, in the wider of their intervals.
+fn join_timelines(mine: Vec<TimelineRow>, theirs: Vec<TimelineRow>) -> Vec<TimelineRow> {
+    let interval = |rows: &[TimelineRow]| rows.get(1).map_or(1, |row| row.t_s.max(1));
+    let wider = interval(&mine).max(interval(&theirs));
+    let (mut joined, theirs) = (widen(mine, wider), widen(theirs, wider));
+    let common = joined.len().min(theirs.len());
+    for (mine, theirs) in joined.iter_mut().zip(&theirs) {
+        let held = mine.held + theirs.held;
+        add_row(mine, theirs);
+        mine.held = held;
+    }
+    joined.extend(theirs.into_iter().skip(common));
+    joined
+}
+
+/// The rows in intervals of `wider` seconds, a multiple of theirs.
+fn widen(rows: Vec<TimelineRow>, wider: u32) -> Vec<TimelineRow> {
+    let mut wide: Vec<TimelineRow> = Vec::new();
+    for row in rows {
+        match wide.last_mut() {
+            Some(last) if last.t_s / wider == row.t_s / wider => add_row(last, &row),
+            _ => wide.push(row),
+        }
+    }
+    wide
+}
+
+/// Adds the counts of `other`; what is held is then what `other` held. Percentiles of joint samples cannot be had from
+/// percentiles.
+fn add_row(row: &mut TimelineRow, other: &TimelineRow) {
+    let percentiles = |row: &TimelineRow| (row.response_p50_ns, row.response_p99_ns, row.lateness_p99_ns);
+    let known = match (row.completed, other.completed) {
+        (0, _) => percentiles(other),
+        (_, 0) => percentiles(row),
+        _ => (None, None, None),
+    };
+    (row.response_p50_ns, row.response_p99_ns, row.lateness_p99_ns) = known;
+    row.due += other.due;
+    row.started += other.started;
+    row.completed += other.completed;
+    row.failed += other.failed;
+    row.dropped += other.dropped;
+    row.held = other.held;
+}
+
+fn check_same_plan(results: &[RunResult]) -> Result<(), MergeError> {
+    let [first, others @ ..] = results else { return Err(MergeError::TooFew) };
+    if others.is_empty() {
+        return Err(MergeError::TooFew);
+    }
+    for (other, number) in others.iter().zip(2..) {
+        if let Some((what, first, other)) = difference(&first.plan, &other.plan) {
+            return Err(MergeError::DifferentPlans { what, first, other, number });
+        }
+    }
+    Ok(())
+}
+
+/// The first difference that makes two plans different loads. Workers, CPUs and sources are each machine's own.
+fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String, String)> {
+    fn differ<T: PartialEq>(
+        what: &'static str,
+        first: T,
+        other: T,
+        text: impl Fn(&T) -> String,
+    ) -> Option<(&'static str, String, String)> {
+        (first != other).then(|| (what, text(&first), text(&other)))
+    }
+    let addresses = |plan: &RunPlan| {
+        let addresses: Vec<_> = plan.targets.iter().map(|target| target.address.to_string()).collect();
+        addresses.join(", ")
+    };
+    let names = |plan: &RunPlan| {
+        let names: Vec<_> = plan.populations.iter().map(|population| population.name.clone()).collect();
+        names.join(", ")
+    };
+    differ("the number of shares", first.share.count, other.share.count, u32::to_string)
+        .or_else(|| differ("the seed", first.seed.get(), other.seed.get(), u64::to_string))
+        .or_else(|| differ("the target", addresses(first), addresses(other), String::clone))
+        .or_else(|| differ("the engine", first.engine, other.engine, |engine| engine.to_string()))
+        .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| list.join(" ")))
+        .or_else(|| differ("the list of populations", names(first), names(other), String::clone))
+        .or_else(|| {
+            first
+                .populations
+                .iter()
+                .zip(&other.populations)
+                .find_map(|(first, other)| population_difference(first, other))
+        })
+}
+
+fn population_difference(first: &Population, other: &Population) -> Option<(&'static str, String, String)> {
+    fn differ<T: PartialEq + std::fmt::Debug>(
+        what: &'static str,
+        first: &T,
+        other: &T,
+    ) -> Option<(&'static str, String, String)> {
+        (first != other).then(|| (what, format!("{first:?}"), format!("{other:?}")))
+    }
+    differ("the load", &first.load, &other.load)
+        .or_else(|| differ("the concurrency", &first.concurrency, &other.concurrency))
+        .or_else(|| differ("the client", &first.client, &other.client))
+        .or_else(|| differ("--verify", &first.verify, &other.verify))
+        .or_else(|| differ("--until", &first.until, &other.until))
+        .or_else(|| differ("--hold", &first.hold, &other.hold))
+        .or_else(|| differ("--close", &first.close, &other.close))
+        .or_else(|| differ("the connect timeout (ns)", &first.connect_timeout_ns, &other.connect_timeout_ns))
+        .or_else(|| differ("the timeout (ns)", &first.timeout_ns, &other.timeout_ns))
+}
+
+fn check_shares(results: &[RunResult]) -> Result<(), MergeError> {
+    let count = results.first().map_or(0, |result| result.plan.share.count);
+    let text = |index: u32| format!("{index}/{count}");
+    let mut shares: Vec<u32> = results.iter().map(|result| result.plan.share.index).collect();
+    shares.sort_unstable();
+    if let Some(twice) = shares.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(MergeError::SameShare(text(twice[0])));
+    }
+    match (0..count).find(|index| !shares.contains(index)) {
+        Some(missing) => Err(MergeError::MissingShare(text(missing))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::result::fixtures::OpenRun;
+    use super::*;
+    use crate::measure::{FailureKind, Step};
+    use crate::run::Verdict;
+
+    fn share(index: u32, count: u32) -> RunResult {
+        OpenRun { share: Share { index, count }, completed: 1_000 + u64::from(index), ..OpenRun::default() }.result(&[])
+    }
+
+    #[test]
+    fn counts_and_distributions_add_up_exactly() {
+        let (first, second) = (share(0, 2), share(1, 2));
+        let merged = RunResult::merge(vec![first.clone(), second.clone()]).unwrap();
+        assert_eq!(merged.plan.share, Share::WHOLE);
+        assert_eq!(merged.attempts.completed, 2_001);
+        assert_eq!(merged.attempts.due, first.attempts.due + second.attempts.due);
+        assert_eq!(merged.rate.completed_per_s, 1_000.5);
+        assert_eq!(merged.modes.total(), 2_001);
+        assert_eq!(merged.failures[0].count, 20);
+        assert_eq!((merged.failures[0].step, merged.failures[0].kind), (Step::S0, FailureKind::Reset));
+        let service = |result: &RunResult| result.latency.service.as_ref().unwrap().histogram().unwrap();
+        let mut both = service(&first);
+        both.merge(&service(&second));
+        assert_eq!(service(&merged), both);
+        assert_eq!(merged.latency.service.as_ref().unwrap().p99_ns, both.summary().p99_ns);
+        assert_eq!((merged.workers.len(), merged.machines.len()), (2, 2));
+        assert_eq!((merged.workers[1].index, merged.machines[1].share.index), (1, 1));
+        assert_eq!(merged.verdict, Verdict::Pass);
+        // The order of the files makes no difference to the numbers.
+        let swapped = RunResult::merge(vec![second, first]).unwrap();
+        assert_eq!(
+            (swapped.attempts, &swapped.latency, &swapped.timeline),
+            (merged.attempts, &merged.latency, &merged.timeline)
+        );
+    }
+
+    #[test]
+    fn different_plans_are_refused_with_the_difference() {
+        let (first, mut other) = (share(0, 2), share(1, 2));
+        other.plan.populations[0].concurrency = 65;
+        let error = RunResult::merge(vec![first.clone(), other]).unwrap_err();
+        insta::assert_snapshot!(error, @"the results are of different plans: the concurrency is 64 in the first and 65 in number 2");
+        let mut other = share(1, 2);
+        other.plan.seed = crate::base::Seed::new(8);
+        let error = RunResult::merge(vec![first.clone(), other]).unwrap_err();
+        insta::assert_snapshot!(error, @"the results are of different plans: the seed is 7 in the first and 8 in number 2");
+        let error = RunResult::merge(vec![first, share(1, 3)]).unwrap_err();
+        insta::assert_snapshot!(error, @"the results are of different plans: the number of shares is 2 in the first and 3 in number 2");
+    }
+
+    #[test]
+    fn every_share_is_there_once() {
+        assert_eq!(RunResult::merge(vec![share(0, 2)]), Err(MergeError::TooFew));
+        let twice = RunResult::merge(vec![share(1, 2), share(1, 2)]).unwrap_err();
+        insta::assert_snapshot!(twice, @"share 1/2 is there twice: every machine runs a share of its own (--share I/N)");
+        let missing = RunResult::merge(vec![share(0, 3), share(2, 3)]).unwrap_err();
+        insta::assert_snapshot!(missing, @"share 1/3 is missing: merge the results of all machines");
+    }
+
+    fn row(t_s: u32, completed: u64, held: u64) -> TimelineRow {
+        TimelineRow {
+            t_s,
+            due: completed,
+            started: completed,
+            completed,
+            failed: 0,
+            dropped: 0,
+            held,
+            response_p50_ns: (completed > 0).then_some(9),
+            response_p99_ns: None,
+            lateness_p99_ns: None,
+        }
+    }
+
+    #[test]
+    fn timelines_meet_in_the_wider_interval() {
+        let narrow = vec![row(0, 20, 1), row(1, 0, 2), row(2, 20, 3), row(3, 20, 4), row(4, 20, 5)];
+        let wide = vec![row(0, 0, 10), row(2, 20, 20)];
+        let joined = join_timelines(narrow, wide);
+        let columns = |row: &TimelineRow| (row.t_s, row.completed, row.held, row.response_p50_ns);
+        assert_eq!(
+            joined.iter().map(columns).collect::<Vec<_>>(),
+            [(0, 20, 12, Some(9)), (2, 60, 24, None), (4, 20, 5, Some(9))]
+        );
+    }
+}

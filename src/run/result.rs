@@ -1,0 +1,716 @@
+//! The result of a run, as it is saved (`shakedown.result/1`): units in key names, latencies in nanoseconds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, Target};
+use super::threshold::{Threshold, ThresholdResult};
+use super::verdict::{self, Finding, Signal, Verdict};
+use crate::base::Nanos;
+use crate::io::Engine;
+use crate::load::Share;
+use crate::measure::{
+    Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, Metric, ModeCounts, Quantile,
+    RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
+};
+use crate::protocol::{DigestAt, HandshakeMode};
+
+/// The schema of this version's result files.
+pub const RESULT_SCHEMA: &str = "shakedown.result/1";
+
+/// What a run measured, and whether to believe it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// [`RESULT_SCHEMA`].
+    pub schema: String,
+    /// Who measured.
+    pub tool: Tool,
+    /// When the load began (RFC 3339).
+    pub started_at: String,
+    /// What was asked.
+    pub plan: RunPlan,
+    /// The user's own keys and values.
+    pub labels: BTreeMap<String, String>,
+    /// Where it was measured from.
+    pub environment: Environment,
+    /// The spans behind the rates.
+    pub window: Window,
+    /// What became of the arrivals, warm-up excluded.
+    pub attempts: Attempts,
+    /// Attempts per second of the measured window.
+    pub rate: Rates,
+    /// Held connections, warm-up included.
+    pub connections: Connections,
+    /// What the completed handshakes were.
+    pub modes: ModeCounts,
+    /// Why attempts failed; rows of the step `hold` are connections lost after completion, not failed attempts.
+    pub failures: Vec<FailureRow>,
+    /// Spans of completed attempts.
+    pub latency: LatencyTable,
+    /// How long failed attempts took to fail; null if none failed.
+    pub time_to_failure: Option<LatencySummary>,
+    /// A row per population, if there is more than one.
+    pub by_population: Vec<Row>,
+    /// A row per target, if there is more than one.
+    pub by_target: Vec<Row>,
+    /// A row per kind of client, if there is more than one.
+    pub by_client: Vec<Row>,
+    /// A row per stage, warm-up included, if there is more than one.
+    pub by_stage: Vec<Row>,
+    /// The generator's threads.
+    pub workers: Vec<WorkerRow>,
+    /// The run in rows of one second (long runs: of more).
+    pub timeline: Vec<TimelineRow>,
+    /// How the generator judges itself.
+    pub generator: Generator,
+    /// How much the host's TCP counters grew during the run (all of the host's traffic).
+    pub network: BTreeMap<String, u64>,
+    /// The conditions asked, and what they met.
+    pub thresholds: Vec<ThresholdResult>,
+    /// Whether the result is what was asked.
+    pub verdict: Verdict,
+    /// The signal that ended the run early; null if it ended by its plan.
+    pub interrupted: Option<Signal>,
+    /// The machines' parts, if this result was merged from several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
+}
+
+/// The program that measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Always "shakedown".
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The commit it was built from; null if the build did not say.
+    pub commit: Option<String>,
+}
+
+/// The machine that measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The kernel's release.
+    pub kernel: String,
+    /// CPUs this process may use.
+    pub cpus: u32,
+    /// Their model.
+    pub cpu_model: String,
+    /// Who executed the operations.
+    pub engine: Engine,
+    /// Limit of open descriptors.
+    pub nofile: u64,
+    /// Whatever else was found out about the machine.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
+}
+
+/// The spans behind the rates, from the beginning of the load; draining and holding come after them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Length of the measured load, seconds.
+    pub duration_s: f64,
+    /// Length of the warm-up before it, seconds.
+    pub warmup_s: f64,
+}
+
+/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + in_flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// Arrivals that became due.
+    pub due: u64,
+    /// Attempts started.
+    pub started: u64,
+    /// Arrivals that never started.
+    pub dropped: u64,
+    /// Attempts completed.
+    pub completed: u64,
+    /// Attempts failed.
+    pub failed: u64,
+    /// Attempts that had not ended when the run was cut.
+    pub in_flight: u64,
+}
+
+/// Attempts per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Planned arrivals; null in closed loop, which has no plan.
+    pub intended_per_s: Option<f64>,
+    /// Attempts started.
+    pub started_per_s: f64,
+    /// Attempts completed.
+    pub completed_per_s: f64,
+}
+
+/// Held connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// At the end of the load.
+    pub held: u64,
+    /// The most at once.
+    pub held_peak: u64,
+    /// Lost before their hold was over.
+    pub lost_while_held: u64,
+    /// How long the lost ones had been held; null if none was lost.
+    pub lost_age: Option<LatencySummary>,
+}
+
+/// Failures of one step and kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureRow {
+    /// What the attempt was doing.
+    pub step: Step,
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// Whose failure it is.
+    pub side: Side,
+    /// How many.
+    pub count: u64,
+    /// When the first happened, seconds since the run's start.
+    pub first_s: f64,
+    /// When the last happened, likewise.
+    pub last_s: f64,
+    /// The first one's evidence; null if there is none.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// A summary per metric; null where the metric does not exist (`response`, `slot_wait` and `lateness` in closed loop,
+/// `confirm` until S2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyTable {
+    /// [`Metric::Response`].
+    pub response: Option<LatencySummary>,
+    /// [`Metric::Service`].
+    pub service: Option<LatencySummary>,
+    /// [`Metric::Connect`].
+    pub connect: Option<LatencySummary>,
+    /// [`Metric::S0s1`].
+    pub s0s1: Option<LatencySummary>,
+    /// [`Metric::S2`].
+    pub s2: Option<LatencySummary>,
+    /// [`Metric::Confirm`].
+    pub confirm: Option<LatencySummary>,
+    /// [`Metric::SlotWait`].
+    pub slot_wait: Option<LatencySummary>,
+    /// [`Metric::Lateness`].
+    pub lateness: Option<LatencySummary>,
+}
+
+/// A part of the attempts under a name of its own. Rows by target and by client carry `response` or
+/// `service` only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The population, target, client or stage.
+    pub name: String,
+    /// Whose stage it is (rows by stage of several populations).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<String>,
+    /// Left out of the result's totals (rows by stage).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warmup: bool,
+    /// What became of its arrivals.
+    pub attempts: Attempts,
+    /// Per second of its window (rows by stage: of the stage).
+    pub rate: Rates,
+    /// What its completed handshakes were.
+    pub modes: ModeCounts,
+    /// Its connections lost while they were held.
+    pub lost_while_held: u64,
+    /// Its latencies.
+    pub latency: LatencyTable,
+}
+
+/// One thread of the generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Which worker.
+    pub index: u32,
+    /// The CPU it was pinned to; null if it was not.
+    pub cpu: Option<u32>,
+    /// CPU time over wall time of the load, percent; null where there is no CPU to measure (`sim`).
+    pub cpu_busy_percent: Option<f64>,
+    /// CPU time it used, nanoseconds; null likewise.
+    pub cpu_time_ns: Option<u64>,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// 99th percentile of a turn's length: the error bar of every time stamp.
+    pub turn_p99_ns: Option<u64>,
+    /// The longest turn.
+    pub turn_max_ns: Option<u64>,
+    /// 99th percentile of how much later than asked it woke.
+    pub oversleep_p99_ns: Option<u64>,
+}
+
+/// How the generator judges itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// The generator was the limit: the numbers are a lower bound of what the target can do.
+    pub limited: bool,
+    /// CPU time of all workers per attempt started, microseconds; null if unknown.
+    pub cpu_us_per_attempt: Option<f64>,
+    /// What to know, and what to do about it.
+    pub findings: Vec<Finding>,
+}
+
+/// One machine's part of a merged result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Which part of the arrivals it started.
+    pub share: Share,
+    /// When its load began (RFC 3339).
+    pub started_at: String,
+    /// The machine.
+    pub environment: Environment,
+}
+
+/// Everything a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct ResultParts {
+    /// What was asked.
+    pub plan: RunPlan,
+    /// All workers' records, merged; its layout is [`recorder_layout`] of the plan.
+    pub snapshot: Snapshot,
+    /// All workers' interval reports.
+    pub timeline: Timeline,
+    /// When the load began (RFC 3339).
+    pub started_at: String,
+    /// Where it was measured from.
+    pub environment: Environment,
+    /// The user's own keys and values.
+    pub labels: BTreeMap<String, String>,
+    /// One row per worker ([`WorkerRow::new`]).
+    pub workers: Vec<WorkerRow>,
+    /// The load's length as it was (an interrupt shortens it).
+    pub window: Window,
+    /// Connections held when the load ended.
+    pub held: u64,
+    /// The host's TCP counters before the load.
+    pub network_before: BTreeMap<String, u64>,
+    /// The same counters after it.
+    pub network_after: BTreeMap<String, u64>,
+    /// What was found before and during the run.
+    pub findings: Vec<Finding>,
+    /// The signal that ended the run early.
+    pub interrupted: Option<Signal>,
+}
+
+/// Why a result file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultFileError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no JSON, or not whole.
+    #[error("{path} is damaged or not JSON: {source}; is it the file that `-o` wrote, copied whole?")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and cause.
+        source: serde_json::Error,
+    },
+    /// The file is JSON of another origin.
+    #[error("{path} is not a result of `shakedown run`: it has no \"schema\" key; give a file written with `-o`")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has another schema.
+    #[error(
+        "{path} has the schema \"{schema}\", this version reads \"{RESULT_SCHEMA}\"; use the version that wrote it"
+    )]
+    UnknownSchema {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        schema: String,
+    },
+    /// The file has the right schema and the wrong content.
+    #[error("{path} does not follow its schema \"{RESULT_SCHEMA}\": {source}; was it edited by hand?")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and cause.
+        source: serde_json::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The stages, populations and targets of a plan in the order in which recorders count them.
+///
+/// Stages are numbered through all populations. A closed-loop population has the stage `load`, after `warm-up` if it
+/// warms up.
+pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
+    let stages = plan.populations.iter().zip(0..).flat_map(|(population, index)| {
+        let names: Vec<_> = match &population.load {
+            LoadPlan::Open { stages, .. } => stages.iter().map(|stage| (stage.name.clone(), stage.warmup)).collect(),
+            LoadPlan::Closed { warmup_ns: 0, .. } => vec![("load".to_owned(), false)],
+            LoadPlan::Closed { .. } => vec![("warm-up".to_owned(), true), ("load".to_owned(), false)],
+        };
+        names.into_iter().map(move |(name, warmup)| StageInfo { population: index, name, warmup })
+    });
+    RecorderLayout {
+        stages: stages.collect(),
+        populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
+        targets: plan.targets.iter().map(target_name).collect(),
+        open_loop: plan.populations.iter().map(is_open_loop).collect(),
+    }
+}
+
+impl RunResult {
+    /// Puts a result together and judges it.
+    ///
+    /// # Panics
+    /// If the plan's thresholds do not parse, or the snapshot is not one of this plan: both are checked before a run.
+    pub fn assemble(parts: ResultParts) -> Self {
+        let ResultParts { plan, snapshot, timeline, window, .. } = parts;
+        assert_eq!(*snapshot.layout(), recorder_layout(&plan), "the snapshot is of this plan");
+        let thresholds = Threshold::of_plan(&plan).expect("thresholds are checked before the run");
+        let open_loop = plan.populations.iter().any(is_open_loop);
+        let measured = snapshot.measured();
+        let lost_while_held = snapshot.stages().iter().map(|stage| stage.tally.counts.lost_while_held).sum();
+        let mut result = Self {
+            schema: RESULT_SCHEMA.to_owned(),
+            tool: Tool::this(),
+            started_at: parts.started_at,
+            labels: parts.labels,
+            environment: parts.environment,
+            window,
+            attempts: Attempts::of(&measured.tally),
+            rate: Rates::over(window.duration_s, &Attempts::of(&measured.tally), open_loop),
+            connections: Connections {
+                held: parts.held,
+                held_peak: timeline.held_peak(),
+                lost_while_held,
+                lost_age: (lost_while_held > 0).then(|| snapshot.lost_ages().summary()),
+            },
+            modes: measured.tally.modes,
+            failures: measured.failures.iter().map(|(failure, count)| FailureRow::new(failure, count)).collect(),
+            latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
+            time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
+            by_population: rows_by_population(&plan, &snapshot, window),
+            by_target: rows_by_target(&plan, &snapshot, window),
+            by_client: rows_by_client(&plan, &snapshot, window),
+            by_stage: rows_by_stage(&plan, &snapshot, window),
+            workers: parts.workers,
+            timeline: timeline.rows(),
+            generator: Generator { limited: false, cpu_us_per_attempt: None, findings: parts.findings },
+            network: growth(&parts.network_before, &parts.network_after),
+            thresholds: Vec::new(),
+            verdict: Verdict::Pass,
+            interrupted: parts.interrupted,
+            machines: Vec::new(),
+            plan,
+        };
+        verdict::judge(&mut result, &thresholds);
+        result
+    }
+
+    /// Reads a result file.
+    ///
+    /// # Errors
+    /// Names the file, what is wrong with it and what to do.
+    pub fn read(path: &Path) -> Result<Self, ResultFileError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a result file's text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
+        let path = || path.to_owned();
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|source| ResultFileError::Damaged { path: path(), source })?;
+        let Some(schema) = value.get("schema").and_then(serde_json::Value::as_str) else {
+            return Err(ResultFileError::Foreign { path: path() });
+        };
+        if schema != RESULT_SCHEMA {
+            return Err(ResultFileError::UnknownSchema { path: path(), schema: schema.to_owned() });
+        }
+        // From the text again: only so an error has its line and column.
+        serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })
+    }
+
+    /// Writes the result file, whole or not at all: a file of the same name is replaced at the end.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ResultFileError> {
+        let error = |source| ResultFileError::Write { path: path.to_owned(), source };
+        let mut text = serde_json::to_string_pretty(self).expect("a result has string keys only");
+        text.push('\n');
+        // A device or pipe (`-o /dev/stdout`) cannot be replaced.
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return fs::write(path, text).map_err(error);
+        }
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(error)
+    }
+}
+
+impl Tool {
+    /// The program that runs.
+    pub fn this() -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("SHAKEDOWN_COMMIT").map(str::to_owned),
+        }
+    }
+}
+
+impl WorkerRow {
+    /// The row of worker `index`: `snapshot` is its own, not yet merged; `cpu_time_ns` what its thread used over
+    /// `wall_s` seconds, if that is known.
+    pub fn new(index: u32, cpu: Option<u32>, snapshot: &Snapshot, cpu_time_ns: Option<u64>, wall_s: f64) -> Self {
+        let ns = Nanos::as_u64;
+        let busy = |used: u64| if wall_s > 0.0 { used as f64 / 1e9 / wall_s * 100.0 } else { 0.0 };
+        Self {
+            index,
+            cpu,
+            cpu_busy_percent: cpu_time_ns.map(busy),
+            cpu_time_ns,
+            turns: snapshot.turns().count(),
+            turn_p99_ns: snapshot.turns().at(Quantile::P99).map(ns),
+            turn_max_ns: snapshot.turns().max().map(ns),
+            oversleep_p99_ns: snapshot.oversleeps().at(Quantile::P99).map(ns),
+        }
+    }
+}
+
+impl Attempts {
+    fn of(tally: &Tally) -> Self {
+        let counts = &tally.counts;
+        Self {
+            due: counts.due,
+            started: counts.started,
+            dropped: counts.dropped,
+            completed: counts.completed,
+            failed: counts.failed,
+            in_flight: counts.in_flight(),
+        }
+    }
+}
+
+impl Rates {
+    /// The rates of `attempts` over `seconds`; zero if no time has passed.
+    pub fn over(seconds: f64, attempts: &Attempts, open_loop: bool) -> Self {
+        let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        Self {
+            intended_per_s: open_loop.then(|| per_s(attempts.due)),
+            started_per_s: per_s(attempts.started),
+            completed_per_s: per_s(attempts.completed),
+        }
+    }
+}
+
+impl FailureRow {
+    fn new(failure: Failure, count: &FailureCount) -> Self {
+        let detail = failure.detail.to_string();
+        Self {
+            step: failure.step,
+            kind: failure.kind,
+            side: failure.side(),
+            count: count.count,
+            first_s: count.first.as_secs_f64(),
+            last_s: count.last.as_secs_f64(),
+            detail: (!detail.is_empty()).then_some(detail),
+            advice: failure.advice().to_owned(),
+        }
+    }
+}
+
+impl LatencyTable {
+    /// The summary of `metric`.
+    pub fn get(&self, metric: Metric) -> Option<&LatencySummary> {
+        match metric {
+            Metric::Response => self.response.as_ref(),
+            Metric::Service => self.service.as_ref(),
+            Metric::Connect => self.connect.as_ref(),
+            Metric::S0s1 => self.s0s1.as_ref(),
+            Metric::S2 => self.s2.as_ref(),
+            Metric::Confirm => self.confirm.as_ref(),
+            Metric::SlotWait => self.slot_wait.as_ref(),
+            Metric::Lateness => self.lateness.as_ref(),
+        }
+    }
+
+    /// The place of `metric`'s summary.
+    pub fn get_mut(&mut self, metric: Metric) -> &mut Option<LatencySummary> {
+        match metric {
+            Metric::Response => &mut self.response,
+            Metric::Service => &mut self.service,
+            Metric::Connect => &mut self.connect,
+            Metric::S0s1 => &mut self.s0s1,
+            Metric::S2 => &mut self.s2,
+            Metric::Confirm => &mut self.confirm,
+            Metric::SlotWait => &mut self.slot_wait,
+            Metric::Lateness => &mut self.lateness,
+        }
+    }
+
+    /// Summaries of `metrics`; those that exist have one even without a sample.
+    fn of(latencies: &Latencies, metrics: &[Metric], open_loop: bool) -> Self {
+        let mut table = Self::default();
+        for metric in metrics {
+            let exists = *metric != Metric::Confirm && (open_loop || !metric.needs_plan());
+            *table.get_mut(*metric) = match latencies.get(*metric) {
+                Some(histogram) if exists => Some(histogram.summary()),
+                _ => exists.then(|| LatencyHistogram::new().summary()),
+            };
+        }
+        table
+    }
+}
+
+impl Row {
+    fn new(name: String, tally: &Tally, seconds: f64, open_loop: bool, metrics: &[Metric]) -> Self {
+        let attempts = Attempts::of(tally);
+        Self {
+            name,
+            population: None,
+            warmup: false,
+            attempts,
+            rate: Rates::over(seconds, &attempts, open_loop),
+            modes: tally.modes,
+            lost_while_held: tally.counts.lost_while_held,
+            latency: LatencyTable::of(&tally.latencies, metrics, open_loop),
+        }
+    }
+}
+
+/// The population's attempts have intended instants.
+pub(super) fn is_open_loop(population: &Population) -> bool {
+    matches!(population.load, LoadPlan::Open { .. })
+}
+
+/// What a client sends, in a few words.
+fn client_name(client: &ClientPlan) -> String {
+    let mode = match (client.mode, client.digest_at) {
+        (HandshakeMode::Simple, _) => "simple",
+        (HandshakeMode::Complex, DigestAt::FirstHalf) => "complex, digest in first half",
+        (HandshakeMode::Complex, DigestAt::SecondHalf) => "complex, digest in second half",
+    };
+    if client.wrong_c2 { format!("{mode}, wrong C2") } else { mode.to_owned() }
+}
+
+/// The name of a target's row: what the user wrote, and the address where that says more.
+fn target_name(target: &Target) -> String {
+    let address = target.address.to_string();
+    if target.name.contains(&address) { target.name.clone() } else { format!("{} ({address})", target.name) }
+}
+
+/// The metric that heads a row.
+fn headline(open_loop: bool) -> &'static [Metric] {
+    if open_loop { &[Metric::Response] } else { &[Metric::Service] }
+}
+
+fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    if plan.populations.len() < 2 {
+        return Vec::new();
+    }
+    let row = |(population, index): (&Population, u16)| {
+        let open_loop = is_open_loop(population);
+        let tally = snapshot.population(index).tally;
+        Row::new(population.name.clone(), &tally, window.duration_s, open_loop, &Metric::ALL)
+    };
+    plan.populations.iter().zip(0..).map(row).collect()
+}
+
+fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    let row = |(target, tally): (&Target, &Tally)| {
+        let has = |metric| tally.latencies.get(metric).is_some();
+        let metrics = [Metric::Response, Metric::Service].into_iter().filter(|metric| has(*metric)).collect::<Vec<_>>();
+        // An arrival has no target before it starts: no rate was intended for one of several.
+        let mut row = Row::new(target_name(target), tally, window.duration_s, true, &metrics);
+        row.rate.intended_per_s = None;
+        row
+    };
+    plan.targets.iter().zip(snapshot.targets()).map(row).collect()
+}
+
+fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    let mut clients: Vec<(String, StageRecord, bool)> = Vec::new();
+    for (population, index) in plan.populations.iter().zip(0..) {
+        let name = client_name(&population.client);
+        let record = snapshot.population(index);
+        let open_loop = is_open_loop(population);
+        match clients.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, sum, any_open)) => {
+                sum.merge(&record);
+                *any_open |= open_loop;
+            }
+            None => clients.push((name, record, open_loop)),
+        }
+    }
+    if clients.len() < 2 {
+        return Vec::new();
+    }
+    let row = |(name, record, open_loop): (String, StageRecord, bool)| {
+        Row::new(name, &record.tally, window.duration_s, open_loop, headline(open_loop))
+    };
+    clients.into_iter().map(row).collect()
+}
+
+fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    let layout = snapshot.layout();
+    if layout.stages.len() < 2 {
+        return Vec::new();
+    }
+    let lengths = plan.populations.iter().flat_map(|population| stage_lengths_s(population, window));
+    let row = |((info, record), length_s): ((&StageInfo, &StageRecord), f64)| {
+        let population = &plan.populations[usize::from(info.population)];
+        let mut row = Row::new(info.name.clone(), &record.tally, length_s, is_open_loop(population), &Metric::ALL);
+        row.population = (plan.populations.len() > 1).then(|| population.name.clone());
+        row.warmup = info.warmup;
+        row
+    };
+    layout.stages.iter().zip(snapshot.stages()).zip(lengths).map(row).collect()
+}
+
+/// How long each stage of a population lasted: as planned, as far as the load went.
+fn stage_lengths_s(population: &Population, window: Window) -> Vec<f64> {
+    let planned: Vec<Option<u64>> = match &population.load {
+        LoadPlan::Open { stages, .. } => stages.iter().map(|stage| stage.duration_ns).collect(),
+        LoadPlan::Closed { warmup_ns: 0, .. } => vec![None],
+        LoadPlan::Closed { warmup_ns, .. } => vec![Some(*warmup_ns), None],
+    };
+    let mut left_s = window.warmup_s + window.duration_s;
+    let mut length = |planned_ns: Option<u64>| {
+        let length_s = planned_ns.map_or(left_s, |planned_ns| (planned_ns as f64 / 1e9).min(left_s));
+        left_s -= length_s;
+        length_s
+    };
+    planned.into_iter().map(&mut length).collect()
+}
+
+/// How much each counter grew; counters known at one end only are left out.
+fn growth(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = |(name, end): (&String, &u64)| Some((name.clone(), end.saturating_sub(*before.get(name)?)));
+    after.iter().filter_map(grown).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use super::super::plan::StagePlan;
+use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_plan, open_result};
+use super::*;
+use crate::base::Time;
+
+fn failure() -> Failure {
+    Failure::new(Step::S0, FailureKind::Reset)
+}
+
+#[test]
+fn numbers_of_a_known_run() {
+    let result = open_result(&["response.p50<2ms"]);
+    let attempts = Attempts { due: 2_000, started: 1_990, dropped: 10, completed: 1_980, failed: 10, in_flight: 0 };
+    assert_eq!(result.attempts, attempts);
+    let rate = Rates { intended_per_s: Some(1_000.0), started_per_s: 995.0, completed_per_s: 990.0 };
+    assert_eq!(result.rate, rate);
+    assert_eq!(result.modes, ModeCounts { complex_verified: 1_980, ..ModeCounts::default() });
+    // Service times are 1 us to 1 980 us.
+    let service = result.latency.service.as_ref().unwrap();
+    assert_eq!((service.count, service.min_ns), (1_980, Some(1_000)));
+    let within = |value: Option<u64>, exact: f64| (value.unwrap() as f64 / exact - 1.0).abs() < 1e-3;
+    assert!(within(service.p50_ns, 990e3) && within(service.p99_ns, 1_961e3) && within(service.mean_ns, 990.5e3));
+    assert_eq!(service.p999_ns, None);
+    assert_eq!(result.failures.len(), 1);
+    let row = &result.failures[0];
+    assert_eq!((row.step, row.kind, row.side, row.count), (Step::S0, FailureKind::Reset, Side::Target, 10));
+    assert_eq!((row.first_s, row.last_s), (1.981_981, 1.990_99));
+    assert_eq!(row.detail.as_deref(), Some("Connection reset by peer (os error 104)"));
+    assert_eq!(result.time_to_failure.as_ref().unwrap().count, 10);
+    // Attempt 999 ends exactly at the beginning of the next second.
+    assert_eq!(result.timeline.iter().map(|row| row.completed).collect::<Vec<_>>(), [999, 981]);
+    assert_eq!(result.network, BTreeMap::from([("syn_retransmits".to_owned(), 3)]));
+    assert_eq!((result.verdict, result.thresholds[0].pass), (Verdict::Pass, Some(true)));
+}
+
+#[test]
+fn closed_loop_has_no_plan_to_measure_from() {
+    let result = closed_result(&[], failure(), None);
+    let json = serde_json::to_value(&result).unwrap();
+    for metric in ["response", "slot_wait", "lateness", "confirm"] {
+        assert!(json["latency"][metric].is_null(), "{metric}");
+    }
+    for metric in ["service", "connect", "s0s1", "s2"] {
+        assert_eq!(json["latency"][metric]["count"], 990, "{metric}");
+    }
+    assert!(json["rate"]["intended_per_s"].is_null());
+}
+
+#[test]
+fn the_file_has_exactly_these_keys() {
+    let json = serde_json::to_value(open_result(&["failed<1%"])).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    insta::assert_snapshot!(keys(&json), @"attempts by_client by_population by_stage by_target connections environment failures generator interrupted labels latency modes network plan rate schema started_at thresholds time_to_failure timeline tool verdict window workers");
+    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight started");
+    insta::assert_snapshot!(keys(&json["rate"]), @"completed_per_s intended_per_s started_per_s");
+    insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
+    insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");
+    insta::assert_snapshot!(keys(&json["failures"][0]), @"advice count detail first_s kind last_s side step");
+    insta::assert_snapshot!(keys(&json["latency"]), @"confirm connect lateness response s0s1 s2 service slot_wait");
+    insta::assert_snapshot!(keys(&json["latency"]["response"]), @"count hdr_v2_base64 max_ns mean_ns min_ns overflow p50_ns p90_ns p95_ns p9999_ns p999_ns p99_ns stdev_ns");
+    insta::assert_snapshot!(keys(&json["workers"][0]), @"cpu cpu_busy_percent cpu_time_ns index oversleep_p99_ns turn_max_ns turn_p99_ns turns");
+    insta::assert_snapshot!(keys(&json["timeline"][0]), @"completed dropped due failed held lateness_p99_ns response_p50_ns response_p99_ns started t_s");
+    insta::assert_snapshot!(keys(&json["generator"]), @"cpu_us_per_attempt findings limited");
+    insta::assert_snapshot!(keys(&json["thresholds"][0]), @"actual expression pass unit");
+    insta::assert_snapshot!(keys(&json["environment"]), @"cpu_model cpus engine kernel nofile");
+    assert_eq!(json["schema"], "shakedown.result/1");
+    assert_eq!(json["verdict"], "pass");
+    assert_eq!(json["environment"]["engine"], "io_uring");
+}
+
+#[test]
+fn stages_targets_and_populations_have_rows_of_their_own() {
+    let mut plan = open_plan();
+    let stage = |name: &str, warmup, seconds: Option<u64>| StagePlan {
+        name: name.to_owned(),
+        warmup,
+        from_per_s: 1_000.0,
+        to_per_s: 1_000.0,
+        duration_ns: seconds.map(|seconds| seconds * 1_000_000_000),
+    };
+    let LoadPlan::Open { stages, .. } = &mut plan.populations[0].load else { panic!("an open plan") };
+    *stages = vec![stage("ramp", true, Some(1)), stage("steady", false, Some(2)), stage("rest", false, None)];
+    let mut scanners = closed_plan().populations.remove(0);
+    scanners.name = "scanners".to_owned();
+    scanners.client.mode = HandshakeMode::Simple;
+    plan.populations.push(scanners);
+    plan.targets.push(Target { name: "other".to_owned(), address: "127.0.0.2:1935".parse().unwrap() });
+    let mut record = Record::new(&plan);
+    let started = Time::ZERO;
+    record.attempt(Some(started), started, started, 0, None);
+    for (stage, target) in [(1, 0), (1, 1), (2, 1), (3, 1)] {
+        record.recorder.due(stage, 1, started);
+        record.recorder.started(stage, target, started);
+        record.recorder.failed(u16::from(stage == 3), stage, target, started, started + Nanos::new(5), failure());
+    }
+    let mut parts = record.parts(plan, None);
+    parts.window = Window { duration_s: 5.0, warmup_s: 1.0 };
+    let result = RunResult::assemble(parts);
+    let row = |row: &Row| (row.name.clone(), row.warmup, row.attempts.due, row.rate.started_per_s);
+    assert_eq!(
+        result.by_stage.iter().map(row).collect::<Vec<_>>(),
+        [
+            ("ramp".to_owned(), true, 1, 1.0),
+            ("steady".to_owned(), false, 2, 1.0),
+            ("rest".to_owned(), false, 1, 1.0 / 3.0),
+            ("load".to_owned(), false, 1, 1.0 / 6.0)
+        ]
+    );
+    assert_eq!(result.by_stage[3].population.as_deref(), Some("scanners"));
+    let names = |rows: &[Row]| rows.iter().map(|row| (row.name.clone(), row.attempts.failed)).collect::<Vec<_>>();
+    assert_eq!(names(&result.by_population), [("encoders".to_owned(), 3), ("scanners".to_owned(), 1)]);
+    assert_eq!(
+        names(&result.by_target),
+        [("rtmp://127.0.0.1:1935/live".to_owned(), 1), ("other (127.0.0.2:1935)".to_owned(), 3)]
+    );
+    assert_eq!(names(&result.by_client), [("complex, digest in first half".to_owned(), 3), ("simple".to_owned(), 1)]);
+    assert_eq!(result.attempts.due, 4, "warm-up stays out");
+    assert!(result.by_population[1].latency.response.is_none() && result.by_population[1].latency.service.is_some());
+}
+
+#[test]
+fn a_file_reads_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("result.json");
+    let result = OpenRun { slot_wait_ms: 3, ..OpenRun::default() }.result(&["response.p50<50ms", "failed<1%"]);
+    result.write(&path).unwrap();
+    assert_eq!(RunResult::read(&path).unwrap(), result);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "no partial file is left");
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused_with_the_reason() {
+    let error = |text: &str| RunResult::parse(text, Path::new("r.json")).unwrap_err().to_string();
+    let whole = serde_json::to_string_pretty(&open_result(&[])).unwrap();
+    insta::assert_snapshot!(error(""), @"r.json is damaged or not JSON: EOF while parsing a value at line 1 column 0; is it the file that `-o` wrote, copied whole?");
+    insta::assert_snapshot!(error(&whole[..60]), @r#"r.json is damaged or not JSON: EOF while parsing a value at line 4 column 12; is it the file that `-o` wrote, copied whole?"#);
+    insta::assert_snapshot!(error("[1, 2]"), @r#"r.json is not a result of `shakedown run`: it has no "schema" key; give a file written with `-o`"#);
+    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/9"}"#), @r#"r.json has the schema "shakedown.result/9", this version reads "shakedown.result/1"; use the version that wrote it"#);
+    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/1", "tool": 5}"#), @r#"r.json does not follow its schema "shakedown.result/1": invalid type: integer `5`, expected struct Tool at line 1 column 42; was it edited by hand?"#);
+    let missing = RunResult::read(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
+    assert!(missing.contains("cannot read /nonexistent/r.json"), "{missing}");
+    let unwritable = open_result(&[]).write(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
+    assert!(unwritable.contains("cannot write /nonexistent/r.json"), "{unwritable}");
+}
+
+#[test]
+fn a_newer_file_of_the_same_schema_may_have_more_keys() {
+    let mut json = serde_json::to_value(open_result(&[])).unwrap();
+    json["addition"] = 1.into();
+    json["environment"]["clocksource"] = "tsc".into();
+    let read = RunResult::parse(&json.to_string(), Path::new("r.json")).unwrap();
+    assert_eq!(read.environment.more["clocksource"], "tsc");
+}

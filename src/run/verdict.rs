@@ -1,0 +1,531 @@
+//! Whether a result is to be believed, what it says, and the exit code.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Hold, LoadPlan, Population};
+use super::result::{RunResult, is_open_loop};
+use super::threshold::{Scope, Threshold};
+use crate::base::Nanos;
+use crate::measure::{FailureKind, LatencySummary, Side, Step};
+
+/// Whether a result is what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every condition holds (there may be none).
+    Pass,
+    /// A condition does not hold, or nothing completed.
+    Fail,
+    /// A condition cannot be decided, or the generator was the limit of what was asked.
+    Inconclusive,
+}
+
+/// Something to know beside the numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Its stable name, in snake case.
+    pub code: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found, with the numbers.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// May change what the numbers mean.
+    Warning,
+    /// Nothing can be measured like this.
+    Blocking,
+}
+
+/// A signal that ends a run early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Why nothing completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// This machine's limits.
+    OwnLimits,
+    /// The target or the way to it.
+    Target,
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// As asked. Failures without a condition on them are no miss: they stand in the first lines.
+    Pass = 0,
+    /// It could not run, or nothing completed because of this machine's limits.
+    CouldNotRun = 1,
+    /// The command line or the scenario is wrong.
+    Usage = 2,
+    /// A condition does not hold.
+    Missed = 3,
+    /// It cannot be told.
+    Inconclusive = 4,
+    /// Nothing completed, and all failures are the target's or the network's.
+    NothingCompleted = 5,
+    /// Ended by SIGINT; the report is of what was measured.
+    Interrupted = 130,
+    /// Ended by SIGTERM; likewise.
+    Terminated = 143,
+}
+
+/// All that an exit code depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitFacts {
+    /// The command line or the scenario is wrong.
+    pub usage_error: bool,
+    /// The run could not start or go on.
+    pub could_not_run: bool,
+    /// What ended the run early.
+    pub interrupted: Option<Signal>,
+    /// Why nothing completed, if nothing did.
+    pub nothing_completed: Option<Obstacle>,
+    /// What the result says.
+    pub verdict: Verdict,
+}
+
+/// Fewer of the planned attempts started than this: the plan was not carried out.
+const LEAST_STARTED: f64 = 0.99;
+
+/// Lateness is never held against the generator below this: a scheduler's time slice is of this order.
+const LATENESS_FLOOR: Nanos = Nanos::from_millis(5);
+
+/// A worker this busy has no time left for arrivals.
+const BUSY_PERCENT: f64 = 95.0;
+
+/// The findings made here; a merged result is judged anew.
+const JUDGED: [&str; 6] =
+    ["local_errors", "late_starts", "pool_too_small", "missed_starts", "slots_held_by_target", "worker_busy"];
+
+/// Judges the generator, evaluates `thresholds`, and sets the verdict.
+pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
+    let limits = generator_limits(result, thresholds);
+    let remarks = remarks(result);
+    let generator = &mut result.generator;
+    generator.limited = !limits.is_empty();
+    generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
+    generator.findings.extend(limits.into_iter().chain(remarks));
+    result.generator.cpu_us_per_attempt = cpu_us_per_attempt(result);
+    result.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(result)).collect();
+    result.verdict = verdict(result, thresholds);
+}
+
+/// Why nothing completed; `None` if something did, nothing was due, or a signal ended everything first.
+pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
+    let attempts = &result.attempts;
+    if attempts.due == 0 || attempts.completed > 0 {
+        return None;
+    }
+    let mut failures = result.failures.iter().filter(|failure| failure.step != Step::Hold);
+    let signalled = result.interrupted.is_some();
+    let own = |side, kind| side == Side::Generator && !(signalled && kind == FailureKind::Cancelled);
+    if failures.clone().any(|failure| own(failure.side, failure.kind)) || attempts.started == 0 && !signalled {
+        Some(Obstacle::OwnLimits)
+    } else {
+        failures.any(|failure| failure.side != Side::Generator).then_some(Obstacle::Target)
+    }
+}
+
+impl ExitCode {
+    /// The exit code of a result.
+    pub fn of(result: &RunResult) -> Self {
+        Self::decide(ExitFacts {
+            usage_error: false,
+            could_not_run: false,
+            interrupted: result.interrupted,
+            nothing_completed: nothing_completed(result),
+            verdict: result.verdict,
+        })
+    }
+
+    /// Precedence: 2, 1, 130 or 143, 5, 4, 3, 0.
+    pub fn decide(facts: ExitFacts) -> Self {
+        if facts.usage_error {
+            return Self::Usage;
+        }
+        if facts.could_not_run || facts.nothing_completed == Some(Obstacle::OwnLimits) {
+            return Self::CouldNotRun;
+        }
+        match facts.interrupted {
+            Some(Signal::Interrupt) => return Self::Interrupted,
+            Some(Signal::Terminate) => return Self::Terminated,
+            None => {}
+        }
+        if facts.nothing_completed == Some(Obstacle::Target) {
+            return Self::NothingCompleted;
+        }
+        match facts.verdict {
+            Verdict::Inconclusive => Self::Inconclusive,
+            Verdict::Fail => Self::Missed,
+            Verdict::Pass => Self::Pass,
+        }
+    }
+
+    /// The number the shell sees.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Blocking => "blocking",
+        })
+    }
+}
+
+fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
+    match nothing_completed(result) {
+        Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
+        Some(Obstacle::Target) => return Verdict::Fail,
+        None => {}
+    }
+    let rate_asked = result.plan.populations.iter().any(is_open_loop);
+    let asked = rate_asked || thresholds.iter().any(Threshold::needs_an_unlimited_generator);
+    let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
+    if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
+        Verdict::Inconclusive
+    } else if passes().any(|pass| pass == Some(false)) {
+        Verdict::Fail
+    } else {
+        Verdict::Pass
+    }
+}
+
+/// The findings that make the generator the limit; none: it did what was asked of it.
+fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
+    let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
+    let mut limits = Vec::from_iter(local_errors(result));
+    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+        let Some(scope) = Scope::of(result, Some(&population.name)) else { continue };
+        limits.extend(late_starts(population, &scope, tightest));
+        match missed_starts(result, population, &scope) {
+            Some(Shortfall { cause: Cause::Target, .. }) | None => {}
+            Some(shortfall) => limits.push(shortfall.finding(population)),
+        }
+    }
+    limits
+}
+
+/// What to know beside the numbers, without being the generator's limit.
+fn remarks(result: &RunResult) -> Vec<Finding> {
+    let mut remarks = Vec::new();
+    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+        let shortfall =
+            Scope::of(result, Some(&population.name)).and_then(|scope| missed_starts(result, population, &scope));
+        if let Some(shortfall @ Shortfall { cause: Cause::Target, .. }) = shortfall {
+            remarks.push(shortfall.finding(population));
+        }
+    }
+    let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
+    let busy_workers = result.workers.iter().filter(|worker| busy(worker.cpu_busy_percent)).count();
+    if busy_workers > 0 {
+        remarks.push(Finding {
+            code: "worker_busy".to_owned(),
+            severity: Severity::Warning,
+            message: format!(
+                "{busy_workers} of {} workers were busy {BUSY_PERCENT} % of the time or more",
+                result.workers.len()
+            ),
+            remedy: "the generator may be what is measured: add cores and workers (-t), or a second machine (--share)"
+                .to_owned(),
+        });
+    }
+    remarks
+}
+
+fn local_errors(result: &RunResult) -> Option<Finding> {
+    let local: Vec<_> = result.failures.iter().filter(|failure| failure.kind.is_local_limit()).collect();
+    let first = local.first()?;
+    let count: u64 = local.iter().map(|failure| failure.count).sum();
+    let mut kinds: Vec<_> = local.iter().map(|failure| failure.kind.to_string()).collect();
+    kinds.dedup();
+    Some(Finding {
+        code: "local_errors".to_owned(),
+        severity: Severity::Warning,
+        message: format!("{count} attempts failed at a limit of this machine ({})", kinds.join(", ")),
+        remedy: first.advice.clone(),
+    })
+}
+
+fn late_starts(population: &Population, scope: &Scope, tightest: Option<Nanos>) -> Option<Finding> {
+    let limit = tightest.map_or(LATENESS_FLOOR, |limit| LATENESS_FLOOR.max(Nanos::new(limit.as_u64() / 10)));
+    let (name, lateness) = highest_supported(scope.latency.lateness.as_ref()?)?;
+    (lateness > limit).then(|| Finding {
+        code: "late_starts".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "attempts of {} started late although slots were free: lateness {name} {lateness}, limit {limit}",
+            population.name
+        ),
+        remedy: "lower the rate, or give the workers (-t) cores of their own; the numbers are a lower bound".to_owned(),
+    })
+}
+
+/// The 99th percentile, or the highest one below it that the number of samples supports.
+fn highest_supported(summary: &LatencySummary) -> Option<(&'static str, Nanos)> {
+    [("p99", summary.p99_ns), ("p95", summary.p95_ns), ("p90", summary.p90_ns), ("p50", summary.p50_ns)]
+        .into_iter()
+        .find_map(|(name, value)| Some((name, Nanos::new(value?))))
+}
+
+/// Planned attempts that did not start.
+struct Shortfall {
+    missed: u64,
+    due: u64,
+    cause: Cause,
+}
+
+#[derive(Clone, Copy)]
+enum Cause {
+    /// The target kept the slots busy.
+    Target,
+    /// The plan holds more connections than there are slots.
+    Pool { slots: f64, needed: f64 },
+    /// Slots were free.
+    Generator,
+}
+
+fn missed_starts(result: &RunResult, population: &Population, scope: &Scope) -> Option<Shortfall> {
+    let attempts = scope.attempts;
+    if attempts.started as f64 >= LEAST_STARTED * attempts.due as f64 {
+        return None;
+    }
+    // A machine's slots are for its share of the arrivals; a merged result has the slots of all machines.
+    let slots = f64::from(population.concurrency) * result.machines.len().max(1) as f64;
+    let needed = connections_held_by_plan(population) / f64::from(result.plan.share.count);
+    let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
+    let cause = if needed > slots {
+        Cause::Pool { slots, needed }
+    } else {
+        // The last arrivals to start had waited longest: for a slot, or for the generator?
+        let waited_for_slot = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
+            (Some(slot_wait), Some(lateness)) => slot_wait > lateness,
+            // Nothing completed, so no slot ever came free: were all in use?
+            _ => attempts.started as f64 >= slots,
+        };
+        if waited_for_slot { Cause::Target } else { Cause::Generator }
+    };
+    Some(Shortfall { missed: attempts.due - attempts.started, due: attempts.due, cause })
+}
+
+/// Connections that the plan itself keeps open at once, at its peak rate (Little's law): rate x hold.
+fn connections_held_by_plan(population: &Population) -> f64 {
+    let LoadPlan::Open { stages, .. } = &population.load else { return 0.0 };
+    let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+    match population.hold {
+        Hold::ForNs(hold) => peak * hold as f64 / 1e9,
+        Hold::Forever => {
+            let arrivals = |stage: &super::plan::StagePlan| {
+                (stage.from_per_s + stage.to_per_s) / 2.0 * stage.duration_ns.unwrap_or(0) as f64 / 1e9
+            };
+            stages.iter().map(arrivals).sum()
+        }
+    }
+}
+
+impl Shortfall {
+    fn finding(&self, population: &Population) -> Finding {
+        let missed = format!("{} of {} planned attempts of {} never started", self.missed, self.due, population.name);
+        let (code, message, remedy) = match self.cause {
+            Cause::Target => (
+                "slots_held_by_target",
+                format!("{missed}: the target kept all {} slots busy", population.concurrency),
+                "the target is slower than the load: lower the rate, or raise -c to see its queue grow",
+            ),
+            Cause::Pool { slots, needed } => (
+                "pool_too_small",
+                format!("{missed}: the plan holds {needed:.0} connections at once in {slots:.0} slots"),
+                "raise -c above rate x hold, or shorten --hold",
+            ),
+            Cause::Generator => (
+                "missed_starts",
+                format!("{missed} although slots were free"),
+                "lower the rate, or give the workers (-t) cores of their own; the numbers are a lower bound",
+            ),
+        };
+        Finding { code: code.to_owned(), severity: Severity::Warning, message, remedy: remedy.to_owned() }
+    }
+}
+
+/// CPU time of all workers per attempt started, the warm-up's included on both sides.
+fn cpu_us_per_attempt(result: &RunResult) -> Option<f64> {
+    let used_ns = result.workers.iter().map(|worker| worker.cpu_time_ns).sum::<Option<u64>>()?;
+    let started = match result.by_stage.as_slice() {
+        [] => result.attempts.started,
+        stages => stages.iter().map(|stage| stage.attempts.started).sum(),
+    };
+    (started > 0 && !result.workers.is_empty()).then(|| used_ns as f64 / 1e3 / started as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::result::fixtures;
+    use super::*;
+    use crate::measure::{Failure, FailureDetail};
+
+    fn codes(result: &RunResult) -> Vec<&str> {
+        result.generator.findings.iter().map(|finding| finding.code.as_str()).collect()
+    }
+
+    #[test]
+    fn exit_codes_follow_their_precedence() {
+        let pass = ExitFacts {
+            usage_error: false,
+            could_not_run: false,
+            interrupted: None,
+            nothing_completed: None,
+            verdict: Verdict::Pass,
+        };
+        // Each fact alone, in order of precedence.
+        type Set = fn(&mut ExitFacts);
+        let facts: [(u8, Set); 8] = [
+            (2, |facts| facts.usage_error = true),
+            (1, |facts| facts.could_not_run = true),
+            (1, |facts| facts.nothing_completed = Some(Obstacle::OwnLimits)),
+            (130, |facts| facts.interrupted = Some(Signal::Interrupt)),
+            (143, |facts| facts.interrupted = Some(Signal::Terminate)),
+            (5, |facts| facts.nothing_completed = Some(Obstacle::Target)),
+            (4, |facts| facts.verdict = Verdict::Inconclusive),
+            (3, |facts| facts.verdict = Verdict::Fail),
+        ];
+        assert_eq!(ExitCode::decide(pass).code(), 0);
+        for (index, (code, set)) in facts.iter().enumerate() {
+            // Every weaker fact on top changes nothing; the strong one is set last, over a weaker value of its field.
+            for (_, set_weaker) in &facts[index..] {
+                let mut both = pass;
+                set_weaker(&mut both);
+                set(&mut both);
+                assert_eq!(ExitCode::decide(both).code(), *code, "{both:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn failures_without_a_threshold_pass() {
+        let result = fixtures::open_result(&[]);
+        assert_eq!((result.attempts.failed, result.verdict), (10, Verdict::Pass));
+        assert_eq!(ExitCode::of(&result), ExitCode::Pass);
+        assert_eq!(codes(&result), [""; 0]);
+    }
+
+    #[test]
+    fn thresholds_decide_between_pass_fail_and_inconclusive() {
+        for (thresholds, code) in [
+            (&["service.p50<10ms", "failed<1%"][..], 0),
+            (&["service.p50<10ms", "failed<0.1%"], 3),
+            (&["service.p99.9<10s"], 4),
+            (&["service.p99.9<10s", "failed<0.1%"], 4),
+        ] {
+            assert_eq!(ExitCode::of(&fixtures::open_result(thresholds)).code(), code, "{thresholds:?}");
+        }
+    }
+
+    #[test]
+    fn late_starts_make_an_open_loop_run_inconclusive() {
+        let late = |ms| fixtures::OpenRun { lateness_ms: ms, ..fixtures::OpenRun::default() };
+        assert_eq!(late(4).result(&[]).verdict, Verdict::Pass);
+        let result = late(6).result(&["failed<0.1%"]);
+        assert_eq!((result.verdict, result.generator.limited), (Verdict::Inconclusive, true));
+        assert_eq!(codes(&result), ["late_starts"]);
+        // A tenth of the tightest limit asked is 10 ms.
+        assert_eq!(late(6).result(&["response.p50<100ms", "service.p50<10s"]).verdict, Verdict::Pass);
+        assert_eq!(late(11).result(&["response.p50<100ms"]).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn missed_starts_are_blamed_on_whoever_kept_them_waiting() {
+        let run = fixtures::OpenRun { dropped: 30, ..fixtures::OpenRun::default() };
+        let generator = run.result(&[]);
+        assert_eq!((codes(&generator), generator.verdict), (vec!["missed_starts"], Verdict::Inconclusive));
+        let target = fixtures::OpenRun { slot_wait_ms: 40, ..run.clone() }.result(&[]);
+        assert_eq!((codes(&target), target.verdict), (vec!["slots_held_by_target"], Verdict::Pass));
+        assert!(!target.generator.limited);
+        // 1 000 a second held for 2 s need 2 000 slots; there are 64.
+        let pool = fixtures::OpenRun { slot_wait_ms: 40, hold_ms: 2_000, ..run }.result(&[]);
+        assert_eq!((codes(&pool), pool.verdict), (vec!["pool_too_small"], Verdict::Inconclusive));
+        insta::assert_snapshot!(pool.generator.findings[0].message, @"30 of 2020 planned attempts of encoders never started: the plan holds 2000 connections at once in 64 slots");
+    }
+
+    #[test]
+    fn local_errors_limit_the_generator() {
+        let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts).with_detail(FailureDetail::Errno(99));
+        let run = fixtures::OpenRun { failure: no_ports, ..fixtures::OpenRun::default() };
+        let result = run.result(&[]);
+        assert_eq!((codes(&result), result.verdict), (vec!["local_errors"], Verdict::Inconclusive));
+    }
+
+    #[test]
+    fn closed_loop_is_inconclusive_only_where_a_rate_or_latency_was_asked() {
+        let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts);
+        for (threshold, verdict) in [
+            (&[][..], Verdict::Pass),
+            (&["failed<50%"], Verdict::Pass),
+            (&["failed<=0"], Verdict::Fail),
+            (&["service.p50<1s"], Verdict::Inconclusive),
+            (&["rate>1"], Verdict::Inconclusive),
+        ] {
+            let result = fixtures::closed_result(threshold, no_ports, Some(99.0));
+            assert!(result.generator.limited);
+            assert_eq!(result.verdict, verdict, "{threshold:?}");
+            assert_eq!(codes(&result), ["local_errors", "worker_busy"]);
+        }
+    }
+
+    #[test]
+    fn nothing_completed_is_the_targets_or_ours() {
+        let nothing = |failure, interrupted| {
+            let run = fixtures::OpenRun { completed: 0, failure, interrupted, ..fixtures::OpenRun::default() };
+            ExitCode::of(&run.result(&[])).code()
+        };
+        let refused = Failure::new(Step::Connect, FailureKind::Refused);
+        let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts);
+        let cancelled = Failure::new(Step::S1, FailureKind::Cancelled);
+        assert_eq!(nothing(refused, None), 5);
+        assert_eq!(nothing(Failure::new(Step::Connect, FailureKind::Timeout), None), 5);
+        assert_eq!(nothing(no_ports, None), 1);
+        assert_eq!(nothing(no_ports, Some(Signal::Interrupt)), 1);
+        assert_eq!(nothing(cancelled, None), 1, "the kernel refused every operation");
+        assert_eq!(nothing(cancelled, Some(Signal::Interrupt)), 130);
+        assert_eq!(nothing(refused, Some(Signal::Terminate)), 143);
+    }
+
+    #[test]
+    fn cpu_time_is_shared_by_all_attempts() {
+        let result = fixtures::closed_result(&[], Failure::new(Step::S0, FailureKind::Reset), Some(50.0));
+        // Half of 2 s in 1 000 attempts.
+        assert_eq!(result.generator.cpu_us_per_attempt, Some(1_000.0));
+    }
+}
