@@ -4,9 +4,7 @@ use crate::run::RunResult;
 
 /// The result as indented JSON, ending in a newline.
 pub fn render(result: &RunResult) -> String {
-    let mut text = serde_json::to_string_pretty(result).expect("a result has string keys only");
-    text.push('\n');
-    text
+    result.to_text()
 }
 
 #[cfg(test)]

@@ -1,16 +1,26 @@
-//! Layer 4: one run: its plan, its drive loop and its result.
+//! Layer 4: one run: its plan, the control of its workers, its result and the verdict on it.
+
+mod control;
+pub mod host;
 mod merge;
 mod plan;
+mod prepare;
 mod result;
+mod save;
+mod simulate;
 mod threshold;
 mod verdict;
 
+pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use merge::MergeError;
 pub use plan::*;
+pub use prepare::Preparation;
 pub use result::{
     Attempts, Connections, Environment, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
     ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
+pub use save::ResultFile;
+pub use simulate::simulate;
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed};
 

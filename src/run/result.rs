@@ -450,21 +450,11 @@ impl RunResult {
         serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })
     }
 
-    /// Writes the result file, whole or not at all: a file of the same name is replaced at the end.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), ResultFileError> {
-        let error = |source| ResultFileError::Write { path: path.to_owned(), source };
+    /// The text of the result file.
+    pub fn to_text(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a result has string keys only");
         text.push('\n');
-        // A device or pipe (`-o /dev/stdout`) cannot be replaced.
-        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            return fs::write(path, text).map_err(error);
-        }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(error)
+        text
     }
 }
 

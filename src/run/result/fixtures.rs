@@ -104,6 +104,7 @@ pub(crate) fn closed_plan() -> RunPlan {
 fn plan(load: LoadPlan) -> RunPlan {
     let target = Target {
         name: "rtmp://127.0.0.1:1935/live".to_owned(),
+        host: "127.0.0.1".to_owned(),
         address: "127.0.0.1:1935".parse().expect("an address"),
     };
     let population = Population {

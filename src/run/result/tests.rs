@@ -2,6 +2,7 @@ use super::super::plan::StagePlan;
 use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_plan, open_result};
 use super::*;
 use crate::base::Time;
+use crate::run::ResultFile;
 
 fn failure() -> Failure {
     Failure::new(Step::S0, FailureKind::Reset)
@@ -84,7 +85,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     scanners.name = "scanners".to_owned();
     scanners.client.mode = HandshakeMode::Simple;
     plan.populations.push(scanners);
-    plan.targets.push(Target { name: "other".to_owned(), address: "127.0.0.2:1935".parse().unwrap() });
+    plan.targets.push(Target { name: "other".to_owned(), host: "127.0.0.2".to_owned(), address: "127.0.0.2:1935".parse().unwrap() });
     let mut record = Record::new(&plan);
     let started = Time::ZERO;
     record.attempt(Some(started), started, started, 0, None);
@@ -123,7 +124,7 @@ fn a_file_reads_back_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("result.json");
     let result = OpenRun { slot_wait_ms: 3, ..OpenRun::default() }.result(&["response.p50<50ms", "failed<1%"]);
-    result.write(&path).unwrap();
+    ResultFile::reserve(&path).unwrap().write(&result).unwrap();
     assert_eq!(RunResult::read(&path).unwrap(), result);
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "no partial file is left");
@@ -140,7 +141,7 @@ fn damaged_and_foreign_files_are_refused_with_the_reason() {
     insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/1", "tool": 5}"#), @r#"r.json does not follow its schema "shakedown.result/1": invalid type: integer `5`, expected struct Tool at line 1 column 42; was it edited by hand?"#);
     let missing = RunResult::read(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
     assert!(missing.contains("cannot read /nonexistent/r.json"), "{missing}");
-    let unwritable = open_result(&[]).write(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
+    let unwritable = ResultFile::reserve(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
     assert!(unwritable.contains("cannot write /nonexistent/r.json"), "{unwritable}");
 }
 
