@@ -1,4 +1,43 @@
 //! Layer 1: the RTMP handshake, both sides, pure: it receives bytes and never fetches them.
+//!
+//! ```text
+//! client                                   server
+//!   | -- C0 C1 (1 + 1536) -----------------> |
+//!   | <----------- S0 S1 S2 (1 + 1536 + 1536) |   in one, two or three writes, by server
+//!   | -- C2 (1536) ------------------------> |
+//! ```
+//!
+//! Some servers send S2 only after they have C2, so a client sends C2 as soon as S0S1 is complete. Bytes may follow S2
+//! and C2 at once; they belong to the next stage of the protocol.
+//!
+//! Adobe's RTMP specification 1.0, section 5.2, describes the *simple* handshake: each side echoes the other's block.
+//! The *complex* handshake, which players and servers speak since Flash Player 9, was never published: what this module
+//! knows of it is checked against the captured handshakes in `tests/vectors`.
+//!
+//! [`ClientHandshake`] and [`ServerHandshake`] are a few bytes of plain state. They look at the caller's receive buffer,
+//! which holds all bytes of the handshake, and keep no copy of it; what can be computed before a connection exists is in
+//! [`ClientTemplates`] and [`ServerTemplates`]. [`explain`] tells everything that recorded bytes tell.
+
+mod client;
+mod digest;
+mod explain;
+mod fingerprint;
+mod server;
+mod template;
+#[cfg(test)]
+mod tests;
+mod violation;
+mod wire;
+
+pub use client::{Check, ClientHandshake, ClientState, Negotiated, S1Digest};
+pub use explain::{Explanation, explain};
+pub use fingerprint::likely_server;
+pub use server::{C2Verdict, ServerHandshake, ServerState};
+pub use template::{C1Spec, ClientTemplates, ServerTemplates};
+pub use violation::{OtherProtocol, Violation};
+pub use wire::{BLOCK_SIZE, C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1_SIZE, S0S1S2_SIZE};
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +55,26 @@ pub enum HandshakeMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestAt {
-    /// Offset bytes at 8..12.
+    /// Offset bytes at 8..12. Others call it schema 1, or base 8.
     FirstHalf,
-    /// Offset bytes at 772..776.
+    /// Offset bytes at 772..776. Others call it schema 0, or base 772.
     SecondHalf,
+}
+
+impl fmt::Display for HandshakeMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Simple => "simple",
+            Self::Complex => "complex",
+        })
+    }
+}
+
+impl fmt::Display for DigestAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::FirstHalf => "first half",
+            Self::SecondHalf => "second half",
+        })
+    }
 }
