@@ -127,7 +127,8 @@ impl BufferPool {
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.size) }
     }
 
-    /// Lends the buffer to an op; the pointer is valid for [`BufferPool::size`] bytes for as long as the pool lives.
+    /// Lends the buffer to an op; the pointer is valid for [`BufferPool::size`] bytes until it is
+    /// given back; a pool dropped before that leaves its memory allocated for ever.
     ///
     /// # Panics
     /// If the buffer is lent already.
@@ -152,8 +153,12 @@ impl BufferPool {
 
 impl Drop for BufferPool {
     fn drop(&mut self) {
-        // SAFETY: allocated with this very layout in `new`, freed once. Backends drop their ring (which cancels and
-        // waits for nothing, but unmaps before) and therefore declare it before their buffers.
+        // The kernel goes on with an operation for a while after its ring is closed: memory that it may still write to
+        // is never reused.
+        if self.lent.contains(&true) {
+            return;
+        }
+        // SAFETY: allocated with this very layout in `new`, freed once, and no operation refers to it.
         unsafe { dealloc(self.memory.as_ptr(), self.layout) }
     }
 }

@@ -1,1 +1,423 @@
 //! The io_uring backend.
+//!
+//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to five
+//! submission entries; only the last of them posts a completion when all is well (`IOSQE_CQE_SKIP_SUCCESS`).
+//!
+//! * `queues`: the two queues and `io_uring_enter`.
+//! * `setup`: flags, operations, file table, choice of descriptors.
+//! * `connect`: `Open` and `Close`, reuse of sockets.
+//! * `accept`: listeners.
+
+mod accept;
+mod connect;
+mod error;
+mod queues;
+mod setup;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use io_uring::squeue::Flags;
+use io_uring::{opcode, squeue, types};
+use rustix::time::{ClockId, clock_gettime};
+use socket2::SockAddr;
+
+use self::accept::{FreeSlots, Listener};
+use self::connect::Origin;
+pub use self::error::RingError;
+use self::queues::Queues;
+use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, Token};
+use crate::base::Time;
+
+/// How the ring names its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    /// Entries of the ring's own file table, numbered like the slots: no process descriptor is used, and sockets are
+    /// made, bound and reused by ring operations. From Linux 6.13.
+    Direct,
+    /// Process file descriptors; sockets are made and bound by system calls.
+    Ordinary,
+}
+
+/// An io_uring of one worker thread.
+pub struct Ring {
+    queues: Queues,
+    descriptors: Descriptors,
+    slots: Box<[Slot]>,
+    /// The sockets of the slots; empty with direct descriptors.
+    sockets: Box<[Option<OwnedFd>]>,
+    /// Slots that hold a socket, idle ones included.
+    occupied: u32,
+    free_slots: FreeSlots,
+    listeners: Vec<Listener>,
+    targets: Vec<SockAddr>,
+    sources: Vec<SockAddr>,
+    nodelay: bool,
+    shared_bytes: Bytes,
+    buffers: Buffers,
+    overflowed_turns: u64,
+}
+
+/// What the ring remembers of one slot. Held connections are counted in millions: 16 bytes.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The receive buffer that an op in flight holds, or one of the markers below.
+    receiving: u32,
+    /// The same for the send buffer.
+    sending: u32,
+    /// Bytes that the `Send` in flight must send.
+    send_len: u32,
+    /// What the socket was made for, while there is one that the ring opened.
+    origin: Origin,
+    stage: Stage,
+    /// Errno of the first set-up operation of an `Open` that failed; 0 for none.
+    failure: u8,
+}
+
+const _: () = assert!(size_of::<Slot>() == 16);
+
+/// No op of this kind is in flight.
+const NONE: u32 = u32::MAX;
+/// An op is in flight that holds no buffer of the pool.
+const UNPOOLED: u32 = u32::MAX - 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Stage {
+    /// No socket.
+    Vacant,
+    /// `Open` in flight.
+    Opening,
+    /// `Open` succeeded.
+    Connected,
+    /// `Open` failed or was cancelled; there may be a socket.
+    Failed,
+    /// Handed out by a listener.
+    Accepted,
+    /// `Close` in flight, as connect(AF_UNSPEC).
+    Disconnecting,
+    /// A disconnected socket, ready to be connected again.
+    Idle,
+    /// `Close` in flight, as a close.
+    Closing,
+}
+
+impl Slot {
+    const VACANT: Self =
+        Self { receiving: NONE, sending: NONE, send_len: 0, origin: Origin::NONE, stage: Stage::Vacant, failure: 0 };
+}
+
+/// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19): wait for data before the first attempt, which would fail.
+const POLL_FIRST: u16 = 1;
+
+/// Most bytes that one `Destination::Discard` takes off a socket.
+const MOST_DISCARDED: u32 = 1 << 20;
+
+/// The most entries that one op or one completion needs.
+const ENTRIES_PER_STEP: usize = 5;
+
+/// User data of operations that are no op's own: an op's token with one of these in place of its kind.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Auxiliary {
+    /// Makes an `Open`'s socket ready for its connect: failure is the `Open`'s failure.
+    Setup = 0x80,
+    /// Sets SO_LINGER for a `Close`: on failure the connection is gone anyway.
+    Linger = 0x81,
+    /// Cancels: there may be nothing left to cancel.
+    Cancel = 0x82,
+}
+
+const KIND_SHIFT: u32 = 56;
+
+impl Auxiliary {
+    const fn of(self, token: Token) -> u64 {
+        token.to_bits() & ((1 << KIND_SHIFT) - 1) | (self as u64) << KIND_SHIFT
+    }
+
+    /// The `Open` whose set-up operation has this user data.
+    fn opening(user_data: u64) -> Option<Token> {
+        let same = user_data & ((1 << KIND_SHIFT) - 1) | (OpKind::Open as u64) << KIND_SHIFT;
+        Token::from_bits(same).filter(|token| Self::Setup.of(*token) == user_data)
+    }
+}
+
+impl Ring {
+    /// A ring for `plan`, with the descriptors that suit the kernel. To be called in the thread that will use it.
+    ///
+    /// # Errors
+    /// When the environment forbids the ring or is too small for the plan; the message names cause and remedy.
+    pub fn new(plan: IoPlan) -> Result<Self, RingError> {
+        let descriptors = setup::choose_descriptors()?;
+        Self::with_descriptors(plan, descriptors)
+    }
+
+    /// A ring with the given kind of descriptors. Direct ones work from Linux 6.11 on, but are fit for use from 6.13
+    /// (see [`Ring::new`]).
+    ///
+    /// # Errors
+    /// As [`Ring::new`].
+    pub fn with_descriptors(plan: IoPlan, descriptors: Descriptors) -> Result<Self, RingError> {
+        let ring = setup::make_ring(plan.slots, descriptors)?;
+        let listeners = accept::prepare(plan.listeners, plan.nodelay)?;
+        let slots = plan.slots as usize;
+        let sockets = if descriptors == Descriptors::Ordinary { slots } else { 0 };
+        let accepting = if listeners.is_empty() { 0 } else { sockets as u32 };
+        Ok(Self {
+            queues: Queues::new(ring),
+            descriptors,
+            slots: vec![Slot::VACANT; slots].into_boxed_slice(),
+            sockets: (0..sockets).map(|_| None).collect(),
+            occupied: 0,
+            free_slots: FreeSlots::new(accepting),
+            listeners,
+            targets: plan.targets.into_iter().map(SockAddr::from).collect(),
+            sources: plan
+                .sources
+                .into_iter()
+                .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
+                .collect(),
+            nodelay: plan.nodelay,
+            shared_bytes: plan.shared_bytes,
+            buffers: Buffers::new(plan.buffers),
+            overflowed_turns: 0,
+        })
+    }
+
+    /// The kind of descriptors in use.
+    pub fn descriptors(&self) -> Descriptors {
+        self.descriptors
+    }
+
+    fn slot(&mut self, token: Token) -> &mut Slot {
+        &mut self.slots[token.slot().0 as usize]
+    }
+
+    /// How entries name the slot's socket: the flag tells the two numberings apart.
+    fn socket(&self, token: Token) -> (types::Fd, Flags) {
+        let slot = token.slot().0;
+        match self.descriptors {
+            Descriptors::Direct => (types::Fd(slot as RawFd), Flags::FIXED_FILE),
+            // Without a socket the answer is EBADF.
+            Descriptors::Ordinary => {
+                (types::Fd(self.sockets[slot as usize].as_ref().map_or(-1, AsRawFd::as_raw_fd)), Flags::empty())
+            }
+        }
+    }
+
+    /// Queues what `op` means. Ops that need no kernel operation complete here.
+    fn begin(&mut self, op: Op, completions: &mut Vec<Completion>) {
+        match op {
+            Op::Open { token, target, source } => self.open(token, target, source, completions),
+            Op::Send { token, payload } => self.send(token, payload),
+            Op::Recv { token, into } => self.receive(token, into),
+            Op::Close { token, how } => self.close(token, how, completions),
+            Op::Cancel { of } if of.kind() == OpKind::Accept => self.stop_accepting(of, completions),
+            Op::Cancel { of } => self.cancel(of),
+            Op::Accept { token, listener } => self.accept(token, listener),
+        }
+    }
+
+    fn send(&mut self, token: Token, payload: Payload) {
+        assert_eq!(token.kind(), OpKind::Send, "{token:?} does not name a send");
+        assert_eq!(self.slot(token).sending, NONE, "{token:?}: a send is in flight already");
+        let (start, len, lent) = match payload {
+            Payload::Shared { offset, len } => {
+                let bytes = &self.shared_bytes[offset as usize..][..len as usize];
+                (bytes.as_ptr(), len, UNPOOLED)
+            }
+            Payload::Buffer { buffer, len } => {
+                assert!(len as usize <= self.buffers.send.size(), "{token:?}: {len} bytes exceed a send buffer");
+                (self.buffers.send.lend(buffer).as_ptr().cast_const(), len, buffer.0)
+            }
+        };
+        let slot = self.slot(token);
+        (slot.sending, slot.send_len) = (lent, len);
+        let (socket, flags) = self.socket(token);
+        let entry = opcode::Send::new(socket, start, len)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build()
+            .flags(flags)
+            .user_data(token.to_bits());
+        // SAFETY: `len` readable bytes start at `start`: bounds were checked above. A lent buffer is neither written
+        // nor freed until its completion (or ever, if the pool is dropped first); the shared bytes are immutable and
+        // outlive the ring, or every send that refers to them (see `Drop`).
+        unsafe { self.queues.push(&entry) }
+    }
+
+    fn receive(&mut self, token: Token, into: Destination) {
+        assert_eq!(token.kind(), OpKind::Recv, "{token:?} does not name a receive");
+        assert_eq!(self.slot(token).receiving, NONE, "{token:?}: a receive is in flight already");
+        let (start, len, message_flags, lent) = match into {
+            Destination::Buffer { buffer, start, len } => {
+                let end = u64::from(start) + u64::from(len);
+                assert!(len > 0 && end <= self.buffers.receive.size() as u64, "{token:?}: {start}+{len} does not fit");
+                let memory = self.buffers.receive.lend(buffer);
+                // SAFETY: `start` is within the buffer, checked above.
+                (unsafe { memory.add(start as usize) }.as_ptr(), len, 0, buffer.0)
+            }
+            // tcp(7): with MSG_TRUNC the received bytes are dropped, nothing is written.
+            Destination::Discard => (ptr::null_mut(), MOST_DISCARDED, libc::MSG_TRUNC, UNPOOLED),
+        };
+        self.slot(token).receiving = lent;
+        let (socket, flags) = self.socket(token);
+        let entry = opcode::Recv::new(socket, start, len)
+            .ioprio(POLL_FIRST)
+            .flags(message_flags)
+            .build()
+            .flags(flags)
+            .user_data(token.to_bits());
+        // SAFETY: the kernel writes at most `len` bytes from `start` on, which lie in a buffer that is lent: nobody
+        // reads, writes or frees it until the completion gives it back. With MSG_TRUNC it writes nothing.
+        unsafe { self.queues.push(&entry) }
+    }
+
+    /// Cancels the operation whose user data is exactly `of`.
+    fn cancel(&mut self, of: Token) {
+        let entry = opcode::AsyncCancel::new(of.to_bits())
+            .build()
+            .flags(Flags::SKIP_SUCCESS)
+            .user_data(Auxiliary::Cancel.of(of));
+        self.push_plain(&entry);
+    }
+
+    /// Queues an entry that refers to no memory.
+    fn push_plain(&mut self, entry: &squeue::Entry) {
+        // SAFETY: callers pass entries without pointers.
+        unsafe { self.queues.push(entry) }
+    }
+
+    /// Makes room for one more op by submitting those before it.
+    fn make_room(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        while self.queues.room() < ENTRIES_PER_STEP {
+            self.turn(0, Time::ZERO, Time::ZERO, completions)?;
+        }
+        Ok(())
+    }
+
+    /// One enter and the completions it delivered.
+    fn turn(&mut self, want: u32, wake_at: Time, now: Time, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let room = self.queues.room();
+        let entered = self.queues.enter(want, wake_at, now);
+        self.overflowed_turns += u64::from(self.queues.overflowing());
+        let submitted = self.queues.room() > room;
+        let mut reaped = false;
+        while let Some(entry) = self.queues.next() {
+            reaped = true;
+            if self.queues.room() < ENTRIES_PER_STEP {
+                self.queues.flush()?;
+            }
+            self.finish(&entry, completions);
+        }
+        match entered {
+            Ok(()) => Ok(()),
+            Err(error) => match Errno::from_io_error(&error) {
+                // The time is over, or a signal came: both are what waiting is like.
+                Some(Errno::TIME | Errno::INTR) => Ok(()),
+                // The kernel was short of memory or of completion entries: taking completions away helps.
+                Some(Errno::AGAIN | Errno::BUSY) if reaped || submitted => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// What a kernel completion means.
+    fn finish(&mut self, entry: &io_uring::cqueue::Entry, completions: &mut Vec<Completion>) {
+        let result = match entry.result() {
+            value @ 0.. => Ok(value as u32),
+            negative => Err(Errno::from_raw_os_error(-negative)),
+        };
+        let Some(token) = Token::from_bits(entry.user_data()) else {
+            if let (Some(token), Err(errno)) = (Auxiliary::opening(entry.user_data()), result) {
+                self.setup_failed(token, errno);
+            }
+            return;
+        };
+        let result = match token.kind() {
+            OpKind::Open => self.opened(token, result),
+            OpKind::Send => self.sent(token, result),
+            OpKind::Recv => self.received(token, result),
+            OpKind::Close => match self.closed(token, result) {
+                Some(result) => result,
+                None => return,
+            },
+            OpKind::Accept => {
+                let more = io_uring::cqueue::more(entry.flags());
+                return self.accepted(token, result, more, completions);
+            }
+        };
+        completions.push(Completion { token, result });
+    }
+
+    fn sent(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
+        let slot = self.slot(token);
+        let (lent, len) = (mem::replace(&mut slot.sending, NONE), slot.send_len);
+        if lent < UNPOOLED {
+            self.buffers.send.give_back(super::BufferId(lent));
+        }
+        // MSG_WAITALL sends all unless the connection breaks or the op is cancelled on the way; then the kernel tells
+        // how far it came and keeps the reason to itself.
+        result.and_then(|bytes| if bytes == len { Ok(bytes) } else { Err(Errno::PIPE) })
+    }
+
+    fn received(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
+        let lent = mem::replace(&mut self.slot(token).receiving, NONE);
+        if lent < UNPOOLED {
+            self.buffers.receive.give_back(super::BufferId(lent));
+        }
+        result
+    }
+}
+
+impl Io for Ring {
+    fn now(&self) -> Time {
+        let now = clock_gettime(ClockId::Monotonic);
+        Time::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    }
+
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+
+    fn submit_and_wait(
+        &mut self,
+        ops: &mut Vec<Op>,
+        wake_at: Time,
+        completions: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        let before = completions.len();
+        for op in ops.drain(..) {
+            self.make_room(completions)?;
+            self.begin(op, completions);
+        }
+        loop {
+            let now = self.now();
+            let want = u32::from(completions.len() == before && now < wake_at);
+            self.turn(want, wake_at, now, completions)?;
+            if want == 0 || completions.len() > before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Counts the turns that found completions waiting outside the full queue, plus the completions lost altogether.
+    fn completion_overflows(&self) -> u64 {
+        self.overflowed_turns + u64::from(self.queues.lost())
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel cancels what is in flight some time after the ring is closed. Until then it may write to lent
+        // receive buffers and read from lent send buffers, which `BufferPool` therefore never frees, and read the
+        // shared bytes, which are kept for ever if a send refers to them. Nothing else is referred to by an operation
+        // in flight: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
+        if self.slots.iter().any(|slot| slot.sending == UNPOOLED) {
+            mem::forget(Bytes::clone(&self.shared_bytes));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Opening and closing connections, and reusing their sockets.
+//!
+//! With direct descriptors a connection that is reset keeps its socket: connect(2) with the family AF_UNSPEC resets
+//! the connection (the peer sees an RST, no TIME_WAIT is left) and returns the same socket to the closed state with
+//! its options and its source address, so that the next `Open` of the slot only connects. A receive that is armed
+//! then would survive and take the next connection's bytes; the contract of `Op::Close` excludes it.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
+
+use io_uring::squeue::Flags;
+use io_uring::{opcode, squeue, types};
+use rustix::net::sockopt;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::{Auxiliary, Descriptors, NONE, Ring, Stage};
+use crate::io::{CloseHow, Completion, Errno, OpKind, SourceId, TargetId, Token};
+
+/// What a socket was made for: a slot's next `Open` can use it again if it asks for the same.
+///
+/// A bound socket is known by its source, which has a family; an unbound one by its family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin(u16);
+
+impl Origin {
+    /// Of no socket.
+    pub(super) const NONE: Self = Self(u16::MAX);
+    const UNBOUND_V4: Self = Self(u16::MAX - 1);
+    const UNBOUND_V6: Self = Self(u16::MAX - 2);
+
+    fn new(source: SourceId, target: &SockAddr) -> Self {
+        match source {
+            SourceId::ANY if target.is_ipv6() => Self::UNBOUND_V6,
+            SourceId::ANY => Self::UNBOUND_V4,
+            SourceId(index) => Self(index),
+        }
+    }
+}
+
+static ON: libc::c_int = 1;
+static RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
+static DISCONNECT: libc::sockaddr =
+    libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+
+impl Ring {
+    pub(super) fn open(&mut self, token: Token, target: TargetId, source: SourceId, completions: &mut Vec<Completion>) {
+        assert_eq!(token.kind(), OpKind::Open, "{token:?} does not name an open");
+        let origin = Origin::new(source, &self.targets[target.0 as usize]);
+        let slot = self.slot(token);
+        assert!(matches!(slot.stage, Stage::Vacant | Stage::Idle), "{token:?}: the slot is {:?}", slot.stage);
+        let reusable = slot.stage == Stage::Idle && slot.origin == origin;
+        let vacant = slot.stage == Stage::Vacant;
+        (slot.stage, slot.origin, slot.failure) = (Stage::Opening, origin, 0);
+        self.occupied += u32::from(vacant);
+        if !reusable {
+            match self.descriptors {
+                // An idle socket of another origin is replaced, which closes it.
+                Descriptors::Direct => self.queue_socket(token, target, source),
+                Descriptors::Ordinary => match self.make_socket(target, source) {
+                    Ok(socket) => self.sockets[token.slot().0 as usize] = Some(socket),
+                    Err(errno) => {
+                        self.slot(token).stage = Stage::Failed;
+                        completions.push(Completion { token, result: Err(errno) });
+                        return;
+                    }
+                },
+            }
+        }
+        let address = &self.targets[target.0 as usize];
+        let (socket, flags) = self.socket(token);
+        let entry = opcode::Connect::new(socket, address.as_ptr().cast(), address.len())
+            .build()
+            .flags(flags)
+            .user_data(token.to_bits());
+        // SAFETY: the address lies on the heap, owned by the ring and never changed; the kernel copies it when it
+        // takes the entry.
+        unsafe { self.queues.push(&entry) }
+    }
+
+    /// Queues what makes a direct socket ready to connect.
+    ///
+    /// The entries are not linked: the kernel tries them in order, each completes at its first try, and the socket is
+    /// looked up when each is tried.
+    pub(super) fn queue_socket(&mut self, token: Token, target: TargetId, source: SourceId) {
+        let family = i32::from(self.targets[target.0 as usize].family());
+        let place = types::DestinationSlot::try_from_slot_target(token.slot().0).expect("slots fit the file table");
+        let socket = opcode::Socket::new(family, libc::SOCK_STREAM, libc::IPPROTO_TCP).file_index(Some(place));
+        self.queue_setup(token, socket.build());
+        if self.nodelay {
+            self.queue_option(token, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+        }
+        if source != SourceId::ANY {
+            self.queue_option(token, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+            let address = &self.sources[source.0 as usize];
+            let (socket, flags) = self.socket(token);
+            let bind = opcode::Bind::new(socket, address.as_ptr().cast(), address.len()).build().flags(flags);
+            self.queue_setup(token, bind);
+        }
+    }
+
+    fn queue_option(&mut self, token: Token, level: i32, name: i32) {
+        let (socket, flags) = self.socket(token);
+        let entry =
+            opcode::SetSockOpt::new(socket, level as u32, name as u32, (&raw const ON).cast(), size_of_val(&ON) as u32);
+        self.queue_setup(token, entry.build().flags(flags));
+    }
+
+    fn queue_setup(&mut self, token: Token, entry: squeue::Entry) {
+        let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(Auxiliary::Setup.of(token));
+        // SAFETY: the entry points to nothing (socket), to a static (option), or to an address owned by the ring,
+        // which the kernel copies when it takes the entry.
+        unsafe { self.queues.push(&entry) }
+    }
+
+    /// The same by system calls. It blocks nothing: the kernel's own waiting is what ring operations build on, so the
+    /// socket is a blocking one.
+    fn make_socket(&self, target: TargetId, source: SourceId) -> Result<OwnedFd, Errno> {
+        let made = || -> io::Result<OwnedFd> {
+            let family = Domain::from(i32::from(self.targets[target.0 as usize].family()));
+            let socket = Socket::new(family, Type::STREAM, Some(Protocol::TCP))?;
+            if self.nodelay {
+                socket.set_tcp_nodelay(true)?;
+            }
+            if source != SourceId::ANY {
+                bind_address_only(&socket)?;
+                socket.bind(&self.sources[source.0 as usize])?;
+            }
+            Ok(socket.into())
+        };
+        made().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
+    /// A set-up operation of the `Open` failed. Its connect must not stand: it would come from the wrong address.
+    pub(super) fn setup_failed(&mut self, token: Token, errno: Errno) {
+        let slot = self.slot(token);
+        if slot.failure == 0 {
+            slot.failure = errno.raw_os_error() as u8;
+            self.cancel(token);
+        }
+    }
+
+    pub(super) fn opened(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
+        let direct = self.descriptors == Descriptors::Direct;
+        let slot = self.slot(token);
+        // Set-up operations complete before the connect is tried, so their failures are known by now.
+        let result = match (result, slot.failure) {
+            // A socket that was made but found no place in the table: the operation counts as a success and tells
+            // nobody. The place exists, so it was memory for the table's node that lacked.
+            (Err(Errno::BADF), 0) if direct => Err(Errno::NOMEM),
+            (result, 0) => result,
+            (_, failure) => Err(Errno::from_raw_os_error(i32::from(failure))),
+        };
+        slot.stage = if result.is_ok() { Stage::Connected } else { Stage::Failed };
+        result
+    }
+
+    pub(super) fn close(&mut self, token: Token, how: CloseHow, completions: &mut Vec<Completion>) {
+        assert_eq!(token.kind(), OpKind::Close, "{token:?} does not name a close");
+        let direct = self.descriptors == Descriptors::Direct;
+        let slot = self.slot(token);
+        assert!(
+            matches!(slot.stage, Stage::Connected | Stage::Failed | Stage::Accepted),
+            "{token:?}: the slot is {:?}",
+            slot.stage
+        );
+        assert_eq!((slot.receiving, slot.sending), (NONE, NONE), "{token:?}: another op is in flight");
+        match how {
+            CloseHow::Rst if direct && slot.stage == Stage::Connected => {
+                slot.stage = Stage::Disconnecting;
+                self.queue_disconnect(token);
+            }
+            CloseHow::Rst if direct => self.queue_reset(token),
+            CloseHow::Fin if direct => self.queue_close(token),
+            _ => match self.sockets[token.slot().0 as usize].take() {
+                Some(socket) => self.close_ordinary(token, socket, how),
+                None => {
+                    self.vacate(token);
+                    completions.push(Completion { token, result: Ok(0) });
+                }
+            },
+        }
+    }
+
+    fn queue_disconnect(&mut self, token: Token) {
+        let (socket, flags) = self.socket(token);
+        let entry = opcode::Connect::new(socket, &raw const DISCONNECT, size_of::<libc::sockaddr>() as u32)
+            .build()
+            .flags(flags)
+            .user_data(token.to_bits());
+        // SAFETY: the address is a static.
+        unsafe { self.queues.push(&entry) }
+    }
+
+    /// Closes a direct descriptor so that the peer sees an RST.
+    fn queue_reset(&mut self, token: Token) {
+        let (socket, flags) = self.socket(token);
+        let linger = opcode::SetSockOpt::new(
+            socket,
+            libc::SOL_SOCKET as u32,
+            libc::SO_LINGER as u32,
+            (&raw const RESET_ON_CLOSE).cast(),
+            size_of::<libc::linger>() as u32,
+        )
+        .build()
+        .flags(flags | Flags::SKIP_SUCCESS)
+        .user_data(Auxiliary::Linger.of(token));
+        // SAFETY: the option's value is a static.
+        unsafe { self.queues.push(&linger) }
+        self.queue_close(token);
+    }
+
+    fn queue_close(&mut self, token: Token) {
+        self.slot(token).stage = Stage::Closing;
+        self.push_plain(&opcode::Close::new(types::Fixed(token.slot().0)).build().user_data(token.to_bits()));
+    }
+
+    fn close_ordinary(&mut self, token: Token, socket: OwnedFd, how: CloseHow) {
+        if how == CloseHow::Rst {
+            // Fails on no TCP socket.
+            let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
+        self.slot(token).stage = Stage::Closing;
+        let close = opcode::Close::new(types::Fd(socket.into_raw_fd())).build().user_data(token.to_bits());
+        self.push_plain(&close);
+    }
+
+    /// `None` if the close goes on.
+    pub(super) fn closed(&mut self, token: Token, result: Result<u32, Errno>) -> Option<Result<u32, Errno>> {
+        match (self.slot(token).stage, result) {
+            (Stage::Disconnecting, Ok(_)) => self.slot(token).stage = Stage::Idle,
+            (Stage::Disconnecting, Err(_)) => {
+                self.queue_reset(token);
+                return None;
+            }
+            // EBADF: the slot's `Open` failed before there was a socket.
+            (_, Ok(_) | Err(Errno::BADF)) => self.vacate(token),
+            (_, Err(errno)) => {
+                self.vacate(token);
+                return Some(Err(errno));
+            }
+        }
+        Some(Ok(0))
+    }
+
+    /// The slot holds no socket any more.
+    fn vacate(&mut self, token: Token) {
+        let slot = self.slot(token);
+        let accepted = slot.origin == Origin::NONE;
+        (slot.stage, slot.origin) = (Stage::Vacant, Origin::NONE);
+        self.occupied -= 1;
+        self.slot_freed(token.slot(), accepted);
+    }
+}
+
+/// Lets bind(2) leave the choice of the port to connect(2), which can use a port once per destination instead of once.
+fn bind_address_only(socket: &Socket) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the value is a static of the given length.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const ON).cast(),
+            size_of_val(&ON) as libc::socklen_t,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,143 @@
+//! Making a ring: flags, operations, the file table, and the trial that chooses the kind of descriptors.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::register::Probe;
+use io_uring::{IoUring, opcode, types};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::process::{Resource, getrlimit};
+
+use super::{Descriptors, RingError};
+
+/// Entries of the submission queue: 64 KiB of memory that stays in the cache. A longer batch is submitted in parts.
+const SUBMISSIONS: u32 = 1024;
+
+/// Bounds of the completion queue: `IORING_MAX_CQ_ENTRIES` is 65 536; below some thousands a burst of refused connects
+/// could overflow it.
+const COMPLETIONS: (u32, u32) = (4096, 65_536);
+
+/// `IORING_MAX_FIXED_FILES`.
+const MOST_SLOTS: u32 = 1 << 20;
+
+/// A ring for `slots` connections, its file table registered if it uses direct descriptors.
+pub(super) fn make_ring(slots: u32, descriptors: Descriptors) -> Result<IoUring, RingError> {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let table = descriptors == Descriptors::Direct;
+    if u64::from(slots) > limit {
+        return Err(RingError::TooManySlots { slots, limit, table });
+    }
+    if table && slots > MOST_SLOTS {
+        return Err(RingError::TableTooLarge { slots, most: MOST_SLOTS });
+    }
+    // Two completions per slot (its one armed op and the one that ends it) never overflow the queue below the maximum.
+    let completions = slots.saturating_mul(2).clamp(COMPLETIONS.0, COMPLETIONS.1);
+    let ring = build(SUBMISSIONS, completions)?;
+    check_operations(&ring, descriptors)?;
+    if table {
+        ring.submitter().register_files_sparse(slots.max(1)).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::MFILE) => RingError::TooManySlots { slots, limit, table },
+            Some(Errno::NOMEM) => RingError::NoMemory,
+            _ => RingError::Setup { action: "the registration of the file table", source: error },
+        })?;
+    }
+    Ok(ring)
+}
+
+/// Which descriptors suit this kernel, found out by trying.
+///
+/// Up to Linux 6.12 a closed direct descriptor is released only when every request begun earlier on the ring's file
+/// table has completed, so one held connection would keep all later ones open. The trial: a poll stays armed on one
+/// direct descriptor, another is closed; whether its peer sees the end of the stream at once is the answer.
+pub(super) fn choose_descriptors() -> Result<Descriptors, RingError> {
+    let ring = build(4, 8)?;
+    if check_operations(&ring, Descriptors::Direct).is_err() {
+        return Ok(Descriptors::Ordinary);
+    }
+    let freed = closes_at_once(ring).map_err(|source| RingError::Setup { action: "the trial close", source })?;
+    Ok(if freed { Descriptors::Direct } else { Descriptors::Ordinary })
+}
+
+fn closes_at_once(mut ring: IoUring) -> io::Result<bool> {
+    const POLLED: u32 = 0;
+    const CLOSED: u32 = 1;
+    let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let ((polled, _silent), (closed, peer)) = (pair()?, pair()?);
+    ring.submitter().register_files_sparse(2)?;
+    ring.submitter().register_files_update(POLLED, &[polled.as_raw_fd(), closed.as_raw_fd()])?;
+    // The table holds the only reference now.
+    drop(closed);
+    let poll = opcode::PollAdd::new(types::Fixed(POLLED), libc::POLLIN as u32).build();
+    let close = opcode::Close::new(types::Fixed(CLOSED)).build();
+    // SAFETY: neither entry points to memory.
+    unsafe { ring.submission().push_multiple(&[poll, close]) }.expect("the queue was empty");
+    while let Err(error) = ring.submit_and_wait(1) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let answer = ring.completion().next().map_or(0, |entry| entry.result());
+    if answer < 0 {
+        return Err(io::Error::from_raw_os_error(-answer));
+    }
+    match recv(&peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
+        Ok((_, received)) => Ok(received == 0),
+        Err(Errno::AGAIN) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A ring with the newest flags that the kernel knows.
+fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
+    let mut builder = IoUring::builder();
+    builder
+        .dontfork()
+        .setup_clamp()
+        .setup_cqsize(completions)
+        .setup_submit_all()
+        .setup_single_issuer()
+        .setup_defer_taskrun();
+    // Linux 6.6; an unknown flag is EINVAL. All others are in 6.1, the oldest kernel supported.
+    let newest = builder.clone().setup_no_sqarray().build(submissions);
+    let ring = match newest {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => builder.build(submissions),
+        answer => answer,
+    };
+    ring.map_err(|error| RingError::from_setup(error, disabled_level()))
+}
+
+/// `kernel.io_uring_disabled`; `None` before Linux 6.6.
+fn disabled_level() -> Option<u8> {
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+}
+
+/// The operations used on either kind of descriptors, with the versions that brought them.
+const ALWAYS: [(u8, &str, &str); 6] = [
+    (opcode::Connect::CODE, "IORING_OP_CONNECT", "5.5"),
+    (opcode::AsyncCancel::CODE, "IORING_OP_ASYNC_CANCEL", "5.5"),
+    (opcode::Accept::CODE, "IORING_OP_ACCEPT", "5.5"),
+    (opcode::Send::CODE, "IORING_OP_SEND", "5.6"),
+    (opcode::Recv::CODE, "IORING_OP_RECV", "5.6"),
+    (opcode::Close::CODE, "IORING_OP_CLOSE", "5.6"),
+];
+
+/// Those of direct descriptors. A kernel with BIND also has the URING_CMD that sets socket options (6.7).
+const DIRECT: [(u8, &str, &str); 3] = [
+    (opcode::Socket::CODE, "IORING_OP_SOCKET", "5.19"),
+    (opcode::SetSockOpt::CODE, "IORING_OP_URING_CMD", "5.19"),
+    (opcode::Bind::CODE, "IORING_OP_BIND", "6.11"),
+];
+
+fn check_operations(ring: &IoUring, descriptors: Descriptors) -> Result<(), RingError> {
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|source| RingError::Setup { action: "the probe for operations", source })?;
+    let direct = if descriptors == Descriptors::Direct { &DIRECT[..] } else { &[] };
+    match ALWAYS.iter().chain(direct).find(|(code, ..)| !probe.is_supported(*code)) {
+        Some(&(_, operation, since)) => Err(RingError::MissingOperation { operation, since }),
+        None => Ok(()),
+    }
+}
