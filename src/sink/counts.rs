@@ -6,124 +6,65 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Connections and handshakes seen by a sink since its start.
-///
-/// Every accepted connection ends in exactly one of `c2_valid`, `c2_echo`, `c2_invalid`, `c2_unchecked`, `violations`
-/// and `abandoned`, or is still open without a C2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SinkCounts {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// C1s that carry a digest.
-    pub complex: u64,
-    /// C1s that carry none.
-    pub simple: u64,
-    /// C2s signed from S1's digest.
-    pub c2_valid: u64,
-    /// C2s that repeat S1, as those of simple clients do.
-    pub c2_echo: u64,
-    /// C2s that are neither.
-    pub c2_invalid: u64,
-    /// C2s nobody looked at (see [`VerifyC2`](super::VerifyC2)).
-    pub c2_unchecked: u64,
-    /// Connections that ended by the peer's RST (or another error of the socket), whether before C2 or after it.
-    pub reset: u64,
-    /// Connections that did not speak RTMP; they were closed by RST.
-    pub violations: u64,
-    /// Connections that the peer ended, by FIN or RST, before its C2 was complete.
-    pub abandoned: u64,
-    /// Connections turned away because every slot was taken (or the system ran out of files or memory).
-    pub refused: u64,
-    /// Connections open now.
-    pub held: u64,
+/// Declares [`SinkCounts`] and its views as an array, in the order of the list.
+macro_rules! counters {
+    ($(#[$about:meta])* pub struct SinkCounts { $($(#[$doc:meta])* $name:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct SinkCounts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        impl SinkCounts {
+            const fn to_array(self) -> [u64; NAMES.len()] {
+                [$(self.$name),*]
+            }
+
+            const fn from_array([$($name),*]: [u64; NAMES.len()]) -> Self {
+                Self { $($name),* }
+            }
+        }
+    };
 }
 
-/// How many counters there are.
-const COUNTERS: usize = 12;
-
-impl SinkCounts {
-    const NAMES: [&str; COUNTERS] = [
-        "accepted",
-        "complex",
-        "simple",
-        "c2_valid",
-        "c2_echo",
-        "c2_invalid",
-        "c2_unchecked",
-        "reset",
-        "violations",
-        "abandoned",
-        "refused",
-        "held",
-    ];
-
-    /// The counters in the order of [`Self::NAMES`].
-    fn to_array(self) -> [u64; COUNTERS] {
-        let Self {
-            accepted,
-            complex,
-            simple,
-            c2_valid,
-            c2_echo,
-            c2_invalid,
-            c2_unchecked,
-            reset,
-            violations,
-            abandoned,
-            refused,
-            held,
-        } = self;
-        [
-            accepted,
-            complex,
-            simple,
-            c2_valid,
-            c2_echo,
-            c2_invalid,
-            c2_unchecked,
-            reset,
-            violations,
-            abandoned,
-            refused,
-            held,
-        ]
-    }
-
-    fn from_array(counters: [u64; COUNTERS]) -> Self {
-        let [
-            accepted,
-            complex,
-            simple,
-            c2_valid,
-            c2_echo,
-            c2_invalid,
-            c2_unchecked,
-            reset,
-            violations,
-            abandoned,
-            refused,
-            held,
-        ] = counters;
-        Self {
-            accepted,
-            complex,
-            simple,
-            c2_valid,
-            c2_echo,
-            c2_invalid,
-            c2_unchecked,
-            reset,
-            violations,
-            abandoned,
-            refused,
-            held,
-        }
+counters! {
+    /// Connections and handshakes seen by a sink since its start.
+    ///
+    /// Every accepted connection ends in exactly one of `c2_valid`, `c2_echo`, `c2_invalid`, `c2_unchecked`,
+    /// `violations` and `abandoned`, or is still open without a C2.
+    pub struct SinkCounts {
+        /// Connections accepted.
+        accepted,
+        /// C1s that carry a digest.
+        complex,
+        /// C1s that carry none.
+        simple,
+        /// C2s signed from S1's digest.
+        c2_valid,
+        /// C2s that repeat S1, as those of simple clients do.
+        c2_echo,
+        /// C2s that are neither.
+        c2_invalid,
+        /// C2s nobody looked at (see [`VerifyC2`](super::VerifyC2)).
+        c2_unchecked,
+        /// Connections that ended by the peer's RST (or another error of the socket), whether before C2 or after it.
+        reset,
+        /// Connections that did not speak RTMP; they were closed by RST.
+        violations,
+        /// Connections that the peer ended, by FIN or RST, before its C2 was complete.
+        abandoned,
+        /// Accepts that failed for want of a slot, a file or memory; each may have cost a client its connection.
+        refused,
+        /// Connections open now.
+        held,
     }
 }
 
 impl Sum for SinkCounts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        let mut sum = [0; COUNTERS];
+        let mut sum = [0; NAMES.len()];
         for each in counts {
             for (total, counter) in sum.iter_mut().zip(each.to_array()) {
                 *total += counter;
@@ -136,7 +77,7 @@ impl Sum for SinkCounts {
 impl fmt::Display for SinkCounts {
     /// A counter a line: its name, a space, its value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, counter)) in Self::NAMES.iter().zip(self.to_array()).enumerate() {
+        for (index, (name, counter)) in NAMES.iter().zip(self.to_array()).enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{name} {counter}")?;
         }
@@ -148,7 +89,7 @@ impl fmt::Display for SinkCounts {
 /// that no worker writes to a line another one uses.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct PublishedCounts([AtomicU64; COUNTERS]);
+pub(super) struct PublishedCounts([AtomicU64; NAMES.len()]);
 
 impl PublishedCounts {
     /// Shows `counts` to readers; called by the owning worker only.

@@ -55,6 +55,16 @@ mod tests {
     }
 
     #[test]
+    fn connections_are_spread_over_the_listeners() {
+        let (address, listeners) = listen(ANY_PORT, 2).unwrap();
+        let _clients: Vec<_> = (0..64).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        for listener in listeners.into_iter().map(std::net::TcpListener::from) {
+            listener.set_nonblocking(true).unwrap();
+            listener.accept().expect("each listener gets one of 64 connections");
+        }
+    }
+
+    #[test]
     fn a_port_in_use_is_refused_even_if_its_owner_shares_it() {
         let (address, _listeners) = listen(ANY_PORT, 2).unwrap();
         assert_eq!(listen(address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);

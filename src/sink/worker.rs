@@ -132,8 +132,8 @@ const SEND_SIZE: u32 = S0S1S2_SIZE as u32;
 /// Handshakes in flight per worker: 0.8 GB of address space, resident only as far as it is used at once.
 const MOST_ATTEMPTS: u32 = 1 << 17;
 
-/// A failed accept is repeated after this long. With a full table each try costs the client in front of the queue its
-/// connection (the kernel accepts before it looks for a free place), so tries are few.
+/// A failed accept is repeated after this long. Where it failed for want of a slot, the kernel may have accepted a
+/// connection before it looked for a place, and dropped it: tries are few.
 const ACCEPT_PAUSE: Nanos = Nanos::from_millis(10);
 
 const LISTENER: ListenerId = ListenerId(0);
