@@ -1,1 +1,242 @@
-//! Layer 4: the built-in target.
+//! Layer 4: the built-in target: an RTMP server that does nothing but handshakes, on the generator's own backend.
+//!
+//! A sink accepts, answers C0C1 with S0S1S2, reads and judges C2, and then reads and drops whatever follows until the
+//! peer closes. It has no deadlines: a client that stays silent keeps its slot. Its counts are exact once it has
+//! stopped, which makes it the oracle of end-to-end tests: every C2 that arrived is counted, even one followed at once
+//! by an RST.
+
+mod counts;
+mod delay;
+mod listener;
+mod serve;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use self::counts::PublishedCounts;
+pub use self::counts::SinkCounts;
+use self::serve::Service;
+pub use self::worker::{SinkWorker, WorkerPlan};
+use crate::base::{Nanos, Seed, StreamPurpose};
+use crate::fleet::pin_current_thread;
+use crate::io::IoPlan;
+use crate::io::ring::{Ring, RingError};
+use crate::protocol::ServerTemplates;
+
+/// What a sink does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkPlan {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Worker threads, each with a listener, a ring and connections of its own; at least 1.
+    pub workers: u32,
+    /// The CPU each worker is pinned to; workers beyond its length wrap around. Empty: not pinned.
+    pub cpus: Vec<u32>,
+    /// Which C2s are checked.
+    pub verify: VerifyC2,
+    /// How long after C1's last byte S0S1S2 is sent.
+    pub delay: Nanos,
+    /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE and to 2^20.
+    pub slots_per_worker: u32,
+    /// Filler of S1 and S2, and the choice of [`VerifyC2::Sample`].
+    pub seed: Seed,
+}
+
+/// Which C2s have their digest checked. The digest of C1 is always looked for: the answer depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyC2 {
+    /// Every one.
+    #[default]
+    All,
+    /// One in 64 on average, chosen by the seed.
+    Sample,
+    /// None.
+    None,
+}
+
+/// A running sink. Dropping it stops it.
+#[derive(Debug)]
+pub struct Sink {
+    address: SocketAddr,
+    control: Arc<Control>,
+    threads: Vec<JoinHandle<io::Result<SinkCounts>>>,
+}
+
+/// Why a sink did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; {}", listen_remedy(source))]
+    Listen {
+        /// As planned.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A worker cannot be pinned.
+    #[error(
+        "cannot pin a worker of the sink to CPU {cpu}: {source}; choose CPUs of this process's cpuset (`taskset -p $$`)"
+    )]
+    Pin {
+        /// As planned.
+        cpu: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// io_uring is not to be had.
+    #[error("the sink needs io_uring: {0}")]
+    Ring(#[from] RingError),
+    /// No thread is to be had.
+    #[error("cannot start a worker thread of the sink: {0}; raise `ulimit -u` or the cgroup's pids.max")]
+    Thread(io::Error),
+}
+
+/// What the workers share with their owner.
+#[derive(Debug)]
+struct Control {
+    stop: AtomicBool,
+    published: Box<[PublishedCounts]>,
+}
+
+/// S1s of each kind that a worker signs at its start; few, so that they stay in the cache.
+const TEMPLATES: usize = 16;
+
+/// The largest file table of a ring (`IORING_MAX_FIXED_FILES`).
+const MOST_SLOTS: u32 = 1 << 20;
+
+impl Sink {
+    /// Starts the workers and returns when all of them accept connections. Raises the soft limit of RLIMIT_NOFILE to
+    /// the hard one, for the whole process.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or the system denies a thread, a CPU or io_uring; nothing is left running.
+    ///
+    /// # Panics
+    /// If the plan has no worker or no slot.
+    pub fn start(plan: SinkPlan) -> Result<Self, SinkError> {
+        assert!(plan.workers > 0 && plan.slots_per_worker > 0, "a sink without workers or slots");
+        let (address, listeners) = listener::listen(plan.listen, plan.workers)
+            .map_err(|source| SinkError::Listen { address: plan.listen, source })?;
+        let slots = plan.slots_per_worker.min(raise_file_limit()).min(MOST_SLOTS);
+        let control = Arc::new(Control {
+            stop: AtomicBool::new(false),
+            published: listeners.iter().map(|_| PublishedCounts::default()).collect(),
+        });
+        let mut sink = Self { address, control: Arc::clone(&control), threads: Vec::new() };
+
+        let (ready, starts) = mpsc::channel();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let (plan, control, ready) = (plan.clone(), Arc::clone(&control), ready.clone());
+            let thread = thread::Builder::new().name(format!("sink-{index}")).spawn(move || {
+                let (service, answer) = match prepare(&plan, slots, index, listener) {
+                    Ok(service) => (Some(service), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // The starter reads answers until no thread can give one any more.
+                let _ = ready.send(answer);
+                drop(ready);
+                service
+                    .map_or(Ok(SinkCounts::default()), |service| service.run(&control.stop, &control.published[index]))
+            });
+            sink.threads.push(thread.map_err(SinkError::Thread)?);
+        }
+        drop(ready);
+        starts.iter().collect::<Result<(), _>>()?;
+        Ok(sink)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has seen, up to some tens of milliseconds ago.
+    pub fn counts(&self) -> SinkCounts {
+        self.control.published.iter().map(PublishedCounts::read).sum()
+    }
+
+    /// Accepts what waits to be accepted, then no more; reads what has arrived; ends. The counts are exact; `held` is
+    /// the number of connections that were open at the end, which the peers see closed some 200 ms later.
+    ///
+    /// Returns within about 20 ms when the peers are silent, and within half a second in any case.
+    ///
+    /// # Panics
+    /// If a worker could not go on because its ring failed.
+    pub fn stop(mut self) -> SinkCounts {
+        self.control.stop.store(true, Ordering::Relaxed);
+        let threads = std::mem::take(&mut self.threads);
+        threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(counts) => counts.expect("a sink's ring can be entered"),
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .sum()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.control.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // Its counts are not asked for; a panic has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a worker's thread does before it is ready. The ring must be made by the thread that enters it.
+fn prepare(plan: &SinkPlan, slots: u32, index: usize, listener: OwnedFd) -> Result<Service<Ring>, SinkError> {
+    if !plan.cpus.is_empty() {
+        let cpu = plan.cpus[index % plan.cpus.len()];
+        pin_current_thread(cpu).map_err(|source| SinkError::Pin { cpu, source })?;
+    }
+    let worker_plan = WorkerPlan { slots, verify: plan.verify, delay: plan.delay };
+    let stream = |purpose| plan.seed.stream(purpose, index as u32);
+    let templates = ServerTemplates::sign(TEMPLATES, &mut stream(StreamPurpose::ServerTemplates));
+    let worker = SinkWorker::new(worker_plan, templates, stream(StreamPurpose::Sampling));
+    let ring = Ring::new(IoPlan {
+        slots,
+        targets: Vec::new(),
+        sources: Vec::new(),
+        listeners: vec![listener],
+        nodelay: true,
+        shared_bytes: [].into(),
+        buffers: worker_plan.buffers(),
+    })?;
+    Ok(Service::new(ring, worker))
+}
+
+/// Raises the soft limit of open files to the hard one and returns it.
+fn raise_file_limit() -> u32 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+fn listen_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop what listens there (`ss -ltnp`), or choose another port, or port 0 for a free one"
+        }
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 up, or run with CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => {
+            "choose an address of this host (`ip address`), or 0.0.0.0 or [::] for all of them"
+        }
+        _ => "choose another address",
+    }
+}
+
+#[cfg(test)]
+mod tests;
