@@ -27,7 +27,12 @@ pub(super) fn lines(plan: &RunPlan) -> Vec<String> {
         ));
     }
     if plan.sources.len() > 1 {
-        lines.push(format!("{} local addresses, {} to {}", plan.sources.len(), plan.sources[0], plan.sources[plan.sources.len() - 1]));
+        lines.push(format!(
+            "{} local addresses, {} to {}",
+            plan.sources.len(),
+            plan.sources[0],
+            plan.sources[plan.sources.len() - 1]
+        ));
     }
     lines
 }

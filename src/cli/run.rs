@@ -16,10 +16,10 @@ use crate::run::{Conduct, ExitCode, ResultFile, RunPlan, RunResult, Until};
 use crate::scenario::{Allowance, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve};
 use crate::sink::Sink;
 
-use super::{announce, built_in_sink, lookup};
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
 use super::progress::Progress;
+use super::{announce, built_in_sink, lookup};
 
 /// Flags of `shakedown run`.
 #[derive(clap::Args, Debug)]
@@ -269,9 +269,11 @@ impl RunArgs {
     fn labels(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut labels: BTreeMap<String, String> = self.label.iter().cloned().collect();
         for path in &self.attach {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display())))?;
-            let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display()))
+            })?;
+            let name =
+                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
             labels.insert(format!("attach:{name}"), text);
         }
         Ok(labels)
@@ -280,7 +282,9 @@ impl RunArgs {
     fn delay(&self) -> Result<Duration, CliError> {
         let Some(text) = &self.start_at else { return Ok(Duration::ZERO) };
         let at = humantime::parse_rfc3339_weak(text).map_err(|error| {
-            CliError::usage(format!("--start-at '{text}' is not an instant ({error}); write it like 2026-01-31T18:00:00Z"))
+            CliError::usage(format!(
+                "--start-at '{text}' is not an instant ({error}); write it like 2026-01-31T18:00:00Z"
+            ))
         })?;
         at.duration_since(SystemTime::now())
             .map_err(|_| CliError::usage(format!("--start-at {text} has passed; give an instant in the future")))
@@ -303,7 +307,12 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
-    let file = args.output.as_deref().map(ResultFile::reserve).transpose().map_err(|error| CliError::environment(error.to_string()))?;
+    let file = args
+        .output
+        .as_deref()
+        .map(ResultFile::reserve)
+        .transpose()
+        .map_err(|error| CliError::environment(error.to_string()))?;
     let conduct = Conduct { keep_going: args.keep_going, delay };
     let (broken, result) = match plan.engine {
         Engine::Sim => {
@@ -362,9 +371,8 @@ fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) 
 
 /// The control thread's runtime is a ring of its own; where io_uring is forbidden this is where it shows first.
 fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
-    tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(|error| {
-        CliError::environment(RingError::of_setup(error).to_string())
-    })
+    tokio_uring::Runtime::new(&tokio_uring::builder())
+        .map_err(|error| CliError::environment(RingError::of_setup(error).to_string()))
 }
 
 /// Addresses, peak rate and peak connections, before the first packet.
@@ -377,7 +385,10 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String]) {
     }
 }
 
-fn write(file: Option<ResultFile>, write: impl FnOnce(ResultFile) -> Result<(), crate::run::ResultFileError>) -> Result<(), CliError> {
+fn write(
+    file: Option<ResultFile>,
+    write: impl FnOnce(ResultFile) -> Result<(), crate::run::ResultFileError>,
+) -> Result<(), CliError> {
     file.map_or(Ok(()), write).map_err(|error| CliError::environment(error.to_string()))
 }
 

@@ -236,7 +236,9 @@ impl Wire {
     fn receive_more(&self, context: &mut Context<'_>) {
         let token = context.slots.arm(context.slot, OpKind::Recv);
         let len = WorkerPlan::RECEIVE_SIZE as u32 - self.received;
-        context.ops.push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
+        context
+            .ops
+            .push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
     }
 
     /// C2's next state after a send has completed.

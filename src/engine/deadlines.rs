@@ -103,8 +103,7 @@ impl Deadlines {
     /// When [`pop_expired`](Self::pop_expired) should be called next; [`Time::MAX`] without deadlines. May be earlier
     /// than the earliest deadline (a bucket of a coarser level has to be sorted then), never later by more than a tick.
     pub fn next_wakeup(&self) -> Time {
-        self.next_bucket()
-            .map_or(Time::MAX, |(tick, ..)| self.origin + Nanos::new(u64::from(tick) << TICK_BITS))
+        self.next_bucket().map_or(Time::MAX, |(tick, ..)| self.origin + Nanos::new(u64::from(tick) << TICK_BITS))
     }
 
     fn tick_after(&self, at: Time) -> u32 {

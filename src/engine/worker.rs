@@ -10,9 +10,7 @@ use rand::Rng;
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
 use crate::load::{Arrivals, QuotaShare};
-use crate::measure::{
-    Failure, FailureDetail, FailureKind, IntervalReport, Recorder, Sample, Snapshot, Step,
-};
+use crate::measure::{Failure, FailureDetail, FailureKind, IntervalReport, Recorder, Sample, Snapshot, Step};
 use crate::protocol::{Check, ClientTemplates, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
@@ -101,8 +99,18 @@ struct Rules {
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
     /// What lies between them is the backlog; it needs no queue.
-    Open { due: Arrivals, waiting: Arrivals, end: Nanos },
-    Closed { quota: QuotaShare, warmup_end: Time, end: Time, warmup_stage: u16, stage: u16 },
+    Open {
+        due: Arrivals,
+        waiting: Arrivals,
+        end: Nanos,
+    },
+    Closed {
+        quota: QuotaShare,
+        warmup_end: Time,
+        end: Time,
+        warmup_stage: u16,
+        stage: u16,
+    },
     /// No further attempt starts.
     Over,
 }
@@ -136,12 +144,8 @@ impl Worker {
         let (slots, queues) = Slots::new(&counts);
         let start = plan.start;
         let hold_end = start + plan.hold_end;
-        let populations = plan
-            .populations
-            .into_iter()
-            .zip(queues)
-            .map(|(spec, free)| Population::new(spec, free, start))
-            .collect();
+        let populations =
+            plan.populations.into_iter().zip(queues).map(|(spec, free)| Population::new(spec, free, start)).collect();
         Self {
             start,
             hold_end,
@@ -507,9 +511,7 @@ impl Worker {
         let check = match rules.verify {
             Verify::All => Check::Full,
             Verify::Sample if self.sampling.next_u32() % SAMPLE_ONE_IN == 0 => Check::Full,
-            Verify::Sample | Verify::None => {
-                self.s1_digests[usize::from(target.0)].map_or(Check::Locate, Check::Trust)
-            }
+            Verify::Sample | Verify::None => self.s1_digests[usize::from(target.0)].map_or(Check::Locate, Check::Trust),
         };
         self.recorder.started(begin.stage, target.0, now);
         let id = self.attempts.insert(Attempt {
@@ -622,9 +624,9 @@ impl Schedule {
     fn take(&mut self, now: Time, start: Time, recorder: &mut Recorder) -> Option<Start> {
         match self {
             Self::Over => None,
-            Self::Open { waiting, .. } => waiting
-                .pop()
-                .map(|arrival| Start { stage: arrival.stage, intended: Some(start + arrival.intended) }),
+            Self::Open { waiting, .. } => {
+                waiting.pop().map(|arrival| Start { stage: arrival.stage, intended: Some(start + arrival.intended) })
+            }
             Self::Closed { quota, warmup_end, warmup_stage, stage, .. } => {
                 let stage = if now < *warmup_end {
                     *warmup_stage

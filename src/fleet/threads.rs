@@ -271,4 +271,3 @@ fn thread_cpu_time() -> Nanos {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Nanos::from_secs(time.tv_sec as u64) + Nanos::new(time.tv_nsec as u64)
 }
-

@@ -43,6 +43,8 @@ impl Buffers {
 /// or writing it is refused by a panic: the kernel owns it.
 #[derive(Debug)]
 pub struct BufferPool {
+    allocation: NonNull<u8>,
+    /// The first buffer.
     memory: NonNull<u8>,
     layout: Layout,
     size: usize,
@@ -66,10 +68,15 @@ impl BufferPool {
         let size = size as usize;
         let stride = size.next_multiple_of(CACHE_LINE).max(CACHE_LINE);
         let bytes = stride.checked_mul(count.max(1) as usize).expect("buffer memory fits the address space");
-        let layout = Layout::from_size_align(bytes, CACHE_LINE).expect("buffer memory fits the address space");
+        // A greater alignment than malloc's own would be served by writing zeros instead of by fresh zero pages, and
+        // the whole pool would be resident at once: a line more is allocated and the first buffer aligned by hand.
+        let layout = Layout::from_size_align(bytes + CACHE_LINE, 16).expect("buffer memory fits the address space");
         // SAFETY: the layout has a non-zero size (stride and count are at least 1).
-        let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the offset is less than a cache line, which is what the allocation has beyond the buffers.
+        let memory = unsafe { allocation.add(allocation.align_offset(CACHE_LINE)) };
         Self {
+            allocation,
             memory,
             layout,
             size,
@@ -159,7 +166,7 @@ impl Drop for BufferPool {
             return;
         }
         // SAFETY: allocated with this very layout in `new`, freed once, and no operation refers to it.
-        unsafe { dealloc(self.memory.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 

@@ -85,10 +85,9 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut fleet = launch(&plan, &preparation)?;
     let network_before = tcp_counters();
     let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
-    let started_at = humantime::format_rfc3339_millis(
-        std::time::SystemTime::now() + Duration::from(start.since(fleet.now())),
-    )
-    .to_string();
+    let started_at =
+        humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from(start.since(fleet.now())))
+            .to_string();
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
@@ -130,8 +129,16 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     }
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let parts = Ending { plan, start, started_at, interrupted, ended_early: refused || interrupted.is_some(), network, findings }
-        .parts(outcomes, timeline, &preparation);
+    let parts = Ending {
+        plan,
+        start,
+        started_at,
+        interrupted,
+        ended_early: refused || interrupted.is_some(),
+        network,
+        findings,
+    }
+    .parts(outcomes, timeline, &preparation);
     Ok(Ran { parts, broken })
 }
 
@@ -150,7 +157,12 @@ pub(super) struct Ending {
 
 impl Ending {
     /// Merges what the workers left behind.
-    pub(super) fn parts(mut self, outcomes: Vec<Outcome>, timeline: Timeline, preparation: &Preparation) -> ResultParts {
+    pub(super) fn parts(
+        mut self,
+        outcomes: Vec<Outcome>,
+        timeline: Timeline,
+        preparation: &Preparation,
+    ) -> ResultParts {
         let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
         let mut workers = Vec::new();
         let mut overflows = 0;
@@ -196,10 +208,7 @@ impl Ending {
             _ if closed && !self.ended_early => last(|outcome| outcome.ends.drained).min(planned),
             load => load,
         };
-        Window {
-            duration_s: length.saturating_sub(warmup).as_secs_f64(),
-            warmup_s: warmup.min(length).as_secs_f64(),
-        }
+        Window { duration_s: length.saturating_sub(warmup).as_secs_f64(), warmup_s: warmup.min(length).as_secs_f64() }
     }
 }
 

@@ -57,7 +57,9 @@ impl Preparation {
                 LoadPlan::Open { stages, attempts, .. } => {
                     PreparedLoad::Open(Arc::new(profile(stages, first_stage, *attempts)?))
                 }
-                LoadPlan::Closed { attempts, .. } => PreparedLoad::Closed(Arc::new(Quota::new(*attempts, plan.workers))),
+                LoadPlan::Closed { attempts, .. } => {
+                    PreparedLoad::Closed(Arc::new(Quota::new(*attempts, plan.workers)))
+                }
             };
             populations.push(PreparedPopulation { load, first_stage });
         }

@@ -53,7 +53,8 @@ impl ResultFile {
     /// If it cannot be written.
     pub async fn write_on_ring(mut self, result: &RunResult) -> Result<(), ResultFileError> {
         let write = async {
-            let file = tokio_uring::fs::OpenOptions::new().write(true).truncate(true).open(self.written_first()).await?;
+            let file =
+                tokio_uring::fs::OpenOptions::new().write(true).truncate(true).open(self.written_first()).await?;
             let (written, _) = file.write_all_at(result.to_text().into_bytes(), 0).await;
             written?;
             file.close().await

@@ -113,8 +113,12 @@ impl FromStr for SourceRange {
         let range = Self { first: address(first)?, last: address(last)? };
         match range.len() {
             Some(1..=MAX_RANGE) => Ok(range),
-            Some(count) => Err(PlanError::new(format!("source range '{text}' has {count} addresses, the most is {MAX_RANGE}"))),
-            None => Err(PlanError::new(format!("source range '{text}' does not go from a lower to a higher address of one family"))),
+            Some(count) => {
+                Err(PlanError::new(format!("source range '{text}' has {count} addresses, the most is {MAX_RANGE}")))
+            }
+            None => Err(PlanError::new(format!(
+                "source range '{text}' does not go from a lower to a higher address of one family"
+            ))),
         }
     }
 }

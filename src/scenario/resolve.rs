@@ -1,7 +1,7 @@
 //! A request and a machine become one effective plan.
 
-use std::sync::Arc;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::base::{Nanos, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Hold, Verify};
@@ -66,7 +66,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         (false, _) => machine.cores.max(1),
     };
     let automatic_sources = built_in_sink && sources.is_empty();
-    let port_sets = if automatic_sources { LOOPBACK_SOURCES } else { sources.len().max(1) as u32 * targets.len() as u32 };
+    let port_sets =
+        if automatic_sources { LOOPBACK_SOURCES } else { sources.len().max(1) as u32 * targets.len() as u32 };
     let ports = u64::from(machine.ports) * u64::from(port_sets);
     let concurrency = match request.concurrency {
         Some(0) => return Err(PlanError::new("-c 0 leaves no slot to connect with; give at least 1")),
@@ -84,7 +85,9 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     }
     let share = request.share.unwrap_or(Share::WHOLE);
     if share.count > 1 && matches!(load, LoadPlan::Closed { .. }) {
-        return Err(PlanError::new("--share deals out planned arrivals and a closed loop has none; give a rate with -R"));
+        return Err(PlanError::new(
+            "--share deals out planned arrivals and a closed loop has none; give a rate with -R",
+        ));
     }
     let client = resolve_client(request)?;
     let plan = RunPlan {
@@ -130,7 +133,11 @@ fn resolve_targets(request: &Request, lookup: Lookup<'_>) -> Result<Vec<Target>,
         targets.push(Target { name: "built-in sink".into(), host: "127.0.0.1".into(), address });
     }
     if targets.len() > usize::from(u16::MAX) {
-        return Err(PlanError::new(format!("{} target addresses are too many; the most is {}", targets.len(), u16::MAX)));
+        return Err(PlanError::new(format!(
+            "{} target addresses are too many; the most is {}",
+            targets.len(),
+            u16::MAX
+        )));
     }
     Ok(targets)
 }
@@ -158,7 +165,9 @@ fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
     };
     let Some(rate) = request.rate else {
         if request.arrival.is_some() {
-            return Err(PlanError::new("--arrival spaces planned arrivals and a closed loop has none; give a rate with -R"));
+            return Err(PlanError::new(
+                "--arrival spaces planned arrivals and a closed loop has none; give a rate with -R",
+            ));
         }
         return Ok(LoadPlan::Closed {
             warmup_ns: warmup.as_u64(),
@@ -233,7 +242,13 @@ fn check_sources(sources: &[IpAddr], targets: &[Target]) -> Result<(), PlanError
     Ok(())
 }
 
-fn check_ports(concurrency: u32, ports: u64, port_sets: u32, machine: &Machine, engine: Engine) -> Result<(), PlanError> {
+fn check_ports(
+    concurrency: u32,
+    ports: u64,
+    port_sets: u32,
+    machine: &Machine,
+    engine: Engine,
+) -> Result<(), PlanError> {
     if engine == Engine::Sim || u64::from(concurrency) <= ports {
         return Ok(());
     }
@@ -261,7 +276,9 @@ fn resolve_workers(
     let needed = concurrency.div_ceil(machine.descriptors.max(1));
     match request.workers {
         Some(0) => Err(PlanError::new("-t 0 leaves no worker; give at least 1")),
-        Some(workers) if workers > 4_096 => Err(PlanError::new(format!("-t {workers} is too many workers; the most is 4096"))),
+        Some(workers) if workers > 4_096 => {
+            Err(PlanError::new(format!("-t {workers} is too many workers; the most is 4096")))
+        }
         Some(workers) if workers < needed => Err(PlanError::new(format!(
             "{concurrency} slots need {needed} workers: a worker's file table holds {} connections (the hard limit of open \
              files, ulimit -Hn); give -t {needed}, raise the limit, or lower -c",

@@ -29,7 +29,9 @@ impl FromStr for TargetText {
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
         let refuse = |why: &str| {
-            Err(PlanError::new(format!("target '{text}' {why}; write rtmp://host[:port][/app], host:port or [v6]:port")))
+            Err(PlanError::new(format!(
+                "target '{text}' {why}; write rtmp://host[:port][/app], host:port or [v6]:port"
+            )))
         };
         if text.ends_with(".toml") {
             return Err(PlanError::new(format!(
@@ -78,7 +80,10 @@ impl TargetText {
     /// If the name is not known or has no address.
     pub fn addresses(&self, lookup: Lookup<'_>) -> Result<Vec<SocketAddr>, PlanError> {
         let found = lookup(&self.host, self.port).map_err(|error| {
-            PlanError::new(format!("cannot resolve '{}' of target '{}': {error}; check the name or give an address", self.host, self.text))
+            PlanError::new(format!(
+                "cannot resolve '{}' of target '{}': {error}; check the name or give an address",
+                self.host, self.text
+            ))
         })?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in found {
