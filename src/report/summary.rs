@@ -56,8 +56,10 @@ fn target(result: &RunResult) -> String {
     };
     let addresses =
         if plan.targets.len() > names.len() { format!(" ({} addresses)", plan.targets.len()) } else { String::new() };
-    let sink = if plan.built_in_sink { "the built-in sink, " } else { "" };
-    format!("{sink}{named}{addresses}")
+    if plan.built_in_sink {
+        return format!("the built-in sink on this machine ({})", plan.targets[0].address);
+    }
+    format!("{named}{addresses}")
 }
 
 /// Mode, what completes an attempt, how it is closed; and when attempts start.

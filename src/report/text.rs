@@ -118,7 +118,9 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     if let Some(workers) = workers(result) {
         page.labelled("workers", &workers);
     }
-    let network: Vec<_> = result.network.iter().filter(|(_, count)| **count > 0).collect();
+    // Resets are how this load closes its connections: they say nothing about the network.
+    let tells = |name: &str, count: u64| count > 0 && !name.starts_with("resets");
+    let network: Vec<_> = result.network.iter().filter(|(name, count)| tells(name, **count)).collect();
     if !network.is_empty() {
         let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
         page.labelled("network", &format!("{} (of the whole host)", counters.join(", ")));

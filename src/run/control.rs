@@ -8,12 +8,13 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{Nanos, Time};
-use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress};
+use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
 use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
 
-use super::host::{environment, tcp_counters};
+use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::plan::{Hold, LoadPlan, RunPlan};
+use super::preflight;
 use super::prepare::Preparation;
 use super::result::{ResultParts, Window, WorkerRow};
 use super::verdict::{Finding, Severity, Signal};
@@ -83,7 +84,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut terminate = signal(SignalKind::terminate()).map_err(ControlError::Signals)?;
     let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
     let mut fleet = launch(&plan, &preparation)?;
-    let network_before = tcp_counters();
+    let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
+    let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
     let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
     let started_at =
         humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from(start.since(fleet.now())))
@@ -123,10 +125,10 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         }
     }
     let (outcomes, timeline) = fleet.join();
-    let mut findings = Vec::new();
     if refused {
         findings.push(refused_finding());
     }
+    findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
     let parts = Ending {
