@@ -6,4 +6,4 @@ mod units;
 
 pub use random::{RandomStream, Seed, StreamPurpose};
 pub use time::{Nanos, Time};
-pub use units::{DurationText, Rate, RateError};
+pub use units::{DurationError, DurationText, Rate, RateError, RateRange};

@@ -1,22 +1,20 @@
-//! Layer 1: the load model: profiles, arrivals, shares.
+//! Layer 1: the load model.
+//!
+//! The load is one function: L(t), the arrivals planned by time t ([`LoadProfile`]). Everything else follows from it.
+//! Arrival k is *intended* at L⁻¹(k) when arrivals are spaced evenly, at L⁻¹(E1 + ... + Ek) with unit exponentials when
+//! they are a Poisson process ([`Arrivals`]), and a machine or worker takes its part through a [`Share`]. Arrivals are
+//! computed, never stored, so a backlog needs no queue. Closed loops have no plan; their attempts come from a [`Quota`].
 
-use serde::{Deserialize, Serialize};
+mod arrivals;
+mod poisson;
+mod profile;
+mod quota;
+mod share;
+#[cfg(test)]
+mod tests;
 
-/// How arrivals are spaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArrivalPattern {
-    /// Evenly.
-    Uniform,
-    /// As a Poisson process.
-    Poisson,
-}
-
-/// A machine's or worker's part of the arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// Which part, from 0.
-    pub index: u32,
-    /// Of how many.
-    pub count: u32,
-}
+pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
+pub use poisson::POISSON_STREAMS;
+pub use profile::{LoadProfile, LoadProfileError, MAX_ARRIVALS, MAX_PER_S, Segment, Shape};
+pub use quota::{Quota, QuotaShare};
+pub use share::{MAX_SHARES, Share, ShareError};

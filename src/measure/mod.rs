@@ -1,1 +1,22 @@
-//! Layer 2: what is measured: samples, outcomes, recorders, snapshots.
+//! Layer 2: what is measured: samples, failures, recorders, snapshots and the timeline.
+//!
+//! A worker owns one [`Recorder`]. Every second it hands out an [`IntervalReport`] for the [`Timeline`]; at the end it
+//! hands over a [`Snapshot`]. Snapshots merge exactly, so the number of workers never shows in a result.
+
+mod failure;
+mod histogram;
+mod interval;
+mod recorder;
+mod sample;
+mod snapshot;
+mod timeline;
+
+pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
+pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
+pub use interval::IntervalReport;
+pub use recorder::{Recorder, RecorderLayout, StageInfo};
+pub use sample::{Metric, Sample};
+pub use snapshot::{
+    ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, Snapshot, StageRecord, Tally,
+};
+pub use timeline::{Timeline, TimelineRow};

@@ -1,0 +1,115 @@
+//! The number of attempts of a closed loop, shared by its workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The attempts that closed-loop workers may still start: one counter for all of them, taken in chunks.
+#[derive(Debug)]
+pub struct Quota {
+    /// `None`: no limit.
+    remaining: Option<AtomicU64>,
+    workers: u64,
+}
+
+/// One worker's access to a [`Quota`].
+#[derive(Debug)]
+pub struct QuotaShare {
+    quota: Arc<Quota>,
+    credits: u64,
+}
+
+impl Quota {
+    /// At most `limit` attempts over all `workers`; `None` is no limit.
+    pub fn new(limit: Option<u64>, workers: u32) -> Self {
+        Self { remaining: limit.map(AtomicU64::new), workers: u64::from(workers.max(1)) }
+    }
+
+    /// Takes a chunk of attempts; zero when none are left.
+    ///
+    /// The chunk is a small part of what is left, so that no worker sits on attempts while another has none: large at
+    /// first, to touch the shared counter rarely, single attempts at the end.
+    fn take_chunk(&self) -> u64 {
+        const LARGEST_CHUNK: u64 = 1_024;
+        const CHUNKS_A_WORKER: u64 = 8;
+        let Some(remaining) = &self.remaining else { return LARGEST_CHUNK };
+        let chunk = |left: u64| (left / (self.workers * CHUNKS_A_WORKER)).clamp(1, LARGEST_CHUNK);
+        // Relaxed: the counter guards no other memory.
+        remaining
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 0).then(|| left - chunk(left)))
+            .map_or(0, chunk)
+    }
+}
+
+impl QuotaShare {
+    /// A worker's access to `quota`, with nothing taken yet.
+    pub const fn new(quota: Arc<Quota>) -> Self {
+        Self { quota, credits: 0 }
+    }
+
+    /// May one more attempt start? Takes it if so. Takes no lock.
+    pub fn take(&mut self) -> bool {
+        if self.credits == 0 {
+            self.credits = self.quota.take_chunk();
+        }
+        let granted = self.credits > 0;
+        self.credits -= u64::from(granted);
+        granted
+    }
+
+    /// Attempts taken from the quota but not started; zero once [`QuotaShare::take`] has refused, and without a limit.
+    pub fn unused(&self) -> u64 {
+        if self.quota.remaining.is_some() { self.credits } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drain(mut share: QuotaShare) -> u64 {
+        let mut taken = 0;
+        while share.take() {
+            taken += 1;
+        }
+        assert_eq!(share.unused(), 0);
+        taken
+    }
+
+    #[test]
+    fn workers_together_take_exactly_the_limit() {
+        for limit in [0, 1, 7, 1_000, 300_001] {
+            let quota = Arc::new(Quota::new(Some(limit), 4));
+            let taken: u64 = std::thread::scope(|scope| {
+                let workers = [(); 4].map(|()| scope.spawn(|| drain(QuotaShare::new(Arc::clone(&quota)))));
+                workers.map(|worker| worker.join().unwrap()).iter().sum()
+            });
+            assert_eq!(taken, limit);
+        }
+    }
+
+    #[test]
+    fn no_limit_is_never_used_up() {
+        let mut share = QuotaShare::new(Arc::new(Quota::new(None, 1)));
+        assert!((0..5_000).all(|_| share.take()));
+        assert_eq!(share.unused(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_worker_hoards_what_another_lacks(limit in 1u64..100_000, workers in 1u32..9) {
+            let quota = Arc::new(Quota::new(Some(limit), workers));
+            let mut shares: Vec<_> = (0..workers).map(|_| QuotaShare::new(Arc::clone(&quota))).collect();
+            let mut taken = 0u64;
+            while shares[0].take() {
+                taken += 1;
+                for share in &mut shares[1..] {
+                    taken += u64::from(share.take());
+                }
+            }
+            let hoarded: u64 = shares.iter().map(QuotaShare::unused).sum();
+            prop_assert_eq!(taken + hoarded, limit);
+            prop_assert!(hoarded <= u64::from(workers), "{hoarded} left");
+        }
+    }
+}

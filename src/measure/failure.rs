@@ -1,0 +1,436 @@
+//! Why attempts fail: a closed taxonomy, counted by index; text is made at the end.
+
+use std::fmt;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::Violation;
+
+/// One failed attempt, or one held connection that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// How far the attempt had come: what it was doing.
+    pub step: Step,
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// The evidence, where there is any.
+    pub detail: FailureDetail,
+}
+
+/// What an attempt was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Creating or binding the socket.
+    Socket,
+    /// The TCP handshake.
+    Connect,
+    /// Sending C0 and C1.
+    SendC0c1,
+    /// Waiting for S0.
+    S0,
+    /// Waiting for S1.
+    S1,
+    /// Waiting for S2.
+    S2,
+    /// Sending C2.
+    SendC2,
+    /// Waiting for the first message after the handshake.
+    Reply,
+    /// Waiting for the server to accept the stream.
+    Publish,
+    /// Completed and held open.
+    Hold,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The target answered SYN with RST.
+    Refused,
+    /// No route, or a firewall said no.
+    Unreachable,
+    /// The connect timeout, or the time limit of the attempt.
+    Timeout,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer closed the connection before the attempt was complete.
+    Closed,
+    /// S0 names a version other than 3.
+    BadVersion,
+    /// The first bytes are another protocol's.
+    NotRtmp,
+    /// S2 does not repeat C1 (simple handshake).
+    BadEcho,
+    /// S1 carries no valid digest, and S2 is no echo either.
+    BadS1Digest,
+    /// S1 is signed, but S2 neither verifies nor repeats C1.
+    BadS2Digest,
+    /// The server answered the RTMP command with an error.
+    Rejected,
+    /// No local port is free for the connection.
+    NoPorts,
+    /// The limit of open descriptors is reached.
+    NoDescriptors,
+    /// The kernel has no memory for the socket or the operation.
+    NoMemory,
+    /// io_uring's completion queue overflowed.
+    CqOverflow,
+    /// This side ended the operation: the run was over, or the kernel refused it with an error that has no kind of its
+    /// own (then the detail names the error).
+    Cancelled,
+}
+
+/// Whose failure it is. Blame needs evidence: where there is none, the side is `Unattributed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The server under test.
+    Target,
+    /// The path to it.
+    Network,
+    /// This machine.
+    Generator,
+    /// Cannot be told from here.
+    Unattributed,
+}
+
+/// The evidence of a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureDetail {
+    /// Nothing beyond step and kind.
+    #[default]
+    None,
+    /// The version in S0.
+    VersionByte(u8),
+    /// The first byte of something that is not RTMP.
+    FirstByte(u8),
+    /// The kernel's error number.
+    Errno(i32),
+    /// Bytes received up to the failure.
+    Received(u32),
+}
+
+impl Failure {
+    /// A failure without further evidence.
+    pub const fn new(step: Step, kind: FailureKind) -> Self {
+        Self { step, kind, detail: FailureDetail::None }
+    }
+
+    /// This failure with its evidence.
+    pub const fn with_detail(self, detail: FailureDetail) -> Self {
+        Self { detail, ..self }
+    }
+
+    /// The failure that an operation's error number means in `step`; the number is kept as detail.
+    pub fn from_errno(step: Step, errno: Errno) -> Self {
+        Self { step, kind: FailureKind::from_errno(errno), detail: FailureDetail::Errno(errno.raw_os_error()) }
+    }
+
+    /// Whose failure it is: a function of step and kind.
+    pub const fn side(&self) -> Side {
+        use FailureKind as Kind;
+        match (self.step, self.kind) {
+            (_, Kind::NoPorts | Kind::NoDescriptors | Kind::NoMemory | Kind::CqOverflow | Kind::Cancelled) => {
+                Side::Generator
+            }
+            (_, Kind::Unreachable) => Side::Network,
+            // A SYN without an answer: dropped on the path, or by a full backlog.
+            (Step::Socket | Step::Connect, Kind::Timeout) => Side::Unattributed,
+            _ => Side::Target,
+        }
+    }
+
+    /// What to do about it, one line.
+    pub const fn advice(&self) -> &'static str {
+        use FailureKind as Kind;
+        match (self.step, self.kind) {
+            (_, Kind::Refused) => "nothing listens there: check that the server runs and that the port is right",
+            (_, Kind::Unreachable) => "no way to the target: check address, routes and firewalls",
+            (Step::Socket | Step::Connect, Kind::Timeout) => {
+                "SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss on the path"
+            }
+            (Step::Hold, Kind::Timeout | Kind::Reset | Kind::Closed) => {
+                "the server ends idle connections: shorten --hold, or raise the server's idle timeout"
+            }
+            (_, Kind::Timeout) => "the server accepts but answers too late: lower the load or raise --timeout",
+            (_, Kind::Reset) => "the server resets connections: its log names the reason (limits, overload)",
+            (_, Kind::Closed) => "the server hangs up during the handshake: its log names the reason",
+            (_, Kind::BadVersion) => "S0 must name version 3: is this an RTMP server, and plain RTMP?",
+            (_, Kind::NotRtmp) => match self.detail {
+                FailureDetail::FirstByte(b'H') => "the port speaks HTTP: RTMP usually listens on 1935",
+                FailureDetail::FirstByte(0x14..=0x17) => "the port speaks TLS: use the server's plain RTMP port",
+                _ => "the port speaks another protocol: RTMP usually listens on 1935",
+            },
+            (_, Kind::BadEcho) => "S2 does not repeat C1: look for a server bug, or use --verify none",
+            (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
+            (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
+            (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
+            (_, Kind::NoPorts) => "local ports ran out: add --source addresses or widen ip_local_port_range",
+            (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",
+            (_, Kind::NoMemory) => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
+            (_, Kind::CqOverflow) => "completions outrun the workers: add workers (-t) or lower -c",
+            (_, Kind::Cancelled) => match self.detail {
+                FailureDetail::Errno(errno) if errno != Errno::CANCELED.raw_os_error() => {
+                    "the kernel refused the operation: `shakedown doctor` checks this machine"
+                }
+                _ => "the run ended first: nothing to do",
+            },
+        }
+    }
+}
+
+impl FailureKind {
+    /// Number of kinds.
+    pub const COUNT: usize = Self::Cancelled as usize + 1;
+
+    /// Every kind, in declaration order.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Reset,
+        Self::Closed,
+        Self::BadVersion,
+        Self::NotRtmp,
+        Self::BadEcho,
+        Self::BadS1Digest,
+        Self::BadS2Digest,
+        Self::Rejected,
+        Self::NoPorts,
+        Self::NoDescriptors,
+        Self::NoMemory,
+        Self::CqOverflow,
+        Self::Cancelled,
+    ];
+
+    /// The kind that an error number of a socket operation means. Numbers without a kind of their own are `Cancelled`:
+    /// they are refusals by this machine's kernel (EINVAL, EBADF, ...), never the target's doing.
+    pub fn from_errno(errno: Errno) -> Self {
+        match errno {
+            Errno::CONNREFUSED => Self::Refused,
+            // EPERM and EACCES come from a packet filter on the way out.
+            Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN
+            | Errno::NONET
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::AFNOSUPPORT => Self::Unreachable,
+            Errno::TIMEDOUT | Errno::TIME => Self::Timeout,
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED | Errno::NETRESET | Errno::NOTCONN => Self::Reset,
+            // connect() says EADDRNOTAVAIL without a free port, EADDRINUSE if the four-tuple is taken.
+            Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Self::NoPorts,
+            Errno::MFILE | Errno::NFILE => Self::NoDescriptors,
+            Errno::NOMEM | Errno::NOBUFS => Self::NoMemory,
+            _ => Self::Cancelled,
+        }
+    }
+
+    /// A limit of this machine was hit (no ports, no descriptors, no memory, CQ overflow): the generator could not do
+    /// what it was asked to.
+    pub const fn is_local_limit(self) -> bool {
+        matches!(self, Self::NoPorts | Self::NoDescriptors | Self::NoMemory | Self::CqOverflow)
+    }
+}
+
+impl Step {
+    /// Number of steps.
+    pub const COUNT: usize = Self::Hold as usize + 1;
+
+    /// Every step, in the order an attempt goes through them.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Socket,
+        Self::Connect,
+        Self::SendC0c1,
+        Self::S0,
+        Self::S1,
+        Self::S2,
+        Self::SendC2,
+        Self::Reply,
+        Self::Publish,
+        Self::Hold,
+    ];
+}
+
+impl From<Violation> for Failure {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::BadVersion { byte } => {
+                Self::new(Step::S0, FailureKind::BadVersion).with_detail(FailureDetail::VersionByte(byte))
+            }
+            Violation::NotRtmp { first, .. } => {
+                Self::new(Step::S0, FailureKind::NotRtmp).with_detail(FailureDetail::FirstByte(first))
+            }
+            Violation::BadEcho => Self::new(Step::S2, FailureKind::BadEcho),
+            Violation::BadS1Digest => Self::new(Step::S1, FailureKind::BadS1Digest),
+            Violation::BadS2Digest => Self::new(Step::S2, FailureKind::BadS2Digest),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Socket => "socket",
+            Self::Connect => "connect",
+            Self::SendC0c1 => "send_c0c1",
+            Self::S0 => "s0",
+            Self::S1 => "s1",
+            Self::S2 => "s2",
+            Self::SendC2 => "send_c2",
+            Self::Reply => "reply",
+            Self::Publish => "publish",
+            Self::Hold => "hold",
+        })
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::BadVersion => "bad_version",
+            Self::NotRtmp => "not_rtmp",
+            Self::BadEcho => "bad_echo",
+            Self::BadS1Digest => "bad_s1_digest",
+            Self::BadS2Digest => "bad_s2_digest",
+            Self::Rejected => "rejected",
+            Self::NoPorts => "no_ports",
+            Self::NoDescriptors => "no_descriptors",
+            Self::NoMemory => "no_memory",
+            Self::CqOverflow => "cq_overflow",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Target => "target",
+            Self::Network => "network",
+            Self::Generator => "generator",
+            Self::Unattributed => "unattributed",
+        })
+    }
+}
+
+impl fmt::Display for FailureDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::VersionByte(byte) => write!(f, "version byte {byte}"),
+            Self::FirstByte(byte) if byte.is_ascii_graphic() => write!(f, "first byte '{}'", char::from(*byte)),
+            Self::FirstByte(byte) => write!(f, "first byte {byte:#04x}"),
+            Self::Errno(errno) => std::io::Error::from_raw_os_error(*errno).fmt(f),
+            Self::Received(bytes) => write!(f, "{bytes} bytes received"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::OtherProtocol;
+
+    #[test]
+    fn names_in_files_and_in_text_are_the_same() {
+        for step in Step::ALL {
+            assert_eq!(serde_json::to_value(step).unwrap(), step.to_string());
+        }
+        for kind in FailureKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+        }
+        for side in [Side::Target, Side::Network, Side::Generator, Side::Unattributed] {
+            assert_eq!(serde_json::to_value(side).unwrap(), side.to_string());
+        }
+    }
+
+    #[test]
+    fn lists_are_complete_and_in_order() {
+        assert!(Step::ALL.iter().enumerate().all(|(index, step)| *step as usize == index));
+        assert!(FailureKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+    }
+
+    #[test]
+    fn blame_follows_the_evidence() {
+        for (step, kind, side) in [
+            (Step::Connect, FailureKind::Refused, Side::Target),
+            (Step::Connect, FailureKind::Unreachable, Side::Network),
+            (Step::Connect, FailureKind::Timeout, Side::Unattributed),
+            (Step::S1, FailureKind::Timeout, Side::Target),
+            (Step::S0, FailureKind::Reset, Side::Target),
+            (Step::S0, FailureKind::Closed, Side::Target),
+            (Step::S2, FailureKind::BadEcho, Side::Target),
+            (Step::Hold, FailureKind::Closed, Side::Target),
+            (Step::Connect, FailureKind::NoPorts, Side::Generator),
+            (Step::Socket, FailureKind::NoDescriptors, Side::Generator),
+            (Step::S1, FailureKind::Cancelled, Side::Generator),
+        ] {
+            assert_eq!(Failure::new(step, kind).side(), side, "{step} {kind}");
+        }
+    }
+
+    #[test]
+    fn error_numbers_have_a_kind() {
+        for (errno, kind) in [
+            (Errno::CONNREFUSED, FailureKind::Refused),
+            (Errno::NETUNREACH, FailureKind::Unreachable),
+            (Errno::PERM, FailureKind::Unreachable),
+            (Errno::TIMEDOUT, FailureKind::Timeout),
+            (Errno::CONNRESET, FailureKind::Reset),
+            (Errno::PIPE, FailureKind::Reset),
+            (Errno::ADDRNOTAVAIL, FailureKind::NoPorts),
+            (Errno::MFILE, FailureKind::NoDescriptors),
+            (Errno::NOBUFS, FailureKind::NoMemory),
+            (Errno::CANCELED, FailureKind::Cancelled),
+            (Errno::INVAL, FailureKind::Cancelled),
+        ] {
+            assert_eq!(FailureKind::from_errno(errno), kind, "{errno}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_error_keeps_its_number_and_its_own_advice() {
+        let unknown = Failure::from_errno(Step::Connect, Errno::INVAL);
+        assert_eq!(unknown.detail.to_string(), "Invalid argument (os error 22)");
+        assert!(unknown.advice().contains("doctor"));
+        assert!(Failure::from_errno(Step::S1, Errno::CANCELED).advice().contains("ended first"));
+    }
+
+    #[test]
+    fn violations_name_the_step_they_were_found_in() {
+        let http = Failure::from(Violation::NotRtmp { first: b'H', looks_like: OtherProtocol::Http });
+        assert_eq!((http.step, http.kind), (Step::S0, FailureKind::NotRtmp));
+        assert_eq!(http.detail.to_string(), "first byte 'H'");
+        assert!(http.advice().contains("HTTP"));
+        let version = Failure::from(Violation::BadVersion { byte: 6 });
+        assert_eq!(version.detail, FailureDetail::VersionByte(6));
+        assert_eq!(Failure::from(Violation::BadS1Digest).step, Step::S1);
+        assert_eq!(Failure::from(Violation::BadS2Digest).step, Step::S2);
+        assert_eq!(Failure::from(Violation::BadEcho).step, Step::S2);
+    }
+
+    #[test]
+    fn advice_fits_a_line() {
+        for step in Step::ALL {
+            for kind in FailureKind::ALL {
+                let advice = Failure::new(step, kind).advice();
+                assert!(advice.len() <= 90, "{step} {kind}: {} characters", advice.len());
+            }
+        }
+    }
+
+    #[test]
+    fn failures_stay_small() {
+        assert!(size_of::<Failure>() <= 12);
+    }
+}

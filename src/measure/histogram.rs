@@ -1,0 +1,326 @@
+//! Exact, mergeable latency distributions and their form in files.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+use crate::base::Nanos;
+
+/// Spans in nanoseconds: three significant digits up to 60 s. A longer span is recorded as 60 s, so that percentiles
+/// stay lower bounds of the truth, and counted in [`overflow`](Self::overflow).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatencyHistogram {
+    histogram: Histogram<u64>,
+    overflow: u64,
+}
+
+/// A percentile between p0 and p100 in steps of 0.01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantile {
+    /// Hundredths of a percent.
+    per_10_000: u16,
+}
+
+/// A distribution in a result file: its numbers, and itself. Latencies are in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    /// Number of samples, those beyond 60 s included.
+    pub count: u64,
+    /// Samples beyond 60 s; every number below counts them as 60 s.
+    pub overflow: u64,
+    /// The shortest; null without samples.
+    pub min_ns: Option<u64>,
+    /// The mean; null without samples.
+    pub mean_ns: Option<u64>,
+    /// The standard deviation; null without samples.
+    pub stdev_ns: Option<u64>,
+    /// The median. Like every percentile: null unless at least 10 samples lie above it.
+    pub p50_ns: Option<u64>,
+    /// The 90th percentile.
+    pub p90_ns: Option<u64>,
+    /// The 95th percentile.
+    pub p95_ns: Option<u64>,
+    /// The 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// The 99.9th percentile.
+    pub p999_ns: Option<u64>,
+    /// The 99.99th percentile.
+    pub p9999_ns: Option<u64>,
+    /// The longest; null without samples.
+    pub max_ns: Option<u64>,
+    /// The whole distribution: HdrHistogram V2 + DEFLATE, in standard base64.
+    pub hdr_v2_base64: String,
+}
+
+/// Why a distribution in a file cannot be read back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("hdr_v2_base64 is not a HdrHistogram (V2 + DEFLATE, base64): {0}")]
+pub struct HistogramError(String);
+
+impl LatencyHistogram {
+    /// The longest span told apart.
+    pub const LONGEST: Nanos = Nanos::from_secs(60);
+
+    /// An empty distribution.
+    pub fn new() -> Self {
+        Self { histogram: new_histogram(3), overflow: 0 }
+    }
+
+    /// Counts one span.
+    pub fn record(&mut self, span: Nanos) {
+        if span > Self::LONGEST {
+            self.overflow += 1;
+        }
+        self.histogram.saturating_record(span.min(Self::LONGEST).as_u64());
+    }
+
+    /// Adds the samples of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("all latency histograms have the same bounds");
+        self.overflow += other.overflow;
+    }
+
+    /// Number of samples.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Samples beyond [`LONGEST`](Self::LONGEST).
+    pub fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// The longest sample, or `None` without samples.
+    pub fn max(&self) -> Option<Nanos> {
+        (!self.histogram.is_empty()).then(|| Nanos::new(self.histogram.max()))
+    }
+
+    /// The value at `quantile`, or `None` where fewer than 10 samples lie above it.
+    pub fn at(&self, quantile: Quantile) -> Option<Nanos> {
+        quantile.of(&self.histogram)
+    }
+
+    /// The distribution as it goes into a file.
+    pub fn summary(&self) -> LatencySummary {
+        let some = |value: u64| (!self.histogram.is_empty()).then_some(value);
+        let at = |quantile| self.at(quantile).map(Nanos::as_u64);
+        LatencySummary {
+            count: self.histogram.len(),
+            overflow: self.overflow,
+            min_ns: some(self.histogram.min()),
+            mean_ns: some(self.histogram.mean().round() as u64),
+            stdev_ns: some(self.histogram.stdev().round() as u64),
+            p50_ns: at(Quantile::P50),
+            p90_ns: at(Quantile::P90),
+            p95_ns: at(Quantile::P95),
+            p99_ns: at(Quantile::P99),
+            p999_ns: at(Quantile::P99_9),
+            p9999_ns: at(Quantile::P99_99),
+            max_ns: some(self.histogram.max()),
+            hdr_v2_base64: self.to_base64(),
+        }
+    }
+
+    fn to_base64(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes).expect("a Vec takes every histogram");
+        BASE64.encode(bytes)
+    }
+}
+
+impl Default for LatencyHistogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LatencySummary {
+    /// The distribution itself.
+    ///
+    /// # Errors
+    /// If `hdr_v2_base64` is damaged.
+    pub fn histogram(&self) -> Result<LatencyHistogram, HistogramError> {
+        let bytes = BASE64.decode(&self.hdr_v2_base64).map_err(|error| HistogramError(error.to_string()))?;
+        let read: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| HistogramError(error.to_string()))?;
+        let mut histogram = new_histogram(3);
+        histogram.add(&read).map_err(|error| HistogramError(error.to_string()))?;
+        Ok(LatencyHistogram { histogram, overflow: self.overflow })
+    }
+
+    /// The value at any `quantile`, or `None` where fewer than 10 samples lie above it.
+    ///
+    /// # Errors
+    /// If `hdr_v2_base64` is damaged.
+    pub fn at(&self, quantile: Quantile) -> Result<Option<Nanos>, HistogramError> {
+        Ok(self.histogram()?.at(quantile))
+    }
+}
+
+impl Quantile {
+    /// The median.
+    pub const P50: Self = Self { per_10_000: 5_000 };
+    /// The 90th percentile.
+    pub const P90: Self = Self { per_10_000: 9_000 };
+    /// The 95th percentile.
+    pub const P95: Self = Self { per_10_000: 9_500 };
+    /// The 99th percentile.
+    pub const P99: Self = Self { per_10_000: 9_900 };
+    /// The 99.9th percentile.
+    pub const P99_9: Self = Self { per_10_000: 9_990 };
+    /// The 99.99th percentile.
+    pub const P99_99: Self = Self { per_10_000: 9_999 };
+
+    /// At least 10 of `count` samples lie above it: fewer, and the number is noise.
+    pub const fn is_supported_by(self, count: u64) -> bool {
+        count as u128 * (10_000 - self.per_10_000) as u128 >= 10 * 10_000
+    }
+
+    /// Which of `count` samples, counted from 1 in ascending order, has the value; `None` where fewer than 10 lie above.
+    pub(super) fn rank(self, count: u64) -> Option<u64> {
+        let rank = (u128::from(count) * u128::from(self.per_10_000)).div_ceil(10_000);
+        self.is_supported_by(count).then_some((rank as u64).max(1))
+    }
+
+    /// The value in `histogram`, or `None` where fewer than 10 samples lie above it.
+    pub(super) fn of(self, histogram: &Histogram<u64>) -> Option<Nanos> {
+        let rank = self.rank(histogram.len())?;
+        // Half a rank below: the quotient cannot round up to the next sample.
+        let quantile = (rank as f64 - 0.5) / histogram.len() as f64;
+        Some(Nanos::new(histogram.value_at_quantile(quantile)))
+    }
+}
+
+impl FromStr for Quantile {
+    type Err = ();
+    /// Reads "p50", "p99.9"; at most two decimals, from p0 to p99.99.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (whole, decimals) = match text.strip_prefix('p').ok_or(())?.split_once('.') {
+            Some((whole, decimals)) => (whole, decimals),
+            None => (&text[1..], "00"),
+        };
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || !(1..=2).contains(&whole.len()) || !(1..=2).contains(&decimals.len())
+        {
+            return Err(());
+        }
+        let per_10_000 = format!("{whole}{decimals:0<2}").parse().map_err(drop)?;
+        Ok(Self { per_10_000 })
+    }
+}
+
+impl fmt::Display for Quantile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, hundredths) = (self.per_10_000 / 100, self.per_10_000 % 100);
+        match hundredths {
+            0 => write!(f, "p{whole}"),
+            _ if hundredths % 10 == 0 => write!(f, "p{whole}.{}", hundredths / 10),
+            _ => write!(f, "p{whole}.{hundredths:02}"),
+        }
+    }
+}
+
+/// A histogram of nanoseconds from 1 to 60 s.
+pub(super) fn new_histogram(significant_digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LatencyHistogram::LONGEST.as_u64(), significant_digits).expect("valid bounds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn recorded(spans: impl IntoIterator<Item = u64>) -> LatencyHistogram {
+        let mut histogram = LatencyHistogram::new();
+        spans.into_iter().for_each(|span| histogram.record(Nanos::new(span)));
+        histogram
+    }
+
+    #[test]
+    fn a_percentile_needs_ten_samples_above_it() {
+        for (quantile, least) in [
+            (Quantile::P50, 20),
+            (Quantile::P90, 100),
+            (Quantile::P95, 200),
+            (Quantile::P99, 1_000),
+            (Quantile::P99_9, 10_000),
+            (Quantile::P99_99, 100_000),
+        ] {
+            assert!(!quantile.is_supported_by(least - 1), "{quantile}");
+            assert!(quantile.is_supported_by(least), "{quantile}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_known_distribution() {
+        // 1..=1000: small enough to be exact in three digits.
+        let summary = recorded(1..=1_000).summary();
+        assert_eq!((summary.count, summary.overflow), (1_000, 0));
+        assert_eq!((summary.min_ns, summary.max_ns), (Some(1), Some(1_000)));
+        // Mean 500.5, standard deviation sqrt((1000^2 - 1) / 12) = 288.67.
+        assert_eq!((summary.mean_ns, summary.stdev_ns), (Some(501), Some(289)));
+        assert_eq!((summary.p50_ns, summary.p90_ns, summary.p95_ns), (Some(500), Some(900), Some(950)));
+        assert_eq!((summary.p99_ns, summary.p999_ns, summary.p9999_ns), (Some(990), None, None));
+    }
+
+    #[test]
+    fn without_samples_there_are_no_numbers() {
+        let summary = LatencyHistogram::new().summary();
+        assert_eq!(summary.count, 0);
+        assert_eq!((summary.min_ns, summary.mean_ns, summary.p50_ns, summary.max_ns), (None, None, None, None));
+        assert_eq!(summary.histogram().unwrap(), LatencyHistogram::new());
+    }
+
+    #[test]
+    fn beyond_a_minute_is_counted_and_stays_a_lower_bound() {
+        let histogram = recorded([60_000_000_000, 60_000_000_001, u64::MAX]);
+        assert_eq!((histogram.count(), histogram.overflow()), (3, 2));
+        assert!(histogram.max().unwrap() >= LatencyHistogram::LONGEST);
+    }
+
+    #[test]
+    fn damaged_text_is_an_error_that_names_the_key() {
+        let mut summary = recorded([5]).summary();
+        for damaged in ["", "????", "AAAA", &summary.hdr_v2_base64.clone()[..8]] {
+            summary.hdr_v2_base64 = damaged.to_owned();
+            assert!(summary.histogram().unwrap_err().to_string().contains("hdr_v2_base64"), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn quantiles_read_back() {
+        for text in ["p50", "p99", "p99.9", "p99.99", "p97.5", "p5", "p99.05"] {
+            assert_eq!(text.parse::<Quantile>().unwrap().to_string(), text);
+        }
+        assert_eq!("p99.90".parse(), Ok(Quantile::P99_9));
+        for text in ["", "p", "50", "p100", "p99.", "p.9", "p99.999", "p+9", "p9\u{e9}"] {
+            assert_eq!(text.parse::<Quantile>(), Err(()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn files_keep_the_whole_distribution(spans in prop::collection::vec(0..70_000_000_000_u64, 0..200)) {
+            let histogram = recorded(spans);
+            let text = serde_json::to_string(&histogram.summary()).unwrap();
+            let summary: LatencySummary = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(summary.histogram().unwrap().summary(), histogram.summary());
+        }
+
+        #[test]
+        fn merging_parts_is_recording_in_one(
+            spans in prop::collection::vec(0..70_000_000_000_u64, 0..200), cut in 0..200_usize
+        ) {
+            let cut = cut.min(spans.len());
+            let mut merged = recorded(spans[..cut].iter().copied());
+            merged.merge(&recorded(spans[cut..].iter().copied()));
+            prop_assert_eq!(merged, recorded(spans));
+        }
+    }
+}

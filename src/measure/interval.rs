@@ -1,0 +1,231 @@
+//! What one worker saw in one second.
+
+use hdrhistogram::Histogram;
+
+use super::histogram::new_histogram;
+use super::sample::{Metric, Sample};
+use crate::base::{Nanos, Time};
+
+/// Most spare reports a recorder keeps; more are dropped.
+const SPARES: usize = 4;
+
+/// What one worker saw in one whole second of the run. Travels to the control thread and back as a spare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntervalReport {
+    /// Whole seconds since the run's start.
+    pub index: u32,
+    /// Arrivals that became due.
+    pub due: u64,
+    /// Attempts started.
+    pub started: u64,
+    /// Attempts that ended complete in it.
+    pub completed: u64,
+    /// Attempts that failed in it.
+    pub failed: u64,
+    /// Arrivals given up.
+    pub dropped: u64,
+    /// Connections held at its end.
+    pub held: u32,
+    /// Most connections held at once, by 10 ms.
+    pub held_max: [u32; Self::BUCKETS],
+    /// Response times of the attempts that completed in it, two significant digits, nanoseconds.
+    pub response: Histogram<u64>,
+    /// Lateness of the attempts that completed in it, likewise.
+    pub lateness: Histogram<u64>,
+}
+
+/// The recorder's current interval and the reports waiting to be used again.
+#[derive(Debug)]
+pub(super) struct IntervalRecorder {
+    start: Time,
+    end: Time,
+    current: Box<IntervalReport>,
+    spares: Vec<Box<IntervalReport>>,
+    /// Connections held now.
+    held: u32,
+    /// The first bucket that `held` was not carried into.
+    next_bucket: usize,
+}
+
+impl IntervalReport {
+    /// The length of an interval.
+    pub const LENGTH: Nanos = Nanos::from_secs(1);
+    /// Buckets of `held_max`.
+    pub const BUCKETS: usize = 100;
+    /// The length of a bucket of `held_max`.
+    pub const BUCKET_LENGTH: Nanos = Nanos::from_millis(10);
+
+    /// An empty report.
+    pub fn new() -> Self {
+        Self {
+            index: 0,
+            due: 0,
+            started: 0,
+            completed: 0,
+            failed: 0,
+            dropped: 0,
+            held: 0,
+            held_max: [0; Self::BUCKETS],
+            response: new_histogram(2),
+            lateness: new_histogram(2),
+        }
+    }
+
+    /// Empties the report for its next use, without allocating.
+    pub fn clear(&mut self) {
+        self.response.reset();
+        self.lateness.reset();
+        (self.index, self.held, self.held_max) = (0, 0, [0; Self::BUCKETS]);
+        (self.due, self.started, self.completed, self.failed, self.dropped) = (0, 0, 0, 0, 0);
+    }
+
+    /// Counts one completed attempt.
+    pub(super) fn completed(&mut self, sample: &Sample) {
+        self.completed += 1;
+        if let Some(response) = sample.span(Metric::Response) {
+            self.response.saturating_record(response.as_u64());
+        }
+        if let Some(lateness) = sample.span(Metric::Lateness) {
+            self.lateness.saturating_record(lateness.as_u64());
+        }
+    }
+}
+
+impl Default for IntervalReport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl IntervalRecorder {
+    pub(super) fn new(start: Time) -> Self {
+        let mut spares = Vec::with_capacity(SPARES);
+        spares.push(Box::new(IntervalReport::new()));
+        Self {
+            start,
+            end: start + IntervalReport::LENGTH,
+            current: Box::new(IntervalReport::new()),
+            spares,
+            held: 0,
+            next_bucket: 0,
+        }
+    }
+
+    /// The report that counts what happens now.
+    pub(super) fn current(&mut self) -> &mut IntervalReport {
+        &mut self.current
+    }
+
+    /// The report that counts what happened at `at`: an event seen late counts in the second it was seen in.
+    pub(super) fn at(&mut self, at: Time) -> &mut IntervalReport {
+        debug_assert!(at < self.end, "roll() comes before what happened in the next interval");
+        &mut self.current
+    }
+
+    pub(super) fn held_now(&self) -> u32 {
+        self.held
+    }
+
+    /// Changes the number of held connections at `at`.
+    pub(super) fn held(&mut self, change: i32, at: Time) {
+        debug_assert!(at < self.end, "roll() comes before what happened in the next interval");
+        let offset = at.since(self.start).as_u64() / IntervalReport::BUCKET_LENGTH.as_u64();
+        let bucket = (offset as usize).min(IntervalReport::BUCKETS - 1);
+        self.carry_held_through(bucket);
+        self.held = self.held.checked_add_signed(change).expect("no more connections are released than were held");
+        self.current.held_max[bucket] = self.current.held_max[bucket].max(self.held);
+    }
+
+    /// The filled report, if the current interval ends at or before `now`.
+    pub(super) fn roll(&mut self, now: Time) -> Option<Box<IntervalReport>> {
+        if now < self.end {
+            return None;
+        }
+        // Without a spare the control thread is more than a second behind: one allocation, off the fast path.
+        let mut next = self.spares.pop().unwrap_or_else(|| Box::new(IntervalReport::new()));
+        next.index = self.current.index + 1;
+        self.close();
+        self.start = self.end;
+        self.end += IntervalReport::LENGTH;
+        self.next_bucket = 0;
+        Some(std::mem::replace(&mut self.current, next))
+    }
+
+    pub(super) fn give_spare(&mut self, mut spare: Box<IntervalReport>) {
+        if self.spares.len() < SPARES {
+            spare.clear();
+            self.spares.push(spare);
+        }
+    }
+
+    /// The last report, of an interval that is not over yet.
+    pub(super) fn finish(mut self) -> Box<IntervalReport> {
+        self.close();
+        self.current
+    }
+
+    fn close(&mut self) {
+        self.carry_held_through(IntervalReport::BUCKETS - 1);
+        self.current.held = self.held;
+    }
+
+    /// The connections held now were held in every bucket since the last change, up to and including `bucket`.
+    fn carry_held_through(&mut self, bucket: usize) {
+        while self.next_bucket <= bucket {
+            self.current.held_max[self.next_bucket] = self.held;
+            self.next_bucket += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn held_connections_are_carried_from_bucket_to_bucket() {
+        let mut recorder = IntervalRecorder::new(Time::from_nanos(7 * MS));
+        let at = |ms: u64| Time::from_nanos((7 + ms) * MS);
+        recorder.held(3, at(12));
+        recorder.held(-2, at(15));
+        recorder.held(4, at(999));
+        assert!(recorder.roll(at(999)).is_none());
+        let report = recorder.roll(at(1_000)).unwrap();
+        assert_eq!(report.held_max[0], 0);
+        assert_eq!(report.held_max[1], 3);
+        assert!(report.held_max[2..99].iter().all(|held| *held == 1));
+        assert_eq!((report.held_max[99], report.held), (5, 5));
+        recorder.held(-5, at(1_500));
+        let report = recorder.finish();
+        assert_eq!(report.index, 1);
+        assert!(report.held_max[..=50].iter().all(|held| *held == 5));
+        assert!(report.held_max[51..].iter().all(|held| *held == 0));
+    }
+
+    #[test]
+    fn a_worker_that_slept_hands_out_every_second() {
+        let mut recorder = IntervalRecorder::new(Time::ZERO);
+        recorder.held(2, Time::from_nanos(1));
+        let reports: Vec<_> = std::iter::from_fn(|| recorder.roll(Time::from_nanos(3_500 * MS))).collect();
+        assert_eq!(reports.iter().map(|report| report.index).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(reports.iter().all(|report| report.held == 2));
+        assert_eq!(recorder.current().index, 3);
+    }
+
+    #[test]
+    fn a_spare_comes_back_empty() {
+        let mut recorder = IntervalRecorder::new(Time::ZERO);
+        recorder.current().due = 5;
+        recorder.current().response.saturating_record(9);
+        recorder.held(1, Time::from_nanos(1));
+        for second in 1..4 {
+            let used = recorder.roll(Time::from_nanos(second * 1_000 * MS)).unwrap();
+            recorder.give_spare(used);
+        }
+        let mut expected = IntervalReport::new();
+        expected.index = 3;
+        assert_eq!(*recorder.current(), expected);
+    }
+}

@@ -1,0 +1,148 @@
+//! Where a worker puts what happens.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::interval::{IntervalRecorder, IntervalReport};
+use super::sample::Sample;
+use super::snapshot::Snapshot;
+use crate::base::{Nanos, Time};
+
+/// One worker's record of the run: exact totals for the end, one report a second for the timeline.
+///
+/// After construction nothing is allocated while recording, except the histograms of plans with many stages
+/// or targets (once each, on first use) and an interval report when no spare has come back.
+///
+/// Call [`roll`](Self::roll) first in every turn: what is recorded counts in the current interval, and an event later
+/// than its end is a bug of the caller.
+#[derive(Debug)]
+pub struct Recorder {
+    record: Snapshot,
+    interval: IntervalRecorder,
+    start: Time,
+}
+
+/// The names behind the indices: the same for every worker of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecorderLayout {
+    /// Stages of all populations, by global index.
+    pub stages: Vec<StageInfo>,
+    /// Names of the populations.
+    pub populations: Vec<String>,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// By population: its attempts have intended instants.
+    pub open_loop: Vec<bool>,
+}
+
+/// One stage of one population.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageInfo {
+    /// Whose stage it is.
+    pub population: u16,
+    /// Its name in the report.
+    pub name: String,
+    /// Left out of the totals.
+    pub warmup: bool,
+}
+
+impl Recorder {
+    /// A recorder for a run that starts at `start`.
+    pub fn new(layout: Arc<RecorderLayout>, start: Time) -> Self {
+        Self { record: Snapshot::new(layout), interval: IntervalRecorder::new(start), start }
+    }
+
+    /// `count` arrivals of `stage` became due, seen at `at`.
+    pub fn due(&mut self, stage: u16, count: u64, at: Time) {
+        self.record.stage(stage).tally.counts.due += count;
+        self.interval.at(at).due += count;
+    }
+
+    /// An attempt started.
+    pub fn started(&mut self, stage: u16, target: u16, at: Time) {
+        self.record.stage(stage).tally.counts.started += 1;
+        if let Some(tally) = self.record.target(stage, target) {
+            tally.counts.due += 1;
+            tally.counts.started += 1;
+        }
+        self.interval.at(at).started += 1;
+    }
+
+    /// `count` due arrivals of `stage` will never start.
+    pub fn dropped(&mut self, stage: u16, count: u64) {
+        self.record.stage(stage).tally.counts.dropped += count;
+        self.interval.current().dropped += count;
+    }
+
+    /// An attempt completed.
+    pub fn completed(&mut self, sample: &Sample) {
+        debug_assert_eq!(self.record.layout().stages[usize::from(sample.stage)].population, sample.population);
+        self.record.completed(sample);
+        self.interval.at(sample.completed).completed(sample);
+    }
+
+    /// An attempt that started at `started` failed at `at`.
+    pub fn failed(&mut self, population: u16, stage: u16, target: u16, started: Time, at: Time, failure: Failure) {
+        debug_assert_eq!(self.record.layout().stages[usize::from(stage)].population, population);
+        let since_start = at.since(self.start);
+        let record = self.record.stage(stage);
+        record.tally.counts.failed += 1;
+        record.failures.count(failure, since_start);
+        record.time_to_failure.get_or_insert_default().record(at.since(started));
+        if let Some(tally) = self.record.target(stage, target) {
+            tally.counts.failed += 1;
+        }
+        self.interval.at(at).failed += 1;
+    }
+
+    /// The number of held connections changed.
+    pub fn held(&mut self, change: i32, at: Time) {
+        self.interval.held(change, at);
+    }
+
+    /// A completed attempt's connection was lost while it was held, `age` after it was complete. Call
+    /// [`held`](Self::held) as well.
+    pub fn lost_while_held(&mut self, stage: u16, target: u16, age: Nanos, at: Time, failure: Failure) {
+        let since_start = at.since(self.start);
+        let record = self.record.stage(stage);
+        record.tally.counts.lost_while_held += 1;
+        record.failures.count(failure, since_start);
+        if let Some(tally) = self.record.target(stage, target) {
+            tally.counts.lost_while_held += 1;
+        }
+        self.record.lost_age(age);
+    }
+
+    /// One turn of the worker: how long it took, and how much later than asked it woke.
+    pub fn turn(&mut self, took: Nanos, oversleep: Nanos) {
+        self.record.turn(took, oversleep);
+    }
+
+    /// The report of the current interval if that is over at `now`; call again until `None`: a worker that slept hands out
+    /// every second.
+    pub fn roll(&mut self, now: Time) -> Option<Box<IntervalReport>> {
+        self.interval.roll(now)
+    }
+
+    /// Takes a used report back, to be filled again.
+    pub fn give_spare(&mut self, spare: Box<IntervalReport>) {
+        self.interval.give_spare(spare);
+    }
+
+    /// Connections held now.
+    pub fn held_now(&self) -> u32 {
+        self.interval.held_now()
+    }
+
+    /// The totals so far.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.record
+    }
+
+    /// Ends the recording at `now`: the totals, and the reports not handed out yet, the last of a part of a second.
+    pub fn finish(mut self, now: Time) -> (Snapshot, Vec<Box<IntervalReport>>) {
+        let mut reports: Vec<_> = std::iter::from_fn(|| self.roll(now)).collect();
+        reports.push(self.interval.finish());
+        (self.record, reports)
+    }
+}

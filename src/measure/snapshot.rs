@@ -1,0 +1,435 @@
+//! The totals of a recorder: plain data that merges exactly.
+
+use std::sync::Arc;
+
+use super::failure::{Failure, FailureDetail, FailureKind, Step};
+use super::histogram::LatencyHistogram;
+use super::recorder::RecorderLayout;
+use super::sample::{Metric, Sample};
+use crate::base::Nanos;
+use crate::protocol::Negotiated;
+
+/// With at most this many stages or targets their histograms are allocated before the run, else each on its first use.
+const ALLOCATED_AT_START: usize = 8;
+
+/// Rows by target keep a latency distribution for the first targets only (216 KiB each and worker); all keep counts.
+const TARGET_HISTOGRAMS: usize = 64;
+
+/// What a worker recorded, or what several did: a merge of snapshots is the snapshot of the merged run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    layout: Arc<RecorderLayout>,
+    stages: Vec<StageRecord>,
+    /// Measured attempts by target; empty if there is only one target.
+    targets: Vec<Tally>,
+    turns: LatencyHistogram,
+    oversleeps: LatencyHistogram,
+    lost_ages: LatencyHistogram,
+}
+
+/// Everything about the attempts intended in one stage, or in several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageRecord {
+    /// Counts and latencies.
+    pub tally: Tally,
+    /// Failed attempts (`hold`: held connections lost) by step and kind.
+    pub failures: FailureTable,
+    /// How long failed attempts took to fail.
+    pub time_to_failure: Option<LatencyHistogram>,
+}
+
+/// Outcomes and latencies of a set of attempts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Outcomes.
+    pub counts: Counts,
+    /// What the completed handshakes were.
+    pub modes: ModeCounts,
+    /// Latencies of the completed attempts.
+    pub latencies: Latencies,
+}
+
+/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + in_flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Arrivals that became due.
+    pub due: u64,
+    /// Attempts started.
+    pub started: u64,
+    /// Arrivals that never started.
+    pub dropped: u64,
+    /// Attempts completed.
+    pub completed: u64,
+    /// Attempts failed.
+    pub failed: u64,
+    /// Completed attempts whose connection was lost while it was held.
+    pub lost_while_held: u64,
+}
+
+/// Completed handshakes by what they were; the four are disjoint and sum to `completed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ModeCounts {
+    /// Digests of S1 and S2 verified.
+    pub complex_verified: u64,
+    /// Asked complex, digests not checked.
+    pub complex_unverified: u64,
+    /// Asked simple.
+    pub simple: u64,
+    /// Asked complex, got simple.
+    pub downgraded: u64,
+}
+
+/// One distribution per metric, each there from its first sample (or from the start) on.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    histograms: [Option<Box<LatencyHistogram>>; Metric::COUNT],
+}
+
+/// Failures by step and kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailureTable {
+    cells: Vec<Option<FailureCount>>,
+}
+
+/// Failures of one step and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureCount {
+    /// How many.
+    pub count: u64,
+    /// When the first happened, since the run's start.
+    pub first: Nanos,
+    /// When the last happened, since the run's start.
+    pub last: Nanos,
+    /// The first one's evidence.
+    pub detail: FailureDetail,
+}
+
+/// Arrivals were lost or counted twice: a bug of the generator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stage {stage} ('{name}'): {left_name} = {left}, but {right_name} = {right}")]
+pub struct ConservationError {
+    stage: usize,
+    name: String,
+    left_name: &'static str,
+    left: u64,
+    right_name: &'static str,
+    right: u64,
+}
+
+impl Snapshot {
+    /// Nothing recorded yet.
+    pub fn new(layout: Arc<RecorderLayout>) -> Self {
+        let mut stages = vec![StageRecord::default(); layout.stages.len()];
+        if stages.len() <= ALLOCATED_AT_START {
+            for (record, info) in stages.iter_mut().zip(&layout.stages) {
+                let open_loop = layout.open_loop[usize::from(info.population)];
+                record
+                    .tally
+                    .latencies
+                    .allocate(|metric| metric != Metric::Confirm && (open_loop || !metric.needs_plan()));
+                record.time_to_failure = Some(LatencyHistogram::new());
+            }
+        }
+        let mut targets = Vec::new();
+        if layout.targets.len() > 1 {
+            targets = vec![Tally::default(); layout.targets.len()];
+            if targets.len() <= ALLOCATED_AT_START {
+                let (any_open, any_closed) = (layout.open_loop.contains(&true), layout.open_loop.contains(&false));
+                for tally in &mut targets {
+                    tally.latencies.allocate(|metric| {
+                        metric == Metric::Response && any_open || metric == Metric::Service && any_closed
+                    });
+                }
+            }
+        }
+        Self {
+            layout,
+            stages,
+            targets,
+            turns: LatencyHistogram::new(),
+            oversleeps: LatencyHistogram::new(),
+            lost_ages: LatencyHistogram::new(),
+        }
+    }
+
+    /// The names behind the indices.
+    pub fn layout(&self) -> &RecorderLayout {
+        &self.layout
+    }
+
+    /// Each stage's record, in the layout's order.
+    pub fn stages(&self) -> &[StageRecord] {
+        &self.stages
+    }
+
+    /// Measured attempts by target (their latencies: response, or service in closed loop); empty with one target.
+    pub fn targets(&self) -> &[Tally] {
+        &self.targets
+    }
+
+    /// All stages but the warm-up.
+    pub fn measured(&self) -> StageRecord {
+        self.sum_of(|stage| !self.layout.stages[stage].warmup)
+    }
+
+    /// The stages of one population but its warm-up.
+    pub fn population(&self, population: u16) -> StageRecord {
+        self.sum_of(|stage| {
+            let info = &self.layout.stages[stage];
+            info.population == population && !info.warmup
+        })
+    }
+
+    /// How long the workers' turns took.
+    pub fn turns(&self) -> &LatencyHistogram {
+        &self.turns
+    }
+
+    /// How much later than asked the workers woke.
+    pub fn oversleeps(&self) -> &LatencyHistogram {
+        &self.oversleeps
+    }
+
+    /// How long lost connections had been held.
+    pub fn lost_ages(&self) -> &LatencyHistogram {
+        &self.lost_ages
+    }
+
+    /// Adds what another worker of the same run recorded.
+    ///
+    /// # Panics
+    /// If `other` has another layout.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.layout, other.layout, "snapshots of one run share one layout");
+        for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in self.targets.iter_mut().zip(&other.targets) {
+            mine.merge(theirs);
+        }
+        self.turns.merge(&other.turns);
+        self.oversleeps.merge(&other.oversleeps);
+        self.lost_ages.merge(&other.lost_ages);
+    }
+
+    /// Every arrival ended in exactly one counted outcome, given the attempts of each stage still in flight.
+    ///
+    /// # Errors
+    /// Names the first stage whose counts do not add up, and both sides.
+    pub fn check(&self, in_flight_by_stage: &[u64]) -> Result<(), ConservationError> {
+        assert_eq!(in_flight_by_stage.len(), self.stages.len(), "one number per stage");
+        for (stage, (record, in_flight)) in self.stages.iter().zip(in_flight_by_stage).enumerate() {
+            let counts = &record.tally.counts;
+            let ended = counts.completed + counts.failed + in_flight;
+            for (left_name, left, right_name, right) in [
+                ("due", counts.due, "started + dropped", counts.started + counts.dropped),
+                ("started", counts.started, "completed + failed + in flight", ended),
+                ("completed", counts.completed, "the four modes", record.tally.modes.total()),
+            ] {
+                if left != right {
+                    let name = self.layout.stages[stage].name.clone();
+                    return Err(ConservationError { stage, name, left_name, left, right_name, right });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stage(&mut self, stage: u16) -> &mut StageRecord {
+        &mut self.stages[usize::from(stage)]
+    }
+
+    /// The row of `target`, if there is one and `stage` is measured.
+    pub(super) fn target(&mut self, stage: u16, target: u16) -> Option<&mut Tally> {
+        if self.layout.stages[usize::from(stage)].warmup {
+            return None;
+        }
+        self.targets.get_mut(usize::from(target))
+    }
+
+    /// Counts a completed attempt in its stage and, if measured, in its target's row.
+    pub(super) fn completed(&mut self, sample: &Sample) {
+        self.stage(sample.stage).tally.completed(sample, Metric::ALL);
+        let headline = if sample.intended.is_some() { Metric::Response } else { Metric::Service };
+        let has_histogram = usize::from(sample.target) < TARGET_HISTOGRAMS;
+        if let Some(tally) = self.target(sample.stage, sample.target) {
+            tally.completed(sample, has_histogram.then_some(headline));
+        }
+    }
+
+    pub(super) fn turn(&mut self, took: Nanos, oversleep: Nanos) {
+        self.turns.record(took);
+        self.oversleeps.record(oversleep);
+    }
+
+    pub(super) fn lost_age(&mut self, age: Nanos) {
+        self.lost_ages.record(age);
+    }
+
+    fn sum_of(&self, included: impl Fn(usize) -> bool) -> StageRecord {
+        let mut sum = StageRecord::default();
+        for (_, record) in self.stages.iter().enumerate().filter(|(stage, _)| included(*stage)) {
+            sum.merge(record);
+        }
+        sum
+    }
+}
+
+impl StageRecord {
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.tally.merge(&other.tally);
+        self.failures.merge(&other.failures);
+        if let Some(theirs) = &other.time_to_failure {
+            self.time_to_failure.get_or_insert_default().merge(theirs);
+        }
+    }
+}
+
+impl Tally {
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.merge(&other.counts);
+        self.modes.merge(&other.modes);
+        self.latencies.merge(&other.latencies);
+    }
+
+    fn completed(&mut self, sample: &Sample, metrics: impl IntoIterator<Item = Metric>) {
+        self.counts.completed += 1;
+        *self.modes.of(sample.negotiated) += 1;
+        for metric in metrics {
+            if let Some(span) = sample.span(metric) {
+                self.latencies.record(metric, span);
+            }
+        }
+    }
+}
+
+impl Counts {
+    /// Attempts started and not ended.
+    pub fn in_flight(&self) -> u64 {
+        self.started.saturating_sub(self.completed + self.failed)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.due += other.due;
+        self.started += other.started;
+        self.dropped += other.dropped;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.lost_while_held += other.lost_while_held;
+    }
+}
+
+impl ModeCounts {
+    /// All completed handshakes.
+    pub fn total(&self) -> u64 {
+        self.complex_verified + self.complex_unverified + self.simple + self.downgraded
+    }
+
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.complex_verified += other.complex_verified;
+        self.complex_unverified += other.complex_unverified;
+        self.simple += other.simple;
+        self.downgraded += other.downgraded;
+    }
+
+    fn of(&mut self, negotiated: Negotiated) -> &mut u64 {
+        match negotiated {
+            Negotiated::ComplexVerified => &mut self.complex_verified,
+            Negotiated::ComplexUnverified => &mut self.complex_unverified,
+            Negotiated::Simple => &mut self.simple,
+            Negotiated::Downgraded => &mut self.downgraded,
+        }
+    }
+}
+
+impl Latencies {
+    /// The distribution of `metric`, if it was measured.
+    pub fn get(&self, metric: Metric) -> Option<&LatencyHistogram> {
+        self.histograms[metric as usize].as_deref()
+    }
+
+    fn allocate(&mut self, wanted: impl Fn(Metric) -> bool) {
+        for metric in Metric::ALL.into_iter().filter(|metric| wanted(*metric)) {
+            self.of(metric);
+        }
+    }
+
+    fn record(&mut self, metric: Metric, span: Nanos) {
+        self.of(metric).record(span);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for metric in Metric::ALL {
+            if let Some(theirs) = other.get(metric) {
+                self.of(metric).merge(theirs);
+            }
+        }
+    }
+
+    fn of(&mut self, metric: Metric) -> &mut LatencyHistogram {
+        self.histograms[metric as usize].get_or_insert_default()
+    }
+}
+
+impl PartialEq for Latencies {
+    /// Two are equal if they hold the same samples: whether an empty histogram is allocated makes no difference.
+    fn eq(&self, other: &Self) -> bool {
+        let samples = |histogram: Option<&LatencyHistogram>| histogram.map_or(0, LatencyHistogram::count);
+        Metric::ALL.into_iter().all(|metric| match (self.get(metric), other.get(metric)) {
+            (Some(mine), Some(theirs)) => mine == theirs,
+            (mine, theirs) => samples(mine) == samples(theirs),
+        })
+    }
+}
+
+impl FailureTable {
+    /// Counts one failure, `at` after the run's start.
+    pub fn count(&mut self, failure: Failure, at: Nanos) {
+        let one = FailureCount { count: 1, first: at, last: at, detail: failure.detail };
+        self.add(failure.step, failure.kind, &one);
+    }
+
+    /// Every failure that happened: its name with the first one's evidence, and its counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Failure, &FailureCount)> {
+        Step::ALL.into_iter().flat_map(move |step| {
+            FailureKind::ALL.into_iter().filter_map(move |kind| {
+                let count = self.cells[Self::index(step, kind)].as_ref()?;
+                Some((Failure::new(step, kind).with_detail(count.detail), count))
+            })
+        })
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (failure, count) in other.iter() {
+            self.add(failure.step, failure.kind, count);
+        }
+    }
+
+    fn add(&mut self, step: Step, kind: FailureKind, more: &FailureCount) {
+        let cell = &mut self.cells[Self::index(step, kind)];
+        *cell = Some(match *cell {
+            None => *more,
+            Some(sum) => {
+                // Ordered by instant and then by detail: merging is commutative even for simultaneous failures.
+                let (first, detail) = (sum.first, sum.detail).min((more.first, more.detail));
+                FailureCount { count: sum.count + more.count, first, last: sum.last.max(more.last), detail }
+            }
+        });
+    }
+
+    const fn index(step: Step, kind: FailureKind) -> usize {
+        step as usize * FailureKind::COUNT + kind as usize
+    }
+}
+
+impl Default for FailureTable {
+    fn default() -> Self {
+        Self { cells: vec![None; Step::COUNT * FailureKind::COUNT] }
+    }
+}
+
+#[cfg(test)]
+mod tests;
