@@ -2,11 +2,11 @@
 
 mod announce;
 mod built_in_sink;
-// mod doctor;
+mod doctor;
 mod exit;
 mod lookup;
 mod output;
-// mod probe;
+mod probe;
 mod progress;
 mod report;
 mod run;
@@ -33,13 +33,13 @@ enum Command {
     /// Generate load and print one report
     Run(Box<run::RunArgs>),
     /// Make one handshake and explain every step
-    // Probe(probe::ProbeArgs),
+    Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),
     /// Render a saved result again
     Report(report::ReportArgs),
     /// Can this machine do it? Findings with remedies
-    // Doctor(doctor::DoctorArgs),
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print the manual page
@@ -59,10 +59,10 @@ pub fn main() -> std::process::ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => run::execute(args),
-        // Command::Probe(args) => probe::execute(args),
+        Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
-        // Command::Doctor(args) => doctor::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
         Command::Man => shell::manual(Cli::command()),
     };
