@@ -5,6 +5,7 @@ mod built_in_sink;
 mod doctor;
 mod exit;
 mod lookup;
+mod merge;
 mod output;
 mod probe;
 mod progress;
@@ -38,6 +39,8 @@ enum Command {
     Sink(sink::SinkArgs),
     /// Render a saved result again
     Report(report::ReportArgs),
+    /// Merge the results of several machines exactly
+    Merge(merge::MergeArgs),
     /// Can this machine do it? Findings with remedies
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -62,6 +65,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
+        Command::Merge(args) => merge::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
         Command::Man => shell::manual(Cli::command()),

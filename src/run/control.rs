@@ -179,7 +179,7 @@ impl Ending {
             self.findings.push(overflow_finding(overflows));
         }
         ResultParts {
-            window: self.window(&outcomes),
+            window: self.window(&outcomes, preparation),
             held: outcomes.iter().map(|outcome| u64::from(outcome.ends.held.unwrap_or(0))).sum(),
             snapshot,
             timeline,
@@ -195,21 +195,23 @@ impl Ending {
         }
     }
 
-    /// The length of the load as it was. Attempts that only their number bounded count until the last of them is over,
-    /// where no plan spaces them.
-    fn window(&self, outcomes: &[Outcome]) -> Window {
-        let planned = self.plan.length();
+    /// The length of the load as it was: as planned, unless an order ended it or arrivals had to wait. Without a plan
+    /// of arrivals, attempts that only their number bounds count until the last of them is over.
+    fn window(&self, outcomes: &[Outcome], preparation: &Preparation) -> Window {
+        let longest = self.plan.length();
         let warmup = self.plan.warmup();
         let last = |end: fn(&Outcome) -> Option<Time>| {
-            outcomes.iter().filter_map(end).max().map_or(planned, |end| end.since(self.start))
+            outcomes.iter().filter_map(end).max().map_or(longest, |end| end.since(self.start))
         };
         let load = last(|outcome| outcome.ends.load);
         let closed = self.plan.populations.iter().all(|population| matches!(population.load, LoadPlan::Closed { .. }));
-        let length = match load {
-            load if load >= planned => planned,
-            _ if closed && !self.ended_early => last(|outcome| outcome.ends.drained).min(planned),
-            load => load,
+        let length = match preparation.planned_end() {
+            _ if self.ended_early => load,
+            Some(planned) => planned.max(load),
+            None if closed && load < longest => last(|outcome| outcome.ends.drained),
+            None => load,
         };
+        let length = length.min(longest);
         Window { duration_s: length.saturating_sub(warmup).as_secs_f64(), warmup_s: warmup.min(length).as_secs_f64() }
     }
 }

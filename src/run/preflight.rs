@@ -47,7 +47,11 @@ fn shared_machine(plan: &RunPlan, cores: u32) -> Finding {
     Finding {
         code: "target_on_this_machine".into(),
         severity: Severity::Info,
-        message: format!("the target runs on this machine and shares its {cores} cores with {} workers", plan.workers),
+        message: format!(
+            "the target runs on this machine and shares its {cores} cores with {} worker{}",
+            plan.workers,
+            if plan.workers == 1 { "" } else { "s" }
+        ),
         remedy: "pin the target to other cores and give fewer workers (-t), or load it from another machine".into(),
     }
 }

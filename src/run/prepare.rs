@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{Nanos, StreamPurpose, Time};
 use crate::engine::{Load, PopulationSpec, Worker, WorkerPlan};
 use crate::io::{BufferPlan, IoPlan, SourceId, TargetId};
-use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
+use crate::load::{ArrivalPattern, Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
 use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{C1Spec, C2_SIZE, ClientTemplates, HandshakeMode, S0S1S2_SIZE};
 
@@ -69,6 +69,21 @@ impl Preparation {
     /// What the recorders of this plan measure.
     pub fn layout(&self) -> &Arc<RecorderLayout> {
         &self.layout
+    }
+
+    /// When the plan has its last arrival behind it: the end of the last stage, or where the limit of attempts falls.
+    /// `None` where only the run itself can tell: in closed loop, and for a limited number of random arrivals.
+    pub fn planned_end(&self) -> Option<Nanos> {
+        let ends = self.plan.populations.iter().zip(&self.populations).map(|(population, prepared)| {
+            match (&prepared.load, &population.load) {
+                (PreparedLoad::Open(profile), LoadPlan::Open { attempts: None, .. }) => Some(profile.length()),
+                (PreparedLoad::Open(profile), LoadPlan::Open { arrival: ArrivalPattern::Uniform, .. }) => {
+                    Some(profile.end())
+                }
+                _ => None,
+            }
+        });
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Signs a worker's templates and says what its backend must be.
