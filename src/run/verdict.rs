@@ -210,6 +210,8 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
+        // A signal came before anything was over: nothing is known of the target.
+        None if result.attempts.completed == 0 => return Verdict::Inconclusive,
         None => {}
     }
     let rate_asked = result.plan.populations.iter().any(is_open_loop);
