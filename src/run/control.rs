@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{Nanos, Time};
+use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress};
 use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
@@ -93,6 +94,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut ticks = tokio::time::interval(TICK);
     let mut interrupted = None;
     let mut refused = false;
+    let mut ended_early = false;
     while !fleet.collect() {
         let received = tokio::select! {
             _ = ticks.tick() => None,
@@ -103,6 +105,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         if let Some(signal) = received {
             if interrupted.is_none() {
                 interrupted = Some(signal);
+                // A signal that ends only the hold leaves the load as it was planned.
+                ended_early |= !fleet.is_drained();
                 watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
                 fleet.order(Order::Stop);
             } else {
@@ -115,6 +119,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         let all_refused = progress.completed == 0 && progress.failed > 0 && progress.refused == progress.failed;
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
+            ended_early = true;
             watch.notice(Notice::Refused);
             fleet.order(Order::Stop);
         }
@@ -134,7 +139,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         start,
         started_at,
         interrupted,
-        ended_early: refused || interrupted.is_some(),
+        ended_early,
         network,
         findings,
     }
@@ -177,7 +182,7 @@ impl Ending {
             self.findings.push(overflow_finding(overflows));
         }
         ResultParts {
-            window: self.window(&outcomes),
+            window: self.window(outcomes.iter().map(|outcome| outcome.ends)),
             held: outcomes.iter().map(|outcome| u64::from(outcome.ends.held.unwrap_or(0))).sum(),
             snapshot,
             timeline,
@@ -193,21 +198,23 @@ impl Ending {
         }
     }
 
-    /// The length of the load as it was. Attempts that only their number bounded count until the last of them is over,
-    /// where no plan spaces them.
-    fn window(&self, outcomes: &[Outcome]) -> Window {
+    /// The length of the load as it was: as planned, unless an order ended it or slots were lacking. Planned arrivals
+    /// take the time up to the one that would have followed, so 300 of them at 100/s take 3 s. A closed loop that only
+    /// its number of attempts bounds takes until the last of them is over.
+    fn window(&self, workers: impl Iterator<Item = Ends> + Clone) -> Window {
         let planned = self.plan.length();
         let warmup = self.plan.warmup();
-        let last = |end: fn(&Outcome) -> Option<Time>| {
-            outcomes.iter().filter_map(end).max().map_or(planned, |end| end.since(self.start))
+        let last = |end: fn(Ends) -> Option<Time>| {
+            workers.clone().filter_map(end).max().map_or(planned, |end| end.since(self.start))
         };
-        let load = last(|outcome| outcome.ends.load);
+        let load = last(|ends| ends.load);
         let closed = self.plan.populations.iter().all(|population| matches!(population.load, LoadPlan::Closed { .. }));
-        let length = match load {
-            load if load >= planned => planned,
-            _ if closed && !self.ended_early => last(|outcome| outcome.ends.drained).min(planned),
-            load => load,
-        };
+        let length = match (self.ended_early, closed) {
+            (true, _) => load,
+            (false, true) => last(|ends| ends.drained),
+            (false, false) => load.max(self.plan.paced_length()),
+        }
+        .min(planned);
         Window { duration_s: length.saturating_sub(warmup).as_secs_f64(), warmup_s: warmup.min(length).as_secs_f64() }
     }
 }

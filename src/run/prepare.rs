@@ -204,6 +204,22 @@ impl LoadPlan {
         }
     }
 
+    /// When the arrival after the last one would be intended if the plan went on: the span that all arrivals together
+    /// take at the planned rate. [`Nanos::MAX`] in closed loop, where nothing is planned.
+    pub fn paced_length(&self) -> Nanos {
+        let Self::Open { stages, attempts, .. } = self else { return Nanos::MAX };
+        let Some((last, before)) = stages.split_last() else { return Nanos::ZERO };
+        let begin = before
+            .iter()
+            .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
+            .fold(Nanos::ZERO, |sum, length| sum + length);
+        let reached = attempts.and_then(|attempts| {
+            let last_alone = profile(std::slice::from_ref(last), 0, None).ok()?;
+            last_alone.instant_of(attempts as f64)
+        });
+        reached.map_or(self.length(), |offset| begin + offset)
+    }
+
     /// How long it warms up before it is measured.
     pub fn warmup(&self) -> Nanos {
         match self {
@@ -220,6 +236,12 @@ impl RunPlan {
     /// When the last load is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.
     pub fn length(&self) -> Nanos {
         self.populations.iter().map(|population| population.load.length()).max().unwrap_or(Nanos::MAX)
+    }
+
+    /// When the last planned arrival has had its share of time; zero if nothing is planned.
+    pub fn paced_length(&self) -> Nanos {
+        let open = self.populations.iter().filter(|population| matches!(population.load, LoadPlan::Open { .. }));
+        open.map(|population| population.load.paced_length()).max().unwrap_or(Nanos::ZERO)
     }
 
     /// How long the longest warm-up is.
