@@ -47,7 +47,6 @@ pub(super) enum SlotState {
 pub(super) struct FreeQueue {
     head: u32,
     tail: u32,
-    len: u32,
 }
 
 impl Slots {
@@ -68,8 +67,8 @@ impl Slots {
                 });
             }
             queues.push(match count {
-                0 => FreeQueue { head: NONE, tail: NONE, len: 0 },
-                _ => FreeQueue { head: first, tail: first + count - 1, len: count },
+                0 => FreeQueue { head: NONE, tail: NONE },
+                _ => FreeQueue { head: first, tail: first + count - 1 },
             });
         }
         (Self { slots: slots.into_boxed_slice() }, queues)
@@ -97,7 +96,6 @@ impl Slots {
             unreachable!("slot {slot} is in the free queue and not free")
         };
         queue.head = next;
-        queue.len -= 1;
         if next == NONE {
             queue.tail = NONE;
         }
@@ -120,7 +118,6 @@ impl Slots {
             }
         }
         queue.tail = slot;
-        queue.len += 1;
     }
 
     /// The token of an op about to be issued on `slot`.
@@ -159,10 +156,6 @@ impl Slots {
 impl FreeQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.head == NONE
-    }
-
-    pub(super) fn len(&self) -> u32 {
-        self.len
     }
 }
 
