@@ -134,16 +134,11 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     }
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let parts = Ending {
-        plan,
-        start,
-        started_at,
-        interrupted,
-        ended_early,
-        network,
-        findings,
-    }
-    .parts(outcomes, timeline, &preparation);
+    let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings }.parts(
+        outcomes,
+        timeline,
+        &preparation,
+    );
     Ok(Ran { parts, broken })
 }
 
