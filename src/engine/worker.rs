@@ -54,7 +54,7 @@ pub struct Ends {
     pub load: Option<Time>,
     /// Nothing was in flight any more.
     pub drained: Option<Time>,
-    /// Connections held when their release began.
+    /// Connections held when nothing was in flight any more, or when their release began if that came first.
     pub held: Option<u32>,
 }
 
@@ -177,6 +177,7 @@ impl Worker {
             self.ends.load.get_or_insert(now);
             if self.attempts.in_flight == 0 {
                 self.ends.drained.get_or_insert(now);
+                self.ends.held.get_or_insert(self.recorder.held_now());
             }
         }
     }
@@ -198,6 +199,7 @@ impl Worker {
             population.schedule.end(offset, &mut self.recorder, now);
         }
         self.next_start = Time::MAX;
+        self.ends.load.get_or_insert(now);
         self.release();
     }
 
@@ -205,7 +207,7 @@ impl Worker {
     pub fn release(&mut self) {
         if self.release == Release::No {
             self.release = Release::Sweeping { cursor: 0 };
-            self.ends.held = Some(self.recorder.held_now());
+            self.ends.held.get_or_insert(self.recorder.held_now());
         }
     }
 
@@ -616,6 +618,8 @@ impl Schedule {
             Self::Closed { end, .. } if now >= *end => Next::Never,
             Self::Closed { .. } if now < start => Next::At(start),
             Self::Closed { .. } if slot_is_free => Next::Now,
+            // Held slots may never be free again: the load is over with the quota, not with the slot that misses it.
+            Self::Closed { quota, .. } if quota.is_used_up() => Next::Never,
             Self::Closed { end, .. } => Next::At(*end),
         }
     }

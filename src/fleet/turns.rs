@@ -48,6 +48,12 @@ pub fn run_turns<I: Io>(
     loop {
         let now = io.now();
         let overslept = if completions.is_empty() && wake_at > Time::ZERO { now.since(wake_at) } else { Nanos::ZERO };
+        // Before anything is recorded: whatever this turn records belongs to the second that `now` lies in.
+        while let Some(report) = worker.recorder_mut().roll(now) {
+            if let Some(spare) = observer.interval(report) {
+                worker.recorder_mut().give_spare(spare);
+            }
+        }
         if mailbox.has(Order::Abandon) {
             worker.stop(now);
             return Ok(End::Abandoned);
@@ -63,11 +69,6 @@ pub fn run_turns<I: Io>(
             stopped = true;
         }
         observer.turn(worker);
-        if let Some(report) = worker.recorder_mut().roll(now)
-            && let Some(spare) = observer.interval(report)
-        {
-            worker.recorder_mut().give_spare(spare);
-        }
         if now >= next_publish || worker.is_drained() {
             mailbox.publish(worker);
             next_publish = now + MAILBOX_PERIOD;

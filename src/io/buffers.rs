@@ -93,6 +93,11 @@ impl BufferPool {
         self.size
     }
 
+    /// Buffers that [`take`](Self::take) can still give.
+    pub fn available(&self) -> u32 {
+        self.free.len() as u32 + (self.count - self.untouched)
+    }
+
     /// Takes a free buffer; `None` when all are taken. Its contents are whatever it last held.
     pub fn take(&mut self) -> Option<BufferId> {
         if let Some(id) = self.free.pop() {
@@ -183,8 +188,9 @@ mod tests {
         let mut pool = pool();
         let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
         assert_ne!(a, b);
-        assert_eq!(pool.take(), None);
+        assert_eq!((pool.take(), pool.available()), (None, 0));
         pool.release(a);
+        assert_eq!(pool.available(), 1);
         assert_eq!(pool.take(), Some(a));
     }
 

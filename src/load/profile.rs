@@ -148,14 +148,6 @@ impl LoadProfile {
         (n >= segment.start.level).then(|| segment.instant_at(n - segment.start.level))
     }
 
-    /// When the plan is over: at the end of the last segment, or where its limit is reached (for random arrivals: on
-    /// average).
-    pub fn end(&self) -> Nanos {
-        self.segments
-            .last()
-            .map_or(Nanos::ZERO, |segment| segment.instant_at(segment.end.level - segment.start.level).min(self.length))
-    }
-
     /// The sum of the segments' lengths, whatever the limit; [`Nanos::MAX`] if the last one has no end.
     pub fn length(&self) -> Nanos {
         self.length

@@ -56,6 +56,12 @@ impl QuotaShare {
         granted
     }
 
+    /// No further attempt may start, here or elsewhere: nothing is left, neither taken nor to take.
+    pub fn is_used_up(&self) -> bool {
+        self.credits == 0
+            && self.quota.remaining.as_ref().is_some_and(|remaining| remaining.load(Ordering::Relaxed) == 0)
+    }
+
     /// Attempts taken from the quota but not started; zero once [`QuotaShare::take`] has refused, and without a limit.
     pub fn unused(&self) -> u64 {
         if self.quota.remaining.is_some() { self.credits } else { 0 }
@@ -73,7 +79,15 @@ mod tests {
             taken += 1;
         }
         assert_eq!(share.unused(), 0);
+        assert!(share.is_used_up());
         taken
+    }
+
+    #[test]
+    fn a_quota_is_used_up_when_its_last_attempt_is_taken() {
+        let mut share = QuotaShare::new(Arc::new(Quota::new(Some(2), 1)));
+        assert!(share.take() && !share.is_used_up());
+        assert!(share.take() && share.is_used_up(), "nobody needs to be refused first");
     }
 
     #[test]
@@ -92,6 +106,7 @@ mod tests {
     fn no_limit_is_never_used_up() {
         let mut share = QuotaShare::new(Arc::new(Quota::new(None, 1)));
         assert!((0..5_000).all(|_| share.take()));
+        assert!(!share.is_used_up());
         assert_eq!(share.unused(), 0);
     }
 

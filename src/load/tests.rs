@@ -387,13 +387,3 @@ proptest! {
         prop_assert_eq!(all(original), &whole[pops.min(whole.len())..]);
     }
 }
-
-#[test]
-fn a_plan_ends_where_its_limit_falls() {
-    let profile = |length, limit| {
-        LoadProfile::new(vec![Segment { shape: Shape::Constant { per_s: 1_000.0 }, length, stage: 0 }], limit).unwrap()
-    };
-    assert_eq!(profile(Nanos::MAX, Some(2_000)).end(), Nanos::from_secs(2));
-    assert_eq!(profile(Nanos::from_secs(5), Some(2_000)).end(), Nanos::from_secs(2));
-    assert_eq!(profile(Nanos::from_secs(5), Some(u64::MAX)).end(), Nanos::from_secs(5).saturating_sub(Nanos::new(1)));
-}

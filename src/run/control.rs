@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{Nanos, Time};
+use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
 use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
@@ -95,6 +96,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut ticks = tokio::time::interval(TICK);
     let mut interrupted = None;
     let mut refused = false;
+    let mut ended_early = false;
     while !fleet.collect() {
         let received = tokio::select! {
             _ = ticks.tick() => None,
@@ -105,6 +107,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         if let Some(signal) = received {
             if interrupted.is_none() {
                 interrupted = Some(signal);
+                // A signal that ends only the hold leaves the load as it was planned.
+                ended_early |= !fleet.is_drained();
                 watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
                 fleet.order(Order::Stop);
             } else {
@@ -117,6 +121,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         let all_refused = progress.completed == 0 && progress.failed > 0 && progress.refused == progress.failed;
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
+            ended_early = true;
             watch.notice(Notice::Refused);
             fleet.order(Order::Stop);
         }
@@ -131,16 +136,11 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let parts = Ending {
-        plan,
-        start,
-        started_at,
-        interrupted,
-        ended_early: refused || interrupted.is_some(),
-        network,
-        findings,
-    }
-    .parts(outcomes, timeline, &preparation);
+    let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings }.parts(
+        outcomes,
+        timeline,
+        &preparation,
+    );
     Ok(Ran { parts, broken })
 }
 
@@ -179,7 +179,7 @@ impl Ending {
             self.findings.push(overflow_finding(overflows));
         }
         ResultParts {
-            window: self.window(&outcomes, preparation),
+            window: self.window(outcomes.iter().map(|outcome| outcome.ends)),
             held: outcomes.iter().map(|outcome| u64::from(outcome.ends.held.unwrap_or(0))).sum(),
             snapshot,
             timeline,
@@ -195,23 +195,23 @@ impl Ending {
         }
     }
 
-    /// The length of the load as it was: as planned, unless an order ended it or arrivals had to wait. Without a plan
-    /// of arrivals, attempts that only their number bounds count until the last of them is over.
-    fn window(&self, outcomes: &[Outcome], preparation: &Preparation) -> Window {
-        let longest = self.plan.length();
+    /// The length of the load as it was: as planned, unless an order ended it or slots were lacking. Planned arrivals
+    /// take the time up to the one that would have followed, so 300 of them at 100/s take 3 s. A closed loop that only
+    /// its number of attempts bounds takes until the last of them is over.
+    fn window(&self, workers: impl Iterator<Item = Ends> + Clone) -> Window {
+        let planned = self.plan.length();
         let warmup = self.plan.warmup();
-        let last = |end: fn(&Outcome) -> Option<Time>| {
-            outcomes.iter().filter_map(end).max().map_or(longest, |end| end.since(self.start))
+        let last = |end: fn(Ends) -> Option<Time>| {
+            workers.clone().filter_map(end).max().map_or(planned, |end| end.since(self.start))
         };
-        let load = last(|outcome| outcome.ends.load);
+        let load = last(|ends| ends.load);
         let closed = self.plan.populations.iter().all(|population| matches!(population.load, LoadPlan::Closed { .. }));
-        let length = match preparation.planned_end() {
-            _ if self.ended_early => load,
-            Some(planned) => planned.max(load),
-            None if closed && load < longest => last(|outcome| outcome.ends.drained),
-            None => load,
-        };
-        let length = length.min(longest);
+        let length = match (self.ended_early, closed) {
+            (true, _) => load,
+            (false, true) => last(|ends| ends.drained),
+            (false, false) => load.max(self.plan.paced_length()),
+        }
+        .min(planned);
         Window { duration_s: length.saturating_sub(warmup).as_secs_f64(), warmup_s: warmup.min(length).as_secs_f64() }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{Nanos, StreamPurpose, Time};
 use crate::engine::{Load, PopulationSpec, Worker, WorkerPlan};
 use crate::io::{BufferPlan, IoPlan, SourceId, TargetId};
-use crate::load::{ArrivalPattern, Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
+use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
 use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{C1Spec, C2_SIZE, ClientTemplates, HandshakeMode, S0S1S2_SIZE};
 
@@ -69,21 +69,6 @@ impl Preparation {
     /// What the recorders of this plan measure.
     pub fn layout(&self) -> &Arc<RecorderLayout> {
         &self.layout
-    }
-
-    /// When the plan has its last arrival behind it: the end of the last stage, or where the limit of attempts falls.
-    /// `None` where only the run itself can tell: in closed loop, and for a limited number of random arrivals.
-    pub fn planned_end(&self) -> Option<Nanos> {
-        let ends = self.plan.populations.iter().zip(&self.populations).map(|(population, prepared)| {
-            match (&prepared.load, &population.load) {
-                (PreparedLoad::Open(profile), LoadPlan::Open { attempts: None, .. }) => Some(profile.length()),
-                (PreparedLoad::Open(profile), LoadPlan::Open { arrival: ArrivalPattern::Uniform, .. }) => {
-                    Some(profile.end())
-                }
-                _ => None,
-            }
-        });
-        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Signs a worker's templates and says what its backend must be.
@@ -219,6 +204,22 @@ impl LoadPlan {
         }
     }
 
+    /// When the arrival after the last one would be intended if the plan went on: the span that all arrivals together
+    /// take at the planned rate. [`Nanos::MAX`] in closed loop, where nothing is planned.
+    pub fn paced_length(&self) -> Nanos {
+        let Self::Open { stages, attempts, .. } = self else { return Nanos::MAX };
+        let Some((last, before)) = stages.split_last() else { return Nanos::ZERO };
+        let begin = before
+            .iter()
+            .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
+            .fold(Nanos::ZERO, |sum, length| sum + length);
+        let reached = attempts.and_then(|attempts| {
+            let last_alone = profile(std::slice::from_ref(last), 0, None).ok()?;
+            last_alone.instant_of(attempts as f64)
+        });
+        reached.map_or(self.length(), |offset| begin + offset)
+    }
+
     /// How long it warms up before it is measured.
     pub fn warmup(&self) -> Nanos {
         match self {
@@ -235,6 +236,12 @@ impl RunPlan {
     /// When the last load is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.
     pub fn length(&self) -> Nanos {
         self.populations.iter().map(|population| population.load.length()).max().unwrap_or(Nanos::MAX)
+    }
+
+    /// When the last planned arrival has had its share of time; zero if nothing is planned.
+    pub fn paced_length(&self) -> Nanos {
+        let open = self.populations.iter().filter(|population| matches!(population.load, LoadPlan::Open { .. }));
+        open.map(|population| population.load.paced_length()).max().unwrap_or(Nanos::ZERO)
     }
 
     /// How long the longest warm-up is.

@@ -21,6 +21,8 @@ const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
 const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
 /// What the simulated network is asked to play without a target.
 const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
+/// Sources have 16-bit names, one of which means "the kernel chooses".
+const MAX_SOURCES: usize = 65_535;
 /// Sources that the built-in sink's clients may use: 127.0.0.1 and up.
 const LOOPBACK_SOURCES: u32 = 250;
 
@@ -68,9 +70,12 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         (false, _) => machine.cores.max(1),
     };
     let automatic_sources = built_in_sink && sources.is_empty();
-    let port_sets =
-        if automatic_sources { LOOPBACK_SOURCES } else { sources.len().max(1) as u32 * targets.len() as u32 };
-    let ports = u64::from(machine.ports) * u64::from(port_sets);
+    let port_sets = if automatic_sources {
+        u64::from(LOOPBACK_SOURCES)
+    } else {
+        sources.len().max(1) as u64 * targets.len() as u64
+    };
+    let ports = u64::from(machine.ports) * port_sets;
     let concurrency = match request.concurrency {
         Some(0) => return Err(PlanError::new("-c 0 leaves no slot to connect with; give at least 1")),
         Some(count) => count,
@@ -79,8 +84,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             default_concurrency(&load, hold, timeout, capacity.min(ports))
         }
     };
-    check_hold(&load, hold, concurrency)?;
-    check_ports(concurrency, ports, port_sets, machine, request.engine)?;
+    check_hold(&load, hold, concurrency, &mut notes)?;
+    check_ports(concurrency, ports, targets.len(), machine, request.engine)?;
     let workers = resolve_workers(request, concurrency, cores, machine, &mut notes)?;
     if automatic_sources && request.engine == Engine::IoUring {
         sources = loopback_sources(concurrency, machine);
@@ -219,31 +224,66 @@ fn open_stages(rate: RateRange, warmup: Nanos, duration: Option<Nanos>) -> Vec<S
 /// Slots for a load without `-c`: enough for the planned rate if every attempt and every hold took its full time, within
 /// what the tables and ports of this machine can hold.
 fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u64) -> u32 {
-    let LoadPlan::Open { stages, attempts, .. } = load else { return DEFAULT_CONCURRENCY };
-    let length: Option<u64> = stages.iter().map(|stage| stage.duration_ns).sum();
+    let LoadPlan::Open { stages, .. } = load else { return DEFAULT_CONCURRENCY };
     let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
     let held = match hold {
         Hold::ForNs(nanos) => Nanos::new(nanos),
         Hold::Forever => Nanos::MAX,
     };
-    let occupied = (timeout + held).min(length.map_or(Nanos::MAX, Nanos::new));
-    let by_rate = (peak * occupied.as_secs_f64()).ceil();
-    let wanted = attempts.map_or(by_rate, |attempts| by_rate.min(attempts as f64));
-    (wanted as u64).clamp(u64::from(DEFAULT_CONCURRENCY), capacity.max(1)).min(u64::from(u32::MAX)) as u32
+    let occupied = (timeout + held).min(load.length());
+    let by_rate = (peak * occupied.as_secs_f64()).ceil() as u64;
+    let wanted = most_attempts(load).map_or(by_rate, |most| most.min(by_rate));
+    wanted.max(u64::from(DEFAULT_CONCURRENCY)).min(capacity.max(1)).min(u64::from(u32::MAX)) as u32
 }
 
-fn check_hold(load: &LoadPlan, hold: Hold, concurrency: u32) -> Result<(), PlanError> {
-    if let (Hold::Forever, LoadPlan::Closed { attempts: Some(attempts), .. }) = (hold, load)
-        && *attempts > u64::from(concurrency)
-    {
-        return Err(PlanError::new(format!(
-            "--hold forever never frees a slot, so {concurrency} slots cannot make {attempts} attempts; give -c {attempts} or a hold time"
-        )));
+/// Attempts of a load that its number bounds, those of the warm-up included: as planned when spaced evenly; one of a
+/// billion Poisson processes has more.
+fn most_attempts(load: &LoadPlan) -> Option<u64> {
+    let (before_last, arrival, attempts) = match load {
+        LoadPlan::Closed { attempts, .. } => return *attempts,
+        LoadPlan::Open { arrival, stages, attempts } => (stages.split_last()?.1, *arrival, (*attempts)?),
+    };
+    let length_s = |stage: &StagePlan| stage.duration_ns.map_or(0.0, |ns| Nanos::new(ns).as_secs_f64());
+    let planned: f64 =
+        before_last.iter().map(|stage| (stage.from_per_s + stage.to_per_s) / 2.0 * length_s(stage)).sum();
+    let spread = match arrival {
+        ArrivalPattern::Uniform => 0.0,
+        ArrivalPattern::Poisson => 6.0 * planned.sqrt(),
+    };
+    Some(attempts.saturating_add((planned + spread).ceil() as u64))
+}
+
+/// Connections held for ever leave their slots to nobody: what waits for one would wait for ever.
+fn check_hold(load: &LoadPlan, hold: Hold, concurrency: u32, notes: &mut Vec<String>) -> Result<(), PlanError> {
+    if hold != Hold::Forever {
+        return Ok(());
     }
-    Ok(())
+    if let LoadPlan::Closed { warmup_ns: 1.., attempts, .. } = load {
+        if attempts.is_some() {
+            return Err(PlanError::new(
+                "--hold forever never frees a slot, so the warm-up of a closed loop leaves none for -n; drop -w, or give \
+                 a rate with -R or a hold time",
+            ));
+        }
+        notes.push(format!("the warm-up holds all {concurrency} slots for ever: no attempt is left to measure"));
+    }
+    // A planned load of limited length ends with what still waits.
+    let ends_by_itself = matches!(load, LoadPlan::Open { .. }) && load.length() < Nanos::MAX;
+    match most_attempts(load) {
+        Some(attempts) if attempts > u64::from(concurrency) && !ends_by_itself => Err(PlanError::new(format!(
+            "--hold forever never frees a slot, so {concurrency} slots cannot make {attempts} attempts; give -c {attempts} or a hold time"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_sources(sources: &[IpAddr], targets: &[Target]) -> Result<(), PlanError> {
+    if sources.len() > MAX_SOURCES {
+        return Err(PlanError::new(format!(
+            "{} source addresses are too many; the most is {MAX_SOURCES}",
+            sources.len()
+        )));
+    }
     for source in sources {
         if let Some(target) = targets.iter().find(|target| target.address.is_ipv4() != source.is_ipv4()) {
             return Err(PlanError::new(format!(
@@ -258,18 +298,19 @@ fn check_sources(sources: &[IpAddr], targets: &[Target]) -> Result<(), PlanError
 fn check_ports(
     concurrency: u32,
     ports: u64,
-    port_sets: u32,
+    targets: usize,
     machine: &Machine,
     engine: Engine,
 ) -> Result<(), PlanError> {
     if engine == Engine::Sim || u64::from(concurrency) <= ports {
         return Ok(());
     }
-    let needed = concurrency.div_ceil(machine.ports.max(1));
+    let of_a_source = (u64::from(machine.ports) * targets as u64).max(1);
     Err(PlanError::new(format!(
-        "{concurrency} connections need {concurrency} local ports and there are {ports} ({} for each of {port_sets} \
-         source-and-target pairs); give {needed} source addresses with --source, widen net.ipv4.ip_local_port_range, or lower -c",
-        machine.ports
+        "{concurrency} connections need {concurrency} local ports and there are {ports} ({} for each source and target); \
+         give {} source addresses with --source, widen net.ipv4.ip_local_port_range, or lower -c",
+        machine.ports,
+        u64::from(concurrency).div_ceil(of_a_source)
     )))
 }
 
