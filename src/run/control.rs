@@ -168,10 +168,11 @@ impl Ending {
         let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
         let mut workers = Vec::new();
         let mut overflows = 0;
+        // A worker that has nothing to do ends at once; its share of so short a time would say nothing.
+        let wall_s = outcomes.iter().map(|outcome| outcome.wall_time).max().unwrap_or(Nanos::ZERO).as_secs_f64();
         for (index, outcome) in (0..).zip(&outcomes) {
             snapshot.merge(&outcome.snapshot);
             let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
-            let wall_s = outcome.wall_time.as_secs_f64();
             workers.push(WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s));
             overflows += outcome.completion_overflows;
         }

@@ -234,6 +234,9 @@ fn listen_remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => {
             "choose an address of this host (`ip address`), or 0.0.0.0 or [::] for all of them"
         }
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "raise `ulimit -n`, or give fewer workers"
+        }
         _ => "choose another address",
     }
 }

@@ -56,7 +56,10 @@ pub(super) fn choose_descriptors() -> Result<Descriptors, RingError> {
     if check_operations(&ring, Descriptors::Direct).is_err() {
         return Ok(Descriptors::Ordinary);
     }
-    let freed = closes_at_once(ring).map_err(|source| RingError::Setup { action: "the trial close", source })?;
+    let freed = closes_at_once(ring).map_err(|source| match Errno::from_io_error(&source) {
+        Some(errno @ (Errno::MFILE | Errno::NFILE)) => RingError::NoDescriptor { errno },
+        _ => RingError::Setup { action: "the trial close", source },
+    })?;
     Ok(if freed { Descriptors::Direct } else { Descriptors::Ordinary })
 }
 
