@@ -173,7 +173,10 @@ impl Ending {
         for (index, outcome) in (0..).zip(&outcomes) {
             snapshot.merge(&outcome.snapshot);
             let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
-            workers.push(WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s));
+            workers.push(WorkerRow {
+                cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.as_secs_f64() / wall_s.max(1e-9) * 100.0),
+                ..WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s)
+            });
             overflows += outcome.completion_overflows;
         }
         if overflows > 0 {
