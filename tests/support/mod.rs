@@ -18,7 +18,7 @@ pub use capture::{Capture, malformed_packets, tshark};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
 pub use namespace::Namespace;
 pub use nginx::{Nginx, NginxOptions};
-pub use process::{PATIENCE, tool};
+pub use process::{PATIENCE, Server, tool};
 pub use rtmpsrv::{Rtmpsrv, rtmpdump};
 pub use scripted::{ScriptedPeer, scripted_peer};
 
