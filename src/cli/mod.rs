@@ -2,11 +2,12 @@
 
 mod announce;
 mod built_in_sink;
-// mod doctor;
+mod doctor;
 mod exit;
 mod lookup;
+mod merge;
 mod output;
-// mod probe;
+mod probe;
 mod progress;
 mod report;
 mod run;
@@ -33,14 +34,16 @@ enum Command {
     /// Generate load and print one report
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
-    // /// Make one handshake and explain every step
-    // Probe(probe::ProbeArgs),
+    /// Make one handshake and explain every step
+    Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),
     /// Render a saved result again
     Report(report::ReportArgs),
-    // /// Can this machine do it? Findings with remedies
-    // Doctor(doctor::DoctorArgs),
+    /// Merge the results of several machines exactly
+    Merge(merge::MergeArgs),
+    /// Can this machine do it? Findings with remedies
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print a manual page: shakedown man run | man -l -
@@ -59,10 +62,11 @@ pub fn main() -> std::process::ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => run::execute(args),
-        // Command::Probe(args) => probe::execute(args),
+        Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
-        // Command::Doctor(args) => doctor::execute(args),
+        Command::Merge(args) => merge::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
         Command::Man(args) => shell::manual(args, Cli::command()),
     };

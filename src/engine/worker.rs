@@ -497,7 +497,8 @@ impl Worker {
                 Next::Now if *budget == 0 => return now,
                 Next::Now => {
                     *budget -= 1;
-                    if let Some(begin) = population.schedule.take(now, start, &mut self.recorder) {
+                    if let Some(begin) = population.schedule.take(now, start, population.free.len(), &mut self.recorder)
+                    {
                         self.start_attempt(index, begin, now, ops);
                     }
                 }
@@ -625,7 +626,7 @@ impl Schedule {
     }
 
     /// Takes the next attempt, which is due; `None` if there turns out to be none left.
-    fn take(&mut self, now: Time, start: Time, recorder: &mut Recorder) -> Option<Start> {
+    fn take(&mut self, now: Time, start: Time, free_slots: u32, recorder: &mut Recorder) -> Option<Start> {
         match self {
             Self::Over => None,
             Self::Open { waiting, .. } => {
@@ -634,7 +635,7 @@ impl Schedule {
             Self::Closed { quota, warmup_end, warmup_stage, stage, .. } => {
                 let stage = if now < *warmup_end {
                     *warmup_stage
-                } else if quota.take() {
+                } else if quota.take(free_slots) {
                     *stage
                 } else {
                     *self = Self::Over;

@@ -58,15 +58,16 @@ pub fn run_turns<I: Io>(
             worker.stop(now);
             return Ok(End::Abandoned);
         }
-        if !stopped && mailbox.has(Order::Stop) {
-            worker.stop(now);
-            stopped = true;
-        }
         if mailbox.has(Order::Release) {
             worker.release();
         }
         worker.step(now, &completions, io.buffers(), &mut ops);
         completions.clear();
+        // After the step: what was due at this instant and had a slot has started, not been dropped by the order.
+        if !stopped && mailbox.has(Order::Stop) {
+            worker.stop(now);
+            stopped = true;
+        }
         observer.turn(worker);
         if now >= next_publish || worker.is_drained() {
             mailbox.publish(worker);

@@ -203,6 +203,7 @@ fn reason(result: &RunResult) -> String {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return "nothing completed, because of this machine's limits".to_owned(),
         Some(Obstacle::Target) => return "nothing completed: the target or the way to it failed".to_owned(),
+        None if result.attempts.completed == 0 => return "the run ended before anything completed".to_owned(),
         None => {}
     }
     let with = |pass: Option<bool>| result.thresholds.iter().filter(move |threshold| threshold.pass == pass);

@@ -118,7 +118,9 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     if let Some(workers) = workers(result) {
         lines.push(("workers", workers));
     }
-    let network: Vec<_> = result.network.iter().filter(|(_, count)| **count > 0).collect();
+    // Resets are how this load closes its connections: they say nothing about the network.
+    let tells = |name: &str, count: u64| count > 0 && !name.starts_with("resets");
+    let network: Vec<_> = result.network.iter().filter(|(name, count)| tells(name, **count)).collect();
     if !network.is_empty() {
         let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
         lines.push(("network", format!("{} (of the whole host)", counters.join(", "))));
@@ -142,8 +144,10 @@ fn workers(result: &RunResult) -> Option<String> {
     let busy = range(result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).collect());
     // Turns take no time where time is virtual.
     let longest_turn = result.workers.iter().filter_map(|worker| worker.turn_p99_ns).max().filter(|ns| *ns > 0);
+    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
     let parts: Vec<_> = [
         busy.map(|busy| format!("busy {busy} %")),
+        (waited >= 1.0).then(|| format!("waited {waited:.0} % for a CPU")),
         longest_turn.map(|ns| format!("turn p99 {}", Nanos::new(ns))),
         result.generator.cpu_us_per_attempt.map(|us| format!("{} of CPU an attempt", Nanos::new((us * 1e3) as u64))),
     ]

@@ -9,12 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{Nanos, Time};
 use crate::engine::Ends;
-use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress};
+use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
 use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
 
-use super::host::{environment, tcp_counters};
+use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::plan::{Hold, LoadPlan, RunPlan};
+use super::preflight;
 use super::prepare::Preparation;
 use super::result::{ResultParts, Window, WorkerRow};
 use super::verdict::{Finding, Severity, Signal};
@@ -84,7 +85,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut terminate = signal(SignalKind::terminate()).map_err(ControlError::Signals)?;
     let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
     let mut fleet = launch(&plan, &preparation)?;
-    let network_before = tcp_counters();
+    let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
+    let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
     let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
     let started_at =
         humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from(start.since(fleet.now())))
@@ -128,10 +130,10 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         }
     }
     let (outcomes, timeline) = fleet.join();
-    let mut findings = Vec::new();
     if refused {
         findings.push(refused_finding());
     }
+    findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
     let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings }.parts(
@@ -171,7 +173,10 @@ impl Ending {
         for (index, outcome) in (0..).zip(&outcomes) {
             snapshot.merge(&outcome.snapshot);
             let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
-            workers.push(WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s));
+            workers.push(WorkerRow {
+                cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.as_secs_f64() / wall_s.max(1e-9) * 100.0),
+                ..WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s)
+            });
             overflows += outcome.completion_overflows;
         }
         if overflows > 0 {

@@ -52,6 +52,65 @@ fn parse_counters(text: &str) -> BTreeMap<String, u64> {
     counters
 }
 
+/// The kernel's default number of local ports (32768..=60999).
+const DEFAULT_PORTS: u32 = 28_232;
+
+/// Ports in `net.ipv4.ip_local_port_range`: the most connections from one local address to one target at a time.
+pub fn local_ports() -> u32 {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|text| parse_port_range(&text))
+        .unwrap_or(DEFAULT_PORTS)
+}
+
+fn parse_port_range(text: &str) -> Option<u32> {
+    let mut ends = text.split_whitespace().map(str::parse::<u32>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    Some(last.checked_sub(first)? + 1)
+}
+
+/// Shares of this machine's CPU time between two readings of `/proc/stat`, percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CpuShares {
+    /// Time that the hypervisor gave to others.
+    pub steal: f64,
+    /// Time in soft interrupts: on loopback, much of the network's work.
+    pub softirq: f64,
+}
+
+/// CPU time counters of `/proc/stat`, in ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTicks {
+    total: u64,
+    steal: u64,
+    softirq: u64,
+}
+
+impl CpuTicks {
+    /// The counters now; zero where they cannot be read.
+    pub fn read() -> Self {
+        fs::read_to_string("/proc/stat").ok().and_then(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    /// The shares since `earlier`.
+    pub fn since(self, earlier: Self) -> CpuShares {
+        let total = self.total.saturating_sub(earlier.total);
+        let percent = |now: u64, then: u64| match total {
+            0 => 0.0,
+            total => now.saturating_sub(then) as f64 / total as f64 * 100.0,
+        };
+        CpuShares { steal: percent(self.steal, earlier.steal), softirq: percent(self.softirq, earlier.softirq) }
+    }
+
+    /// The line `cpu user nice system idle iowait irq softirq steal guest guest_nice` (proc_stat(5)); guest time is
+    /// part of user time.
+    fn parse(text: &str) -> Option<Self> {
+        let fields: Vec<u64> =
+            text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().flat_map(str::parse).collect();
+        Some(Self { total: fields.get(..8)?.iter().sum(), softirq: fields[6], steal: fields[7] })
+    }
+}
+
 /// The machine as it stands in the result.
 pub fn environment(engine: Engine) -> Environment {
     let uname = rustix::system::uname();
@@ -85,6 +144,22 @@ mod tests {
         assert_eq!(counters["resets_sent"], 9);
         assert_eq!(counters["listen_drops"], 4);
         assert_eq!(counters.len(), 3);
+    }
+
+    #[test]
+    fn counts_the_ports_of_a_range() {
+        assert_eq!(parse_port_range("32768\t60999\n"), Some(DEFAULT_PORTS));
+        assert_eq!(parse_port_range("9 8"), None);
+        assert_eq!(parse_port_range(""), None);
+    }
+
+    #[test]
+    fn cpu_shares_are_of_the_time_between() {
+        let before = CpuTicks::parse("cpu  100 0 100 700 0 0 50 50 9 9\ncpu0 1 2\n").unwrap();
+        let after = CpuTicks::parse("cpu  150 0 150 760 0 0 80 60 9 9\n").unwrap();
+        assert_eq!(after.since(before), CpuShares { steal: 5.0, softirq: 15.0 });
+        assert_eq!(CpuTicks::parse("cpu 1 2 3\n"), None);
+        assert_eq!(before.since(before), CpuShares::default());
     }
 
     #[test]

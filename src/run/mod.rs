@@ -4,6 +4,7 @@ mod control;
 pub mod host;
 mod merge;
 mod plan;
+pub mod preflight;
 mod prepare;
 mod result;
 mod save;

@@ -112,14 +112,24 @@ const LATENESS_FLOOR: Nanos = Nanos::from_millis(5);
 /// A worker this busy has no time left for arrivals.
 const BUSY_PERCENT: f64 = 95.0;
 
+/// A worker that waited this long for its CPU shows others' work in its latencies.
+const CPU_WAIT_PERCENT: f64 = 5.0;
+
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 6] =
-    ["local_errors", "late_starts", "pool_too_small", "missed_starts", "slots_held_by_target", "worker_busy"];
+const JUDGED: [&str; 7] = [
+    "local_errors",
+    "late_starts",
+    "pool_too_small",
+    "missed_starts",
+    "slots_held_by_target",
+    "cpu_contention",
+    "worker_busy",
+];
 
 /// Judges the generator, evaluates `thresholds`, and sets the verdict.
 pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
     let limits = generator_limits(result, thresholds);
-    let remarks = remarks(result);
+    let remarks = remarks(result, thresholds);
     let generator = &mut result.generator;
     generator.limited = !limits.is_empty();
     generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
@@ -210,6 +220,8 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
+        // A signal came before anything was over: nothing is known of the target.
+        None if result.attempts.completed == 0 => return Verdict::Inconclusive,
         None => {}
     }
     let rate_asked = result.plan.populations.iter().any(is_open_loop);
@@ -231,7 +243,7 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
     for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
         let Some(scope) = Scope::of(result, Some(&population.name)) else { continue };
         limits.extend(late_starts(population, &scope, tightest));
-        match missed_starts(result, population, &scope) {
+        match missed_starts(result, population, &scope, tightest) {
             Some(Shortfall { cause: Cause::Target, .. }) | None => {}
             Some(shortfall) => limits.push(shortfall.finding(population)),
         }
@@ -240,15 +252,17 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
 }
 
 /// What to know beside the numbers, without being the generator's limit.
-fn remarks(result: &RunResult) -> Vec<Finding> {
+fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
+    let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
     let mut remarks = Vec::new();
     for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
-        let shortfall =
-            Scope::of(result, Some(&population.name)).and_then(|scope| missed_starts(result, population, &scope));
+        let shortfall = Scope::of(result, Some(&population.name))
+            .and_then(|scope| missed_starts(result, population, &scope, tightest));
         if let Some(shortfall @ Shortfall { cause: Cause::Target, .. }) = shortfall {
             remarks.push(shortfall.finding(population));
         }
     }
+    remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
     let busy_workers = result.workers.iter().filter(|worker| busy(worker.cpu_busy_percent)).count();
     if busy_workers > 0 {
@@ -264,6 +278,17 @@ fn remarks(result: &RunResult) -> Vec<Finding> {
         });
     }
     remarks
+}
+
+/// Other threads had the workers' CPUs: latencies contain the generator's own pauses.
+fn cpu_contention(result: &RunResult) -> Option<Finding> {
+    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
+    (waited >= CPU_WAIT_PERCENT).then(|| Finding {
+        code: "cpu_contention".to_owned(),
+        severity: Severity::Warning,
+        message: format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
+        remedy: "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),
+    })
 }
 
 fn local_errors(result: &RunResult) -> Option<Finding> {
@@ -312,47 +337,51 @@ struct Shortfall {
 enum Cause {
     /// The target kept the slots busy.
     Target,
-    /// The plan holds more connections than there are slots.
+    /// There were fewer slots than the plan needs, whatever the target does.
     Pool { slots: f64, needed: f64 },
     /// Slots were free.
     Generator,
 }
 
-fn missed_starts(result: &RunResult, population: &Population, scope: &Scope) -> Option<Shortfall> {
+fn missed_starts(
+    result: &RunResult,
+    population: &Population,
+    scope: &Scope,
+    tightest: Option<Nanos>,
+) -> Option<Shortfall> {
     let attempts = scope.attempts;
     if attempts.started as f64 >= LEAST_STARTED * attempts.due as f64 {
         return None;
     }
     // A machine's slots are for its share of the arrivals; a merged result has the slots of all machines.
     let slots = f64::from(population.concurrency) * result.machines.len().max(1) as f64;
-    let needed = connections_held_by_plan(population) / f64::from(result.plan.share.count);
+    let patience = tightest.unwrap_or(Nanos::new(population.timeout_ns));
+    let needed = slots_needed(population, patience) / f64::from(result.plan.share.count);
+    let needed = needed.min(attempts.due as f64);
     let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
-    let cause = if needed > slots {
-        Cause::Pool { slots, needed }
-    } else {
-        // The last arrivals to start had waited longest: for a slot, or for the generator?
-        let waited_for_slot = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
-            (Some(slot_wait), Some(lateness)) => slot_wait > lateness,
-            // Nothing completed, so no slot ever came free: were all in use?
-            _ => attempts.started as f64 >= slots,
-        };
-        if waited_for_slot { Cause::Target } else { Cause::Generator }
+    // The last arrivals to start had waited longest: for a slot, or for the generator?
+    let waited_for_slot = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
+        (Some(slot_wait), Some(lateness)) => slot_wait > lateness,
+        // Nothing completed, so no slot ever came free: were all in use?
+        _ => attempts.started as f64 >= slots,
+    };
+    let cause = match waited_for_slot {
+        true if needed > slots => Cause::Pool { slots, needed },
+        true => Cause::Target,
+        false => Cause::Generator,
     };
     Some(Shortfall { missed: attempts.due - attempts.started, due: attempts.due, cause })
 }
 
-/// Connections that the plan itself keeps open at once, at its peak rate (Little's law): rate x hold.
-fn connections_held_by_plan(population: &Population) -> f64 {
+/// Slots that the planned peak rate needs (Little's law) if every attempt takes the whole of `patience`, the time after
+/// which it is lost anyway, and is then held as planned. With fewer, an arrival that finds no slot says as much about
+/// the pool as about the target.
+fn slots_needed(population: &Population, patience: Nanos) -> f64 {
     let LoadPlan::Open { stages, .. } = &population.load else { return 0.0 };
     let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
     match population.hold {
-        Hold::ForNs(hold) => peak * hold as f64 / 1e9,
-        Hold::Forever => {
-            let arrivals = |stage: &super::plan::StagePlan| {
-                (stage.from_per_s + stage.to_per_s) / 2.0 * stage.duration_ns.unwrap_or(0) as f64 / 1e9
-            };
-            stages.iter().map(arrivals).sum()
-        }
+        Hold::ForNs(hold) => peak * (patience + Nanos::new(hold)).as_secs_f64(),
+        Hold::Forever => f64::INFINITY,
     }
 }
 
@@ -367,8 +396,8 @@ impl Shortfall {
             ),
             Cause::Pool { slots, needed } => (
                 "pool_too_small",
-                format!("{missed}: the plan holds {needed:.0} connections at once in {slots:.0} slots"),
-                "raise -c above rate x hold, or shorten --hold",
+                format!("{missed}: all {slots:.0} slots were busy, and the plan may need {needed:.0}"),
+                "raise -c to rate x (timeout + hold), or shorten --timeout or --hold; the numbers are a lower bound",
             ),
             Cause::Generator => (
                 "missed_starts",
@@ -470,13 +499,16 @@ mod tests {
         let run = fixtures::OpenRun { dropped: 30, ..fixtures::OpenRun::default() };
         let generator = run.result(&[]);
         assert_eq!((codes(&generator), generator.verdict), (vec!["missed_starts"], Verdict::Inconclusive));
-        let target = fixtures::OpenRun { slot_wait_ms: 40, ..run.clone() }.result(&[]);
+        // 1 000 a second need 50 slots to tell within 50 ms; there are 64.
+        let target = fixtures::OpenRun { slot_wait_ms: 40, ..run.clone() }.result(&["response.p50<50ms"]);
         assert_eq!((codes(&target), target.verdict), (vec!["slots_held_by_target"], Verdict::Pass));
         assert!(!target.generator.limited);
-        // 1 000 a second held for 2 s need 2 000 slots; there are 64.
-        let pool = fixtures::OpenRun { slot_wait_ms: 40, hold_ms: 2_000, ..run }.result(&[]);
+        // Held for 2 s they need as many slots as there are arrivals; without a limit they need the whole timeout.
+        let pool = fixtures::OpenRun { slot_wait_ms: 40, hold_ms: 2_000, ..run.clone() }.result(&["response.p50<50ms"]);
+        assert_eq!(codes(&pool), ["pool_too_small"]);
+        let pool = fixtures::OpenRun { slot_wait_ms: 40, ..run }.result(&[]);
         assert_eq!((codes(&pool), pool.verdict), (vec!["pool_too_small"], Verdict::Inconclusive));
-        insta::assert_snapshot!(pool.generator.findings[0].message, @"30 of 2020 planned attempts of encoders never started: the plan holds 2000 connections at once in 64 slots");
+        insta::assert_snapshot!(pool.generator.findings[0].message, @"30 of 2020 planned attempts of encoders never started: all 64 slots were busy, and the plan may need 2020");
     }
 
     #[test]

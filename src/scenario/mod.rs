@@ -9,7 +9,7 @@ mod resolve;
 mod safety;
 mod target;
 
-pub use machine::{Machine, PORTS_PER_TUPLE_HINT};
+pub use machine::Machine;
 pub use request::{HoldRequest, Request, SourceRange};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check as check_target, is_private};

@@ -14,11 +14,13 @@ use super::PlanError;
 use super::machine::Machine;
 use super::request::{HoldRequest, Request};
 use super::safety;
-use super::target::Lookup;
+use super::target::{Lookup, TargetText};
 
 const DEFAULT_CONCURRENCY: u32 = 64;
 const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
 const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
+/// What the simulated network is asked to play without a target.
+const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
 /// Sources have 16-bit names, one of which means "the kernel chooses".
 const MAX_SOURCES: usize = 65_535;
 /// Sources that the built-in sink's clients may use: 127.0.0.1 and up.
@@ -39,7 +41,7 @@ pub struct Resolved {
 /// One sentence with the cause and the remedy; the exit code for it is 2.
 pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Result<Resolved, PlanError> {
     let mut notes = Vec::new();
-    let built_in_sink = request.targets.is_empty();
+    let built_in_sink = request.targets.is_empty() && request.engine == Engine::IoUring;
     let targets = resolve_targets(request, lookup)?;
     let hold = request.hold.map_or(Hold::ForNs(0), |hold| match hold {
         HoldRequest::For(duration) => Hold::ForNs(Nanos::from(duration).as_u64()),
@@ -129,8 +131,13 @@ fn resolve_targets(request: &Request, lookup: Lookup<'_>) -> Result<Vec<Target>,
     for text in &request.targets {
         for address in text.addresses(lookup)? {
             safety::check(text, address, &request.allowed)?;
-            targets.push(Target { name: text.text.clone(), host: text.host.clone(), address });
+            targets.push(Target::of(text, address));
         }
+    }
+    if targets.is_empty() && request.engine == Engine::Sim {
+        let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
+        let addresses = text.addresses(lookup)?;
+        targets.extend(addresses.into_iter().map(|address| Target::of(&text, address)));
     }
     if targets.is_empty() {
         // The port is known once the sink listens.
@@ -145,6 +152,12 @@ fn resolve_targets(request: &Request, lookup: Lookup<'_>) -> Result<Vec<Target>,
         )));
     }
     Ok(targets)
+}
+
+impl Target {
+    fn of(text: &TargetText, address: SocketAddr) -> Self {
+        Self { name: text.text.clone(), host: text.host.clone(), address }
+    }
 }
 
 fn resolve_client(request: &Request) -> Result<ClientPlan, PlanError> {

@@ -1,0 +1,32 @@
+//! `shakedown merge`: the exact merge of several machines' results.
+
+use std::path::PathBuf;
+
+use crate::run::{ExitCode, ResultFile, RunResult};
+
+use super::exit::{CliError, Exit};
+
+/// Flags of `shakedown merge`.
+#[derive(clap::Args, Debug)]
+pub(super) struct MergeArgs {
+    /// Result files of runs of one plan, one for each --share
+    #[arg(value_name = "RESULT.json", required = true)]
+    results: Vec<PathBuf>,
+    /// Write the merged result file
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Merges the files; the merged verdict is the exit code.
+pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
+    let results = args
+        .results
+        .iter()
+        .map(|path| RunResult::read(path).map_err(|error| CliError::usage(error.to_string())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let merged = RunResult::merge(results).map_err(|error| CliError::usage(error.to_string()))?;
+    ResultFile::reserve(&args.output)
+        .and_then(|file| file.write(&merged))
+        .map_err(|error| CliError::environment(error.to_string()))?;
+    Ok(ExitCode::of(&merged).into())
+}

@@ -1,0 +1,374 @@
+//! The checks: a pure function of the facts.
+
+use rustix::io::Errno;
+
+use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
+use super::{Finding, Severity};
+
+/// Judges a machine: one finding for each check, in a fixed order. Facts that the kernel does not tell have none.
+pub fn examine(facts: &MachineFacts) -> Vec<Finding> {
+    let checks: [Check; 15] = [
+        ("io_uring", io_uring),
+        ("kernel", kernel),
+        ("open_files", open_files),
+        ("system_files", system_files),
+        ("ports", ports),
+        ("time_wait", time_wait),
+        ("backlog", backlog),
+        ("conntrack", conntrack),
+        ("tcp_memory", tcp_memory),
+        ("memory", memory),
+        ("cpus", cpus),
+        ("governor", governor),
+        ("clock", clock),
+        ("steal", steal),
+        ("container", container),
+    ];
+    let judge = |(check, judge): Check| judge(facts).map(|verdict| verdict.into_finding(check));
+    checks.into_iter().filter_map(judge).collect()
+}
+
+type Check = (&'static str, fn(&MachineFacts) -> Option<Verdict>);
+
+struct Verdict {
+    severity: Severity,
+    value: String,
+    message: String,
+    remedy: Option<String>,
+}
+
+impl Verdict {
+    fn new(severity: Severity, value: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity, value: value.into(), message: message.into(), remedy: None }
+    }
+
+    fn ok(value: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Severity::Ok, value, message)
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    fn into_finding(self, check: &str) -> Finding {
+        let Self { severity, value, message, remedy } = self;
+        Finding { check: check.into(), severity, value, message, remedy }
+    }
+}
+
+fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
+    let number = match facts.ring {
+        RingTrial::Works { direct_descriptors: true } => {
+            return Some(Verdict::ok("works", "a ring was made; it knows direct descriptors"));
+        }
+        RingTrial::Works { direct_descriptors: false } => {
+            let message = "a ring was made, without all operations for direct descriptors: ordinary ones are used";
+            return Some(Verdict::new(Severity::Note, "works", message).remedy("run on Linux 6.13 or later"));
+        }
+        RingTrial::Refused(number) => number,
+    };
+    let (value, message, remedy) = match (Errno::from_raw_os_error(number), facts.io_uring_disabled) {
+        (Errno::PERM, Some(level @ 1..)) => {
+            let whom = if level == 1 { "to unprivileged processes" } else { "to every process" };
+            let or = if level == 1 {
+                ", or run with CAP_SYS_ADMIN or as a member of the group in kernel.io_uring_group"
+            } else {
+                ""
+            };
+            (
+                "forbidden (EPERM)",
+                format!("kernel.io_uring_disabled = {level} forbids it {whom}"),
+                format!("`sysctl -w kernel.io_uring_disabled=0` as root on the host{or}"),
+            )
+        }
+        (Errno::PERM | Errno::ACCESS, _) => (
+            "forbidden (EPERM)",
+            match facts.seccomp {
+                Some(0) => "a security module (SELinux, AppArmor, a BPF policy) forbids io_uring_setup".into(),
+                _ => "a seccomp filter forbids io_uring_setup, as the default profiles of Docker and containerd do"
+                    .to_owned(),
+            },
+            match facts.seccomp {
+                Some(0) => "look for the denial in the audit log, and allow io_uring for this program".into(),
+                _ => "start the container with `--security-opt seccomp=unconfined`, or with a profile that allows \
+                      io_uring_setup, io_uring_enter and io_uring_register; in Kubernetes set \
+                      securityContext.seccompProfile"
+                    .to_owned(),
+            },
+        ),
+        (Errno::NOSYS, _) if facts.container.as_deref() == Some("gVisor") => (
+            "missing (ENOSYS)",
+            "the gVisor sandbox has no io_uring".into(),
+            "run with the runtime `runc`, outside the sandbox".into(),
+        ),
+        (Errno::NOSYS, _) => (
+            "missing (ENOSYS)",
+            "the kernel is older than 5.1 or built without CONFIG_IO_URING, or a sandbox or seccomp filter hides it"
+                .into(),
+            "run on Linux 6.1 or later, outside sandboxes such as gVisor".into(),
+        ),
+        (Errno::INVAL, _) => (
+            "too old (EINVAL)",
+            "this kernel's io_uring has no DEFER_TASKRUN".into(),
+            "run on Linux 6.1 or later".into(),
+        ),
+        (Errno::NOMEM, _) => (
+            "no memory (ENOMEM)",
+            "the kernel could not allocate a small ring".into(),
+            "raise the limit of locked memory (`ulimit -l`, systemd: LimitMEMLOCK=) or of the memory cgroup".into(),
+        ),
+        (Errno::MFILE | Errno::NFILE, _) => (
+            "no descriptor",
+            "no file descriptor is left for a ring".into(),
+            "raise `ulimit -n`, or fs.file-max".into(),
+        ),
+        (errno, _) => (
+            "fails",
+            format!("io_uring_setup failed: {}", std::io::Error::from(errno)),
+            "`strace -e trace=io_uring_setup,io_uring_register` shows the call that fails".into(),
+        ),
+    };
+    Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy))
+}
+
+fn kernel(facts: &MachineFacts) -> Option<Verdict> {
+    let release = facts.kernel.as_deref()?;
+    let Some(version) = major_and_minor(release) else {
+        let message = "this release has no version number that says what the kernel can do";
+        return Some(Verdict::ok(release, message));
+    };
+    let missing: Vec<&str> = [
+        ((6, 1), "rings that defer their work (6.1)"),
+        ((6, 7), "socket options through the ring (6.7)"),
+        ((6, 11), "bind through the ring (6.11)"),
+        ((6, 13), "direct descriptors that are released at once (6.13)"),
+    ]
+    .into_iter()
+    .filter(|&(since, _)| version < since)
+    .map(|(_, feature)| feature)
+    .collect();
+    if missing.is_empty() {
+        return Some(Verdict::ok(release, "has all that the engine uses"));
+    }
+    let severity = if version < (6, 1) { Severity::Warning } else { Severity::Note };
+    let message = format!("lacks {}", missing.join(", "));
+    Some(Verdict::new(severity, release, message).remedy("run on Linux 6.13 or later"))
+}
+
+fn major_and_minor(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The default concurrency of a closed loop.
+const DEFAULT_SLOTS: u64 = 64;
+
+/// RLIMIT_NOFILE bounds the file table of each ring, so it counts for each worker.
+fn open_files(facts: &MachineFacts) -> Option<Verdict> {
+    let Limit { soft, hard } = facts.open_files;
+    let value = format!("{} (soft {})", limit_text(hard), limit_text(soft));
+    let verdict = match hard {
+        Some(hard) if hard < 2 * DEFAULT_SLOTS => Verdict::new(
+            Severity::Blocking,
+            value,
+            format!("too few for {DEFAULT_SLOTS} connections and the program's own files"),
+        ),
+        Some(hard) if hard < 4096 => Verdict::new(Severity::Warning, value, "connections in one worker, at most"),
+        _ => return Some(Verdict::ok(value, "connections in one worker, at most")),
+    };
+    Some(verdict.remedy("raise the hard limit: `ulimit -Hn 1048576` as root, systemd: LimitNOFILE="))
+}
+
+fn limit_text(limit: Option<u64>) -> String {
+    limit.map_or("unlimited".into(), |limit| limit.to_string())
+}
+
+fn system_files(facts: &MachineFacts) -> Option<Verdict> {
+    let Usage { used, most } = facts.system_files?;
+    // The kernel says "no limit" as a number near 2^63.
+    let value = if most >= 1 << 62 { "unlimited".into() } else { format!("{} of {most}", most.saturating_sub(used)) };
+    let message = "files left to the system";
+    if most.saturating_sub(used) < 10_000 {
+        return Some(Verdict::new(Severity::Warning, value, message).remedy("`sysctl -w fs.file-max=1000000`"));
+    }
+    Some(Verdict::ok(value, message))
+}
+
+/// connect() takes ports of one parity first; when these are used up it scans all of them for each further connection.
+fn ports(facts: &MachineFacts) -> Option<Verdict> {
+    let (first, last) = facts.port_range?;
+    let ports = u32::from(last) - u32::from(first) + 1;
+    let message = format!("per source and target; connects slow past {}", ports / 2);
+    let verdict = |severity| Verdict::new(severity, ports.to_string(), message.clone());
+    if ports < 10_000 {
+        let remedy = "`sysctl -w net.ipv4.ip_local_port_range='1024 65535'`, or more addresses with --source";
+        return Some(verdict(Severity::Warning).remedy(remedy));
+    }
+    Some(verdict(Severity::Ok))
+}
+
+/// How long Linux keeps a socket in TIME_WAIT (TCP_TIMEWAIT_LEN).
+const TIME_WAIT_S: u32 = 60;
+
+fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
+    let (reuse, (first, last)) = (facts.tw_reuse?, facts.port_range?);
+    let per_s = (u32::from(last) - u32::from(first) + 1) / TIME_WAIT_S;
+    let value = format!("tcp_tw_reuse {reuse}");
+    if reuse == 1 {
+        return Some(Verdict::ok(value, "ports come back 1 s after --close fin"));
+    }
+    let beyond = if reuse == 2 { " beyond loopback" } else { "" };
+    let message = format!("--close fin ends at {per_s}/s{beyond}");
+    let remedy = format!(
+        "a port waits {TIME_WAIT_S} s after its FIN: keep to --close rst, spread over --source addresses, or \
+         `sysctl -w net.ipv4.tcp_tw_reuse=1`"
+    );
+    Some(Verdict::new(Severity::Note, value, message).remedy(remedy))
+}
+
+fn backlog(facts: &MachineFacts) -> Option<Verdict> {
+    let most = facts.somaxconn?;
+    let message = "connects that may wait for a server on this machine";
+    if most < 4096 {
+        let remedy = "`sysctl -w net.core.somaxconn=4096`: a full backlog drops SYNs, and clients retry after 1 s";
+        return Some(Verdict::new(Severity::Note, most.to_string(), message).remedy(remedy));
+    }
+    Some(Verdict::ok(most.to_string(), message))
+}
+
+fn conntrack(facts: &MachineFacts) -> Option<Verdict> {
+    let Some(Conntrack { entries: Usage { used, most }, after_rst_s, after_fin_s }) = facts.conntrack else {
+        return Some(Verdict::ok("not loaded", "no table of connections to fill"));
+    };
+    if used == 0 {
+        return Some(Verdict::ok("idle", format!("loaded, but it tracks nothing now (most: {most})")));
+    }
+    let (rst_per_s, fin_per_s) = (most / u64::from(after_rst_s.max(1)), most / u64::from(after_fin_s.max(1)));
+    let message = format!(
+        "entries used; the table is full at {rst_per_s}/s with --close rst, {fin_per_s}/s with --close fin, and \
+         packets are dropped"
+    );
+    let severity = if rst_per_s < 20_000 { Severity::Warning } else { Severity::Note };
+    let remedy = "`sysctl -w net.netfilter.nf_conntrack_max=1048576`, or a NOTRACK rule for the target's port";
+    Some(Verdict::new(severity, format!("{used} of {most}"), message).remedy(remedy))
+}
+
+const MIB: u64 = 1 << 20;
+
+fn tcp_memory(facts: &MachineFacts) -> Option<Verdict> {
+    let most = facts.tcp_memory?;
+    let message = "for the buffers of all TCP sockets (tcp_mem)";
+    if most < 64 * MIB {
+        let remedy = "raise the third value of net.ipv4.tcp_mem (pages); above it the kernel drops data";
+        return Some(Verdict::new(Severity::Warning, bytes_text(most), message).remedy(remedy));
+    }
+    Some(Verdict::ok(bytes_text(most), message))
+}
+
+/// Kernel memory of an idle connection, measured on Linux 6.18 with 80 000 of them: 3.9 KB and, with an operation armed
+/// on it, 0.7 KB.
+const BYTES_PER_HELD_CONNECTION: u64 = 4_700;
+
+fn memory(facts: &MachineFacts) -> Option<Verdict> {
+    let left = [facts.memory_available, facts.cgroup_memory_left].into_iter().flatten().min()?;
+    let limited = facts.cgroup_memory_left.is_some_and(|of_group| of_group == left);
+    let by = if limited { " by the memory cgroup" } else { "" };
+    let message = format!("left{by}, room for {} held connections", count_text(left / BYTES_PER_HELD_CONNECTION));
+    if left < 256 * MIB {
+        let remedy = if limited { "raise the cgroup's limit" } else { "end other programs, or add memory" };
+        return Some(Verdict::new(Severity::Warning, bytes_text(left), message).remedy(remedy));
+    }
+    Some(Verdict::ok(bytes_text(left), message))
+}
+
+/// Rounded down to one digit behind the point.
+fn count_text(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{} thousand", count / 1_000),
+        _ => format!("{}.{} million", count / 1_000_000, count / 100_000 % 10),
+    }
+}
+
+fn bytes_text(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
+    }
+}
+
+fn cpus(facts: &MachineFacts) -> Option<Verdict> {
+    let (allowed, cores) = (facts.cpus_allowed, facts.cores);
+    let online = facts.cpus_online.unwrap_or(allowed).max(allowed);
+    let of = if online > allowed { format!(" of {online}") } else { String::new() };
+    if cores < allowed {
+        let message = format!("a CPU quota leaves {cores} cores' worth of time: throttled workers are late");
+        let remedy = format!("lift the quota (cgroup cpu.max, `docker --cpus`), or give a cpuset, or use -t {cores}");
+        return Some(Verdict::new(Severity::Warning, format!("{allowed}{of}"), message).remedy(remedy));
+    }
+    if allowed < 2 {
+        let message = "a server or sink on this machine takes turns with the generator: latencies include that";
+        let remedy = "test a server on another machine, or allow more CPUs";
+        return Some(Verdict::new(Severity::Warning, format!("{allowed}{of}"), message).remedy(remedy));
+    }
+    Some(Verdict::ok(format!("{allowed}{of}"), "CPUs that workers can be pinned to"))
+}
+
+fn governor(facts: &MachineFacts) -> Option<Verdict> {
+    let names = facts.governors.join(", ");
+    match facts.governors.as_slice() {
+        [] => Some(Verdict::ok("not visible", "this kernel does not govern the frequency")),
+        [only] if only == "performance" => Some(Verdict::ok(names, "the CPU keeps its frequency")),
+        _ => {
+            let message = "the CPU changes its frequency with the load: low loads look slow";
+            let remedy = "`cpupower frequency-set -g performance`";
+            Some(Verdict::new(Severity::Note, names, message).remedy(remedy))
+        }
+    }
+}
+
+fn clock(facts: &MachineFacts) -> Option<Verdict> {
+    let name = facts.clock_source.as_deref()?;
+    match name {
+        // Those that the vDSO can read.
+        "tsc" | "kvm-clock" | "hyperv_clocksource_tsc_page" | "arch_sys_counter" | "riscv_clocksource" => {
+            Some(Verdict::ok(name, "read without a system call"))
+        }
+        _ => {
+            let message = "each look at the clock is a system call or a slow device: timestamps cost and distort";
+            let remedy = "see current_clocksource and available_clocksource in \
+                          /sys/devices/system/clocksource/clocksource0; `dmesg | grep -i tsc` says why tsc is not used";
+            Some(Verdict::new(Severity::Warning, name, message).remedy(remedy))
+        }
+    }
+}
+
+fn steal(facts: &MachineFacts) -> Option<Verdict> {
+    let per_mille = facts.steal_per_mille?;
+    if !facts.virtual_machine && per_mille == 0 {
+        return Some(Verdict::ok("none", "no hypervisor shares the CPUs"));
+    }
+    let value = format!("{}.{} %", per_mille / 10, per_mille % 10);
+    let message = "of the time since boot went to other guests";
+    let remedy = "use dedicated CPUs; compare differences below 10 % over several rounds only";
+    Some(match per_mille {
+        0..5 => Verdict::ok(value, message),
+        5..20 => Verdict::new(Severity::Note, value, message).remedy(remedy),
+        20.. => Verdict::new(Severity::Warning, value, message).remedy(remedy),
+    })
+}
+
+fn container(facts: &MachineFacts) -> Option<Verdict> {
+    let filter = if facts.seccomp == Some(2) { ", a seccomp filter is active" } else { "" };
+    match &facts.container {
+        Some(name) => {
+            let message = format!("limits and sysctls are the host's{filter}");
+            Some(
+                Verdict::new(Severity::Note, name.clone(), message)
+                    .remedy("change them there, or in the runtime's flags"),
+            )
+        }
+        None => Some(Verdict::ok("none", format!("no container is visible{filter}"))),
+    }
+}

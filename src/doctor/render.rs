@@ -1,0 +1,77 @@
+//! The findings as text for people: one row each, remedies where there are any, and a last line that sums up.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+
+use super::{Finding, Severity};
+
+/// The text, `width` columns wide (60 at least), coloured with ANSI sequences if `color`.
+pub fn render(findings: &[Finding], width: u16, color: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    for finding in findings {
+        let Finding { check, severity, value, message, remedy } = finding;
+        table.add_row([severity_name(*severity), check.as_str(), &format!("{value}: {message}")]);
+        if let Some(remedy) = remedy {
+            table.add_row(["", "", &format!("-> {remedy}")]);
+        }
+    }
+    for column in table.column_iter_mut() {
+        let fixed = column.index < 2;
+        column.set_padding((0, if fixed { 2 } else { 0 }));
+        if fixed {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    let rows = table.trim_fmt();
+    let rows = if color { colored(&rows) } else { rows };
+    format!("{rows}\n\n{}\n", summary(findings))
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (blocking, warnings, notes) = (count(Severity::Blocking), count(Severity::Warning), count(Severity::Note));
+    let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let rest = format!("{}, {}", plural(warnings, "warning"), plural(notes, "note"));
+    match blocking {
+        0 => format!("ready: {rest}"),
+        _ => format!("not ready: {blocking} blocking, {rest}"),
+    }
+}
+
+/// Only first lines of findings begin with something other than blanks.
+fn colored(rows: &str) -> String {
+    let severities = [Severity::Ok, Severity::Note, Severity::Warning, Severity::Blocking];
+    let lines = rows.lines().map(|line| {
+        severities
+            .into_iter()
+            .find_map(|severity| {
+                let name = severity_name(severity);
+                let rest = line.strip_prefix(name)?;
+                let style = severity_style(severity);
+                Some(format!("{style}{name}{style:#}{rest}"))
+            })
+            .unwrap_or_else(|| line.to_owned())
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Ok => "ok",
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Blocking => "BLOCKING",
+    }
+}
+
+fn severity_style(severity: Severity) -> Style {
+    let color = match severity {
+        Severity::Ok => AnsiColor::Green,
+        Severity::Note => AnsiColor::Cyan,
+        Severity::Warning => AnsiColor::Yellow,
+        Severity::Blocking => AnsiColor::Red,
+    };
+    Style::new().fg_color(Some(color.into()))
+}

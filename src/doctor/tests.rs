@@ -1,0 +1,246 @@
+use super::*;
+
+/// A machine without a fault.
+fn sound() -> MachineFacts {
+    MachineFacts {
+        kernel: Some("6.18.0".into()),
+        ring: RingTrial::Works { direct_descriptors: true },
+        io_uring_disabled: Some(0),
+        seccomp: Some(0),
+        container: None,
+        open_files: Limit { soft: Some(1024), hard: Some(1 << 20) },
+        system_files: Some(Usage { used: 1_000, most: 2_000_000 }),
+        port_range: Some((32_768, 60_999)),
+        tw_reuse: Some(1),
+        somaxconn: Some(4096),
+        tcp_memory: Some(1 << 30),
+        conntrack: None,
+        cpus_online: Some(8),
+        cpus_allowed: 8,
+        cores: 8,
+        governors: vec!["performance".into()],
+        clock_source: Some("tsc".into()),
+        virtual_machine: false,
+        steal_per_mille: Some(0),
+        memory_available: Some(16 << 30),
+        cgroup_memory_left: None,
+    }
+}
+
+fn finding(check: &str, facts: &MachineFacts) -> Finding {
+    examine(facts).into_iter().find(|finding| finding.check == check).unwrap_or_else(|| panic!("no finding {check}"))
+}
+
+fn text(finding: &Finding) -> String {
+    let Finding { value, message, remedy, .. } = finding;
+    format!("{value}: {message} -> {}", remedy.as_deref().unwrap_or("nothing"))
+}
+
+#[test]
+fn a_sound_machine_has_no_fault() {
+    for finding in examine(&sound()) {
+        assert_eq!((finding.severity, &finding.remedy), (Severity::Ok, &None), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_refused_ring_blocks_and_says_why() {
+    let (eperm, enosys) = (libc::EPERM, libc::ENOSYS);
+    let gvisor = Some("gVisor".to_owned());
+    let cases = [
+        (
+            MachineFacts { io_uring_disabled: Some(2), ..sound() },
+            eperm,
+            ["io_uring_disabled = 2", "to every process", "sysctl -w kernel.io_uring_disabled=0"],
+        ),
+        (
+            MachineFacts { io_uring_disabled: Some(1), ..sound() },
+            eperm,
+            ["io_uring_disabled = 1", "to unprivileged", "CAP_SYS_ADMIN"],
+        ),
+        (
+            MachineFacts { seccomp: Some(2), ..sound() },
+            eperm,
+            ["seccomp filter", "Docker", "--security-opt seccomp=unconfined"],
+        ),
+        (
+            MachineFacts { seccomp: None, io_uring_disabled: None, ..sound() },
+            eperm,
+            ["seccomp filter", "containerd", "io_uring_enter"],
+        ),
+        (sound(), eperm, ["SELinux", "BPF", "audit log"]),
+        (sound(), enosys, ["older than 5.1", "CONFIG_IO_URING", "Linux 6.1 or later"]),
+        (MachineFacts { container: gvisor, ..sound() }, enosys, ["gVisor", "ENOSYS", "runc"]),
+        (sound(), libc::EINVAL, ["too old", "DEFER_TASKRUN", "Linux 6.1 or later"]),
+        (sound(), libc::ENOMEM, ["no memory", "ulimit -l", "cgroup"]),
+        (sound(), libc::EMFILE, ["descriptor", "ulimit -n", "fs.file-max"]),
+        (sound(), libc::EIO, ["io_uring_setup failed", "Input/output error", "strace"]),
+    ];
+    for (facts, errno, phrases) in cases {
+        let finding = finding("io_uring", &MachineFacts { ring: RingTrial::Refused(errno), ..facts });
+        assert_eq!(finding.severity, Severity::Blocking);
+        for phrase in phrases {
+            assert!(text(&finding).contains(phrase), "{phrase}: {}", text(&finding));
+        }
+    }
+}
+
+#[test]
+fn each_fault_has_its_finding() {
+    use Severity::{Blocking, Note, Ok, Warning};
+    let entries = |used, most| Some(Conntrack { entries: Usage { used, most }, after_rst_s: 10, after_fin_s: 120 });
+    let files = |hard| Limit { soft: Some(64), hard };
+    let kernel = |release: &str| MachineFacts { kernel: Some(release.into()), ..sound() };
+    let clock = |name: &str| MachineFacts { clock_source: Some(name.into()), ..sound() };
+    let cases = [
+        ("io_uring", MachineFacts { ring: RingTrial::Works { direct_descriptors: false }, ..sound() }, Note, "6.13"),
+        ("kernel", kernel("5.15.0-91-generic"), Warning, "defer their work (6.1)"),
+        ("kernel", kernel("6.1.0-25-amd64"), Note, "lacks socket options through the ring (6.7), bind"),
+        ("kernel", kernel("6.12.9"), Note, "lacks direct descriptors that are released at once (6.13) ->"),
+        ("kernel", kernel("6.13"), Ok, "has all"),
+        ("kernel", kernel("7.0.1"), Ok, "has all"),
+        ("kernel", kernel("custom"), Ok, "no version number"),
+        ("open_files", MachineFacts { open_files: files(Some(100)), ..sound() }, Blocking, "too few"),
+        ("open_files", MachineFacts { open_files: files(Some(1024)), ..sound() }, Warning, "ulimit -Hn"),
+        ("open_files", MachineFacts { open_files: files(None), ..sound() }, Ok, "unlimited (soft 64)"),
+        (
+            "system_files",
+            MachineFacts { system_files: Some(Usage { used: 95_000, most: 100_000 }), ..sound() },
+            Warning,
+            "5000 of 100000",
+        ),
+        (
+            "system_files",
+            MachineFacts { system_files: Some(Usage { used: 1, most: i64::MAX as u64 }), ..sound() },
+            Ok,
+            "unlimited",
+        ),
+        ("ports", sound(), Ok, "28232: per source and target; connects slow past 14116"),
+        ("ports", MachineFacts { port_range: Some((60_000, 60_999)), ..sound() }, Warning, "1000: per source"),
+        ("ports", MachineFacts { port_range: Some((0, 65_535)), ..sound() }, Ok, "65536"),
+        ("time_wait", MachineFacts { tw_reuse: Some(0), ..sound() }, Note, "ends at 470/s ->"),
+        ("time_wait", MachineFacts { tw_reuse: Some(2), ..sound() }, Note, "470/s beyond loopback"),
+        ("backlog", MachineFacts { somaxconn: Some(128), ..sound() }, Note, "retry after 1 s"),
+        ("conntrack", MachineFacts { conntrack: entries(0, 65_536), ..sound() }, Ok, "tracks nothing now"),
+        (
+            "conntrack",
+            MachineFacts { conntrack: entries(9, 65_536), ..sound() },
+            Warning,
+            "6553/s with --close rst, 546/s with --close fin",
+        ),
+        ("conntrack", MachineFacts { conntrack: entries(9, 1 << 20), ..sound() }, Note, "NOTRACK"),
+        ("tcp_memory", MachineFacts { tcp_memory: Some(1 << 20), ..sound() }, Warning, "1 MiB"),
+        ("memory", sound(), Ok, "16.0 GiB: left, room for 3.6 million held connections"),
+        (
+            "memory",
+            MachineFacts { memory_available: Some(100 << 20), ..sound() },
+            Warning,
+            "100 MiB: left, room for 22 thousand",
+        ),
+        (
+            "memory",
+            MachineFacts { cgroup_memory_left: Some(1 << 20), ..sound() },
+            Warning,
+            "by the memory cgroup, room for 223 held",
+        ),
+        ("cpus", MachineFacts { cpus_allowed: 4, cores: 4, ..sound() }, Ok, "4 of 8"),
+        ("cpus", MachineFacts { cores: 2, ..sound() }, Warning, "leaves 2 cores' worth"),
+        ("cpus", MachineFacts { cpus_allowed: 1, cores: 1, ..sound() }, Warning, "takes turns"),
+        (
+            "governor",
+            MachineFacts { governors: vec!["powersave".into(), "schedutil".into()], ..sound() },
+            Note,
+            "powersave, schedutil",
+        ),
+        ("governor", MachineFacts { governors: vec![], ..sound() }, Ok, "not visible"),
+        ("clock", clock("kvm-clock"), Ok, "without a system call"),
+        ("clock", clock("hpet"), Warning, "dmesg"),
+        ("clock", clock("acpi_pm"), Warning, "available_clocksource"),
+        ("steal", MachineFacts { virtual_machine: true, ..sound() }, Ok, "0.0 %"),
+        ("steal", MachineFacts { steal_per_mille: Some(12), ..sound() }, Note, "1.2 %"),
+        ("steal", MachineFacts { steal_per_mille: Some(207), ..sound() }, Warning, "20.7 %"),
+        (
+            "container",
+            MachineFacts { container: Some("Docker".into()), seccomp: Some(2), ..sound() },
+            Note,
+            "a seccomp filter is active",
+        ),
+    ];
+    for (check, facts, severity, phrase) in cases {
+        let finding = finding(check, &facts);
+        assert_eq!(finding.severity, severity, "{}", text(&finding));
+        assert_eq!(finding.remedy.is_none(), severity == Ok, "{}", text(&finding));
+        assert!(text(&finding).contains(phrase), "{phrase}: {}", text(&finding));
+    }
+}
+
+#[test]
+fn unknown_facts_have_no_finding() {
+    let facts = MachineFacts {
+        kernel: None,
+        system_files: None,
+        port_range: None,
+        tw_reuse: None,
+        somaxconn: None,
+        tcp_memory: None,
+        clock_source: None,
+        steal_per_mille: None,
+        memory_available: None,
+        ..sound()
+    };
+    let checks: Vec<String> = examine(&facts).into_iter().map(|finding| finding.check).collect();
+    assert_eq!(checks, ["io_uring", "open_files", "conntrack", "cpus", "governor", "container"]);
+}
+
+#[test]
+fn the_text_is_aligned_and_sums_up() {
+    let facts = MachineFacts {
+        ring: RingTrial::Refused(libc::EPERM),
+        io_uring_disabled: Some(2),
+        cpus_allowed: 1,
+        cores: 1,
+        somaxconn: Some(128),
+        ..sound()
+    };
+    let findings = examine(&facts);
+    insta::assert_snapshot!(render(&findings, 80, false), @r#"
+    BLOCKING  io_uring      forbidden (EPERM): kernel.io_uring_disabled = 2 forbids
+                            it to every process
+                            -> `sysctl -w kernel.io_uring_disabled=0` as root on the
+                            host
+    ok        kernel        6.18.0: has all that the engine uses
+    ok        open_files    1048576 (soft 1024): connections in one worker, at most
+    ok        system_files  1999000 of 2000000: files left to the system
+    ok        ports         28232: per source and target; connects slow past 14116
+    ok        time_wait     tcp_tw_reuse 1: ports come back 1 s after --close fin
+    note      backlog       128: connects that may wait for a server on this machine
+                            -> `sysctl -w net.core.somaxconn=4096`: a full backlog
+                            drops SYNs, and clients retry after 1 s
+    ok        conntrack     not loaded: no table of connections to fill
+    ok        tcp_memory    1.0 GiB: for the buffers of all TCP sockets (tcp_mem)
+    ok        memory        16.0 GiB: left, room for 3.6 million held connections
+    warning   cpus          1 of 8: a server or sink on this machine takes turns
+                            with the generator: latencies include that
+                            -> test a server on another machine, or allow more CPUs
+    ok        governor      performance: the CPU keeps its frequency
+    ok        clock         tsc: read without a system call
+    ok        steal         none: no hypervisor shares the CPUs
+    ok        container     none: no container is visible
+
+    not ready: 1 blocking, 1 warning, 1 note
+    "#);
+    for width in [60, 80, 120] {
+        let text = render(&findings, width, false);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+    }
+    let colored = render(&findings, 80, true);
+    assert!(colored.contains("\u{1b}[31mBLOCKING\u{1b}[0m  io_uring"), "{colored}");
+}
+
+#[test]
+fn findings_survive_json() {
+    let findings = examine(&sound());
+    let json = serde_json::to_string(&findings).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), findings);
+    assert!(json.contains(r#""severity":"ok""#));
+}

@@ -1,0 +1,157 @@
+//! What can be told of a plan before it runs: conditions under which its numbers mean less than they seem to.
+
+use crate::base::Nanos;
+use crate::engine::{ClosePolicy, Hold};
+
+use super::host::CpuShares;
+use super::plan::{LoadPlan, Population, RunPlan};
+use super::verdict::{Finding, Severity};
+
+/// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: Nanos = Nanos::from_secs(60);
+/// From this share of stolen time the host, not the load, makes the latencies.
+const STEAL_PERCENT: f64 = 5.0;
+
+/// Findings about `plan` on a machine with `ports` local ports and `cores` cores.
+pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let loopback = plan.targets.iter().all(|target| target.address.ip().to_canonical().is_loopback());
+    if loopback && !plan.built_in_sink {
+        findings.push(shared_machine(plan, cores));
+    }
+    if plan.built_in_sink && cores < 2 {
+        findings.push(shared_core());
+    }
+    let tuples = plan.sources.len().max(1) as f64 * plan.targets.len() as f64;
+    for population in &plan.populations {
+        findings.extend(port_search(population, tuples, ports));
+        findings.extend(time_wait(population, tuples, ports));
+        if !loopback {
+            findings.extend(tuple_reuse(population, tuples, ports));
+        }
+    }
+    findings
+}
+
+/// What the CPU time of the run says.
+pub fn stolen(shares: CpuShares) -> Option<Finding> {
+    (shares.steal >= STEAL_PERCENT).then(|| Finding {
+        code: "cpu_steal".into(),
+        severity: Severity::Warning,
+        message: format!("the hypervisor took {:.0} % of this machine's CPU time during the run", shares.steal),
+        remedy: "latencies include the host's pauses: measure on a machine whose cores are its own".into(),
+    })
+}
+
+fn shared_machine(plan: &RunPlan, cores: u32) -> Finding {
+    Finding {
+        code: "target_on_this_machine".into(),
+        severity: Severity::Info,
+        message: format!(
+            "the target runs on this machine and shares its {cores} cores with {} worker{}",
+            plan.workers,
+            if plan.workers == 1 { "" } else { "s" }
+        ),
+        remedy: "pin the target to other cores and give fewer workers (-t), or load it from another machine".into(),
+    }
+}
+
+fn shared_core() -> Finding {
+    Finding {
+        code: "sink_shares_core".into(),
+        severity: Severity::Warning,
+        message: "generator and built-in sink share the only core".into(),
+        remedy: "the numbers are those of half a core: measure with two cores or more".into(),
+    }
+}
+
+/// `connect()` searches one parity of the port range first and then scans: it slows down past the half.
+fn port_search(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
+    let share = f64::from(population.concurrency) / (tuples * f64::from(ports));
+    (share > 0.5 && population.hold != Hold::ForNs(0)).then(|| Finding {
+        code: "port_search".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "{} connections may use {:.0} % of the local ports; connect() slows down past half of them",
+            population.concurrency,
+            share * 100.0
+        ),
+        remedy: "give more local addresses with --source".into(),
+    })
+}
+
+/// Whoever closes first keeps the port in TIME_WAIT.
+fn time_wait(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
+    let sustainable = tuples * f64::from(ports) / TIME_WAIT.as_secs_f64();
+    let rate = peak_per_s(population)?;
+    (population.close == ClosePolicy::Fin && rate > sustainable).then(|| Finding {
+        code: "time_wait".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "closing by FIN leaves each port in TIME_WAIT for {TIME_WAIT}: {sustainable:.0}/s can last, {rate:.0}/s are planned"
+        ),
+        remedy: "close by RST (--close rst), let the server close (--close peer), or give more --source addresses".into(),
+    })
+}
+
+/// A port that comes back soon looks like an old connection to stateful firewalls and NATs.
+fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
+    let rate = peak_per_s(population)?;
+    let interval = tuples * f64::from(ports) / rate;
+    (interval < TIME_WAIT.as_secs_f64()).then(|| Finding {
+        code: "tuple_reuse".into(),
+        severity: Severity::Warning,
+        message: format!("at {rate:.0}/s each local port is used again after {interval:.1} s"),
+        remedy:
+            "firewalls and NATs on the way may drop such SYNs: give more --source addresses, or see that there are none"
+                .into(),
+    })
+}
+
+fn peak_per_s(population: &Population) -> Option<f64> {
+    match &population.load {
+        LoadPlan::Closed { .. } => None,
+        LoadPlan::Open { stages, .. } => {
+            Some(stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::fixtures::open_plan;
+
+    fn codes(change: impl FnOnce(&mut RunPlan)) -> Vec<String> {
+        let mut plan = open_plan();
+        plan.targets[0].address = "10.0.0.5:1935".parse().unwrap();
+        change(&mut plan);
+        findings(&plan, 28_232, 8).into_iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn each_condition_is_found() {
+        // 1 000 a second use each of 28 232 ports again after 28 s.
+        assert_eq!(codes(|_| ()), ["tuple_reuse"]);
+        assert!(
+            codes(|plan| plan.sources = vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into(), [10, 0, 0, 3].into()])
+                .is_empty()
+        );
+        assert_eq!(
+            codes(|plan| plan.targets[0].address = "127.0.0.1:1935".parse().unwrap()),
+            ["target_on_this_machine"]
+        );
+        assert_eq!(codes(|plan| plan.populations[0].close = ClosePolicy::Fin), ["time_wait", "tuple_reuse"]);
+        let held = |plan: &mut RunPlan| {
+            plan.populations[0].concurrency = 20_000;
+            plan.populations[0].hold = Hold::Forever;
+        };
+        assert_eq!(codes(held), ["port_search", "tuple_reuse"]);
+    }
+
+    #[test]
+    fn stolen_time_is_a_finding_from_five_percent() {
+        assert_eq!(stolen(CpuShares { steal: 4.9, softirq: 50.0 }), None);
+        assert!(stolen(CpuShares { steal: 5.1, softirq: 0.0 }).is_some());
+    }
+}
