@@ -1,12 +1,12 @@
 //! What a run is about to do: addresses, peak rate and peak connections, said before the first packet.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use crate::base::{Nanos, Rate};
 use crate::run::{LoadPlan, RunPlan};
 
-/// The lines for stderr; the load begins after `delay`.
-pub(super) fn lines(plan: &RunPlan, delay: Duration) -> Vec<String> {
+/// The lines for stderr; the load begins at `start_at`, if not at once.
+pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String> {
     let mut targets: Vec<String> = plan.targets.iter().take(4).map(|target| target.label()).collect();
     if plan.targets.len() > targets.len() {
         targets.push(format!("and {} more", plan.targets.len() - targets.len()));
@@ -35,8 +35,8 @@ pub(super) fn lines(plan: &RunPlan, delay: Duration) -> Vec<String> {
             plan.sources[plan.sources.len() - 1]
         ));
     }
-    if !delay.is_zero() {
-        lines.push(format!("the load begins in {}", Nanos::from(delay)));
+    if let Some(left) = start_at.and_then(|at| at.duration_since(SystemTime::now()).ok()) {
+        lines.push(format!("the load begins in {}", Nanos::from(left)));
     }
     lines
 }

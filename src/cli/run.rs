@@ -6,7 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::base::{DurationText, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
@@ -315,15 +315,17 @@ impl RunArgs {
         Ok(labels)
     }
 
-    fn delay(&self) -> Result<Duration, CliError> {
-        let Some(text) = &self.start_at else { return Ok(Duration::ZERO) };
+    fn begins_at(&self) -> Result<Option<SystemTime>, CliError> {
+        let Some(text) = &self.start_at else { return Ok(None) };
         let at = humantime::parse_rfc3339_weak(text).map_err(|error| {
             CliError::usage(format!(
                 "--start-at '{text}' is not an instant ({error}); write it like 2026-01-31T18:00:00Z"
             ))
         })?;
-        at.duration_since(SystemTime::now())
-            .map_err(|_| CliError::usage(format!("--start-at {text} has passed; give an instant in the future")))
+        if at <= SystemTime::now() {
+            return Err(CliError::usage(format!("--start-at {text} has passed; give an instant in the future")));
+        }
+        Ok(Some(at))
     }
 
     fn tell(&self, line: &str) {
@@ -336,7 +338,7 @@ impl RunArgs {
 /// Carries the command out.
 pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
-    let delay = args.delay()?;
+    let start_at = args.begins_at()?;
     let labels = args.labels()?;
     let request = args.request()?;
     let Resolved { mut plan, notes } = match request.engine {
@@ -350,10 +352,10 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         .map(ResultFile::reserve)
         .transpose()
         .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
-    let conduct = Conduct { keep_going: args.keep_going, delay };
+    let conduct = Conduct { keep_going: args.keep_going, start_at };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
-            announce(args, &plan, &notes, Duration::ZERO);
+            announce(args, &plan, &notes, None);
             let ran = crate::run::simulate(Arc::new(plan));
             let result = finish(ran.parts, labels);
             let saved = file.map_or(Ok(()), |file| file.write(&result));
@@ -364,7 +366,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
             check_descriptors()?;
             let runtime = control_runtime()?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
-            announce(args, &plan, &notes, delay);
+            announce(args, &plan, &notes, start_at);
             runtime.block_on(on_ring(args, plan, conduct, labels, file, sink))?
         }
     };
@@ -425,8 +427,8 @@ fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
 }
 
 /// Addresses, peak rate and peak connections, before the first packet.
-fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], delay: Duration) {
-    for line in announce::lines(plan, delay) {
+fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<SystemTime>) {
+    for line in announce::lines(plan, start_at) {
         args.tell(&line);
     }
     for note in notes {

@@ -227,14 +227,19 @@ fn reason(result: &RunResult) -> String {
             with(Some(false)).map(missed).collect::<Vec<_>>().join("; ")
         }
         Verdict::Pass => {
+            let dropped = result.attempts.dropped;
             let kept = match (result.rate.intended_per_s, result.generator.limited) {
-                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)",
-                (Some(_), false) => "the generator kept the plan",
-                (None, false) => "closed loop asks no rate",
+                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)".to_owned(),
+                (Some(_), false) if dropped > 0 => {
+                    format!("the generator kept up, {dropped} arrivals found no free slot")
+                }
+                (Some(_), false) => "the generator kept the plan".to_owned(),
+                (None, false) => "closed loop asks no rate".to_owned(),
             };
             match result.thresholds.as_slice() {
                 [] => format!("no threshold asked; {kept}"),
                 [only] => format!("{} is met: {}; {kept}", only.expression, measured(only)),
+                [_, _] => format!("both thresholds are met; {kept}"),
                 thresholds => format!("all {} thresholds are met; {kept}", thresholds.len()),
             }
         }

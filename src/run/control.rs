@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,8 +63,8 @@ pub trait Watch {
 pub struct Conduct {
     /// Do not end a load that every target refuses.
     pub keep_going: bool,
-    /// How long to wait before the load begins.
-    pub delay: Duration,
+    /// When the load begins, if not at once: the same instant on every machine, however long each takes to set up.
+    pub start_at: Option<SystemTime>,
 }
 
 /// A run that is over.
@@ -87,10 +87,18 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut fleet = launch(&plan, &preparation)?;
     let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
     let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
-    let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
-    let started_at =
-        humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from(start.since(fleet.now())))
-            .to_string();
+    let (now, clock) = (fleet.now(), SystemTime::now());
+    let lead = match conduct.start_at.map(|at| at.duration_since(clock)) {
+        Some(Ok(left)) if Nanos::from(left) >= LEAD => Nanos::from(left),
+        Some(left) => {
+            let behind = left.map_or_else(|passed| passed.duration().into(), |_| Nanos::ZERO) + LEAD;
+            findings.push(late_finding(behind));
+            LEAD
+        }
+        None => LEAD,
+    };
+    let start = now + lead;
+    let started_at = humantime::format_rfc3339_millis(clock + Duration::from(lead)).to_string();
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
@@ -109,11 +117,11 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
                 interrupted = Some(signal);
                 // A signal that ends only the hold leaves the load as it was planned.
                 ended_early |= !fleet.is_drained();
-                watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
                 fleet.order(Order::Stop);
+                watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
             } else {
-                watch.notice(Notice::Abandoning);
                 fleet.order(Order::Abandon);
+                watch.notice(Notice::Abandoning);
             }
         }
         let elapsed = fleet.now().since(start);
@@ -122,8 +130,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
             ended_early = true;
-            watch.notice(Notice::Refused);
             fleet.order(Order::Stop);
+            watch.notice(Notice::Refused);
         }
         if plan.releases_on_order() && fleet.is_drained() {
             fleet.order(Order::Release);
@@ -240,6 +248,17 @@ impl RunPlan {
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
         self.populations.iter().any(|population| population.hold == Hold::Forever)
+    }
+}
+
+fn late_finding(behind: Nanos) -> Finding {
+    Finding {
+        code: "late_begin".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "the load began up to {behind} after --start-at: setting it up took longer than there was time"
+        ),
+        remedy: "give an instant that is some seconds away".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What cannot be carried out is refused with one error that names cause and remedy, before anything is sent or written.
 
-use super::command::{BINARY, ended, ended_in, prepared};
+use super::command::{BINARY, Ended, ended, ended_in, finished, prepared};
 use super::limits::with_descriptors;
 use crate::support::Namespace;
 
@@ -86,6 +86,11 @@ fn other_commands_refuse_too() {
         ("sink --delay 5", ["'5' lacks a unit", "90s"]),
         ("completions tcsh", ["'tcsh'", "bash"]),
         ("man frobnicate", ["no command 'frobnicate'", "there is run"]),
+        ("probe", ["<TARGET>", "Usage"]),
+        ("probe rtmps://localhost/live", ["RTMP over TLS", "use rtmp://"]),
+        ("merge part.json", ["--output <FILE>", "Usage"]),
+        ("merge -o merged.json", ["<RESULT.json>", "Usage"]),
+        ("merge missing.json -o merged.json", ["cannot read missing.json", "No such file"]),
         ("report", ["<RESULT.json>", "Usage"]),
     ] {
         ended(words).assert_error(2, &parts);
@@ -100,8 +105,11 @@ fn no_command_shows_the_commands() {
 }
 
 /// Without a way out of this host, whatever the test might send by mistake.
-fn offline(words: &str) -> super::command::Ended {
-    Namespace::new().command(BINARY).args(words.split_whitespace()).output().expect("nsenter starts").into()
+fn offline(words: &str) -> Ended {
+    let namespace = Namespace::new();
+    let mut command = namespace.command(BINARY);
+    command.args(words.split_whitespace());
+    finished(command)
 }
 
 #[test]
@@ -125,14 +133,15 @@ fn an_unknown_host_is_named() {
 
 #[test]
 fn too_many_slots_for_the_workers_names_how_many_are_needed() {
-    let mut command = prepared("run 127.0.0.1:1935 -t 1 -c 200");
-    let ended: super::command::Ended = with_descriptors(&mut command, 64).output().expect("it starts").into();
+    let ended = finished(with_descriptors(prepared("run 127.0.0.1:1935 -t 1 -c 200"), 64));
     ended.assert_error(2, &["200 slots need 4 workers", "holds 64 connections", "give -t 4"]);
 }
 
 #[test]
 fn too_few_ports_names_how_many_sources_are_needed() {
     let script = "echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$0\" run 127.0.0.1:1935 -c 25";
-    let output = Namespace::new().command("sh").args(["-c", script, BINARY]).output().expect("a shell");
-    super::command::Ended::from(output).assert_error(2, &["25 connections", "there are 10", "give 3 source addresses"]);
+    let namespace = Namespace::new();
+    let mut command = namespace.command("sh");
+    command.args(["-c", script, BINARY]);
+    finished(command).assert_error(2, &["25 connections", "there are 10", "give 3 source addresses"]);
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, shakedown};
+use crate::support::{PATIENCE, shakedown_command};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_shakedown");
@@ -26,9 +26,9 @@ pub fn ended(words: &str) -> Ended {
 
 /// The same in `folder`.
 pub fn ended_in(folder: &Path, words: &str) -> Ended {
-    let mut command = shakedown();
-    command.args(words.split_whitespace()).current_dir(folder).env("COLUMNS", "80").env_remove("NO_COLOR");
-    command.timeout(PATIENCE).output().expect("the built binary starts").into()
+    let mut command = prepared(words);
+    command.current_dir(folder);
+    finished(command)
 }
 
 /// `run` on the simulated network with seed 1.
@@ -36,11 +36,16 @@ pub fn simulated(words: &str) -> Ended {
     ended(&format!("run --engine sim --seed 1 {words}"))
 }
 
-/// A [`Command`] of the binary, for tests that prepare its process.
+/// The command of [`ended`], for tests that prepare its process.
 pub fn prepared(words: &str) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = shakedown_command();
     command.args(words.split_whitespace()).env("COLUMNS", "80").env_remove("NO_COLOR");
     command
+}
+
+/// Runs `command` to its end; one that hangs is killed, and has no exit code then.
+pub fn finished(command: Command) -> Ended {
+    assert_cmd::Command::from_std(command).timeout(PATIENCE).output().expect("an executable file").into()
 }
 
 impl From<Output> for Ended {

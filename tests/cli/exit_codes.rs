@@ -1,7 +1,7 @@
 //! Exit codes and their precedence: 2, 1, 130/143, 5, 4, 3, 0. Those of signals are in `signals`, of usage in
 //! `bad_input`.
 
-use super::command::{ended, simulated};
+use super::command::{BINARY, ended, finished, simulated};
 use crate::support::Namespace;
 
 fn code(words: &str) -> i32 {
@@ -48,10 +48,12 @@ fn nothing_completed_for_want_of_ports_is_1_and_goes_before_3() {
     let script = "echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range
         echo 40000-40009 > /proc/sys/net/ipv4/ip_local_reserved_ports
         exec \"$0\" run 127.0.0.1:1935 -n 2 -c 2 -q --threshold 'failed<1%'";
-    let output = namespace.command("sh").args(["-c", script, super::command::BINARY]).output().expect("a shell");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("2 x connect no_ports (our own)") && text.contains("this machine's limits"), "{text}");
+    let mut command = namespace.command("sh");
+    command.args(["-c", script, BINARY]);
+    let ended = finished(command);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let named = ["2 x connect no_ports (our own)", "this machine's limits"].map(|text| ended.stdout.contains(text));
+    assert_eq!(named, [true, true], "{ended:#?}");
 }
 
 #[test]

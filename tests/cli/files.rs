@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::command::{Ended, ended_in};
+use super::command::{Ended, ended_in, finished, prepared};
+use super::limits::with_descriptors;
 
 /// Runs in `folder`, saves `result.json`.
 fn saved(folder: &Path, words: &str) -> Ended {
@@ -22,7 +23,7 @@ fn report_says_what_the_run_said() {
     let folder = tempfile::tempdir().unwrap();
     for (words, code) in [
         ("rtmp://noisy.sim/live -R 1k -w 500ms -d 1s --hold 100ms", 0),
-        ("rtmp://slow.sim/live -R 100 -d 1s -c 5 --threshold dropped<1% --threshold rate>10", 3),
+        ("rtmp://noisy.sim/live -R 100 -d 1s --threshold failed<1% --threshold rate>10M/s", 3),
         ("rtmp://no-ports.sim/live -R 100 -d 1s --hold 1s", 4),
         ("rtmp://serve.sim/live -n 10 --threshold service.p99<1s", 4),
         ("rtmp://refuse.sim/live rtmp://silent.sim/live -n 10 --timeout 100ms", 5),
@@ -81,9 +82,9 @@ fn an_older_result_survives_a_run_that_fails() {
     for (words, code) in [("--engine io_uring -c 0", 2), ("-R fast", 2), ("rtmp://unknown.sim/live", 2)] {
         assert_eq!(ended_in(folder.path(), &format!("run {words} -o result.json")).code, Some(code), "{words}");
     }
-    let mut command = super::command::prepared("run -n 1 -o result.json");
-    let command = super::limits::with_descriptors(&mut command, 11).current_dir(folder.path());
-    Ended::from(command.output().unwrap()).assert_error(1, &["Too many open files"]);
+    let mut command = prepared("run -n 1 -q -o result.json");
+    command.current_dir(folder.path());
+    finished(with_descriptors(command, 11)).assert_error(1, &["Too many open files"]);
     assert_eq!(fs::read(folder.path().join("result.json")).unwrap(), older);
     assert_eq!(names(folder.path()), ["result.json"]);
     assert_eq!(saved(folder.path(), "-n 20").code, Some(0));
@@ -123,4 +124,45 @@ fn files_that_are_no_results_are_told_apart() {
     ended_in(folder.path(), "report binary.json").assert_error(2, &["binary.json"]);
     ended_in(folder.path(), "report missing.json").assert_error(2, &["cannot read missing.json", "No such file"]);
     ended_in(folder.path(), "report .").assert_error(2, &["cannot read ."]);
+}
+
+#[test]
+fn merge_puts_the_shares_of_a_plan_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "rtmp://serve.sim/live -R 900 -d 1s -c 100 --threshold failed<1%";
+    for share in 0..3 {
+        ended_in(folder.path(), &format!("run --engine sim --seed 1 {words} --share {share}/3 -o part{share}.json"));
+    }
+    let whole = saved(folder.path(), &format!("{words} --json")).json();
+    let merge = ended_in(folder.path(), "merge part0.json part1.json part2.json -o merged.json");
+    assert_eq!((merge.code, merge.stderr.as_str()), (Some(0), ""));
+    let merged = ended_in(folder.path(), "report merged.json --json").json();
+    for key in ["schema", "attempts", "modes", "rate", "window", "thresholds", "verdict"] {
+        assert_eq!(merged[key], whole[key], "{key}");
+    }
+    ended_in(folder.path(), "merge part0.json part1.json -o merged.json").assert_error(2, &["share 2/3 is missing"]);
+    ended_in(folder.path(), "merge part0.json part0.json -o merged.json")
+        .assert_error(2, &["share 0/3 is there twice"]);
+    ended_in(folder.path(), "merge part0.json missing.json -o merged.json")
+        .assert_error(2, &["cannot read missing.json"]);
+    ended_in(folder.path(), "merge part0.json part1.json part2.json -o missing/merged.json")
+        .assert_error(1, &["cannot write missing/merged.json"]);
+}
+
+#[test]
+fn merge_exits_as_a_run_with_that_result_would() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, code) in [
+        ("rtmp://refuse.sim/live -R 10 -n 20", 5),
+        ("rtmp://reset.sim/live rtmp://serve.sim/live -R 10 -n 20 --threshold failed<1%", 3),
+    ] {
+        for share in 0..2 {
+            ended_in(
+                folder.path(),
+                &format!("run --engine sim --seed 1 {words} --share {share}/2 -o part{share}.json"),
+            );
+        }
+        assert_eq!(ended_in(folder.path(), "merge part0.json part1.json -o merged.json").code, Some(code), "{words}");
+        assert_eq!(ended_in(folder.path(), "report merged.json").code, Some(code), "{words}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::command::{Ended, ended};
 
-const COMMANDS: [&str; 5] = ["run", "sink", "report", "completions", "man"];
+const COMMANDS: [&str; 8] = ["run", "probe", "sink", "report", "merge", "doctor", "completions", "man"];
 
 /// The flags of `run` that scripts rely on.
 const RUN_FLAGS: &str = "-R --rate -c --concurrency -d --duration -n --attempts -w --warmup -t --workers --arrival --mode \
@@ -41,8 +41,11 @@ fn every_command_is_listed_with_its_own_description() {
     let help = printed("--help");
     for (command, begins) in [
         ("run", "Generate load"),
+        ("probe", "Make one handshake"),
         ("sink", "Serve as the built-in target"),
         ("report", "Render a saved result"),
+        ("merge", "Merge the results"),
+        ("doctor", "Can this machine do it?"),
         ("completions", "Print a completion script"),
         ("man", "Print a manual page"),
     ] {

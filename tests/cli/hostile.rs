@@ -98,7 +98,7 @@ fn the_end_instead_of_an_answer() {
 
 #[test]
 fn half_of_s1() {
-    let silent = outcome("--timeout 200ms", |stream, c0c1| {
+    let silent = outcome("--timeout 1500ms", |stream, c0c1| {
         send(stream, &answer(c0c1)[..800]);
         until_closed(stream);
     });
@@ -144,7 +144,7 @@ fn a_stream_without_end() {
 
 #[test]
 fn a_byte_now_and_then() {
-    let drip = outcome("--timeout 500ms", |stream, c0c1| {
+    let drip = outcome("--timeout 1500ms", |stream, c0c1| {
         stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket takes a timeout");
         for byte in answer(c0c1) {
             let open = send(stream, &[byte]);

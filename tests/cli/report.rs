@@ -42,7 +42,7 @@ fn open_loop_with_conditions_met() {
                2000 slots
                1 worker, sim, seed 1
     result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
-    verdict    pass: all 2 thresholds are met; the generator kept the plan
+    verdict    pass: both thresholds are met; the generator kept the plan
 
     thresholds           measured
       response.p99<50ms    965 us  met
@@ -212,7 +212,8 @@ fn slots_exhausted_by_a_slow_target() {
                1 worker, sim, seed 1
     result     51.8/s completed: 259 of 500 due, 0 failed (0 %), 241 dropped
                (48.2 %)
-    verdict    fail: dropped<1% is missed: 48.2 %
+    verdict    inconclusive: the generator was the limit, the numbers are a lower
+               bound (see findings)
 
     latency         p50     p90  p99  p99.9     max
       response   1.31 s  2.35 s    -      -  2.60 s
@@ -226,11 +227,11 @@ fn slots_exhausted_by_a_slow_target() {
     modes      259 complex, verified
 
     findings
-      warning slots_held_by_target: 241 of 500 planned attempts of clients never
-        started: the target kept all 10 slots busy
-        -> the target is slower than the load: lower the rate, or raise -c to see
-           its queue grow
-    exit 3
+      warning pool_too_small: 241 of 500 planned attempts of clients never started:
+        all 10 slots were busy, and the plan may need 500
+        -> raise -c to rate x (timeout + hold), or shorten --timeout or --hold; the
+           numbers are a lower bound
+    exit 4
     ");
 }
 

@@ -16,28 +16,29 @@ use super::command::{Ended, assert_conserved, ended_in, failures, prepared};
 use super::hostile::{answer, send, until_closed};
 use crate::support::{PATIENCE, ScriptedPeer, Server, scripted_peer};
 
-/// A server that says when a connection got so far, and waits for a word before it goes on.
+/// A server that says when a connection got so far, and waits with all of them until it may go on.
 struct Peer {
     scripted: ScriptedPeer,
     reached: Receiver<()>,
-    go_on: Sender<()>,
+    /// Dropped: all may go on.
+    gate: Sender<()>,
 }
 
 impl Peer {
     fn new(script: impl Fn(&mut TcpStream, &Sender<()>, &Mutex<Receiver<()>>) + Send + Sync + 'static) -> Self {
         let (reach, reached) = channel();
-        let (go_on, may_go_on) = channel();
-        let may_go_on = Mutex::new(may_go_on);
-        let scripted = scripted_peer(move |mut stream| script(&mut stream, &reach, &may_go_on));
-        Self { scripted, reached, go_on }
+        let (gate, closed) = channel();
+        let closed = Mutex::new(closed);
+        let scripted = scripted_peer(move |mut stream| script(&mut stream, &reach, &closed));
+        Self { scripted, reached, gate }
     }
 
-    /// Reads C0C1, says so, and closes when told to.
+    /// Reads C0C1, says so, and closes when it may.
     fn silent() -> Self {
-        Self::new(|stream, reach, may_go_on| {
+        Self::new(|stream, reach, gate| {
             if stream.read_exact(&mut [0; C0C1_SIZE]).is_ok() {
                 let _test_is_over = reach.send(());
-                let _test_is_over = may_go_on.lock().expect("no thread panicked").recv_timeout(PATIENCE);
+                let _test_is_over = gate.lock().expect("no thread panicked").recv_timeout(PATIENCE);
             }
         })
     }
@@ -61,10 +62,8 @@ impl Peer {
         }
     }
 
-    fn let_go_on(&self, connections: usize) {
-        for _ in 0..connections {
-            self.go_on.send(()).expect("the server runs");
-        }
+    fn open_gate(&mut self) {
+        self.gate = channel().0;
     }
 
     /// A run of two clients against it, with its output in `folder`.
@@ -98,15 +97,18 @@ fn finish(run: Server, folder: &Path) -> (Option<i32>, Value) {
 fn the_first_signal_drains_what_is_in_flight() {
     for (number, word, code) in [(Signal::INT, "interrupt", 130), (Signal::TERM, "terminate", 143)] {
         let folder = tempfile::tempdir().unwrap();
-        let peer = Peer::silent();
+        let mut peer = Peer::silent();
         let mut run = peer.start(folder.path(), "");
         peer.wait_for(2);
         signal(&mut run, number);
-        peer.let_go_on(2);
+        peer.open_gate();
         let (exit, result) = finish(run, folder.path());
         assert_eq!((exit, &result["interrupted"]), (Some(code), &word.into()));
-        assert_eq!(failures(&result), "s0 closed target x 2");
-        assert_eq!((&result["attempts"]["due"], &result["attempts"]["in_flight"]), (&2.into(), &0.into()));
+        // A worker that closed its connection just before it saw the order may have started another one.
+        let due = result["attempts"]["due"].as_u64().unwrap();
+        assert!((2..=4).contains(&due), "{due}");
+        assert_eq!(failures(&result), format!("s0 closed target x {due}"));
+        assert_eq!(result["attempts"]["in_flight"], 0);
     }
 }
 

@@ -106,7 +106,8 @@ fn a_delay_holds_every_attempt() {
     let result = sink.load("-n 4 -c 4");
     let least = result["latency"]["s0s1"]["min_ns"].as_u64().unwrap();
     assert!(least >= 120_000_000, "{least} ns");
-    let ended = ended(&format!("run {} -q --json -n 4 -c 4 --timeout 50ms", sink.address));
+    let later = Running::start("--delay 1h");
+    let ended = ended(&format!("run {} -q --json -n 4 -c 4 --timeout 100ms", later.address));
     assert_eq!(ended.code, Some(5));
     assert_eq!(super::command::failures(&ended.json()), "s0 timeout target x 4");
 }
