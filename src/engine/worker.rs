@@ -96,6 +96,7 @@ struct Rules {
 
 /// When attempts start: what is left of the load.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each population; the cursors of an open loop stay where they are")]
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
     /// What lies between them is the backlog; it needs no queue.
@@ -512,7 +513,7 @@ impl Worker {
         let rules = &population.rules;
         let check = match rules.verify {
             Verify::All => Check::Full,
-            Verify::Sample if self.sampling.next_u32() % SAMPLE_ONE_IN == 0 => Check::Full,
+            Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
             Verify::Sample | Verify::None => self.s1_digests[usize::from(target.0)].map_or(Check::Locate, Check::Trust),
         };
         self.recorder.started(begin.stage, target.0, now);
