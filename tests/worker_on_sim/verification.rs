@@ -17,7 +17,7 @@ fn thousand(verify: Verify) -> Lab {
 /// How many of the first `attempts` the seed chooses: one in 64.
 fn chosen(seed: u64, attempts: u64) -> u64 {
     let mut sampling = Seed::new(seed).stream(StreamPurpose::Sampling, 0);
-    (0..attempts).filter(|_| sampling.next_u32() % 64 == 0).count() as u64
+    (0..attempts).filter(|_| sampling.next_u32().is_multiple_of(64)).count() as u64
 }
 
 fn modes(report: &Report) -> ModeCounts {
