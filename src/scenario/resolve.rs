@@ -363,3 +363,6 @@ fn loopback_sources(concurrency: u32, machine: &Machine) -> Vec<IpAddr> {
     }
     (1..=count).map(|last| IpAddr::from([127, 0, 0, last as u8])).collect()
 }
+
+#[cfg(test)]
+mod tests;
