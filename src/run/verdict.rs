@@ -359,16 +359,14 @@ fn missed_starts(
     let needed = slots_needed(population, patience) / f64::from(result.plan.share.count);
     let needed = needed.min(attempts.due as f64);
     let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
-    // The last arrivals to start had waited longest: for a slot, or for the generator?
-    let waited_for_slot = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
-        (Some(slot_wait), Some(lateness)) => slot_wait > lateness,
-        // Nothing completed, so no slot ever came free: were all in use?
-        _ => attempts.started as f64 >= slots,
-    };
-    let cause = match waited_for_slot {
-        true if needed > slots => Cause::Pool { slots, needed },
-        true => Cause::Target,
-        false => Cause::Generator,
+    let cause = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
+        // The last arrivals to start had waited longest: for a slot, or for the generator?
+        (Some(slot_wait), Some(lateness)) if slot_wait > lateness && needed > slots => Cause::Pool { slots, needed },
+        (Some(slot_wait), Some(lateness)) if slot_wait > lateness => Cause::Target,
+        (Some(_), Some(_)) => Cause::Generator,
+        // Nothing completed: if every slot was in use, none would have been enough.
+        _ if attempts.started as f64 >= slots => Cause::Target,
+        _ => Cause::Generator,
     };
     Some(Shortfall { missed: attempts.due - attempts.started, due: attempts.due, cause })
 }
