@@ -95,6 +95,7 @@ struct Rules {
 }
 
 /// When attempts start: what is left of the load.
+#[allow(clippy::large_enum_variant, reason = "there is one schedule a population, and it is looked at each turn")]
 #[derive(Debug)]
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
@@ -513,7 +514,7 @@ impl Worker {
         let rules = &population.rules;
         let check = match rules.verify {
             Verify::All => Check::Full,
-            Verify::Sample if self.sampling.next_u32() % SAMPLE_ONE_IN == 0 => Check::Full,
+            Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
             Verify::Sample | Verify::None => self.s1_digests[usize::from(target.0)].map_or(Check::Locate, Check::Trust),
         };
         self.recorder.started(begin.stage, target.0, now);

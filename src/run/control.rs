@@ -45,7 +45,7 @@ pub enum Notice {
     Stopping(Signal, u64),
     /// The second one.
     Abandoning,
-    /// Every target refused every attempt for [`REFUSED_FOR`].
+    /// Every target refused every attempt for three seconds, and nothing completed.
     Refused,
 }
 

@@ -1,5 +1,6 @@
 //! The scripts of the simulated network's peers, played by real sockets.
 
+use std::any::Any;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -12,13 +13,13 @@ use shakedown::protocol::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{ScriptedPeer, scripted_peer};
+use crate::support::scripted_peer;
 
-/// A peer on loopback; it lives as long as this value.
-pub enum RealPeer {
-    Playing(ScriptedPeer),
-    /// A port that is taken and does not serve, with the connection that fills its backlog, if it listens.
-    Closed(Socket, Option<TcpStream>),
+/// A peer on loopback.
+pub struct RealPeer {
+    address: SocketAddr,
+    /// Its server or sockets; it serves as long as they live.
+    _alive: Box<dyn Any>,
 }
 
 impl RealPeer {
@@ -28,13 +29,17 @@ impl RealPeer {
     /// If `script` needs more than a server: a router, or a lack of ports or descriptors.
     pub fn start(script: PeerScript) -> Self {
         match script {
-            PeerScript::Refuse => Self::Closed(bound(), None),
+            PeerScript::Refuse => {
+                let socket = bound();
+                Self { address: address_of(&socket), _alive: Box::new(socket) }
+            }
             PeerScript::DropSyn => {
                 let listener = bound();
                 // One connection fits; the SYNs of further ones are dropped.
                 listener.listen(0).expect("a bound socket listens");
-                let first = TcpStream::connect(address_of(&listener)).expect("the backlog has room for one");
-                Self::Closed(listener, Some(first))
+                let address = address_of(&listener);
+                let first = TcpStream::connect(address).expect("the backlog has room for one");
+                Self { address, _alive: Box::new((listener, first)) }
             }
             PeerScript::Unreachable
             | PeerScript::NoRoute
@@ -43,16 +48,14 @@ impl RealPeer {
             script => {
                 let templates = ServerTemplates::sign(4, &mut Seed::new(4).stream(StreamPurpose::ServerTemplates, 0));
                 // The client may be gone at any moment: what fails then is of no interest.
-                Self::Playing(scripted_peer(move |stream| drop(play(&script, stream, &templates))))
+                let peer = scripted_peer(move |stream| drop(play(&script, stream, &templates)));
+                Self { address: peer.address(), _alive: Box::new(peer) }
             }
         }
     }
 
     pub fn address(&self) -> SocketAddr {
-        match self {
-            Self::Playing(peer) => peer.address(),
-            Self::Closed(socket, _) => address_of(socket),
-        }
+        self.address
     }
 }
 

@@ -108,7 +108,7 @@ fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => builder.build(submissions),
         answer => answer,
     };
-    ring.map_err(|error| RingError::of_setup(error))
+    ring.map_err(RingError::of_setup)
 }
 
 /// `kernel.io_uring_disabled`; `None` before Linux 6.6.
