@@ -60,6 +60,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("--attach missing.conf", &["cannot attach missing.conf", "No such file"]),
     ("--seed x", &["'x'", "--seed"]),
     ("--engine epoll", &["'epoll'", "io_uring, sim"]),
+    ("--engine sim -c 4294967295", &["has room for 1048576 connections", "lower -c"]),
     ("--engine sim -t 2", &["one worker", "drop -t"]),
     ("--engine sim rtmp://unknown.sim/live", &["cannot resolve 'unknown.sim'", "serve.sim"]),
     ("-n 1 -n 2", &["cannot be used multiple times"]),

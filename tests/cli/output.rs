@@ -25,7 +25,8 @@ fn the_report_is_on_stdout_and_all_else_on_stderr() {
 #[test]
 fn addresses_peak_rate_and_peak_connections_are_said_first() {
     let ended = ended("run -R 1k -n 20 -c 40 -t 1 --source 127.0.0.2-127.0.0.4 --seed 5");
-    assert!(matches!(ended.code, Some(0 | 4)), "a busy machine makes an open loop inconclusive: {ended:#?}");
+    // 4 where this machine is too busy to start attempts in time: what is said before is the same.
+    assert!(matches!(ended.code, Some(0 | 4)), "{ended:#?}");
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert!(
         lines[0].starts_with("target built-in sink (127.0.0.1:") && lines[0].ends_with("engine io_uring, seed 5"),

@@ -10,7 +10,7 @@ fn reset() -> Failure {
 }
 
 #[test]
-fn an_open_loop_run_that_kept_its_plan() {
+fn an_open_loop_run_with_a_few_failures() {
     insta::assert_snapshot!(render(&open_result(&[]), PLAIN_80), @r"
     target     rtmp://127.0.0.1:1935/live
     load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
