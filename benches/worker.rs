@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 use plan::Clients;
 use shakedown::base::{Nanos, Seed, StreamPurpose, Time};
@@ -42,7 +42,8 @@ fn attempts(criterion: &mut Criterion) {
         ("complex, verify all", Clients { mode: HandshakeMode::Complex, verify: Verify::All }),
     ];
     let mut group = criterion.benchmark_group("worker");
-    group.sample_size(12).throughput(Throughput::Elements(ATTEMPTS));
+    group.sample_size(12).measurement_time(Duration::from_secs(2)).sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(ATTEMPTS));
     for (name, clients) in cases {
         group.bench_function(format!("alone/{name}"), |bencher| {
             bencher.iter_batched(|| Run::new(clients, Echo::new), Run::finish, BatchSize::PerIteration);
