@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::report::text;
 use crate::run::{ExitCode, ResultFile, RunResult};
 
 use super::exit::{CliError, Exit};
+use super::output::{self, Color};
 
 /// Flags of `shakedown merge`.
 #[derive(clap::Args, Debug)]
@@ -15,9 +17,12 @@ pub(super) struct MergeArgs {
     /// Write the merged result file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// When to colour the report
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
 }
 
-/// Merges the files; the merged verdict is the exit code.
+/// Merges the files and prints the merged report; its verdict is the exit code.
 pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
     let results = args
         .results
@@ -28,5 +33,7 @@ pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
     ResultFile::reserve(&args.output)
         .and_then(|file| file.write(&merged))
         .map_err(|error| CliError::environment(error.to_string()))?;
+    let style = text::Style { color: args.color.on_stdout(), width: output::width() };
+    output::print(&text::render(&merged, style))?;
     Ok(ExitCode::of(&merged).into())
 }
