@@ -17,6 +17,8 @@ const SERVER: &str = "10.0.0.2:1935";
 const CLIENT_ISN: u32 = u32::MAX - 600;
 const SERVER_ISN: u32 = u32::MAX - 2000;
 
+const LARGER_THAN_ANY_PACKET: usize = 17 << 20;
+
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -250,6 +252,8 @@ fn damage_is_told_with_its_place_after_what_was_read() {
 
     let mut absurd = whole.clone();
     absurd[24 + 8..24 + 12].copy_from_slice(&[0xff; 4]);
+    assert!(matches!(capture(&absurd[..], None).damage, Some(CaptureError::CutShort { offset: 24 })));
+    absurd.resize(LARGER_THAN_ANY_PACKET, 0);
     let absurd = capture(&absurd[..], None).damage.unwrap().to_string();
     assert_eq!(absurd, "the record at byte 24 is damaged: it claims to be larger than any packet");
     assert!(matches!(capture(&whole[..10], None).damage, Some(CaptureError::CutShort { offset: 0 })));
