@@ -9,6 +9,7 @@ pub mod cli;
 pub mod doctor;
 pub mod engine;
 pub mod fleet;
+pub mod inspect;
 pub mod io;
 pub mod load;
 pub mod measure;

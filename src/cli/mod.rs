@@ -4,6 +4,7 @@ mod announce;
 mod built_in_sink;
 mod doctor;
 mod exit;
+mod inspect;
 mod lookup;
 mod merge;
 mod output;
@@ -42,6 +43,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Merge the results of several machines exactly
     Merge(merge::MergeArgs),
+    /// Explain recorded handshakes: a capture, or raw streams
+    Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -66,6 +69,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Inspect(args) => inspect::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
         Command::Man(args) => shell::manual(args, Cli::command()),

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::{ProbeOutcome, ProbePlan};
 use crate::base::Nanos;
+use crate::inspect::text;
 use crate::measure::{Failure, FailureKind, Step};
 use crate::protocol::{BLOCK_SIZE, ClientState, HandshakeMode, OtherProtocol, RTMP_VERSION, S0S1_SIZE, Violation};
 
@@ -255,7 +256,7 @@ impl Stopped<'_> {
     }
 
     fn version_byte_text(&self) -> String {
-        self.received.first().map_or(String::new(), |&byte| version_byte_text(byte))
+        self.received.first().map_or(String::new(), |&byte| text::version_byte(byte))
     }
 
     /// The first line of a text answer, if there is more of it than a letter.
@@ -265,12 +266,6 @@ impl Stopped<'_> {
         let printable = line.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic());
         (printable && line.len() > 1).then(|| line.iter().take(MOST).map(|&byte| char::from(byte)).collect())
     }
-}
-
-/// A version byte as people look it up: "version byte 0x48 'H'".
-pub(super) fn version_byte_text(byte: u8) -> String {
-    let character = if byte.is_ascii_graphic() { format!(" '{}'", char::from(byte)) } else { String::new() };
-    format!("version byte 0x{byte:02x}{character}")
 }
 
 fn other(mode: HandshakeMode) -> HandshakeMode {

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::diagnosis::{Stop, Stopped, diagnose};
-use super::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, Reaction, Read, StepTimes, Trailing};
+use super::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, Reaction, Read, StepTimes};
 use crate::base::{Nanos, StreamPurpose};
+use crate::inspect::Trailing;
 use crate::protocol::{
     C0C1_SIZE, C1Spec, C2_SIZE, Check, ClientHandshake, ClientState, ClientTemplates, HandshakeMode, Negotiated,
     S0S1_SIZE, S0S1S2_SIZE, explain, likely_server,
@@ -32,8 +33,6 @@ pub(super) fn run(plan: &ProbePlan) -> ProbeReport {
 const READ_SIZE: usize = 64 * 1024;
 /// More than any server sends unasked behind S2.
 const MOST_TRAILING: usize = 1 << 20;
-/// How many of the bytes behind S2 are kept to be shown.
-const SHOWN_TRAILING: usize = 64;
 
 struct Exchange<'a> {
     plan: &'a ProbePlan,
@@ -133,7 +132,7 @@ impl<'a> Exchange<'a> {
             match receive(stream, &mut buffer, &deadline) {
                 Ok(size) => {
                     self.received_later += size;
-                    let room = (S0S1S2_SIZE + SHOWN_TRAILING).saturating_sub(self.received.len());
+                    let room = (S0S1S2_SIZE + Trailing::SHOWN).saturating_sub(self.received.len());
                     self.received.extend_from_slice(&buffer[..size.min(room)]);
                     if self.received_later > MOST_TRAILING {
                         break Reaction::SendsOn;
@@ -170,10 +169,7 @@ impl<'a> Exchange<'a> {
             timings: self.at.timings(),
             at: self.at,
             reads: self.reads,
-            after_s2: Trailing {
-                bytes: received.saturating_sub(S0S1S2_SIZE),
-                first_hex: shown.iter().take(SHOWN_TRAILING).map(|byte| format!("{byte:02x}")).collect(),
-            },
+            after_s2: Trailing { bytes: received.saturating_sub(S0S1S2_SIZE), ..Trailing::of(shown) },
             after_c2: self.after_c2,
             seed: self.plan.seed,
         }

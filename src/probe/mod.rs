@@ -12,9 +12,10 @@ mod render;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::base::Seed;
+use crate::inspect::Trailing;
 use crate::measure::{FailureKind, Side, Step};
 use crate::protocol::{DigestAt, Explanation, HandshakeMode, Negotiated};
 
@@ -70,7 +71,7 @@ pub struct ProbeReport {
     pub at: StepTimes,
     /// Every read of the handshake, and of what followed it in the same reads.
     pub reads: Vec<Read>,
-    /// What arrived behind S2; it belongs to the next stage of the protocol.
+    /// What arrived behind S2 before the probe stopped watching.
     pub after_s2: Trailing,
     /// What the server did once it had C2; `None` if nobody watched or the handshake failed.
     pub after_c2: Option<AfterC2>,
@@ -85,7 +86,6 @@ pub enum ProbeOutcome {
     /// S2 is in and C2 is out.
     Completed {
         /// What the handshake turned out to be.
-        #[serde(serialize_with = "negotiated_name")]
         mode: Negotiated,
     },
     /// It did not complete.
@@ -146,15 +146,6 @@ pub struct Read {
     pub at_ns: u64,
 }
 
-/// Bytes behind S2.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Trailing {
-    /// How many arrived before the probe stopped watching.
-    pub bytes: usize,
-    /// The first of them in hexadecimal, at most 64 bytes.
-    pub first_hex: String,
-}
-
 /// What the server did once it had C2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AfterC2 {
@@ -190,13 +181,4 @@ impl StepTimes {
             total_ns: self.s2_ns.zip(self.c2_sent_ns).map(|(s2, c2)| s2.max(c2)),
         }
     }
-}
-
-fn negotiated_name<S: Serializer>(negotiated: &Negotiated, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match negotiated {
-        Negotiated::ComplexVerified => "complex_verified",
-        Negotiated::ComplexUnverified => "complex_unverified",
-        Negotiated::Simple => "simple",
-        Negotiated::Downgraded => "downgraded",
-    })
 }

@@ -1,14 +1,12 @@
 //! A probe as text for people: the steps in the order in which they happened, then what they mean.
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
-use super::diagnosis::version_byte_text;
-use super::{AfterC2, ProbeOutcome, ProbeReport, Reaction, Read};
+use super::{AfterC2, ProbeOutcome, ProbeReport, Reaction};
 use crate::base::Nanos;
+use crate::inspect::text::{self, Row};
 use crate::measure::Step;
-use crate::protocol::{BLOCK_SIZE, C0C1_SIZE, DigestAt, HandshakeMode, Negotiated, RTMP_VERSION, S0S1_SIZE};
+use crate::protocol::{BLOCK_SIZE, RTMP_VERSION, S0S1_SIZE};
 
 impl ProbeReport {
     /// The text, `width` columns wide (60 at least), coloured with ANSI sequences if `color`.
@@ -21,26 +19,24 @@ impl ProbeReport {
         let mut rows = self.steps();
         rows.push(Row::default());
         rows.extend(self.meaning());
-        format!("{headline}\n\n{}\n", table(rows, width))
+        format!("{headline}\n\n{}\n", text::table(rows, width))
     }
 
     fn verdict(&self) -> (Style, String) {
-        let (good, odd, bad) = (AnsiColor::Green, AnsiColor::Yellow, AnsiColor::Red);
         let (color, mut text) = match &self.outcome {
-            ProbeOutcome::Completed { mode: Negotiated::Downgraded } => {
-                (odd, "simple instead of complex handshake completed".to_owned())
+            ProbeOutcome::Completed { mode } => {
+                let (color, verdict) = text::completed(*mode);
+                (color, verdict.to_owned())
             }
-            ProbeOutcome::Completed { mode: Negotiated::Simple } => (good, "simple handshake completed".into()),
-            ProbeOutcome::Completed { mode: Negotiated::ComplexVerified | Negotiated::ComplexUnverified } => {
-                (good, "complex handshake completed".into())
+            ProbeOutcome::Failed { step, kind, .. } => {
+                (AnsiColor::Red, format!("failed at {} ({kind})", step_name(*step)))
             }
-            ProbeOutcome::Failed { step, kind, .. } => (bad, format!("failed at {} ({kind})", step_name(*step))),
         };
         let hangs_up = matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. }));
         if hangs_up {
             text.push_str(", hang-up on C2");
         }
-        (Style::new().bold().fg_color(Some(if hangs_up { odd } else { color }.into())), text)
+        (Style::new().bold().fg_color(Some(if hangs_up { AnsiColor::Yellow } else { color }.into())), text)
     }
 
     /// What happened, in order.
@@ -51,65 +47,23 @@ impl ProbeReport {
             happened.push(Row::step(at, "connect", "TCP connection established"));
         }
         if let Some(at) = self.at.c0c1_sent_ns {
-            happened.push(Row::step(at, "C0C1", self.c0c1_text()));
+            happened.push(Row::step(at, "C0C1", text::c0c1(told)));
         }
         if let (Some(at), Some(byte)) = (self.at.s0_ns, told.s0_version_byte) {
-            let verdict = if byte == RTMP_VERSION { "RTMP" } else { "not RTMP's 0x03" };
-            happened.push(Row::step(at, "S0", format!("{}: {verdict}", version_byte_text(byte))));
+            happened.push(Row::step(at, "S0", text::s0(byte)));
         }
         if let Some(at) = self.at.s1_ns {
-            happened.push(Row::step(at, "S1", self.s1_text()));
+            happened.push(Row::step(at, "S1", text::s1(told)));
         }
         if let Some(at) = self.at.s2_ns {
-            happened.push(Row::step(at, "S2", self.s2_text()));
+            happened.push(Row::step(at, "S2", text::s2(told)));
         }
         if let Some(at) = self.at.c2_sent_ns {
-            let kind = if told.c2_digest_verifies == Some(true) { "signed from S1's digest" } else { "the echo of S1" };
-            happened.push(Row::step(at, "C2", format!("{BLOCK_SIZE} bytes sent: {kind}")));
+            happened.push(Row::step(at, "C2", text::c2(told)));
         }
         happened.sort_by_key(|row| row.at_ns);
         happened.extend(self.ending());
         happened
-    }
-
-    fn c0c1_text(&self) -> String {
-        let told = &self.explanation;
-        let [time, version] = time_and_version(told.c1_time_version.as_deref());
-        let digest = digest_text(told.c1_digest_at, told.c1_digest_position);
-        let mode = told.asked.unwrap_or(HandshakeMode::Simple);
-        format!(
-            "{C0C1_SIZE} bytes sent: {}, {mode} C1\ntime {time}, version {version}\n{digest}",
-            version_byte_text(told.version_byte.unwrap_or(RTMP_VERSION)),
-        )
-    }
-
-    fn s1_text(&self) -> String {
-        let told = &self.explanation;
-        let [time, version] = time_and_version(told.s1_time_version.as_deref());
-        if told.s1_is_c1 == Some(true) {
-            return "equal to C1 in every byte".into();
-        }
-        match told.s1_digest_at {
-            Some(_) => format!(
-                "time {time}, version {version}\n{}: it verifies",
-                digest_text(told.s1_digest_at, told.s1_digest_position)
-            ),
-            // Without a digest these four bytes may be anything; SRS puts C1's time there.
-            None => format!("time {time}, bytes 4..8 are {version}, no digest that verifies"),
-        }
-    }
-
-    fn s2_text(&self) -> String {
-        let told = &self.explanation;
-        if told.s2_digest_verifies == Some(true) {
-            "signed from C1's digest: it verifies".into()
-        } else if told.s2_echoes_c1 == Some(true) {
-            "the echo of C1".into()
-        } else if told.s2_random_part_is_c1 == Some(true) {
-            "the echo of C1, but for bytes 0..8 (times)".into()
-        } else {
-            "neither signed from C1's digest nor an echo of C1".into()
-        }
     }
 
     /// The last row of the steps.
@@ -154,55 +108,24 @@ impl ProbeReport {
             rows.push(Row::note("repeat", format!("--seed {} sends the same C1", self.seed)));
         }
         if let ProbeOutcome::Completed { mode } = self.outcome {
-            rows.push(Row::note("mode", self.mode_text(mode)));
+            rows.push(Row::note("mode", text::mode(&self.explanation, mode)));
         }
         if !self.reads.is_empty() {
-            rows.push(Row::note("reads", reads_text(&self.reads)));
+            let sizes: Vec<usize> = self.reads.iter().map(|read| read.bytes).collect();
+            rows.push(Row::note("reads", text::pieces(&sizes)));
         }
         if self.after_s2.bytes > 0 {
-            rows.push(Row::note("behind S2", self.after_s2_text()));
+            rows.push(Row::note("behind S2", text::trailing(&self.after_s2)));
         }
         if matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. })) {
             let text = "a server that refuses C2 can say so only by hanging up; so can one that drops clients it does \
                         not want. Its log tells which";
             rows.push(Row::note("after C2", text));
         }
-        match self.likely_servers.split_first() {
-            Some((first, [])) => rows.push(Row::note("server", format!("answers like {first}"))),
-            Some((first, others)) => {
-                rows.push(Row::note("server", format!("answers like {first} (or {})", others.join(", "))));
-            }
-            None if self.at.s2_ns.is_some() => {
-                rows.push(Row::note("server", "answers like none of the servers known to this program"));
-            }
-            None => {}
-        }
+        let server = text::server(&self.likely_servers, self.at.s2_ns.is_some());
+        rows.extend(server.map(|text| Row::note("server", text)));
         rows.extend(self.timings_text().map(|text| Row::note("timings", text)));
         rows
-    }
-
-    fn mode_text(&self, negotiated: Negotiated) -> String {
-        match negotiated {
-            Negotiated::ComplexVerified => "asked complex, negotiated complex: both digests verify".into(),
-            Negotiated::ComplexUnverified => "asked complex, negotiated complex: S2 was not verified".into(),
-            Negotiated::Simple => "asked simple, negotiated simple: S2 echoes C1".into(),
-            Negotiated::Downgraded => {
-                let why = if self.explanation.s1_digest_at.is_some() {
-                    "S1 is signed, but S2 is an echo"
-                } else {
-                    "the server does not sign. It may: C1's digest is an offer"
-                };
-                format!("asked complex, negotiated simple: {why}")
-            }
-        }
-    }
-
-    fn after_s2_text(&self) -> String {
-        const SHOWN: usize = 16;
-        let hex = self.after_s2.first_hex.as_bytes();
-        let shown: Vec<_> = hex.chunks(2).take(SHOWN).map(String::from_utf8_lossy).collect();
-        let more = if self.after_s2.bytes > shown.len() { " .." } else { "" };
-        format!("{}, of the next stage of the protocol: {}{more}", bytes_text(self.after_s2.bytes), shown.join(" "))
     }
 
     fn timings_text(&self) -> Option<String> {
@@ -222,44 +145,6 @@ impl ProbeReport {
     }
 }
 
-#[derive(Default)]
-struct Row {
-    at_ns: Option<u64>,
-    label: &'static str,
-    text: String,
-}
-
-impl Row {
-    fn step(at_ns: u64, label: &'static str, text: impl Into<String>) -> Self {
-        Self { at_ns: Some(at_ns), label, text: text.into() }
-    }
-
-    fn note(label: &'static str, text: impl Into<String>) -> Self {
-        Self { at_ns: None, label, text: text.into() }
-    }
-}
-
-fn table(rows: Vec<Row>, width: u16) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    for Row { at_ns, label, text } in rows {
-        let at = at_ns.map_or(String::new(), |at| Nanos::new(at).to_string());
-        table.add_row([at, label.into(), text]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((2, 0));
-    }
-    for index in 0..2 {
-        if let Some(column) = table.column_mut(index) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    if let Some(at) = table.column_mut(0) {
-        at.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
-}
-
 fn step_name(step: Step) -> &'static str {
     match step {
         Step::Socket => "socket",
@@ -273,51 +158,4 @@ fn step_name(step: Step) -> &'static str {
         Step::Publish => "publish",
         Step::Hold => "hold",
     }
-}
-
-/// "digest in the first half, at byte 494".
-fn digest_text(at: Option<DigestAt>, position: Option<usize>) -> String {
-    match at.zip(position) {
-        Some((half, position)) => format!("digest in the {half}, at byte {position}"),
-        None => "no digest".into(),
-    }
-}
-
-/// The first eight bytes, given in hexadecimal, as a number and as a dotted version.
-fn time_and_version(hex: Option<&str>) -> [String; 2] {
-    let bytes = hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0).to_be_bytes();
-    let [t0, t1, t2, t3, version @ ..] = bytes;
-    [u32::from_be_bytes([t0, t1, t2, t3]).to_string(), version.map(|byte| byte.to_string()).join(".")]
-}
-
-/// Equal neighbours are counted; of many different sizes the first are shown.
-fn reads_text(reads: &[Read]) -> String {
-    const SHOWN: usize = 6;
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for read in reads {
-        match runs.last_mut() {
-            Some((count, size)) if *size == read.bytes => *count += 1,
-            _ => runs.push((1, read.bytes)),
-        }
-    }
-    let total: usize = reads.iter().map(|read| read.bytes).sum();
-    if reads.len() == 1 {
-        return format!("{} in one piece (the network may have joined more)", bytes_text(total));
-    }
-    let shown: Vec<String> = runs
-        .iter()
-        .take(SHOWN)
-        .map(|&(count, size)| if count == 1 { size.to_string() } else { format!("{count} x {size}") })
-        .collect();
-    let more = if runs.len() > SHOWN { " + .." } else { "" };
-    format!(
-        "{} in {} pieces: {}{more} (the network may join or split what a server writes)",
-        bytes_text(total),
-        reads.len(),
-        shown.join(" + ")
-    )
-}
-
-fn bytes_text(count: usize) -> String {
-    if count == 1 { "1 byte".into() } else { format!("{count} bytes") }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::digest::{RESPONSE_DIGEST_AT, Signer};
 use super::template::ClientTemplates;
 use super::violation::{self, Violation};
@@ -42,7 +44,8 @@ pub enum ClientState {
 }
 
 /// What a completed handshake turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Negotiated {
     /// Complex: S1's and S2's digests verify.
     ComplexVerified,

@@ -1,0 +1,121 @@
+//! `shakedown inspect`: recorded handshakes, explained as `probe` explains its own.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::exit::{CliError, Exit};
+use super::output::{self, Color};
+use crate::inspect::{self, Handshake, Inspection, is_capture};
+
+/// Explain recorded handshakes
+///
+/// A capture without a handshake is no error: the list is empty and stderr says so. A damaged capture is, after what
+/// could be read of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// A pcap or pcapng file; or the raw streams C0C1, S0S1S2 and (optional) C2
+    #[arg(value_name = "FILE", required = true, num_args = 1..=3)]
+    files: Vec<PathBuf>,
+    /// Only connections to this port, whatever their first bytes are (default: of any port, if they look like RTMP)
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// The machine form: {"handshakes":[...]}
+    #[arg(long)]
+    json: bool,
+    /// When to colour
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+}
+
+#[derive(Serialize)]
+struct Handshakes<'a> {
+    handshakes: &'a [Handshake],
+}
+
+/// Explains every handshake in the files. A pcap or pcapng file is told by its magic bytes.
+pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
+    let first = &args.files[0];
+    let mut head = Vec::new();
+    read(first, 4, &mut head)?;
+    if !is_capture(&head) {
+        print(args, &[streams(args)?])?;
+        return Ok(Exit::PASS);
+    }
+    if args.files.len() > 1 {
+        return Err(CliError::usage(format!("{} is a capture: inspect one at a time", first.display())));
+    }
+    let file = File::open(first).map_err(|error| unreadable(first, &error))?;
+    let Inspection { handshakes, skipped, damage } = inspect::capture(file, args.port);
+    skipped.findings().iter().for_each(|finding| output::tell(finding));
+    if let Some(damage) = damage {
+        if !handshakes.is_empty() {
+            print(args, &handshakes)?;
+        }
+        return Err(CliError::usage(format!("{}: {damage}", first.display())));
+    }
+    if handshakes.is_empty() {
+        let to = args.port.map_or(String::new(), |port| format!(" to port {port}"));
+        output::tell(&format!(
+            "no RTMP handshake{to} in {}: {} other connection(s)",
+            first.display(),
+            skipped.other_connections
+        ));
+    }
+    print(args, &handshakes)?;
+    Ok(Exit::PASS)
+}
+
+/// More than is looked at: a handshake and the first bytes behind it.
+const MOST_OF_A_STREAM: u64 = 8192;
+
+fn streams(args: &InspectArgs) -> Result<Handshake, CliError> {
+    let mut streams = Vec::new();
+    for path in &args.files {
+        let mut bytes = Vec::new();
+        read(path, MOST_OF_A_STREAM, &mut bytes)?;
+        streams.push(bytes);
+    }
+    match streams.as_slice() {
+        [only] => Err(CliError::usage(format!(
+            "{} is neither pcap nor pcapng (it begins with{}): give a capture, or the raw streams C0C1 S0S1S2 [C2]",
+            args.files[0].display(),
+            only.iter().take(4).map(|byte| format!(" {byte:02x}")).collect::<String>()
+        ))),
+        _ if args.port.is_some() => {
+            Err(CliError::usage("--port chooses connections of a capture; raw streams have none"))
+        }
+        [c0c1, s0s1s2, c2 @ ..] => match streams.iter().position(|bytes| is_capture(bytes)) {
+            Some(index) => Err(CliError::usage(format!(
+                "{} is a capture: inspect it alone, or give the raw streams C0C1 S0S1S2 [C2]",
+                args.files[index].display()
+            ))),
+            None => Ok(inspect::streams(c0c1, s0s1s2, c2.first().map(Vec::as_slice))),
+        },
+        [] => Err(CliError::usage("give a capture, or the raw streams C0C1 S0S1S2 [C2]")),
+    }
+}
+
+/// Reads the first `limit` bytes.
+fn read(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<(), CliError> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    file.take(limit).read_to_end(bytes).map_err(|error| unreadable(path, &error))?;
+    Ok(())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::usage(format!("cannot read {}: {error}", path.display()))
+}
+
+fn print(args: &InspectArgs, handshakes: &[Handshake]) -> Result<(), CliError> {
+    if args.json {
+        let json = serde_json::to_string_pretty(&Handshakes { handshakes })
+            .map_err(|error| CliError::environment(format!("cannot write the handshakes as JSON: {error}")))?;
+        return output::print(&format!("{json}\n"));
+    }
+    let (width, color) = (output::width(), args.color.on_stdout());
+    let texts: Vec<String> = handshakes.iter().map(|handshake| handshake.render(width, color)).collect();
+    output::print(&texts.join("\n"))
+}

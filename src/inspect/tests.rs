@@ -1,0 +1,481 @@
+//! Captures built byte by byte.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// ffmpeg against nginx-rtmp.
+const C0C1: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/c0c1.bin");
+const S0S1S2: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/s0s1s2.bin");
+const C2: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/c2.bin");
+
+const CLIENT: &str = "10.0.0.1:40000";
+const SERVER: &str = "10.0.0.2:1935";
+/// Sequence numbers wrap within the handshake.
+const CLIENT_ISN: u32 = u32::MAX - 600;
+const SERVER_ISN: u32 = u32::MAX - 2000;
+
+const LARGER_THAN_ANY_PACKET: usize = 17 << 20;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+#[test]
+fn a_handshake_is_timed_and_explained() {
+    let found = inspect(&handshake());
+    let [handshake] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(handshake.outcome, Outcome::Completed { mode: Negotiated::ComplexVerified });
+    let ends = Endpoints { client: CLIENT.parse().unwrap(), server: SERVER.parse().unwrap() };
+    assert_eq!(handshake.endpoints, Some(ends));
+    assert_eq!((&handshake.c0c1_segments[..], &handshake.s0s1s2_segments[..]), (&[1537][..], &[1537, 1536][..]));
+    assert_eq!(handshake.likely_servers, ["nginx-rtmp"]);
+    let at = StepTimes {
+        began_unix_ns: Some(1_000_000_000),
+        syn_ns: Some(0),
+        syn_ack_ns: Some(1),
+        c0c1_ns: Some(3),
+        s0_ns: Some(4),
+        s1_ns: Some(4),
+        c2_ns: Some(5),
+        s2_ns: Some(6),
+        ended_ns: Some(8),
+    };
+    assert_eq!(handshake.at, at);
+    let timings = Timings {
+        connect_ns: Some(1),
+        s0_ns: Some(1),
+        s0s1_ns: Some(1),
+        s2_ns: Some(3),
+        c2_ns: Some(1),
+        total_ns: Some(6),
+    };
+    assert_eq!(handshake.timings, timings);
+    assert_eq!(handshake.ending, Some(Ending { how: EndingKind::Rst, by: Some(Side::Client) }));
+    assert_eq!(handshake.behind_c2, Trailing { bytes: 2, first_hex: "0200".into() });
+    assert_eq!(handshake.delivery, Delivery::default());
+}
+
+#[test]
+fn the_text_of_a_recorded_handshake() {
+    insta::assert_snapshot!(inspect(&handshake())[0].render(80, false), @r"
+    10.0.0.1:40000 -> 10.0.0.2:1935: complex handshake completed
+
+      0 ns  SYN        the client connects
+      1 ns  SYN-ACK    the server accepts
+      3 ns  C0C1       1537 bytes sent: version byte 0x03, complex C1
+                       time 0, version 9.0.124.2
+                       digest in the first half, at byte 494
+      4 ns  S0         version byte 0x03: RTMP
+      4 ns  S1         time 917881, version 13.14.10.13
+                       digest in the first half, at byte 564: it verifies
+      5 ns  C2         1536 bytes sent: the echo of S1
+      6 ns  S2         signed from C1's digest: it verifies
+      8 ns  RST        the client resets the connection
+
+            mode       asked complex, negotiated complex: both digests verify
+            C0C1 in    1537 bytes in one piece (the network may have joined more)
+            S0S1S2 in  3073 bytes in 2 pieces: 1537 + 1536 (the network may join or
+                       split what a server writes)
+            behind C2  2 bytes, of the next stage of the protocol: 02 00
+            server     answers like nginx-rtmp
+            timings    connect 1 ns, complete after 6 ns
+                       since C0C1: S0 1 ns, S1 1 ns, S2 3 ns
+                       since S1: C2 1 ns
+    ");
+    let streams = streams(C0C1, S0S1S2, None).render(80, false);
+    assert!(streams.starts_with("recorded streams: incomplete, 0 of 1536 bytes of C2\n"), "{streams}");
+}
+
+#[test]
+fn segments_out_of_order_and_repeated_are_put_together() {
+    let mut packets = handshake();
+    packets.truncate(3);
+    let answer = cut(S0S1S2, 600);
+    // The first last, some twice, one overlapping its neighbours by 100 bytes.
+    for index in [1, 0, 0, 5, 4, 3, 5] {
+        packets.push(from_server(index * 600, &answer[index]));
+    }
+    packets.push(from_server(1100, &S0S1S2[1100..1900]));
+    for index in [2, 1, 0] {
+        packets.push(from_client(index * 600, &cut(C0C1, 600)[index]));
+    }
+    packets.push(from_client(1537, C2));
+    // The answer may also be captured before what it answers.
+    for _ in 0..2 {
+        let found = inspect(&packets);
+        assert_eq!(found[0].outcome, Outcome::Completed { mode: Negotiated::ComplexVerified });
+        assert_eq!(found[0].c0c1_segments, [600, 600, 337]);
+        assert_eq!(found[0].s0s1s2_segments, [600, 600, 600, 600, 600, 73]);
+        let delivery = &found[0].delivery;
+        assert_eq!((delivery.retransmits, delivery.out_of_order, delivery.gaps.len()), (2, 6, 0));
+        packets[3..].rotate_right(4);
+    }
+}
+
+#[test]
+fn missing_segments_are_gaps() {
+    let mut packets = handshake();
+    packets.truncate(4);
+    packets.push(from_server(0, &S0S1S2[..1448]));
+    packets.push(from_server(2896, &S0S1S2[2896..]));
+    let found = inspect(&packets);
+    assert_eq!(found[0].outcome, Outcome::Incomplete { missing: Part::S1, received: 1447 });
+    let gap = Gap { from: Side::Server, start: 1448, bytes: 1448, acknowledged: false };
+    assert_eq!(found[0].delivery.gaps, [gap]);
+    assert_eq!((found[0].at.s0_ns, found[0].at.s1_ns), (Some(4), None));
+
+    packets.push(Packet::new(CLIENT, SERVER, CLIENT_ISN.wrapping_add(1538), SERVER_ISN.wrapping_add(3074), ACK, b""));
+    let found = inspect(&packets);
+    assert_eq!(found[0].delivery.gaps, [Gap { acknowledged: true, ..gap }]);
+    assert!(
+        found[0].render(80, false).contains("1448 bytes of the server are missing"),
+        "{}",
+        found[0].render(80, false)
+    );
+}
+
+#[test]
+fn a_capture_that_missed_c0c1_tells_so() {
+    let mut packets = handshake();
+    packets.remove(3);
+    let found = inspect(&packets);
+    let gap = Gap { from: Side::Client, start: 0, bytes: 1537, acknowledged: true };
+    assert_eq!(found[0].delivery.gaps, [gap]);
+    assert_eq!(found[0].outcome, Outcome::Incomplete { missing: Part::C0c1, received: 0 });
+}
+
+#[test]
+fn a_capture_that_begins_late_tells_so() {
+    let found = inspect(&handshake()[3..]);
+    assert_eq!(found[0].outcome, Outcome::Completed { mode: Negotiated::ComplexVerified });
+    assert!(found[0].delivery.began_before_capture);
+    assert_eq!((found[0].timings.connect_ns, found[0].timings.s2_ns), (None, Some(3)));
+}
+
+#[test]
+fn packets_cut_by_the_snap_length_are_named() {
+    let pcap = pcap(1, &handshake(), |packet| ethernet(&packet.ipv4()), 96);
+    let found = capture(&pcap[..], None).handshakes;
+    let handshake = &found[0];
+    assert_eq!(handshake.outcome, Outcome::Incomplete { missing: Part::C0c1, received: 96 - 54 });
+    assert_eq!(handshake.delivery.cut_by_snaplen, 2 * 3073 - 4 * (96 - 54));
+    assert_eq!((&handshake.s0s1s2_segments[..], handshake.timings.s2_ns), (&[1537, 1536][..], Some(3)));
+    assert!(handshake.render(80, false).contains("tcpdump -s 0"), "{}", handshake.render(80, false));
+
+    let headers_cut = self::pcap(1, &self::handshake(), |packet| ethernet(&packet.ipv4()), 40);
+    let inspection = capture(&headers_cut[..], None);
+    assert_eq!((inspection.handshakes.len(), inspection.skipped.cut_headers), (0, 10));
+}
+
+#[test]
+fn every_link_type_is_read() {
+    let cooked = |header: usize, protocol_at: usize| {
+        move |packet: &Packet| {
+            let mut bytes = vec![0; header];
+            bytes[protocol_at..protocol_at + 2].copy_from_slice(&[0x08, 0x00]);
+            [bytes, packet.ipv4()].concat()
+        }
+    };
+    let tagged = |packet: &Packet| {
+        let tags = [0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 0x08, 0];
+        [&[0; 12][..], &tags, &packet.ipv4()].concat()
+    };
+    let hop_by_hop = |packet: &Packet| packet.ipv6();
+    type Link<'a> = (u32, &'a dyn Fn(&Packet) -> Vec<u8>);
+    let links: [Link; 9] = [
+        (0, &|packet| [&[2, 0, 0, 0], &packet.ipv4()[..]].concat()),
+        (108, &|packet| [&[0, 0, 0, 2], &packet.ipv4()[..]].concat()),
+        (1, &|packet| ethernet(&packet.ipv4())),
+        (1, &tagged),
+        (101, &|packet| packet.ipv4()),
+        (101, &hop_by_hop),
+        (229, &hop_by_hop),
+        (113, &cooked(16, 14)),
+        (276, &cooked(20, 0)),
+    ];
+    for (link, frame) in links {
+        let inspection = capture(&pcap(link, &handshake(), frame, usize::MAX)[..], None);
+        assert!(inspection.damage.is_none(), "{link}");
+        let outcomes: Vec<Outcome> = inspection.handshakes.iter().map(|handshake| handshake.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Completed { mode: Negotiated::ComplexVerified }], "{link}");
+    }
+    let unknown = capture(&pcap(105, &handshake(), |packet| packet.ipv4(), usize::MAX)[..], None);
+    assert_eq!((unknown.handshakes.len(), unknown.skipped.unknown_links), (0, 10));
+    assert!(unknown.skipped.findings()[0].contains("link type 105"), "{:?}", unknown.skipped.findings());
+}
+
+#[test]
+fn other_protocols_are_no_handshakes_unless_the_port_says_so() {
+    let speak = |bytes: &[u8]| {
+        let mut packets = handshake();
+        packets.truncate(3);
+        packets.push(from_client(0, bytes));
+        packets
+    };
+    let tpkt = [&[3, 0, 0, 19, 14, 0xe0][..], &[0; 13]].concat();
+    for other in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 2, 0], &[6; 40], &tpkt] {
+        let packets = speak(other);
+        let inspection = capture(&pcap(101, &packets, Packet::ipv4, usize::MAX)[..], None);
+        assert_eq!((inspection.handshakes.len(), inspection.skipped.other_connections), (0, 1), "{other:?}");
+        let of_port = |port| capture(&pcap(101, &packets, Packet::ipv4, usize::MAX)[..], Some(port)).handshakes;
+        assert_eq!((of_port(1935).len(), of_port(40000).len(), of_port(1936).len()), (1, 0, 0), "{other:?}");
+    }
+    let half = inspect(&speak(&C0C1[..700]));
+    assert_eq!(half[0].outcome, Outcome::Incomplete { missing: Part::C0c1, received: 700 });
+}
+
+#[test]
+fn an_address_pair_used_again_is_another_connection() {
+    let mut again = handshake();
+    for packet in &mut again {
+        let client = packet.source == CLIENT.parse().unwrap();
+        let [own, other] = if client { [7000, 9000] } else { [9000, 7000] };
+        packet.sequence = packet.sequence.wrapping_add(own);
+        packet.acknowledgement = packet.acknowledgement.wrapping_add(other);
+    }
+    let found = inspect(&[handshake(), again].concat());
+    let outcomes: Vec<Outcome> = found.iter().map(|handshake| handshake.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Completed { mode: Negotiated::ComplexVerified }; 2]);
+    assert_eq!(found[1].at.began_unix_ns, Some(1_000_000_010));
+}
+
+#[test]
+fn damage_is_told_with_its_place_after_what_was_read() {
+    let whole = pcap(101, &handshake(), Packet::ipv4, usize::MAX);
+    let cut = capture(&whole[..whole.len() - 1], None);
+    assert!(matches!(cut.damage, Some(CaptureError::CutShort { offset }) if offset == whole.len() - 16 - 40));
+    assert_eq!(cut.handshakes[0].ending.unwrap().how, EndingKind::Rst);
+
+    let mut absurd = whole.clone();
+    absurd[24 + 8..24 + 12].copy_from_slice(&[0xff; 4]);
+    assert!(matches!(capture(&absurd[..], None).damage, Some(CaptureError::CutShort { offset: 24 })));
+    absurd.resize(LARGER_THAN_ANY_PACKET, 0);
+    let absurd = capture(&absurd[..], None).damage.unwrap().to_string();
+    assert_eq!(absurd, "the record at byte 24 is damaged: it claims to be larger than any packet");
+    assert!(matches!(capture(&whole[..10], None).damage, Some(CaptureError::CutShort { offset: 0 })));
+    assert!(matches!(capture(&b"GIF89a"[..], None).damage, Some(CaptureError::NotACapture)));
+    assert!(matches!(capture(&b""[..], None).damage, Some(CaptureError::NotACapture)));
+}
+
+#[test]
+fn pcapng_says_how_fine_its_clock_is() {
+    for (resolution, unit_ns) in [(9, 1), (6, 1000), (0x80 | 10, 976_562)] {
+        let file = pcapng(&handshake(), resolution);
+        let inspection = capture(&file[..], None);
+        assert!(inspection.damage.is_none(), "{:?}", inspection.damage);
+        let timings = inspection.handshakes[0].timings;
+        assert_eq!(timings.connect_ns.map(|ns| ns / unit_ns), Some(1), "{resolution}");
+        assert_eq!(inspection.handshakes[0].outcome, Outcome::Completed { mode: Negotiated::ComplexVerified });
+    }
+    let mut stray = pcapng(&handshake(), 9);
+    let first_packet = 28 + 32;
+    stray[first_packet + 8] = 7;
+    let damage = capture(&stray[..], None).damage.unwrap().to_string();
+    assert_eq!(damage, "the record at byte 60 is damaged: it belongs to an interface that the file does not describe");
+}
+
+#[test]
+fn raw_streams_may_be_cut_and_c2_may_follow_c1() {
+    let whole = [C0C1, C2, b"tail"].concat();
+    let told = streams(&whole, S0S1S2, None);
+    assert_eq!(told.outcome, Outcome::Completed { mode: Negotiated::ComplexVerified });
+    assert_eq!(told.behind_c2.bytes, 4);
+    assert_eq!((told.endpoints, told.at), (None, StepTimes::default()));
+    for (c0c1, s0s1s2, c2, missing, received) in [
+        (&C0C1[..5], S0S1S2, C2, Part::C0c1, 5),
+        (C0C1, &S0S1S2[..0], C2, Part::S0, 0),
+        (C0C1, &S0S1S2[..9], C2, Part::S1, 8),
+        (C0C1, &S0S1S2[..1540], C2, Part::S2, 3),
+        (C0C1, S0S1S2, &C2[..7], Part::C2, 7),
+    ] {
+        assert_eq!(streams(c0c1, s0s1s2, Some(c2)).outcome, Outcome::Incomplete { missing, received });
+    }
+    let mut wrong = S0S1S2.to_vec();
+    wrong[3000] ^= 1;
+    assert_eq!(streams(C0C1, &wrong, Some(C2)).outcome, Outcome::Invalid);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_bytes_make_it_panic(
+        magic in prop::sample::select(vec![[0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x34, 0xcd, 0xb2, 0xa1],
+                                           [0x0a, 0x0d, 0x0d, 0x0a], [1, 2, 3, 4]]),
+        rest in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        explain_all(&[&magic[..], &rest].concat());
+    }
+
+    #[test]
+    fn no_damage_to_a_capture_makes_it_panic(
+        ng in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        end in any::<prop::sample::Index>(),
+        near_headers in any::<bool>(),
+    ) {
+        let mut file = if ng { pcapng(&handshake(), 9) } else { pcap(1, &handshake(), |packet| ethernet(&packet.ipv4()), usize::MAX) };
+        let reach = if near_headers { 400 } else { file.len() };
+        for (place, byte) in changes {
+            let place = place.index(reach);
+            file[place] = byte;
+        }
+        let end = file.len() - end.index(file.len()) / 4;
+        explain_all(&file[..end]);
+    }
+
+    #[test]
+    fn any_order_and_any_cut_gives_the_same_handshake(
+        mut order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle(),
+        size in 513_usize..900,
+        twice in 0..6_usize,
+    ) {
+        let mut packets = handshake();
+        packets.truncate(4);
+        let pieces = cut(S0S1S2, size);
+        order.retain(|&index| index < pieces.len());
+        order.push(twice.min(pieces.len() - 1));
+        packets.extend(order.iter().map(|&index| from_server(index * size, &pieces[index])));
+        packets.push(from_client(1537, C2));
+        let found = inspect(&packets);
+        prop_assert_eq!(&found[0].explanation, &streams(C0C1, S0S1S2, Some(C2)).explanation);
+        prop_assert_eq!(&found[0].s0s1s2_segments, &pieces.iter().map(Vec::len).collect::<Vec<_>>());
+        prop_assert_eq!(found[0].delivery.retransmits, 1);
+    }
+}
+
+/// Everything that is done with a file.
+fn explain_all(file: &[u8]) {
+    for port in [None, Some(1935)] {
+        let inspection = capture(file, port);
+        inspection.skipped.findings();
+        for handshake in inspection.handshakes {
+            handshake.render(80, false);
+            serde_json::to_string(&handshake).unwrap();
+        }
+    }
+}
+
+fn inspect(packets: &[Packet]) -> Vec<Handshake> {
+    let inspection = capture(&pcap(101, packets, Packet::ipv4, usize::MAX)[..], None);
+    assert!(inspection.damage.is_none(), "{:?}", inspection.damage);
+    inspection.handshakes
+}
+
+#[derive(Clone)]
+struct Packet {
+    source: SocketAddr,
+    destination: SocketAddr,
+    sequence: u32,
+    acknowledgement: u32,
+    flags: u8,
+    payload: Vec<u8>,
+}
+
+/// A whole connection, a packet each nanosecond.
+fn handshake() -> Vec<Packet> {
+    let [client, server] = [CLIENT_ISN.wrapping_add(1), SERVER_ISN.wrapping_add(1)];
+    vec![
+        Packet::new(CLIENT, SERVER, CLIENT_ISN, 0, SYN, b""),
+        Packet::new(SERVER, CLIENT, SERVER_ISN, client, SYN | ACK, b""),
+        Packet::new(CLIENT, SERVER, client, server, ACK, b""),
+        from_client(0, C0C1),
+        from_server(0, &S0S1S2[..1537]),
+        from_client(1537, C2),
+        from_server(1537, &S0S1S2[1537..]),
+        from_client(3073, &[2, 0]),
+        Packet::new(CLIENT, SERVER, client.wrapping_add(3075), server.wrapping_add(3073), RST | ACK, b""),
+        Packet::new(SERVER, CLIENT, server.wrapping_add(3073), client.wrapping_add(3075), FIN | ACK, b""),
+    ]
+}
+
+fn from_client(at: usize, payload: &[u8]) -> Packet {
+    let sequence = CLIENT_ISN.wrapping_add(1 + u32::try_from(at).unwrap());
+    Packet::new(CLIENT, SERVER, sequence, SERVER_ISN.wrapping_add(1), ACK, payload)
+}
+
+fn from_server(at: usize, payload: &[u8]) -> Packet {
+    let sequence = SERVER_ISN.wrapping_add(1 + u32::try_from(at).unwrap());
+    Packet::new(SERVER, CLIENT, sequence, CLIENT_ISN.wrapping_add(1538), ACK, payload)
+}
+
+fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+    bytes.chunks(size).map(<[u8]>::to_vec).collect()
+}
+
+impl Packet {
+    fn new(source: &str, destination: &str, sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Self {
+        let [source, destination] = [source, destination].map(|address| address.parse().unwrap());
+        Self { source, destination, sequence, acknowledgement, flags, payload: payload.to_vec() }
+    }
+
+    fn tcp(&self) -> Vec<u8> {
+        let ports = [self.source.port().to_be_bytes(), self.destination.port().to_be_bytes()].concat();
+        let numbers = [self.sequence.to_be_bytes(), self.acknowledgement.to_be_bytes()].concat();
+        [&ports[..], &numbers, &[5 << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0], &self.payload].concat()
+    }
+
+    fn addresses(&self) -> [[u8; 4]; 2] {
+        [self.source, self.destination].map(|address| match address {
+            SocketAddr::V4(address) => address.ip().octets(),
+            SocketAddr::V6(_) => panic!("the tests use IPv4 addresses"),
+        })
+    }
+
+    fn ipv4(&self) -> Vec<u8> {
+        let tcp = self.tcp();
+        let total = u16::try_from(20 + tcp.len()).unwrap().to_be_bytes();
+        let header = [&[0x45, 0][..], &total, &[0, 0, 0x40, 0, 64, 6, 0, 0], &self.addresses().concat()].concat();
+        [header, tcp].concat()
+    }
+
+    /// With hop-by-hop options, an atomic fragment header, and the addresses in the last four bytes.
+    fn ipv6(&self) -> Vec<u8> {
+        let tcp = self.tcp();
+        let length = u16::try_from(16 + tcp.len()).unwrap().to_be_bytes();
+        let addresses = self.addresses().map(|octets| [&[0xfd; 12][..], &octets].concat()).concat();
+        let extensions = [44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 1];
+        [&[0x60, 0, 0, 0][..], &length, &[0, 64], &addresses, &extensions, &tcp].concat()
+    }
+}
+
+/// Padded to the shortest frame.
+fn ethernet(packet: &[u8]) -> Vec<u8> {
+    let mut frame = [&[0; 12][..], &[0x08, 0], packet].concat();
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+/// A pcap file with nanoseconds, little-endian.
+fn pcap(link: u32, packets: &[Packet], frame: impl Fn(&Packet) -> Vec<u8>, snaplen: usize) -> Vec<u8> {
+    let mut file = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 0x0004_0000, link].map(u32::to_le_bytes).concat();
+    for (nanosecond, packet) in (0_u32..).zip(packets) {
+        let frame = frame(packet);
+        let captured = frame.len().min(snaplen);
+        let sizes = [captured, frame.len()].map(|size| u32::try_from(size).unwrap());
+        file.extend([1, nanosecond, sizes[0], sizes[1]].map(u32::to_le_bytes).concat());
+        file.extend(&frame[..captured]);
+    }
+    file
+}
+
+/// A big-endian pcapng file whose clock counts in units of `resolution`, one a packet.
+fn pcapng(packets: &[Packet], resolution: u8) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let padding = vec![0; body.len().wrapping_neg() % 4];
+        let size = u32::try_from(12 + body.len() + padding.len()).unwrap().to_be_bytes();
+        [&kind.to_be_bytes()[..], &size, body, &padding, &size].concat()
+    };
+    let mut file = block(0x0a0d_0d0a, &[&[0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0][..], &[0xff; 8]].concat());
+    file.extend(block(1, &[0, 101, 0, 0, 0, 4, 0, 0, 0, 9, 0, 1, resolution, 0, 0, 0, 0, 0, 0, 0]));
+    for (unit, packet) in (0_u32..).zip(packets) {
+        let bytes = packet.ipv4();
+        let size = u32::try_from(bytes.len()).unwrap();
+        file.extend(block(6, &[&[0, 0, unit, size, size].map(u32::to_be_bytes).concat()[..], &bytes].concat()));
+    }
+    file
+}
