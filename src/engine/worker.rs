@@ -95,7 +95,6 @@ struct Rules {
 }
 
 /// When attempts start: what is left of the load.
-#[allow(clippy::large_enum_variant, reason = "there is one schedule a population, and it is looked at each turn")]
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
