@@ -1,10 +1,12 @@
 //! What a run is about to do: addresses, peak rate and peak connections, said before the first packet.
 
-use crate::base::Rate;
+use std::time::SystemTime;
+
+use crate::base::{Nanos, Rate};
 use crate::run::{LoadPlan, RunPlan};
 
-/// The lines for stderr.
-pub(super) fn lines(plan: &RunPlan) -> Vec<String> {
+/// The lines for stderr; the load begins at `start_at`, if not at once.
+pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String> {
     let mut targets: Vec<String> = plan.targets.iter().take(4).map(|target| target.label()).collect();
     if plan.targets.len() > targets.len() {
         targets.push(format!("and {} more", plan.targets.len() - targets.len()));
@@ -19,11 +21,10 @@ pub(super) fn lines(plan: &RunPlan) -> Vec<String> {
             }
         };
         lines.push(format!(
-            "{rate}, at most {} connections at once, {} {} of {} slots",
-            population.concurrency,
-            plan.workers,
-            if plan.workers == 1 { "worker" } else { "workers" },
-            population.concurrency.div_ceil(plan.workers),
+            "{rate}, at most {} at once, {} of {}",
+            count(population.concurrency, "connection"),
+            count(plan.workers, "worker"),
+            count(population.concurrency.div_ceil(plan.workers), "slot"),
         ));
     }
     if plan.sources.len() > 1 {
@@ -34,5 +35,12 @@ pub(super) fn lines(plan: &RunPlan) -> Vec<String> {
             plan.sources[plan.sources.len() - 1]
         ));
     }
+    if let Some(left) = start_at.and_then(|at| at.duration_since(SystemTime::now()).ok()) {
+        lines.push(format!("the load begins in {}", Nanos::from(left)));
+    }
     lines
+}
+
+fn count(number: u32, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -32,6 +32,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SHAKEDOWN_C
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Generate load and print one report
+    #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
     /// Make one handshake and explain every step
     Probe(probe::ProbeArgs),
@@ -45,9 +46,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
-    /// Print the manual page
-    #[command(hide = true)]
-    Man,
+    /// Print a manual page: shakedown man run | man -l -
+    Man(shell::ManArgs),
 }
 
 /// Runs the command line of this process.
@@ -68,7 +68,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Merge(args) => merge::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
-        Command::Man => shell::manual(Cli::command()),
+        Command::Man(args) => shell::manual(args, Cli::command()),
     };
     match done {
         Ok(exit) => std::process::ExitCode::from(exit.0),

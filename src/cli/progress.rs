@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::{Nanos, Rate};
+use crate::base::{DurationText, Nanos};
 use crate::fleet;
 use crate::run::{LoadPlan, Notice, RunPlan, Signal, Watch};
 
@@ -18,6 +18,8 @@ pub(super) struct Progress {
     quiet: bool,
     /// What the bar counts to: milliseconds of load, or attempts.
     length: Length,
+    /// The load is warming up until then.
+    warmup: Nanos,
     /// Where the current rate is counted from.
     since: (Nanos, u64),
     rate: f64,
@@ -43,11 +45,11 @@ impl Progress {
         };
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = if color.on_stderr() { "{bar:24.cyan/blue} {msg}" } else { "{bar:24} {msg}" };
+        let template = if color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, quiet, length, since: (Nanos::ZERO, 0), rate: 0.0 }
+        Self { bar, quiet, length, warmup: plan.warmup(), since: (Nanos::ZERO, 0), rate: 0.0 }
     }
 
     /// Takes the bar away.
@@ -65,12 +67,23 @@ impl Watch for Progress {
                 self.since = (elapsed, progress.completed);
             }
         }
-        self.bar.set_position(match self.length {
-            Length::Time(_) => elapsed.as_u64() / 1_000_000,
-            Length::Attempts(_) => progress.completed + progress.failed + progress.dropped,
-        });
-        let rate = Rate::per_second(self.rate.round()).map(|rate| rate.to_string()).unwrap_or_default();
-        let mut message = format!("{:>5.1} s  {rate}  {} completed", elapsed.as_secs_f64(), progress.completed);
+        let ended = progress.completed + progress.failed + progress.dropped;
+        let (position, so_far) = match self.length {
+            Length::Time(length) => (elapsed.as_u64() / 1_000_000, format!(" of {}", DurationText(length.into()))),
+            Length::Attempts(attempts) => (ended, format!("  {ended} of {attempts} attempts")),
+        };
+        self.bar.set_position(position);
+        let phase = match self.length {
+            Length::Time(length) if elapsed >= length => "  finishing",
+            _ if elapsed < self.warmup => "  warming up",
+            _ => "",
+        };
+        let mut message = format!(
+            "{:.1}s{so_far}{phase}  {:.0}/s  {} completed",
+            elapsed.as_secs_f64(),
+            self.rate,
+            progress.completed
+        );
         for (count, what) in [(progress.failed, "failed"), (progress.dropped, "dropped"), (progress.held, "held")] {
             if count > 0 {
                 message.push_str(&format!("  {count} {what}"));
@@ -85,7 +98,7 @@ impl Watch for Progress {
         }
         let line = match notice {
             Notice::Stopping(signal, in_flight) => format!(
-                "{}: no new attempts, waiting for {in_flight} in flight; once more stops at once",
+                "{}: no new attempts, waiting for {in_flight} in flight; a second signal stops at once",
                 match signal {
                     Signal::Interrupt => "interrupted",
                     Signal::Terminate => "terminated",

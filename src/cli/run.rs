@@ -1,9 +1,12 @@
 //! `shakedown run`: generate load, print one report.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::base::{DurationText, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
@@ -12,7 +15,7 @@ use crate::io::ring::RingError;
 use crate::load::{ArrivalPattern, Share};
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
-use crate::run::{Conduct, ExitCode, ResultFile, RunPlan, RunResult, Until};
+use crate::run::{Conduct, ExitCode, ResultFile, ResultFileError, RunPlan, RunResult, Until};
 use crate::scenario::{
     Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
 };
@@ -23,6 +26,34 @@ use super::output::{self, Color};
 use super::progress::Progress;
 use super::{announce, built_in_sink, lookup};
 
+/// Below the flags in the help of `run`.
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  shakedown run
+      A first look: the built-in sink, 64 connections at a time, 10 seconds
+  shakedown run rtmp://10.0.0.5/live -R 2k -d 30s --threshold 'response.p99<50ms'
+      Open loop: 2000 handshakes a second, whatever the server does
+  shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
+      A ramp of clients that stay
+
+Conditions are METRIC OP VALUE, OP one of < <= > >=:
+  response.p99<50ms   also service connect s0s1 s2 slot_wait lateness, each with
+                      min mean p50 to p99.99 max
+  failed<1%           also dropped downgraded: shares of the attempts due
+  rate>=19k/s         completed per second
+
+Exit codes:
+  0         as asked; failures without a condition on them are in the report
+  1         could not run, or nothing completed because of this machine's limits
+  2         the command line cannot be carried out
+  3         a condition was missed
+  4         cannot be told: the generator was the limit, or samples are too few
+  5         nothing completed: the target or the network failed
+  130, 143  ended by SIGINT or SIGTERM; the report is of what was measured";
+
+/// The target of a simulated run without one.
+const SIMULATED_TARGET: &str = "rtmp://serve.sim/live";
+
 /// Flags of `shakedown run`.
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
@@ -31,16 +62,16 @@ pub(super) struct RunArgs {
     targets: Vec<TargetText>,
 
     /// Open loop at this rate, such as 20k, 1.5k/s or 600/m; A:B ramps over -d
-    #[arg(short = 'R', long, value_name = "RATE", help_heading = "Load")]
+    #[arg(short = 'R', long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Load")]
     rate: Option<RateRange>,
     /// Slots: attempts in flight plus connections held [default: 64; open loop: sized from the plan]
-    #[arg(short, long, value_name = "N", help_heading = "Load")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = "Load")]
     concurrency: Option<u32>,
     /// End the load after this long [default: 10s when -n is not given]
     #[arg(short, long, value_name = "DURATION", help_heading = "Load")]
     duration: Option<DurationText>,
     /// End the load after this many due attempts
-    #[arg(short = 'n', long, value_name = "N", help_heading = "Load")]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, help_heading = "Load")]
     attempts: Option<u64>,
     /// Load before the measured load, left out of the totals [default: 0s]
     #[arg(short, long, value_name = "DURATION", help_heading = "Load")]
@@ -90,7 +121,7 @@ pub(super) struct RunArgs {
     timeout: Option<DurationText>,
 
     /// Worker threads [default: one per allowed core]
-    #[arg(short = 't', long, value_name = "N", help_heading = "Generator")]
+    #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
     workers: Option<u32>,
     /// Who executes the operations; sim is a virtual network without sockets
     #[arg(long, value_enum, default_value_t, help_heading = "Generator")]
@@ -232,9 +263,14 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunArgs {
-    fn request(&self) -> Request {
-        Request {
-            targets: self.targets.clone(),
+    fn request(&self) -> Result<Request, CliError> {
+        let engine = Engine::from(self.engine);
+        let mut targets = self.targets.clone();
+        if targets.is_empty() && engine == Engine::Sim {
+            targets.push(SIMULATED_TARGET.parse()?);
+        }
+        Ok(Request {
+            targets,
             allowed: self.allow_target.iter().map(|text| Allowance::from(text.as_str())).collect(),
             rate: self.rate,
             arrival: self.arrival.map(|arrival| match arrival {
@@ -264,11 +300,11 @@ impl RunArgs {
             connect_timeout: self.connect_timeout.map(|timeout| timeout.0),
             timeout: self.timeout.map(|timeout| timeout.0),
             thresholds: self.threshold.clone(),
-            engine: self.engine.into(),
+            engine,
             seed: self.seed,
             share: self.share,
             start_at: self.start_at.clone(),
-        }
+        })
     }
 
     /// The user's keys and values, and the texts of attached files under `attach:NAME`.
@@ -285,15 +321,17 @@ impl RunArgs {
         Ok(labels)
     }
 
-    fn delay(&self) -> Result<Duration, CliError> {
-        let Some(text) = &self.start_at else { return Ok(Duration::ZERO) };
+    fn begins_at(&self) -> Result<Option<SystemTime>, CliError> {
+        let Some(text) = &self.start_at else { return Ok(None) };
         let at = humantime::parse_rfc3339_weak(text).map_err(|error| {
             CliError::usage(format!(
                 "--start-at '{text}' is not an instant ({error}); write it like 2026-01-31T18:00:00Z"
             ))
         })?;
-        at.duration_since(SystemTime::now())
-            .map_err(|_| CliError::usage(format!("--start-at {text} has passed; give an instant in the future")))
+        if at <= SystemTime::now() {
+            return Err(CliError::usage(format!("--start-at {text} has passed; give an instant in the future")));
+        }
+        Ok(Some(at))
     }
 
     fn tell(&self, line: &str) {
@@ -306,33 +344,35 @@ impl RunArgs {
 /// Carries the command out.
 pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
-    let delay = args.delay()?;
+    let start_at = args.begins_at()?;
     let labels = args.labels()?;
-    let request = args.request();
+    let request = args.request()?;
     let Resolved { mut plan, notes } = match request.engine {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
+    check_local(&plan)?;
     let file = args
         .output
         .as_deref()
         .map(ResultFile::reserve)
         .transpose()
-        .map_err(|error| CliError::environment(error.to_string()))?;
-    let conduct = Conduct { keep_going: args.keep_going, delay };
-    let (broken, result) = match plan.engine {
+        .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
+    let conduct = Conduct { keep_going: args.keep_going, start_at };
+    let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
-            announce(args, &plan, &notes);
+            announce(args, &plan, &notes, None);
             let ran = crate::run::simulate(Arc::new(plan));
             let result = finish(ran.parts, labels);
-            write(file, |file| file.write(&result))?;
-            (ran.broken, result)
+            let saved = file.map_or(Ok(()), |file| file.write(&result));
+            Reported { result, saved, broken: ran.broken }
         }
         Engine::IoUring => {
             raise_descriptor_limit();
+            check_descriptors()?;
             let runtime = control_runtime()?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
-            announce(args, &plan, &notes);
+            announce(args, &plan, &notes, start_at);
             runtime.block_on(on_ring(args, plan, conduct, labels, file, sink))?
         }
     };
@@ -342,10 +382,20 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         text::render(&result, text::Style { color: args.color.on_stdout(), width: output::width() })
     };
     output::print(&text)?;
+    saved
+        .map_err(|error| CliError::environment(format!("{error}; the result is not saved, what stdout has is all")))?;
     match broken {
         Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
     }
+}
+
+/// A run whose result is assembled; it is shown even where it could not be saved.
+struct Reported {
+    result: RunResult,
+    saved: Result<(), ResultFileError>,
+    /// A worker's backend broke during the run: the reason.
+    broken: Option<String>,
 }
 
 async fn on_ring(
@@ -355,7 +405,7 @@ async fn on_ring(
     labels: BTreeMap<String, String>,
     file: Option<ResultFile>,
     sink: Option<Sink>,
-) -> Result<(Option<String>, RunResult), CliError> {
+) -> Result<Reported, CliError> {
     let mut progress = Progress::new(&plan, args.quiet, args.quiet || args.no_progress, args.color);
     let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
     progress.finish();
@@ -364,10 +414,11 @@ async fn on_ring(
     }
     let ran = ran.map_err(|error| CliError::environment(error.to_string()))?;
     let result = finish(ran.parts, labels);
-    if let Some(file) = file {
-        file.write_on_ring(&result).await.map_err(|error| CliError::environment(error.to_string()))?;
-    }
-    Ok((ran.broken, result))
+    let saved = match file {
+        Some(file) => file.write_on_ring(&result).await,
+        None => Ok(()),
+    };
+    Ok(Reported { result, saved, broken: ran.broken })
 }
 
 fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) -> RunResult {
@@ -382,8 +433,8 @@ fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
 }
 
 /// Addresses, peak rate and peak connections, before the first packet.
-fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String]) {
-    for line in announce::lines(plan) {
+fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<SystemTime>) {
+    for line in announce::lines(plan, start_at) {
         args.tell(&line);
     }
     for note in notes {
@@ -391,11 +442,21 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String]) {
     }
 }
 
-fn write(
-    file: Option<ResultFile>,
-    write: impl FnOnce(ResultFile) -> Result<(), crate::run::ResultFileError>,
-) -> Result<(), CliError> {
-    file.map_or(Ok(()), write).map_err(|error| CliError::environment(error.to_string()))
+/// A source that is not on this host would fail every attempt, with the error that also means "no ports left".
+fn check_local(plan: &RunPlan) -> Result<(), CliError> {
+    if plan.engine == Engine::Sim {
+        return Ok(());
+    }
+    match plan.sources.iter().find(|source| is_elsewhere(**source)) {
+        None => Ok(()),
+        Some(source) => Err(CliError::usage(format!(
+            "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
+        ))),
+    }
+}
+
+fn is_elsewhere(source: IpAddr) -> bool {
+    UdpSocket::bind((source, 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 /// The ring's file tables are bounded by the soft limit; a process may raise it to the hard one.
@@ -405,4 +466,13 @@ pub(super) fn raise_descriptor_limit() {
     limit.current = limit.maximum;
     // If it stays low, making the ring says so with the number.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// The control thread has room for its own descriptors. tokio panics where there is none for its signal pipe.
+pub(super) fn check_descriptors() -> Result<(), CliError> {
+    const PAIRS: usize = 4;
+    let opened: Result<Vec<_>, _> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
+    opened.map(drop).map_err(|error| {
+        CliError::environment(format!("the control thread needs {} descriptors: {error}; raise `ulimit -n`", 2 * PAIRS))
+    })
 }

@@ -21,10 +21,26 @@ pub(super) fn completions(args: &CompletionsArgs, command: &mut Command) -> Resu
     Ok(Exit::PASS)
 }
 
-/// Prints the manual page in roff.
-pub(super) fn manual(command: Command) -> Result<Exit, CliError> {
+/// Flags of `shakedown man`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ManArgs {
+    /// The command whose page it is [default: the page about all of them]
+    command: Option<String>,
+}
+
+/// Prints a manual page in roff.
+pub(super) fn manual(args: &ManArgs, mut program: Command) -> Result<Exit, CliError> {
+    program.build();
+    let command = match &args.command {
+        None => program,
+        Some(name) => program.find_subcommand(name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
+            CliError::usage(format!("there is no command '{name}'; there is {}", names.join(", ")))
+        })?,
+    };
     let mut page = Vec::new();
     clap_mangen::Man::new(command)
+        .source(concat!("shakedown ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|error| CliError::environment(format!("cannot render the manual page: {error}")))?;
     output::print(&String::from_utf8_lossy(&page))?;

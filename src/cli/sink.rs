@@ -16,7 +16,7 @@ use super::run::VerifyArg;
 #[derive(clap::Args, Debug)]
 pub(super) struct SinkArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1935")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1935", value_parser = parse_address)]
     listen: SocketAddr,
     /// Worker threads [default: one per allowed core]
     #[arg(short = 't', long, value_name = "N")]
@@ -45,6 +45,12 @@ impl From<VerifyArg> for VerifyC2 {
     }
 }
 
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("'{text}' is not an address and a port; write for example 127.0.0.1:1935, 0.0.0.0:0 or [::]:1935")
+    })
+}
+
 /// Serves until SIGINT or SIGTERM, then prints what was seen.
 pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
@@ -52,6 +58,7 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
         return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
     }
     super::run::raise_descriptor_limit();
+    super::run::check_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -77,9 +84,9 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
         }
         let counts = sink.stop();
         let text = if args.json {
-            serde_json::to_string_pretty(&counts).map_err(|error| CliError::environment(error.to_string()))? + "\n"
+            serde_json::to_string_pretty(&counts).expect("counts have string keys only") + "\n"
         } else {
-            counts.to_string()
+            format!("{counts}\n")
         };
         output::print(&text)?;
         Ok(Exit::PASS)

@@ -48,6 +48,7 @@ pub(super) enum SlotState {
 pub(super) struct FreeQueue {
     head: u32,
     tail: u32,
+    len: u32,
 }
 
 impl Slots {
@@ -68,8 +69,8 @@ impl Slots {
                 });
             }
             queues.push(match count {
-                0 => FreeQueue { head: NONE, tail: NONE },
-                _ => FreeQueue { head: first, tail: first + count - 1 },
+                0 => FreeQueue { head: NONE, tail: NONE, len: 0 },
+                _ => FreeQueue { head: first, tail: first + count - 1, len: count },
             });
         }
         (Self { slots: slots.into_boxed_slice() }, queues)
@@ -97,6 +98,7 @@ impl Slots {
             unreachable!("slot {slot} is in the free queue and not free")
         };
         queue.head = next;
+        queue.len -= 1;
         if next == NONE {
             queue.tail = NONE;
         }
@@ -119,6 +121,7 @@ impl Slots {
             }
         }
         queue.tail = slot;
+        queue.len += 1;
     }
 
     /// The token of an op about to be issued on `slot`.
@@ -157,6 +160,10 @@ impl Slots {
 impl FreeQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.head == NONE
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.len
     }
 }
 

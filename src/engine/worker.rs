@@ -101,6 +101,7 @@ struct Rules {
 }
 
 /// When attempts start: what is left of the load.
+#[allow(clippy::large_enum_variant, reason = "there is one schedule a population, and it is looked at each turn")]
 #[derive(Debug)]
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
@@ -510,7 +511,8 @@ impl Worker {
                 Next::Now if *budget == 0 => return now,
                 Next::Now => {
                     *budget -= 1;
-                    if let Some(begin) = population.schedule.take(now, start, &mut self.recorder) {
+                    if let Some(begin) = population.schedule.take(now, start, population.free.len(), &mut self.recorder)
+                    {
                         self.start_attempt(index, begin, now, ops);
                     }
                 }
@@ -526,7 +528,7 @@ impl Worker {
         let rules = &population.rules;
         let check = match rules.verify {
             Verify::All => Check::Full,
-            Verify::Sample if self.sampling.next_u32() % SAMPLE_ONE_IN == 0 => Check::Full,
+            Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
             Verify::Sample | Verify::None => {
                 let known = self.s1_digests[s1_digest_index(place, self.clients.len())];
                 known.map_or(Check::Locate, Check::Trust)
@@ -654,7 +656,7 @@ impl Schedule {
     }
 
     /// Takes the next attempt, which is due; `None` if there turns out to be none left.
-    fn take(&mut self, now: Time, start: Time, recorder: &mut Recorder) -> Option<Start> {
+    fn take(&mut self, now: Time, start: Time, free_slots: u32, recorder: &mut Recorder) -> Option<Start> {
         match self {
             Self::Over => None,
             Self::Open { waiting, .. } => {
@@ -663,7 +665,7 @@ impl Schedule {
             Self::Closed { quota, warmup_end, warmup_stage, stage, .. } => {
                 let stage = if now < *warmup_end {
                     *warmup_stage
-                } else if quota.take() {
+                } else if quota.take(free_slots) {
                     *stage
                 } else {
                     *self = Self::Over;

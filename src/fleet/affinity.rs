@@ -21,6 +21,9 @@ pub fn usable_cores() -> u32 {
 /// # Errors
 /// If the CPU is not in this process's cpuset.
 pub fn pin_current_thread(cpu: u32) -> std::io::Result<()> {
+    if cpu as usize >= CpuSet::MAX_CPU {
+        return Err(rustix::io::Errno::INVAL.into());
+    }
     let mut set = CpuSet::new();
     set.set(cpu as usize);
     sched_setaffinity(None, &set)?;

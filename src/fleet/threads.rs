@@ -37,6 +37,8 @@ pub struct Outcome {
     pub cpu: Option<u32>,
     /// CPU time of its thread while the load ran.
     pub cpu_time: Nanos,
+    /// How long its thread was ready to run and another had its CPU; `None` if the kernel does not say.
+    pub cpu_wait: Option<Nanos>,
     /// Wall time of its thread while the load ran.
     pub wall_time: Nanos,
     /// When its load, drain and hold ended.
@@ -238,7 +240,7 @@ impl Seat {
         }
         let Ok(start) = self.start.recv() else { return };
         let mut worker = (prepared.begin)(start);
-        let (began, cpu_began) = ((self.now)(), thread_cpu_time());
+        let (began, cpu_began, wait_began) = ((self.now)(), thread_cpu_time(), thread_cpu_wait());
         let mailbox = Arc::clone(&self.mailbox);
         let end = run_turns(&mut prepared.io, &mut worker, &mailbox, &mut self);
         let ended = (self.now)();
@@ -251,6 +253,7 @@ impl Seat {
             snapshot,
             cpu: self.cpu,
             cpu_time: thread_cpu_time().saturating_sub(cpu_began),
+            cpu_wait: thread_cpu_wait().zip(wait_began).map(|(now, then)| now.saturating_sub(then)),
             wall_time: ended.since(began),
             ends,
             completion_overflows: prepared.io.completion_overflows(),
@@ -270,4 +273,11 @@ impl Observer for Seat {
 fn thread_cpu_time() -> Nanos {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Nanos::from_secs(time.tv_sec as u64) + Nanos::new(time.tv_nsec as u64)
+}
+
+/// Time on the run queue: the second number of `schedstat` (Documentation/scheduler/sched-stats.rst; kernels with
+/// CONFIG_SCHED_INFO).
+fn thread_cpu_wait() -> Option<Nanos> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok().map(Nanos::new)
 }

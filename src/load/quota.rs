@@ -24,15 +24,15 @@ impl Quota {
         Self { remaining: limit.map(AtomicU64::new), workers: u64::from(workers.max(1)) }
     }
 
-    /// Takes a chunk of attempts; zero when none are left.
+    /// Takes a chunk of at most `most` attempts (at least 1); zero when none are left.
     ///
     /// The chunk is a small part of what is left, so that no worker sits on attempts while another has none: large at
     /// first, to touch the shared counter rarely, single attempts at the end.
-    fn take_chunk(&self) -> u64 {
+    fn take_chunk(&self, most: u64) -> u64 {
         const LARGEST_CHUNK: u64 = 1_024;
         const CHUNKS_A_WORKER: u64 = 8;
         let Some(remaining) = &self.remaining else { return LARGEST_CHUNK };
-        let chunk = |left: u64| (left / (self.workers * CHUNKS_A_WORKER)).clamp(1, LARGEST_CHUNK);
+        let chunk = |left: u64| (left / (self.workers * CHUNKS_A_WORKER)).clamp(1, LARGEST_CHUNK.min(most));
         // Relaxed: the counter guards no other memory.
         remaining
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 0).then(|| left - chunk(left)))
@@ -47,9 +47,12 @@ impl QuotaShare {
     }
 
     /// May one more attempt start? Takes it if so. Takes no lock.
-    pub fn take(&mut self) -> bool {
+    ///
+    /// `free_slots` is what this worker could start now, at least 1. No more than that is taken from the quota: a held
+    /// slot may never become free, and an attempt taken for it would never start while another worker has room.
+    pub fn take(&mut self, free_slots: u32) -> bool {
         if self.credits == 0 {
-            self.credits = self.quota.take_chunk();
+            self.credits = self.quota.take_chunk(u64::from(free_slots));
         }
         let granted = self.credits > 0;
         self.credits -= u64::from(granted);
@@ -73,9 +76,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// More free slots than there are attempts.
+    const MANY: u32 = u32::MAX;
+
     fn drain(mut share: QuotaShare) -> u64 {
         let mut taken = 0;
-        while share.take() {
+        while share.take(MANY) {
             taken += 1;
         }
         assert_eq!(share.unused(), 0);
@@ -86,8 +92,8 @@ mod tests {
     #[test]
     fn a_quota_is_used_up_when_its_last_attempt_is_taken() {
         let mut share = QuotaShare::new(Arc::new(Quota::new(Some(2), 1)));
-        assert!(share.take() && !share.is_used_up());
-        assert!(share.take() && share.is_used_up(), "nobody needs to be refused first");
+        assert!(share.take(MANY) && !share.is_used_up());
+        assert!(share.take(MANY) && share.is_used_up(), "nobody needs to be refused first");
     }
 
     #[test]
@@ -103,9 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_takes_no_attempt_that_it_has_no_slot_for() {
+        let quota = Arc::new(Quota::new(Some(1_000), 1));
+        let mut few = QuotaShare::new(Arc::clone(&quota));
+        assert!((1..=3).rev().all(|free_slots| few.take(free_slots)));
+        assert_eq!(few.unused(), 0);
+        assert_eq!(drain(QuotaShare::new(quota)), 997);
+    }
+
+    #[test]
     fn no_limit_is_never_used_up() {
         let mut share = QuotaShare::new(Arc::new(Quota::new(None, 1)));
-        assert!((0..5_000).all(|_| share.take()));
+        assert!((0..5_000).all(|_| share.take(MANY)));
         assert!(!share.is_used_up());
         assert_eq!(share.unused(), 0);
     }
@@ -116,10 +131,10 @@ mod tests {
             let quota = Arc::new(Quota::new(Some(limit), workers));
             let mut shares: Vec<_> = (0..workers).map(|_| QuotaShare::new(Arc::clone(&quota))).collect();
             let mut taken = 0u64;
-            while shares[0].take() {
+            while shares[0].take(MANY) {
                 taken += 1;
                 for share in &mut shares[1..] {
-                    taken += u64::from(share.take());
+                    taken += u64::from(share.take(MANY));
                 }
             }
             let hoarded: u64 = shares.iter().map(QuotaShare::unused).sum();

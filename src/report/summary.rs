@@ -1,7 +1,9 @@
 //! The first lines of every report: what was asked, what happened, whether to believe it.
 
+use std::time::Duration;
+
 use super::quantity::{count, per_s, percent, seconds, share, span};
-use crate::base::{Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
@@ -56,10 +58,10 @@ fn target(result: &RunResult) -> String {
     };
     let addresses =
         if plan.targets.len() > names.len() { format!(" ({} addresses)", plan.targets.len()) } else { String::new() };
-    if plan.built_in_sink {
-        return format!("the built-in sink on this machine ({})", plan.targets[0].address);
+    match plan.targets.as_slice() {
+        [sink] if plan.built_in_sink => format!("the built-in sink, {}", sink.address),
+        _ => format!("{named}{addresses}"),
     }
-    format!("{named}{addresses}")
 }
 
 /// Mode, what completes an attempt, how it is closed; and when attempts start.
@@ -77,7 +79,7 @@ fn asked(result: &RunResult, population: &Population) -> String {
     };
     let hold = match population.hold {
         Hold::ForNs(0) => String::new(),
-        Hold::ForNs(ns) => format!(", hold {}", Nanos::new(ns)),
+        Hold::ForNs(ns) => format!(", hold {}", asked_span(ns)),
         Hold::Forever => ", hold forever".to_owned(),
     };
     let close = match population.close {
@@ -122,24 +124,29 @@ fn load(population: &Population) -> String {
             let measured: Vec<_> = stages.iter().filter(|stage| !stage.warmup).collect();
             let duration_ns = measured.iter().map(|stage| stage.duration_ns).sum();
             format!(
-                "open loop, {} {pattern}{}{}, {} slots",
+                "open loop, {} {pattern}{}{}, {}",
                 rates(&measured),
                 length(duration_ns, *attempts),
                 after_warmup(warmup_ns),
-                population.concurrency
+                count(population.concurrency as usize, "slot")
             )
         }
     }
 }
 
 fn length(duration_ns: Option<u64>, attempts: Option<u64>) -> String {
-    let time = duration_ns.map(|ns| format!(" for {}", Nanos::new(ns))).unwrap_or_default();
-    let number = attempts.map(|attempts| format!(" up to {attempts} attempts")).unwrap_or_default();
+    let time = duration_ns.map(|ns| format!(" for {}", asked_span(ns))).unwrap_or_default();
+    let number = attempts.map(|attempts| format!(" up to {}", count(attempts as usize, "attempt"))).unwrap_or_default();
     format!("{time}{number}")
 }
 
 fn after_warmup(ns: u64) -> String {
-    if ns == 0 { String::new() } else { format!(" after a warm-up of {}", Nanos::new(ns)) }
+    if ns == 0 { String::new() } else { format!(" after a warm-up of {}", asked_span(ns)) }
+}
+
+/// A span as the user may have written it.
+fn asked_span(ns: u64) -> String {
+    DurationText(Duration::from_nanos(ns)).to_string()
 }
 
 fn rates(stages: &[&StagePlan]) -> String {
@@ -236,14 +243,19 @@ fn reason(result: &RunResult) -> String {
             with(Some(false)).map(missed).collect::<Vec<_>>().join("; ")
         }
         Verdict::Pass => {
+            let dropped = result.attempts.dropped;
             let kept = match (result.rate.intended_per_s, result.generator.limited) {
-                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)",
-                (Some(_), false) => "the generator kept the plan",
-                (None, false) => "closed loop asks no rate",
+                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)".to_owned(),
+                (Some(_), false) if dropped > 0 => {
+                    format!("the generator kept up, {dropped} arrivals found no free slot")
+                }
+                (Some(_), false) => "the generator kept the plan".to_owned(),
+                (None, false) => "closed loop asks no rate".to_owned(),
             };
             match result.thresholds.as_slice() {
                 [] => format!("no threshold asked; {kept}"),
                 [only] => format!("{} is met: {}; {kept}", only.expression, measured(only)),
+                [_, _] => format!("both thresholds are met; {kept}"),
                 thresholds => format!("all {} thresholds are met; {kept}", thresholds.len()),
             }
         }

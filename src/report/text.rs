@@ -88,7 +88,7 @@ fn latency(page: &mut Page, result: &RunResult) {
 }
 
 fn outcomes(page: &mut Page, result: &RunResult) {
-    page.blank();
+    let mut lines = Vec::new();
     let modes = &result.modes;
     let modes: Vec<_> = [
         ("complex, verified", modes.complex_verified),
@@ -101,7 +101,7 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     .map(|(name, count)| format!("{count} {name}"))
     .collect();
     if !modes.is_empty() {
-        page.labelled("modes", &modes.join("; "));
+        lines.push(("modes", modes.join("; ")));
     }
     let connections = &result.connections;
     if connections.held_peak > 0 {
@@ -113,17 +113,23 @@ fn outcomes(page: &mut Page, result: &RunResult) {
                 write!(held, " (median age {})", Nanos::new(age)).expect("a String takes all");
             }
         }
-        page.labelled("held", &held);
+        lines.push(("held", held));
     }
     if let Some(workers) = workers(result) {
-        page.labelled("workers", &workers);
+        lines.push(("workers", workers));
     }
     // Resets are how this load closes its connections: they say nothing about the network.
     let tells = |name: &str, count: u64| count > 0 && !name.starts_with("resets");
     let network: Vec<_> = result.network.iter().filter(|(name, count)| tells(name, **count)).collect();
     if !network.is_empty() {
         let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
-        page.labelled("network", &format!("{} (of the whole host)", counters.join(", ")));
+        lines.push(("network", format!("{} (of the whole host)", counters.join(", "))));
+    }
+    if !lines.is_empty() {
+        page.blank();
+    }
+    for (label, text) in lines {
+        page.labelled(label, &text);
     }
 }
 
@@ -132,12 +138,16 @@ fn workers(result: &RunResult) -> Option<String> {
         let (least, most) =
             values.iter().fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(*value), most.max(*value)));
         (!values.is_empty())
-            .then(|| if values.len() == 1 { format!("{most:.0}") } else { format!("{least:.0} to {most:.0}") })
+            .then(|| [format!("{least:.0}"), format!("{most:.0}")])
+            .map(|[least, most]| if least == most { most } else { format!("{least} to {most}") })
     };
     let busy = range(result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).collect());
-    let longest_turn = result.workers.iter().filter_map(|worker| worker.turn_p99_ns).max();
+    // Turns take no time where time is virtual.
+    let longest_turn = result.workers.iter().filter_map(|worker| worker.turn_p99_ns).max().filter(|ns| *ns > 0);
+    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
     let parts: Vec<_> = [
         busy.map(|busy| format!("busy {busy} %")),
+        (waited >= 1.0).then(|| format!("waited {waited:.0} % for a CPU")),
         longest_turn.map(|ns| format!("turn p99 {}", Nanos::new(ns))),
         result.generator.cpu_us_per_attempt.map(|us| format!("{} of CPU an attempt", Nanos::new((us * 1e3) as u64))),
     ]
@@ -178,7 +188,7 @@ fn breakdown(page: &mut Page, title: &str, rows: &[Row]) {
         let latency = if open_loop { &row.latency.response } else { &row.latency.service };
         let quantile = |of: fn(&LatencySummary) -> Option<u64>| span(latency.as_ref().and_then(of));
         let population = row.population.as_ref().map(|population| format!("{population}: ")).unwrap_or_default();
-        let warmup = if row.warmup { " (warm-up)" } else { "" };
+        let warmup = if row.warmup && row.name != "warm-up" { " (warm-up)" } else { "" };
         vec![
             format!("{population}{}{warmup}", row.name),
             row.attempts.due.to_string(),

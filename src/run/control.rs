@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,7 @@ pub enum Notice {
     Stopping(Signal, u64),
     /// The second one.
     Abandoning,
-    /// Every target refused every attempt for [`REFUSED_FOR`].
+    /// Every target refused every attempt for three seconds, and nothing completed.
     Refused,
 }
 
@@ -63,8 +63,8 @@ pub trait Watch {
 pub struct Conduct {
     /// Do not end a load that every target refuses.
     pub keep_going: bool,
-    /// How long to wait before the load begins.
-    pub delay: Duration,
+    /// When the load begins, if not at once: the same instant on every machine, however long each takes to set up.
+    pub start_at: Option<SystemTime>,
 }
 
 /// A run that is over.
@@ -87,10 +87,18 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut fleet = launch(&plan, &preparation)?;
     let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
     let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
-    let start = fleet.now() + LEAD + Nanos::from(conduct.delay);
-    let started_at =
-        humantime::format_rfc3339_millis(std::time::SystemTime::now() + Duration::from(start.since(fleet.now())))
-            .to_string();
+    let (now, clock) = (fleet.now(), SystemTime::now());
+    let lead = match conduct.start_at.map(|at| at.duration_since(clock)) {
+        Some(Ok(left)) if Nanos::from(left) >= LEAD => Nanos::from(left),
+        Some(left) => {
+            let behind = left.map_or_else(|passed| passed.duration().into(), |_| Nanos::ZERO) + LEAD;
+            findings.push(late_finding(behind));
+            LEAD
+        }
+        None => LEAD,
+    };
+    let start = now + lead;
+    let started_at = humantime::format_rfc3339_millis(clock + Duration::from(lead)).to_string();
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
@@ -109,11 +117,11 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
                 interrupted = Some(signal);
                 // A signal that ends only the hold leaves the load as it was planned.
                 ended_early |= !fleet.is_drained();
-                watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
                 fleet.order(Order::Stop);
+                watch.notice(Notice::Stopping(signal, progress.started - progress.completed - progress.failed));
             } else {
-                watch.notice(Notice::Abandoning);
                 fleet.order(Order::Abandon);
+                watch.notice(Notice::Abandoning);
             }
         }
         let elapsed = fleet.now().since(start);
@@ -122,8 +130,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
             ended_early = true;
-            watch.notice(Notice::Refused);
             fleet.order(Order::Stop);
+            watch.notice(Notice::Refused);
         }
         if plan.releases_on_order() && fleet.is_drained() {
             fleet.order(Order::Release);
@@ -168,11 +176,15 @@ impl Ending {
         let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
         let mut workers = Vec::new();
         let mut overflows = 0;
+        // A worker that has nothing to do ends at once; its share of so short a time would say nothing.
+        let wall_s = outcomes.iter().map(|outcome| outcome.wall_time).max().unwrap_or(Nanos::ZERO).as_secs_f64();
         for (index, outcome) in (0..).zip(&outcomes) {
             snapshot.merge(&outcome.snapshot);
             let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
-            let wall_s = outcome.wall_time.as_secs_f64();
-            workers.push(WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s));
+            workers.push(WorkerRow {
+                cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.as_secs_f64() / wall_s.max(1e-9) * 100.0),
+                ..WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s)
+            });
             overflows += outcome.completion_overflows;
         }
         if overflows > 0 {
@@ -239,6 +251,17 @@ impl RunPlan {
     }
 }
 
+fn late_finding(behind: Nanos) -> Finding {
+    Finding {
+        code: "late_begin".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "the load began up to {behind} after --start-at: setting it up took longer than there was time"
+        ),
+        remedy: "give an instant that is some seconds away".into(),
+    }
+}
+
 fn refused_finding() -> Finding {
     Finding {
         code: "refused_by_all".into(),
@@ -254,5 +277,130 @@ fn overflow_finding(count: u64) -> Finding {
         severity: Severity::Warning,
         message: format!("{count} completions did not fit into the completion queues and came late"),
         remedy: "give more workers (-t) or fewer slots (-c)".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::StagePlan;
+    use super::super::result::fixtures::{closed_plan, open_plan};
+    use super::*;
+
+    const START: Time = Time::from_nanos(5_000_000_000);
+
+    /// A worker whose load and drain ended so many milliseconds after the start.
+    fn worker(load_ms: u64, drained_ms: u64) -> Ends {
+        let at = |ms| Some(START + Nanos::from_millis(ms));
+        Ends { load: at(load_ms), drained: at(drained_ms), held: Some(0) }
+    }
+
+    /// The window's and the warm-up's length in seconds.
+    fn window(plan: RunPlan, ended_early: bool, workers: &[Ends]) -> (f64, f64) {
+        let ending = Ending {
+            plan: Arc::new(plan),
+            start: START,
+            started_at: String::new(),
+            interrupted: None,
+            ended_early,
+            network: (BTreeMap::new(), BTreeMap::new()),
+            findings: Vec::new(),
+        };
+        let Window { duration_s, warmup_s } = ending.window(workers.iter().copied());
+        (duration_s, warmup_s)
+    }
+
+    /// `duration_s` of 0 is none.
+    fn open(from_per_s: f64, to_per_s: f64, duration_s: u64, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
+        let mut plan = open_plan();
+        let stage = |name: &str, warmup, from_per_s, to_per_s, seconds: u64| StagePlan {
+            name: name.into(),
+            warmup,
+            from_per_s,
+            to_per_s,
+            duration_ns: (seconds > 0).then_some(seconds * 1_000_000_000),
+        };
+        let LoadPlan::Open { stages, attempts: limit, .. } = &mut plan.populations[0].load else { unreachable!() };
+        *limit = attempts;
+        *stages = vec![stage("load", false, from_per_s, to_per_s, duration_s)];
+        if warmup_s > 0 {
+            stages.insert(0, stage("warm-up", true, 10.0, 10.0, warmup_s));
+        }
+        plan
+    }
+
+    fn closed(duration_s: Option<u64>, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
+        let mut plan = closed_plan();
+        let nanos = |seconds: u64| seconds * 1_000_000_000;
+        plan.populations[0].load =
+            LoadPlan::Closed { warmup_ns: nanos(warmup_s), duration_ns: duration_s.map(nanos), attempts };
+        plan
+    }
+
+    #[test]
+    fn a_planned_load_takes_its_planned_time() {
+        for (plan, workers, expected) in [
+            // The last arrival comes before the end, and the last attempt may end after it.
+            (open(100.0, 100.0, 3, None, 0), vec![worker(2_990, 9_000)], (3.0, 0.0)),
+            (open(100.0, 100.0, 3, None, 0), vec![worker(2_980, 3_000), worker(2_990, 2_991)], (3.0, 0.0)),
+            // A generator that was late does not make it longer.
+            (open(100.0, 100.0, 3, None, 0), vec![worker(3_500, 3_600)], (3.0, 0.0)),
+            (open(100.0, 100.0, 3, None, 2), vec![worker(4_990, 9_000)], (3.0, 2.0)),
+            (open(0.0, 100.0, 3, None, 0), vec![worker(2_995, 9_000)], (3.0, 0.0)),
+        ] {
+            assert_eq!(window(plan.clone(), false, &workers), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_planned_arrivals_takes_up_to_the_one_that_would_have_followed() {
+        for (plan, workers, expected) in [
+            (open(100.0, 100.0, 0, Some(300), 0), vec![worker(2_990, 9_000)], (3.0, 0.0)),
+            (open(100.0, 100.0, 5, Some(300), 0), vec![worker(2_990, 9_000)], (3.0, 0.0)),
+            (open(100.0, 100.0, 3, Some(301), 0), vec![worker(2_990, 9_000)], (3.0, 0.0)),
+            (open(100.0, 100.0, 0, Some(1), 0), vec![worker(0, 1)], (0.01, 0.0)),
+            (open(100.0, 100.0, 0, Some(300), 2), vec![worker(4_990, 9_000)], (3.0, 2.0)),
+            // Half the way up a ramp a quarter of it is due.
+            (open(0.0, 100.0, 4, Some(50), 0), vec![worker(1_990, 2_000)], (2.0, 0.0)),
+            // Without a slot the last one started later.
+            (open(100.0, 100.0, 0, Some(300), 0), vec![worker(7_000, 9_000)], (7.0, 0.0)),
+        ] {
+            assert_eq!(window(plan.clone(), false, &workers), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_takes_its_time_or_until_the_last_of_its_number_is_over() {
+        for (plan, workers, expected) in [
+            (closed(Some(3), None, 0), vec![worker(3_000, 9_000)], (3.0, 0.0)),
+            (closed(Some(3), None, 2), vec![worker(5_000, 9_000)], (3.0, 2.0)),
+            (closed(None, Some(10), 0), vec![worker(1_000, 1_500), worker(1_200, 1_300)], (1.5, 0.0)),
+            (closed(None, Some(10), 1), vec![worker(1_000, 1_500)], (0.5, 1.0)),
+            (closed(Some(3), Some(10), 0), vec![worker(1_000, 1_500)], (1.5, 0.0)),
+            (closed(Some(3), Some(10), 0), vec![worker(3_000, 3_500)], (3.0, 0.0)),
+        ] {
+            assert_eq!(window(plan.clone(), false, &workers), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_that_an_order_ended_took_until_then() {
+        let abandoned = Ends { drained: None, ..worker(1_500, 0) };
+        for (plan, workers, expected) in [
+            (open(100.0, 100.0, 3, None, 0), vec![worker(1_500, 2_000)], (1.5, 0.0)),
+            (open(100.0, 100.0, 3, None, 0), vec![abandoned], (1.5, 0.0)),
+            (open(100.0, 100.0, 0, Some(300), 0), vec![worker(1_500, 2_000)], (1.5, 0.0)),
+            (open(100.0, 100.0, 3, None, 2), vec![worker(1_500, 2_000)], (0.0, 1.5)),
+            (open(100.0, 100.0, 3, None, 0), vec![worker(0, 0)], (0.0, 0.0)),
+            (closed(Some(3), None, 0), vec![worker(1_500, 2_000)], (1.5, 0.0)),
+            (closed(None, Some(10), 0), vec![abandoned], (1.5, 0.0)),
+        ] {
+            assert_eq!(window(plan.clone(), true, &workers), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_word_of_the_workers_the_plan_stands() {
+        let broken = Ends::default();
+        assert_eq!(window(open(100.0, 100.0, 3, None, 1), false, &[broken]), (3.0, 1.0));
     }
 }

@@ -235,6 +235,9 @@ pub struct WorkerRow {
     pub cpu_busy_percent: Option<f64>,
     /// CPU time it used, nanoseconds; null likewise.
     pub cpu_time_ns: Option<u64>,
+    /// Share of the wall time in which it was ready to run and another thread had its CPU, percent; null if unknown.
+    #[serde(default)]
+    pub cpu_wait_percent: Option<f64>,
     /// Turns of its loop.
     pub turns: u64,
     /// 99th percentile of a turn's length: the error bar of every time stamp.
@@ -480,6 +483,7 @@ impl WorkerRow {
             cpu,
             cpu_busy_percent: cpu_time_ns.map(busy),
             cpu_time_ns,
+            cpu_wait_percent: None,
             turns: snapshot.turns().count(),
             turn_p99_ns: snapshot.turns().at(Quantile::P99).map(ns),
             turn_max_ns: snapshot.turns().max().map(ns),

@@ -45,6 +45,7 @@ pub fn simulate(plan: Arc<RunPlan>) -> Ran {
         snapshot,
         cpu: None,
         cpu_time: Nanos::ZERO,
+        cpu_wait: None,
         wall_time: ended.since(start),
         ends,
         completion_overflows: 0,

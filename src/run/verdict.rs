@@ -112,9 +112,19 @@ const LATENESS_FLOOR: Nanos = Nanos::from_millis(5);
 /// A worker this busy has no time left for arrivals.
 const BUSY_PERCENT: f64 = 95.0;
 
+/// A worker that waited this long for its CPU shows others' work in its latencies.
+const CPU_WAIT_PERCENT: f64 = 5.0;
+
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 6] =
-    ["local_errors", "late_starts", "pool_too_small", "missed_starts", "slots_held_by_target", "worker_busy"];
+const JUDGED: [&str; 7] = [
+    "local_errors",
+    "late_starts",
+    "pool_too_small",
+    "missed_starts",
+    "slots_held_by_target",
+    "cpu_contention",
+    "worker_busy",
+];
 
 /// Judges the generator, evaluates `thresholds`, and sets the verdict.
 pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
@@ -252,6 +262,7 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
             remarks.push(shortfall.finding(population));
         }
     }
+    remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
     let busy_workers = result.workers.iter().filter(|worker| busy(worker.cpu_busy_percent)).count();
     if busy_workers > 0 {
@@ -267,6 +278,17 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
         });
     }
     remarks
+}
+
+/// Other threads had the workers' CPUs: latencies contain the generator's own pauses.
+fn cpu_contention(result: &RunResult) -> Option<Finding> {
+    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
+    (waited >= CPU_WAIT_PERCENT).then(|| Finding {
+        code: "cpu_contention".to_owned(),
+        severity: Severity::Warning,
+        message: format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
+        remedy: "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),
+    })
 }
 
 fn local_errors(result: &RunResult) -> Option<Finding> {
@@ -337,16 +359,14 @@ fn missed_starts(
     let needed = slots_needed(population, patience) / f64::from(result.plan.share.count);
     let needed = needed.min(attempts.due as f64);
     let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
-    // The last arrivals to start had waited longest: for a slot, or for the generator?
-    let waited_for_slot = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
-        (Some(slot_wait), Some(lateness)) => slot_wait > lateness,
-        // Nothing completed, so no slot ever came free: were all in use?
-        _ => attempts.started as f64 >= slots,
-    };
-    let cause = match waited_for_slot {
-        true if needed > slots => Cause::Pool { slots, needed },
-        true => Cause::Target,
-        false => Cause::Generator,
+    let cause = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
+        // The last arrivals to start had waited longest: for a slot, or for the generator?
+        (Some(slot_wait), Some(lateness)) if slot_wait > lateness && needed > slots => Cause::Pool { slots, needed },
+        (Some(slot_wait), Some(lateness)) if slot_wait > lateness => Cause::Target,
+        (Some(_), Some(_)) => Cause::Generator,
+        // Nothing completed: if every slot was in use, none would have been enough.
+        _ if attempts.started as f64 >= slots => Cause::Target,
+        _ => Cause::Generator,
     };
     Some(Shortfall { missed: attempts.due - attempts.started, due: attempts.due, cause })
 }

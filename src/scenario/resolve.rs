@@ -25,6 +25,8 @@ const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
 const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
 /// Sources have 16-bit names, one of which means "the kernel chooses".
 const MAX_SOURCES: usize = 65_535;
+/// Connections of a simulated run: as many as one ring's file table may hold.
+const MAX_SIMULATED: u32 = 1 << 20;
 /// Sources that the built-in sink's clients may use: 127.0.0.1 and up.
 const LOOPBACK_SOURCES: u32 = 250;
 
@@ -355,6 +357,11 @@ fn resolve_workers(
     notes: &mut Vec<String>,
 ) -> Result<u32, PlanError> {
     if request.engine == Engine::Sim {
+        if concurrency > MAX_SIMULATED {
+            return Err(PlanError::new(format!(
+                "the simulated network has room for {MAX_SIMULATED} connections, not {concurrency}; lower -c"
+            )));
+        }
         return match request.workers {
             None | Some(1) => Ok(1),
             Some(_) => Err(PlanError::new("the simulated network runs one worker; drop -t")),
@@ -396,3 +403,6 @@ fn loopback_sources(concurrency: u32, machine: &Machine) -> Vec<IpAddr> {
     }
     (1..=count).map(|last| IpAddr::from([127, 0, 0, last as u8])).collect()
 }
+
+#[cfg(test)]
+mod tests;

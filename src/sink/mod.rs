@@ -122,7 +122,7 @@ impl Sink {
     /// If the address cannot be listened on, or the system denies a thread, a CPU or io_uring; nothing is left running.
     ///
     /// # Panics
-    /// If the plan has no worker or no slot.
+    /// If the plan has no worker or no slot, or a worker panics.
     pub fn start(plan: SinkPlan) -> Result<Self, SinkError> {
         assert!(plan.workers > 0 && plan.slots_per_worker > 0, "a sink without workers or slots");
         let (address, listeners) = listener::listen(plan.listen, plan.workers)
@@ -151,7 +151,8 @@ impl Sink {
             sink.threads.push(thread.map_err(SinkError::Thread)?);
         }
         drop(ready);
-        starts.iter().collect::<Result<(), _>>()?;
+        let ready = starts.iter().collect::<Result<Vec<()>, _>>()?;
+        assert_eq!(ready.len(), sink.threads.len(), "a worker of the sink panicked while it made ready");
         Ok(sink)
     }
 
@@ -233,6 +234,9 @@ fn listen_remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "choose a port from 1024 up, or run with CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => {
             "choose an address of this host (`ip address`), or 0.0.0.0 or [::] for all of them"
+        }
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "raise `ulimit -n`, or give fewer workers"
         }
         _ => "choose another address",
     }

@@ -16,6 +16,11 @@ pub struct Capture {
     marker: UdpSocket,
 }
 
+/// Most bytes recorded of a packet. In immediate mode each packet takes this much of the buffer, however short it is.
+const SNAPSHOT_BYTES: &str = "8192";
+/// Room for 4 096 packets that tcpdump, waiting for a core, has not read yet.
+const BUFFER_KIB: &str = "32768";
+
 impl Capture {
     /// Starts tcpdump and waits until it records.
     pub fn start(port: u16) -> Self {
@@ -23,7 +28,8 @@ impl Capture {
         let marker_port = marker.local_addr().expect("a bound socket has an address").port();
         let filter = format!("tcp port {port} or udp port {marker_port}");
         let mut command = Command::new(tool("tcpdump"));
-        command.args(["-i", "lo", "-n", "--immediate-mode", "-U", "-s", "0", "-B", "16384", "-w", "-", &filter]);
+        command.args(["-i", "lo", "-n", "--immediate-mode", "-U", "-s", SNAPSHOT_BYTES, "-B", BUFFER_KIB, "-w", "-"]);
+        command.arg(&filter);
         let mut tcpdump = Server::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let mut output = tcpdump.child().stdout.take().expect("stdout is piped");
         let (sender, recorded) = channel();

@@ -12,15 +12,19 @@ mod namespace;
 mod nginx;
 mod process;
 mod rtmpsrv;
+mod run_command;
 mod scripted;
+mod sink_process;
 
 pub use capture::{Capture, malformed_packets, tshark};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
 pub use namespace::Namespace;
 pub use nginx::{Nginx, NginxOptions};
-pub use process::{PATIENCE, tool};
+pub use process::{PATIENCE, Server, tool};
 pub use rtmpsrv::{Rtmpsrv, rtmpdump};
+pub use run_command::{RunOutput, run, run_by, shakedown_command};
 pub use scripted::{ScriptedPeer, scripted_peer};
+pub use sink_process::SinkProcess;
 
 /// The built binary.
 pub fn shakedown() -> assert_cmd::Command {

@@ -10,7 +10,7 @@ use super::process::{Server, tool};
 pub struct Rtmpsrv {
     // Dropped first: the namespace ends the server, which a signal to `nsenter`, our child, would not reach.
     namespace: Namespace,
-    _server: Server,
+    server: Server,
     _folder: tempfile::TempDir,
 }
 
@@ -30,12 +30,20 @@ impl Rtmpsrv {
         let mut server = Server::start(&mut command);
         let ready = server.wait_until(|line| line.contains("Streaming on rtmp://"));
         ready.expect("port 1935 is free in a network of its own");
-        Self { namespace, _server: server, _folder: folder }
+        Self { namespace, server, _folder: folder }
     }
 
     /// A command that runs `program` where the server can be reached.
     pub fn command(&self, program: &str) -> Command {
         self.namespace.command(program)
+    }
+
+    /// Ends the server: what it printed to stderr.
+    pub fn finish(self) -> Vec<String> {
+        let Self { namespace, server, _folder } = self;
+        drop(namespace);
+        let (_killed, printed) = server.finish();
+        printed
     }
 
     /// The client `rtmpdump` playing from this server; it ends with 1 when the server closes.

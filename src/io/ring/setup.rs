@@ -56,7 +56,10 @@ pub(super) fn choose_descriptors() -> Result<Descriptors, RingError> {
     if check_operations(&ring, Descriptors::Direct).is_err() {
         return Ok(Descriptors::Ordinary);
     }
-    let freed = closes_at_once(ring).map_err(|source| RingError::Setup { action: "the trial close", source })?;
+    let freed = closes_at_once(ring).map_err(|source| match Errno::from_io_error(&source) {
+        Some(errno @ (Errno::MFILE | Errno::NFILE)) => RingError::NoDescriptor { errno },
+        _ => RingError::Setup { action: "the trial close", source },
+    })?;
     Ok(if freed { Descriptors::Direct } else { Descriptors::Ordinary })
 }
 
@@ -105,7 +108,7 @@ fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => builder.build(submissions),
         answer => answer,
     };
-    ring.map_err(|error| RingError::of_setup(error))
+    ring.map_err(RingError::of_setup)
 }
 
 /// `kernel.io_uring_disabled`; `None` before Linux 6.6.

@@ -29,6 +29,10 @@ pub(super) struct Client {
 /// `tcp_syn_linear_timeouts` 4, `tcp_syn_retries` 6). At the last one the connect fails with `ETIMEDOUT`.
 const SYN_TIMERS_S: [u64; 11] = [1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131];
 
+/// What this host refuses itself, it refuses after this long. An attempt that took no time would be repeated by a closed
+/// loop for ever in one instant, and the virtual clock would stand still.
+const LOCAL_REFUSAL: Nanos = Nanos::from_millis(1);
+
 /// The target hears about the window after this many bytes were taken.
 const WINDOW_STEP: u64 = 16 * 1024;
 
@@ -57,6 +61,8 @@ enum Socket {
 struct Connection {
     id: ConnectionId,
     target: TargetId,
+    /// This host's limits leave room for it.
+    admitted: bool,
     phase: Phase,
     inbox: VecDeque<u8>,
     fin: bool,
@@ -180,19 +186,19 @@ impl Client {
         slot.generation = token.generation();
         slot.in_flight = bit(OpKind::Open);
         let local = &mut self.local[usize::from(target.0)];
-        local.open += 1;
-        let refused = (local.open > local.most).then_some(local.errno);
+        let admitted = local.open < local.most;
+        local.open += u32::from(admitted);
         self.connections += 1;
         let id = ConnectionId(self.connections);
-        let mut connection = Box::new(Connection::new(id, target));
-        let syn = Syn { id, slot: token.slot(), target, opened_at: wire.now(), attempt: 0 };
-        if refused.is_none() {
+        let mut connection = Box::new(Connection::new(id, target, admitted));
+        if admitted {
+            let syn = Syn { id, slot: token.slot(), target, opened_at: wire.now(), attempt: 0 };
             wire.send(&mut connection.last_arrival, Event::SynArrives(syn));
+        } else {
+            let refused = Event::AtClient(token.slot(), id, ToClient::NoConnection(local.errno));
+            wire.schedule(wire.now() + LOCAL_REFUSAL, refused);
         }
         self.slots[token.slot().0 as usize].socket = Socket::Open(connection);
-        if let Some(errno) = refused {
-            self.fail_open(token.slot(), errno);
-        }
     }
 
     fn send(&mut self, token: Token, payload: Payload, wire: &mut Wire) {
@@ -239,7 +245,7 @@ impl Client {
         let slot = &mut self.slots[token.slot().0 as usize];
         assert!(slot.in_flight == bit(OpKind::Close), "{token:?}: the slot still has ops in flight");
         if let Socket::Open(mut connection) = std::mem::replace(&mut slot.socket, Socket::Closed) {
-            self.local[usize::from(connection.target.0)].open -= 1;
+            self.local[usize::from(connection.target.0)].open -= u32::from(connection.admitted);
             // A close with unread data resets the connection however it was meant (RFC 2525, 2.17).
             let orderly = how == CloseHow::Fin && connection.phase == Phase::Connected && connection.inbox.is_empty();
             if !connection.reset {
@@ -303,7 +309,7 @@ impl Client {
         };
         let slot = &mut self.slots[index.0 as usize];
         if let Socket::Open(connection) = std::mem::replace(&mut slot.socket, Socket::Failed { send, recv }) {
-            self.local[usize::from(connection.target.0)].open -= 1;
+            self.local[usize::from(connection.target.0)].open -= u32::from(connection.admitted);
         }
         let queued_send = slot.queued_send.take().is_some();
         let waiting_recv = slot.waiting_recv.take().is_some();
@@ -382,10 +388,11 @@ impl Slot {
 }
 
 impl Connection {
-    fn new(id: ConnectionId, target: TargetId) -> Self {
+    fn new(id: ConnectionId, target: TargetId, admitted: bool) -> Self {
         Self {
             id,
             target,
+            admitted,
             phase: Phase::Connecting,
             inbox: VecDeque::new(),
             fin: false,

@@ -6,8 +6,8 @@
 //! error, or not notice at all, is a panic here.
 //!
 //! The arithmetic is meant to be done on paper. With latency `L` each way and a service time `S`, an idle [`Peer`]
-//! answers a connect after `2 L` and C0C1 after `2 L + S`; whatever both sides compute takes no time. Bandwidth is
-//! unlimited; no packet is lost but a SYN.
+//! answers a connect after `2 L` and C0C1 after `2 L + S`; whatever both sides compute takes no time. What the
+//! generator's host refuses itself it refuses after 1 ms. Bandwidth is unlimited; no packet is lost but a SYN.
 
 mod client;
 mod freeze;

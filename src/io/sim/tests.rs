@@ -325,12 +325,12 @@ fn latencies_are_those_computed_on_paper() {
 }
 
 #[test]
-fn a_refusal_takes_a_round_trip_and_a_local_error_no_time() {
+fn a_refusal_takes_a_round_trip_and_a_local_error_a_millisecond() {
     for (script, after) in [
         (PeerScript::Refuse, RTT),
         (PeerScript::Unreachable, RTT),
-        (PeerScript::NoRoute, 0),
-        (PeerScript::NoPorts { beyond: 0 }, 0),
+        (PeerScript::NoRoute, 1_000),
+        (PeerScript::NoPorts { beyond: 0 }, 1_000),
     ] {
         let mut lab = Lab::new(peer(script.clone()));
         assert!(lab.wait(&[open(SLOT, 0)])[0].result.is_err());

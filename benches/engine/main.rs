@@ -1,0 +1,114 @@
+//! The generator against a bare epoll loop: what a handshake costs on the generator's core, and how many there are.
+//!
+//! Both drive the built-in sink, which serves them on a core of its own, with 64 attempts in flight, each closed by an
+//! RST. They take turns, so that whatever else the machine does falls on both; the ratio of two neighbours is the
+//! figure to compare, and instructions repeat better than time. `--quick` is a shorter run with a wider spread.
+
+mod bare;
+mod contenders;
+mod meter;
+#[path = "../plan/mod.rs"]
+mod plan;
+mod table;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use contenders::CASES;
+use meter::Meter;
+use shakedown::base::{Nanos, Seed};
+use shakedown::fleet::{allowed_cpus, pin_current_thread};
+use shakedown::sink::{Sink, SinkPlan, VerifyC2};
+use table::{Machine, Round};
+
+/// How long a bench is.
+struct Extent {
+    /// Measured rounds; one more before them warms up.
+    rounds: usize,
+    /// Attempts of each case in a round.
+    attempts: u64,
+}
+
+const FULL: Extent = Extent { rounds: 7, attempts: 6_000 };
+const QUICK: Extent = Extent { rounds: 5, attempts: 2_000 };
+
+/// Slots of the sink: more than are ever in flight, as a slot is free again only when its close is over.
+const SINK_SLOTS: u32 = 4_096;
+
+fn main() -> ExitCode {
+    let extent = match extent(std::env::args().skip(1)) {
+        Ok(Some(extent)) => extent,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(unknown) => {
+            eprintln!("unknown argument `{unknown}`; usage: cargo bench --bench engine [-- --quick]");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&extent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("engine bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads what `cargo bench` passes on; `None` if a filter names other benches only.
+fn extent(arguments: impl Iterator<Item = String>) -> Result<Option<Extent>, String> {
+    let mut extent = FULL;
+    for argument in arguments {
+        match argument.as_str() {
+            "--bench" => {}
+            "--quick" => extent = QUICK,
+            flag if flag.starts_with('-') => return Err(argument),
+            filter if "engine".contains(filter) => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(extent))
+}
+
+fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
+    let cpus = allowed_cpus();
+    let generator = *cpus.first().ok_or("this process may use no CPU")?;
+    let sink_cpu = cpus.get(1).copied();
+    let sink = Sink::start(SinkPlan {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        workers: 1,
+        cpus: vec![sink_cpu.unwrap_or(generator)],
+        // The bare loop's C2 is constant and cannot be right: nobody's is checked.
+        verify: VerifyC2::None,
+        delay: Nanos::ZERO,
+        slots_per_worker: SINK_SLOTS,
+        seed: Seed::new(1935),
+    })?;
+    pin_current_thread(generator)?;
+    let mut meter = Meter::open();
+    let machine = Machine { cpus: cpus.len(), generator, sink: sink_cpu };
+    let mut out = std::io::stdout();
+    table::write_head(&mut out, &machine, &meter, extent)?;
+
+    let mut contenders = CASES.iter().map(|case| case.contender(sink.address())).collect::<Result<Vec<_>, _>>()?;
+    let mut rounds = Vec::new();
+    for index in 0..=extent.rounds {
+        let mut costs = vec![None; contenders.len()];
+        // Every other round runs backwards: a machine that gets steadily slower favours nobody.
+        let forwards = index % 2 == 0;
+        for position in 0..contenders.len() {
+            let turn = if forwards { position } else { contenders.len() - 1 - position };
+            costs[turn] = Some(contenders[turn].run(extent.attempts, &mut meter)?);
+        }
+        if index > 0 {
+            rounds.push(Round { costs: costs.into_iter().flatten().collect() });
+        }
+    }
+    table::write_rows(&mut out, &CASES, &rounds, &meter)?;
+
+    drop(contenders);
+    let counts = sink.stop();
+    let expected = (extent.rounds as u64 + 1) * CASES.len() as u64 * extent.attempts;
+    if counts.c2_unchecked != expected {
+        return Err(format!("the sink saw {} complete handshakes of {expected}", counts.c2_unchecked).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The command line, tested as its users meet it: by the built binary's output, files and exit codes.
+
+mod support;
+
+mod cli {
+    mod command;
+
+    mod bad_input;
+    mod exit_codes;
+    mod files;
+    mod help;
+    mod hostile;
+    mod json;
+    mod limits;
+    mod output;
+    mod report;
+    mod signals;
+    mod sink;
+}

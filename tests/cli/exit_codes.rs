@@ -1,0 +1,73 @@
+//! Exit codes and their precedence: 2, 1, 130/143, 5, 4, 3, 0. Those of signals are in `signals`, of usage in
+//! `bad_input`.
+
+use super::command::{BINARY, ended, finished, simulated};
+use crate::support::Namespace;
+
+fn code(words: &str) -> i32 {
+    simulated(words).code.expect("no signal")
+}
+
+#[test]
+fn as_asked_is_0_with_or_without_failures() {
+    assert_eq!(code("rtmp://serve.sim/live -n 10"), 0);
+    assert_eq!(code("rtmp://serve.sim/live rtmp://refuse.sim/live -n 10"), 0);
+    assert_eq!(code("rtmp://serve.sim/live -R 100 -n 10 --threshold rate>=10/s"), 0);
+}
+
+#[test]
+fn a_missed_condition_is_3() {
+    assert_eq!(code("rtmp://serve.sim/live rtmp://refuse.sim/live -n 10 --threshold failed<1%"), 3);
+    assert_eq!(code("rtmp://serve.sim/live -n 1000 --threshold service.p50<1us"), 3);
+    assert_eq!(code("rtmp://serve.sim/live -n 10 --threshold rate>10M/s"), 3);
+    assert_eq!(code("rtmp://simple.sim/live -n 10 --threshold downgraded<=0"), 3);
+}
+
+#[test]
+fn what_cannot_be_told_is_4_and_goes_before_3() {
+    let few = "rtmp://serve.sim/live -n 10 --threshold service.p99<1s";
+    assert_eq!(code(few), 4);
+    assert_eq!(code(&format!("{few} --threshold rate>10M/s")), 4);
+    let limited = "rtmp://no-ports.sim/live -R 100 -d 1s --hold 1s";
+    assert_eq!(code(limited), 4);
+    assert_eq!(code(&format!("{limited} --threshold failed<1%")), 4);
+}
+
+#[test]
+fn nothing_completed_is_5_and_goes_before_4_and_3() {
+    for host in ["refuse", "unreachable", "no-route", "reset", "http"] {
+        assert_eq!(code(&format!("rtmp://{host}.sim/live -n 3")), 5, "{host}");
+    }
+    assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold service.p99<1s"), 5);
+    assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold failed<1%"), 5);
+}
+
+#[test]
+fn nothing_completed_for_want_of_ports_is_1_and_goes_before_3() {
+    let namespace = Namespace::new();
+    let script = "echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range
+        echo 40000-40009 > /proc/sys/net/ipv4/ip_local_reserved_ports
+        exec \"$0\" run 127.0.0.1:1935 -n 2 -c 2 -q --threshold 'failed<1%'";
+    let mut command = namespace.command("sh");
+    command.args(["-c", script, BINARY]);
+    let ended = finished(command);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let named = ["2 x connect no_ports (our own)", "this machine's limits"].map(|text| ended.stdout.contains(text));
+    assert_eq!(named, [true, true], "{ended:#?}");
+}
+
+#[test]
+fn a_result_that_cannot_be_saved_is_1_after_the_report_and_goes_before_3() {
+    let ended = simulated("rtmp://serve.sim/live -n 10 -q -o /dev/full --threshold rate>10M/s");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains("rate>10M/s is missed"), "{ended:#?}");
+    assert!(
+        ended.stderr.starts_with("error: cannot write /dev/full") && ended.stderr.lines().count() == 1,
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn usage_is_2_and_goes_before_1() {
+    assert_eq!(ended("run --engine sim -c 0 -o /nowhere/result.json").code, Some(2));
+}

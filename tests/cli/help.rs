@@ -1,0 +1,113 @@
+//! Help, version, completions and manual pages.
+
+use super::command::{Ended, ended};
+
+const COMMANDS: [&str; 8] = ["run", "probe", "sink", "report", "merge", "doctor", "completions", "man"];
+
+/// The flags of `run` that scripts rely on.
+const RUN_FLAGS: &str = "-R --rate -c --concurrency -d --duration -n --attempts -w --warmup -t --workers --arrival --mode \
+                         --digest --verify --until --hold --close --source --connect-timeout --timeout --threshold \
+                         --keep-going --engine --seed --share --start-at --label --attach -o --output -q --quiet \
+                         --no-progress --color --json --allow-target";
+
+#[track_caller]
+fn printed(words: &str) -> String {
+    let Ended { code, stdout, stderr } = ended(words);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{words}");
+    stdout
+}
+
+#[test]
+fn help_fits_80_columns_and_describes_everything() {
+    for words in COMMANDS.map(|command| format!("{command} --help")).iter().map(String::as_str).chain(["--help", "-h"])
+    {
+        let help = printed(words);
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{words}: {line}");
+        }
+        // Flags are indented by less than ten columns, and what they mean is to the right of them or below.
+        let mut lines = help.lines().filter(|line| !line.trim().is_empty()).peekable();
+        while let Some(line) = lines.next() {
+            let text = line.trim_start();
+            let is_flag = text.starts_with('-') && line.len() - text.len() < 10;
+            let described = text.contains("  ") || lines.peek().is_some_and(|next| next.starts_with("          "));
+            assert!(!is_flag || described, "{words}: {line} has no description");
+        }
+    }
+}
+
+#[test]
+fn every_command_is_listed_with_its_own_description() {
+    let help = printed("--help");
+    for (command, begins) in [
+        ("run", "Generate load"),
+        ("probe", "Make one handshake"),
+        ("sink", "Serve as the built-in target"),
+        ("report", "Render a saved result"),
+        ("merge", "Merge the results"),
+        ("doctor", "Can this machine do it?"),
+        ("completions", "Print a completion script"),
+        ("man", "Print a manual page"),
+    ] {
+        let listed = help.lines().any(|line| {
+            line.trim_start().strip_prefix(command).is_some_and(|rest| rest.trim_start().starts_with(begins))
+        });
+        assert!(listed, "{command}: {help}");
+        assert!(printed(&format!("{command} --help")).starts_with(begins), "{command}");
+    }
+}
+
+#[test]
+fn run_has_the_flags_that_scripts_use_and_names_its_exit_codes() {
+    let help = printed("run --help");
+    let words: Vec<&str> = help.split(|c: char| c.is_whitespace() || c == ',').collect();
+    for flag in RUN_FLAGS.split_whitespace() {
+        assert!(words.contains(&flag), "{flag} is not in {help}");
+    }
+    let codes = help.split("Exit codes:").nth(1).expect("exit codes are in the help");
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130, 143 "] {
+        assert!(codes.lines().any(|line| line.trim_start().starts_with(code)), "{code}: {codes}");
+    }
+}
+
+#[test]
+fn version_shows_version_and_commit() {
+    for flag in ["--version", "-V"] {
+        let text = printed(flag);
+        let rest = text.strip_prefix(concat!("shakedown ", env!("CARGO_PKG_VERSION"), " (")).expect(&text);
+        let commit = rest.strip_suffix(")\n").expect(&text);
+        assert!(
+            commit == "unknown" || commit.chars().all(|c| c.is_ascii_hexdigit() || "+-dirty".contains(c)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_their_shell_takes() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(printed(&format!("completions {shell}")).contains("shakedown"), "{shell}");
+    }
+    let checked = assert_cmd::Command::new("bash").arg("-n").write_stdin(printed("completions bash")).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let script = format!(
+        "{}\nCOMP_WORDS=(shakedown run --thr) COMP_CWORD=2; _shakedown shakedown --thr run; echo \"${{COMPREPLY[@]}}\"",
+        printed("completions bash")
+    );
+    let offered = assert_cmd::Command::new("bash").args(["--norc", "-s"]).write_stdin(script).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&offered.stdout), "--threshold\n");
+}
+
+#[test]
+fn manual_pages_are_roff_with_every_flag() {
+    let overview = printed("man");
+    assert!(overview.contains(".TH shakedown 1") && overview.contains("shakedown\\-run(1)"), "{overview}");
+    let page = printed("man run");
+    assert!(page.contains(".TH shakedown-run 1"), "{page}");
+    for flag in RUN_FLAGS.split_whitespace() {
+        assert!(page.contains(&flag.replace('-', "\\-")), "{flag}");
+    }
+    for command in COMMANDS {
+        assert!(printed(&format!("man {command}")).contains(&format!("shakedown\\-{command}")), "{command}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Processes that may not do what the generator needs: io_uring forbidden or missing, few descriptors.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::command::{finished, prepared};
+use crate::support::SinkProcess;
+
+/// Lets `command` run with `descriptors` as its soft and hard limit of open files.
+pub fn with_descriptors(mut command: Command, descriptors: u64) -> Command {
+    let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+    // SAFETY: between fork and exec the closure makes one system call on a value of its own; it allocates nothing and
+    // takes no lock.
+    unsafe { command.pre_exec(move || ok(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))) };
+    command
+}
+
+/// Lets `command` run under a seccomp filter that answers one system call with an error, as container runtimes do.
+fn without(mut command: Command, call: libc::c_long, errno: i32) -> Command {
+    const NUMBER_AT: u32 = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    let instruction = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 1 - jt, k };
+    let mut filter = [
+        libc::sock_filter { jf: 0, ..instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, NUMBER_AT) },
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, call as u32),
+        libc::sock_filter {
+            jf: 0,
+            ..instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32)
+        },
+        libc::sock_filter { jf: 0, ..instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW) },
+    ];
+    // SAFETY: between fork and exec the closure makes two system calls on values of its own; it allocates nothing and
+    // takes no lock. The kernel copies the filter, whose length is that of the array.
+    unsafe {
+        command.pre_exec(move || {
+            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+            ok(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            ok(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program))
+        })
+    };
+    command
+}
+
+fn ok(answer: libc::c_int) -> io::Result<()> {
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Every command that needs a ring.
+const NEED_IO_URING: [&str; 3] = ["run -n 1 -q", "run 127.0.0.1:1935 -n 1 -q", "sink --listen 127.0.0.1:0 -t 2"];
+
+#[test]
+fn io_uring_forbidden_names_cause_and_remedy() {
+    for words in NEED_IO_URING {
+        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::EPERM));
+        ended
+            .assert_error(1, &["io_uring is forbidden to this process (EPERM) by a seccomp profile", "--security-opt"]);
+    }
+}
+
+#[test]
+fn io_uring_missing_names_cause_and_remedy() {
+    for words in NEED_IO_URING {
+        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::ENOSYS));
+        ended.assert_error(1, &["this kernel has no io_uring (ENOSYS)", "Linux 6.1 or later"]);
+    }
+}
+
+#[test]
+fn what_needs_no_io_uring_works_without() {
+    let peer = SinkProcess::start("-t 1");
+    for words in ["run --engine sim -n 10 -q", &format!("probe {} --json", peer.address())] {
+        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::EPERM));
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+    }
+}
+
+#[test]
+fn few_descriptors_are_enough_for_few_connections() {
+    let sink = SinkProcess::start("-t 1");
+    let words = format!("run {} -n 10 -c 4 -t 1", sink.address());
+    let ended = finished(with_descriptors(prepared(&words), 64));
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+#[test]
+fn too_few_descriptors_are_named_wherever_they_run_out() {
+    for words in NEED_IO_URING {
+        for descriptors in [5, 8, 11, 13, 15] {
+            let ended = finished(with_descriptors(prepared(words), descriptors));
+            ended.assert_error(1, &["Too many open files", "raise `ulimit -n`"]);
+        }
+    }
+    let ended = finished(with_descriptors(prepared("run -c 1000 -n 10 -q"), 64));
+    ended.assert_error(1, &["Too many open files", "raise `ulimit -n`"]);
+}

@@ -1,0 +1,424 @@
+//! The reports of simulated runs: the same command and seed give the same text, so the text is pinned.
+
+use super::command::simulated;
+
+/// Both streams and the exit code, as a person sees them.
+fn seen(words: &str) -> String {
+    let ended = simulated(words);
+    format!("{}{}exit {}", ended.stderr, ended.stdout, ended.code.expect("no signal"))
+}
+
+#[test]
+fn closed_loop() {
+    insta::assert_snapshot!(seen("rtmp://noisy.sim/live -n 2000 -c 32"), @r"
+    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    closed loop, at most 32 connections at once, 1 worker of 32 slots
+    target     rtmp://noisy.sim/live
+    load       complex, until handshake, close rst; closed loop, 32 in flight up to
+               2000 attempts
+               1 worker, sim, seed 1
+    result     39925/s completed (not a capacity: 32 in flight / 794 us): 2000 of
+               2000 due, 0 failed (0 %)
+    verdict    pass: no threshold asked; closed loop asks no rate
+
+    latency         p50     p90      p99  p99.9      max
+      service    772 us  948 us  1.18 ms      -  1.44 ms
+      connect    200 us  200 us   200 us      -   200 us
+      s0s1       571 us  748 us   984 us      -  1.23 ms
+      s2         571 us  748 us   984 us      -  1.23 ms
+
+    modes      2000 complex, verified
+    exit 0
+    ");
+}
+
+#[test]
+fn open_loop_with_conditions_met() {
+    insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p99<50ms --threshold failed<1%"), @r"
+    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots
+    target     rtmp://noisy.sim/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
+               2000 slots
+               1 worker, sim, seed 1
+    result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
+    verdict    pass: both thresholds are met; the generator kept the plan
+
+    thresholds           measured
+      response.p99<50ms    965 us  met
+      failed<1%               0 %  met
+
+    latency         p50     p90     p99  p99.9      max
+      response   568 us  729 us  965 us      -  1.21 ms
+      service    568 us  729 us  965 us      -  1.21 ms
+      connect    200 us  200 us  200 us      -   200 us
+      s0s1       368 us  528 us  764 us      -  1.01 ms
+      s2         368 us  528 us  764 us      -  1.01 ms
+      slot_wait    0 ns    0 ns    0 ns      -     0 ns
+      lateness     0 ns    0 ns    0 ns      -     0 ns
+
+    modes      2000 complex, verified
+    exit 0
+    ");
+}
+
+#[test]
+fn open_loop_with_a_condition_missed() {
+    insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p50<50us"), @r"
+    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots
+    target     rtmp://noisy.sim/live
+    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
+               2000 slots
+               1 worker, sim, seed 1
+    result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
+    verdict    fail: response.p50<50us is missed: 568 us
+
+    latency         p50     p90     p99  p99.9      max
+      response   568 us  729 us  965 us      -  1.21 ms
+      service    568 us  729 us  965 us      -  1.21 ms
+      connect    200 us  200 us  200 us      -   200 us
+      s0s1       368 us  528 us  764 us      -  1.01 ms
+      s2         368 us  528 us  764 us      -  1.01 ms
+      slot_wait    0 ns    0 ns    0 ns      -     0 ns
+      lateness     0 ns    0 ns    0 ns      -     0 ns
+
+    modes      2000 complex, verified
+    exit 3
+    ");
+}
+
+#[test]
+fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
+    insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 100:1k -w 500ms -d 2s --arrival poisson"), @r"
+    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots
+    target     rtmp://noisy.sim/live
+    load       complex, until handshake, close rst; open loop, 100/s to 1k/s poisson
+               for 2s after a warm-up of 500ms, 2500 slots
+               1 worker, sim, seed 1
+    result     542/s completed: 1084 of 1084 due, 0 failed (0 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency         p50     p90      p99  p99.9      max
+      response   569 us  724 us  1.00 ms      -  1.21 ms
+      service    569 us  724 us  1.00 ms      -  1.21 ms
+      connect    200 us  200 us   200 us      -   200 us
+      s0s1       368 us  524 us   804 us      -  1.01 ms
+      s2         368 us  524 us   804 us      -  1.01 ms
+      slot_wait    0 ns    0 ns     0 ns      -     0 ns
+      lateness     0 ns    0 ns     0 ns      -     0 ns
+
+    modes      1084 complex, verified
+
+    by stage      due  completed  failed  response p50      p99
+      warm-up      69      138/s     0 %        587 us        -
+      load       1084      542/s     0 %        569 us  1.00 ms
+    exit 0
+    ");
+}
+
+#[test]
+fn held_connections() {
+    insta::assert_snapshot!(seen("rtmp://serve.sim/live -R 100 -n 300 --hold 1s --close fin"), @r"
+    target rtmp://serve.sim/live (10.255.0.1:1935), engine sim, seed 1
+    peak rate 100/s, at most 300 connections at once, 1 worker of 300 slots
+    target     rtmp://serve.sim/live
+    load       complex, until handshake, hold 1s, close fin; open loop, 100/s
+               uniform up to 300 attempts, 300 slots
+               1 worker, sim, seed 1
+    result     100/s completed: 300 of 300 due, 0 failed (0 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency         p50     p90  p99  p99.9     max
+      response   600 us  600 us    -      -  600 us
+      service    600 us  600 us    -      -  600 us
+      connect    200 us  200 us    -      -  200 us
+      s0s1       400 us  400 us    -      -  400 us
+      s2         400 us  400 us    -      -  400 us
+      slot_wait    0 ns    0 ns    -      -    0 ns
+      lateness     0 ns    0 ns    -      -    0 ns
+
+    modes      300 complex, verified
+    held       101 at most, 101 when the load ended
+    exit 0
+    ");
+}
+
+#[test]
+fn connections_lost_while_held() {
+    insta::assert_snapshot!(seen("rtmp://close-held.sim/live -R 10 -d 3s --hold 2s"), @r"
+    target rtmp://close-held.sim/live (10.255.0.30:1935), engine sim, seed 1
+    peak rate 10/s, at most 64 connections at once, 1 worker of 64 slots
+    target     rtmp://close-held.sim/live
+    load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
+               for 3s, 64 slots
+               1 worker, sim, seed 1
+    result     10.0/s completed: 30 of 30 due, 0 failed (0 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency         p50  p90  p99  p99.9     max
+      response   600 us    -    -      -  600 us
+      service    600 us    -    -      -  600 us
+      connect    200 us    -    -      -  200 us
+      s0s1       400 us    -    -      -  400 us
+      s2         400 us    -    -      -  400 us
+      slot_wait    0 ns    -    -      -    0 ns
+      lateness     0 ns    -    -      -    0 ns
+
+    modes      30 complex, verified
+    held       6 at most, 6 when the load ended, 25 lost (median age 500 ms)
+
+    failures
+      25 x hold closed (the target's)
+        -> the server ends idle connections: shorten --hold, or raise the server's
+           idle timeout
+    exit 0
+    ");
+}
+
+#[test]
+fn every_handshake_downgraded() {
+    insta::assert_snapshot!(seen("rtmp://simple.sim/live -n 100 --threshold downgraded<1%"), @r"
+    target rtmp://simple.sim/live (10.255.0.10:1935), engine sim, seed 1
+    closed loop, at most 64 connections at once, 1 worker of 64 slots
+    target     rtmp://simple.sim/live
+    load       complex, until handshake, close rst; closed loop, 64 in flight up to
+               100 attempts
+               1 worker, sim, seed 1
+    result     33333/s completed (not a capacity: 64 in flight / 1.41 ms): 100 of
+               100 due, 0 failed (0 %)
+    verdict    fail: downgraded<1% is missed: 100 %
+
+    latency          p50      p90  p99  p99.9      max
+      service    1.60 ms  1.80 ms    -      -  2.00 ms
+      connect     200 us   200 us    -      -   200 us
+      s0s1       1.40 ms  1.60 ms    -      -  1.80 ms
+      s2         1.40 ms  1.60 ms    -      -  1.80 ms
+
+    modes      100 downgraded to simple
+    exit 3
+    ");
+}
+
+#[test]
+fn slots_exhausted_by_a_slow_target() {
+    insta::assert_snapshot!(seen("rtmp://slow.sim/live -R 100 -d 5s -c 10 --threshold dropped<1%"), @r"
+    target rtmp://slow.sim/live (10.255.0.2:1935), engine sim, seed 1
+    peak rate 100/s, at most 10 connections at once, 1 worker of 10 slots
+    target     rtmp://slow.sim/live
+    load       complex, until handshake, close rst; open loop, 100/s uniform for 5s,
+               10 slots
+               1 worker, sim, seed 1
+    result     51.8/s completed: 259 of 500 due, 0 failed (0 %), 241 dropped
+               (48.2 %)
+    verdict    inconclusive: the generator was the limit, the numbers are a lower
+               bound (see findings)
+
+    latency         p50     p90  p99  p99.9     max
+      response   1.31 s  2.35 s    -      -  2.60 s
+      service    200 ms  200 ms    -      -  200 ms
+      connect    200 us  200 us    -      -  200 us
+      s0s1       200 ms  200 ms    -      -  200 ms
+      s2         200 ms  200 ms    -      -  200 ms
+      slot_wait  1.11 s  2.15 s    -      -  2.40 s
+      lateness     0 ns    0 ns    -      -    0 ns
+
+    modes      259 complex, verified
+
+    findings
+      warning pool_too_small: 241 of 500 planned attempts of clients never started:
+        all 10 slots were busy, and the plan may need 500
+        -> raise -c to rate x (timeout + hold), or shorten --timeout or --hold; the
+           numbers are a lower bound
+    exit 4
+    ");
+}
+
+#[test]
+fn nothing_answers() {
+    insta::assert_snapshot!(seen("rtmp://silent.sim/live -n 20 -c 20 --timeout 200ms"), @r"
+    target rtmp://silent.sim/live (10.255.0.15:1935), engine sim, seed 1
+    closed loop, at most 20 connections at once, 1 worker of 20 slots
+    target     rtmp://silent.sim/live
+    load       complex, until handshake, close rst; closed loop, 20 in flight up to
+               20 attempts
+               1 worker, sim, seed 1
+    result     0.00/s completed (not a capacity: 20 in flight / latency): 0 of 20
+               due, 20 failed (100 %)
+    verdict    fail: nothing completed: the target or the way to it failed
+
+    failures
+      20 x s0 timeout (the target's): 0 bytes received
+        -> the server accepts but answers too late: lower the load or raise
+           --timeout
+    exit 5
+    ");
+}
+
+#[test]
+fn one_of_two_targets_refuses() {
+    insta::assert_snapshot!(seen("rtmp://serve.sim/live rtmp://refuse.sim/live -R 100 -d 2s"), @r"
+    target rtmp://serve.sim/live (10.255.0.1:1935), rtmp://refuse.sim/live (10.255.0.11:1935), engine sim, seed 1
+    peak rate 100/s, at most 200 connections at once, 1 worker of 200 slots
+    target     rtmp://serve.sim/live, rtmp://refuse.sim/live
+    load       complex, until handshake, close rst; open loop, 100/s uniform for 2s,
+               200 slots
+               1 worker, sim, seed 1
+    result     50.0/s completed: 100 of 200 due, 100 failed (50.0 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency         p50     p90  p99  p99.9     max
+      response   600 us  600 us    -      -  600 us
+      service    600 us  600 us    -      -  600 us
+      connect    200 us  200 us    -      -  200 us
+      s0s1       400 us  400 us    -      -  400 us
+      s2         400 us  400 us    -      -  400 us
+      slot_wait    0 ns    0 ns    -      -    0 ns
+      lateness     0 ns    0 ns    -      -    0 ns
+
+    modes      100 complex, verified
+
+    failures
+      100 x connect refused (the target's): Connection refused (os error 111)
+        -> nothing listens there: check that the server runs and that the port is
+           right
+
+    by target                                    due  completed  failed  response p50  p99
+      rtmp://serve.sim/live (10.255.0.1:1935)    100     50.0/s     0 %        600 us    -
+      rtmp://refuse.sim/live (10.255.0.11:1935)  100     0.00/s   100 %             -    -
+    exit 0
+    ");
+}
+
+#[test]
+fn this_machine_is_the_limit() {
+    insta::assert_snapshot!(seen("rtmp://no-ports.sim/live -R 100 -d 5s --hold 1s"), @r"
+    target rtmp://no-ports.sim/live (10.255.0.31:1935), engine sim, seed 1
+    peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots
+    target     rtmp://no-ports.sim/live
+    load       complex, until handshake, hold 1s, close rst; open loop, 100/s
+               uniform for 5s, 500 slots
+               1 worker, sim, seed 1
+    result     16.0/s completed: 80 of 500 due, 420 failed (84.0 %)
+    verdict    inconclusive: the generator was the limit, the numbers are a lower
+               bound (see findings)
+
+    latency         p50  p90  p99  p99.9     max
+      response   600 us    -    -      -  600 us
+      service    600 us    -    -      -  600 us
+      connect    200 us    -    -      -  200 us
+      s0s1       400 us    -    -      -  400 us
+      s2         400 us    -    -      -  400 us
+      slot_wait    0 ns    -    -      -    0 ns
+      lateness     0 ns    -    -      -    0 ns
+
+    modes      80 complex, verified
+    held       16 at most, 16 when the load ended
+
+    failures
+      420 x connect no_ports (our own): Cannot assign requested address (os error
+        99)
+        -> local ports ran out: add --source addresses or widen ip_local_port_range
+
+    findings
+      warning local_errors: 420 attempts failed at a limit of this machine
+        (no_ports)
+        -> local ports ran out: add --source addresses or widen ip_local_port_range
+    exit 4
+    ");
+}
+
+#[test]
+fn every_kind_of_failure_is_named_with_its_step_and_advice() {
+    let hosts = [
+        "refuse",
+        "unreachable",
+        "no-route",
+        "drop",
+        "silent",
+        "version",
+        "http",
+        "close-at-once",
+        "close",
+        "reset",
+        "half",
+        "half-close",
+        "bad-s1",
+        "bad-s2",
+        "bad-echo",
+        "garbage",
+    ];
+    let words = |host: &str| format!("rtmp://{host}.sim/live -q -n 1 --timeout 100ms --connect-timeout 100ms");
+    let lines = |host: &str| {
+        let report = simulated(&words(host)).stdout;
+        let failure = report.split("\nfailures\n").nth(1).unwrap_or_else(|| panic!("no failure of {host}: {report}"));
+        format!("{host}\n{}", failure.split("\n\n").next().unwrap_or_default().trim_end())
+    };
+    insta::assert_snapshot!(hosts.map(lines).join("\n"), @r"
+    refuse
+      1 x connect refused (the target's): Connection refused (os error 111)
+        -> nothing listens there: check that the server runs and that the port is
+           right
+    unreachable
+      1 x connect unreachable (the network's): No route to host (os error 113)
+        -> no way to the target: check address, routes and firewalls
+    no-route
+      1 x connect unreachable (the network's): Network is unreachable (os error 101)
+        -> no way to the target: check address, routes and firewalls
+    drop
+      1 x connect timeout (whose cannot be told)
+        -> SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss
+           on the path
+    silent
+      1 x s0 timeout (the target's): 0 bytes received
+        -> the server accepts but answers too late: lower the load or raise
+           --timeout
+    version
+      1 x s0 bad_version (the target's): version byte 6
+        -> S0 must name version 3: is this an RTMP server, and plain RTMP?
+    http
+      1 x s0 not_rtmp (the target's): first byte 'H'
+        -> the port speaks HTTP: RTMP usually listens on 1935
+    close-at-once
+      1 x s0 closed (the target's): 0 bytes received
+        -> the server hangs up during the handshake: its log names the reason
+    close
+      1 x s0 closed (the target's): 0 bytes received
+        -> the server hangs up during the handshake: its log names the reason
+    reset
+      1 x s0 reset (the target's): 0 bytes received
+        -> the server resets connections: its log names the reason (limits,
+           overload)
+    half
+      1 x s1 timeout (the target's): 769 bytes received
+        -> the server accepts but answers too late: lower the load or raise
+           --timeout
+    half-close
+      1 x s1 closed (the target's): 769 bytes received
+        -> the server hangs up during the handshake: its log names the reason
+    bad-s1
+      1 x s1 bad_s1_digest (the target's)
+        -> S1's digest is wrong: the server lacks the complex handshake, try --mode
+           simple
+    bad-s2
+      1 x s2 bad_s2_digest (the target's)
+        -> S2's digest is wrong: look for a server bug, or try --mode simple
+    bad-echo
+      1 x s1 bad_s1_digest (the target's)
+        -> S1's digest is wrong: the server lacks the complex handshake, try --mode
+           simple
+    garbage
+      1 x s1 bad_s1_digest (the target's)
+        -> S1's digest is wrong: the server lacks the complex handshake, try --mode
+           simple
+    ");
+}
+
+#[test]
+fn hosts_that_serve_in_odd_ways_are_served_by() {
+    for host in ["serve", "noisy", "stalls", "backlog", "split", "tail", "s2-after-c2", "endless", "close-after-c2"] {
+        let ended = simulated(&format!("rtmp://{host}.sim/live -q -n 10 -c 2 --json"));
+        assert_eq!((ended.code, &ended.json()["attempts"]["completed"]), (Some(0), &10.into()), "{host}");
+    }
+}

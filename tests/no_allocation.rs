@@ -1,0 +1,198 @@
+//! A worker allocates when it is made and never again: an allocation on the way would show in the latencies it measures.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use shakedown::base::{Nanos, Seed, Time};
+use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
+use shakedown::io::{Engine, Io};
+use shakedown::load::{ArrivalPattern, Share};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
+use shakedown::run::{
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Until,
+    Verify,
+};
+
+/// Counts the allocations of a thread while it asks for it.
+struct Counting;
+
+thread_local! {
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+    static COUNTED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count_one() {
+    if COUNTS.get() {
+        COUNTED.set(COUNTED.get() + 1);
+    }
+}
+
+// SAFETY: every method hands its arguments to `System` unchanged, so `System`'s guarantees are this allocator's. The
+// counters are constants without a destructor: reaching them neither allocates nor fails.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller's promises about `layout` are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller's promises about the block and its layout are passed on; `System` gave it.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as in `realloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` allocates.
+fn allocations<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    COUNTED.set(0);
+    COUNTS.set(true);
+    let result = work();
+    COUNTS.set(false);
+    (result, COUNTED.get())
+}
+
+/// Room for the completions and ops of a turn, as in the loop of a worker thread.
+const BATCH: usize = 8_192;
+
+fn open_loop(arrival: ArrivalPattern) -> LoadPlan {
+    let stage = |name: &str, warmup, to_per_s| StagePlan {
+        name: name.into(),
+        warmup,
+        from_per_s: 1_000.0,
+        to_per_s,
+        duration_ns: Some(600_000_000),
+    };
+    LoadPlan::Open {
+        arrival,
+        stages: vec![stage("warm-up", true, 1_000.0), stage("load", false, 3_000.0)],
+        attempts: None,
+    }
+}
+
+fn plan(load: LoadPlan, hold: Hold, close: ClosePolicy, verify: Verify, targets: u16) -> RunPlan {
+    let target = |index: u16| Target {
+        name: format!("target {index}"),
+        host: "10.0.0.1".into(),
+        address: ([10, 0, 0, 1], 1_935 + index).into(),
+    };
+    let population = Population {
+        name: "clients".into(),
+        load,
+        concurrency: 200,
+        clients: vec![ClientShare {
+            client: ClientPlan {
+                profile: ClientProfile::Shakedown,
+                mode: HandshakeMode::Complex,
+                digest_at: DigestAt::FirstHalf,
+                wrong_c2: false,
+            },
+            weight: 1,
+        }],
+        verify,
+        until: Until::Handshake,
+        hold,
+        close,
+        connect_timeout_ns: 100_000_000,
+        timeout_ns: 100_000_000,
+    };
+    RunPlan {
+        targets: (0..targets).map(target).collect(),
+        built_in_sink: false,
+        engine: Engine::Sim,
+        workers: 1,
+        cpus: Vec::new(),
+        populations: vec![population],
+        sources: Vec::new(),
+        thresholds: Vec::new(),
+        seed: Seed::new(1),
+        share: Share::WHOLE,
+        start_at: None,
+    }
+}
+
+/// Runs `plan` turn by turn: completed attempts, failed ones, and what the worker allocated in all turns.
+fn run(plan: RunPlan, script: PeerScript) -> (u64, u64, u64) {
+    let preparation = Preparation::new(Arc::new(plan)).unwrap();
+    let (parts, io_plan) = preparation.parts(0);
+    let peers = vec![Peer::scripted(script)];
+    let mut network = SimNetwork::new(io_plan, SimConfig { peers, ..SimConfig::new(Seed::new(1)) });
+    let mut worker = preparation.worker(0, parts, network.now() + Nanos::from_millis(1));
+    let (mut completions, mut ops) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let mut allocated = 0;
+    while !worker.is_finished() {
+        let now = network.now();
+        let buffers = network.buffers();
+        let ((), turn) = allocations(|| {
+            while let Some(report) = worker.recorder_mut().roll(now) {
+                worker.recorder_mut().give_spare(report);
+            }
+            worker.step(now, &completions, buffers, &mut ops);
+            worker.recorder_mut().turn(Nanos::ZERO, Nanos::ZERO);
+        });
+        allocated += turn;
+        completions.clear();
+        let wake_at: Time = worker.next_wakeup();
+        if !worker.is_finished() {
+            network.submit_and_wait(&mut ops, wake_at, &mut completions).unwrap();
+        }
+    }
+    let counts = worker.recorder().snapshot().measured().tally.counts;
+    (counts.completed, counts.failed, allocated)
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| black_box(Vec::<u8>::with_capacity(10))).1, 1);
+    assert_eq!(allocations(|| black_box(vec![0_u8; 10])).1, 1);
+    let mut grown = vec![1_u8];
+    assert_eq!(allocations(|| grown.reserve_exact(100)).1, 1);
+    assert_eq!(allocations(|| grown.len()), (1, 0));
+}
+
+#[test]
+fn a_turn_allocates_nothing() {
+    let closed = LoadPlan::Closed { warmup_ns: 500_000_000, duration_ns: Some(500_000_000), attempts: None };
+    let held = Hold::ForNs(50_000_000);
+    for (plan, script, completes) in [
+        (
+            plan(open_loop(ArrivalPattern::Uniform), Hold::ForNs(0), ClosePolicy::Rst, Verify::All, 1),
+            PeerScript::serve(),
+            true,
+        ),
+        (
+            plan(open_loop(ArrivalPattern::Poisson), held, ClosePolicy::Fin, Verify::Sample, 8),
+            PeerScript::serve(),
+            true,
+        ),
+        (plan(closed, Hold::ForNs(0), ClosePolicy::Peer, Verify::None, 2), PeerScript::ClosesWithFin, true),
+        (
+            plan(open_loop(ArrivalPattern::Uniform), Hold::Forever, ClosePolicy::Rst, Verify::All, 1),
+            PeerScript::CloseHeldAfter { after: Nanos::from_millis(20) },
+            true,
+        ),
+        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 3), PeerScript::Silent, false),
+        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Refuse, false),
+        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Http, false),
+    ] {
+        let (completed, failed, allocated) = run(plan, script.clone());
+        assert!((completed > 500) == completes && (failed > 500) != completes, "{script:?}: {completed}, {failed}");
+        assert_eq!(allocated, 0, "{script:?}");
+    }
+}

@@ -1,0 +1,189 @@
+//! One worker, driven to its end on either backend.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use shakedown::base::{Nanos, Seed};
+use shakedown::engine::Worker;
+use shakedown::fleet::{End, Mailbox, Observer, Order, run_turns};
+use shakedown::io::ring::{Descriptors, Ring};
+use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
+use shakedown::io::{BufferPool, Engine, Io};
+use shakedown::load::Share;
+use shakedown::measure::{Counts, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
+use shakedown::run::{
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
+};
+
+pub const BOTH: [Descriptors; 2] = [Descriptors::Direct, Descriptors::Ordinary];
+
+/// Longer than anything that is not meant to time out.
+const NEVER_NS: u64 = 60_000_000_000;
+
+/// A closed loop of `attempts` on `slots` slots, complex, verified, closed by RST.
+pub fn plan(slots: u32, attempts: u64) -> RunPlan {
+    RunPlan {
+        targets: vec![target(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))],
+        built_in_sink: false,
+        engine: Engine::IoUring,
+        workers: 1,
+        cpus: Vec::new(),
+        populations: vec![Population {
+            name: "clients".into(),
+            load: LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) },
+            concurrency: slots,
+            clients: vec![ClientShare {
+                client: ClientPlan {
+                    profile: ClientProfile::Shakedown,
+                    mode: HandshakeMode::Complex,
+                    digest_at: DigestAt::FirstHalf,
+                    wrong_c2: false,
+                },
+                weight: 1,
+            }],
+            verify: Verify::All,
+            until: Until::Handshake,
+            hold: Hold::ForNs(0),
+            close: ClosePolicy::Rst,
+            connect_timeout_ns: NEVER_NS,
+            timeout_ns: NEVER_NS,
+        }],
+        sources: Vec::new(),
+        thresholds: Vec::new(),
+        seed: Seed::new(20),
+        share: Share::WHOLE,
+        start_at: None,
+    }
+}
+
+/// The same plan for another address.
+pub fn against(plan: &RunPlan, address: SocketAddr) -> RunPlan {
+    RunPlan { targets: vec![target(address)], ..plan.clone() }
+}
+
+fn target(address: SocketAddr) -> Target {
+    Target { name: address.to_string(), host: address.ip().to_string(), address }
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub end: End,
+    pub snapshot: Snapshot,
+}
+
+/// What can be compared of two ends: the outcomes, without their times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcomes {
+    pub counts: Counts,
+    pub modes: ModeCounts,
+    /// Failures and losses, with the first one's evidence.
+    pub failures: Vec<(Step, FailureKind, FailureDetail, u64)>,
+}
+
+impl Ended {
+    pub fn outcomes(&self) -> Outcomes {
+        let record = self.snapshot.measured();
+        let failures =
+            record.failures.iter().map(|(failure, count)| (failure.step, failure.kind, failure.detail, count.count));
+        Outcomes { counts: record.tally.counts, modes: record.tally.modes, failures: failures.collect() }
+    }
+}
+
+/// Runs `plan` on the simulated network, its target played by `script`.
+pub fn on_sim(plan: &RunPlan, script: PeerScript) -> Ended {
+    let preparation = Preparation::new(Arc::new(plan.clone())).expect("a load profile");
+    let (parts, io_plan) = preparation.parts(0);
+    let config = SimConfig { peers: vec![Peer::scripted(script)], ..SimConfig::new(plan.seed) };
+    let mut network = SimNetwork::new(io_plan, config);
+    let worker = preparation.worker(0, parts, network.now());
+    drive(&mut network, worker, plan, &Mailbox::default(), |_| None)
+}
+
+/// Runs `plan` on a ring of this thread.
+pub fn on_ring(plan: &RunPlan, descriptors: Descriptors) -> Ended {
+    on_ring_with_orders(plan, descriptors, |_| None)
+}
+
+/// The same with a control thread's part: after each turn `order` may give an order.
+pub fn on_ring_with_orders(
+    plan: &RunPlan,
+    descriptors: Descriptors,
+    order: impl FnMut(&Worker) -> Option<Order>,
+) -> Ended {
+    let preparation = Preparation::new(Arc::new(plan.clone())).expect("a load profile");
+    let (parts, io_plan) = preparation.parts(0);
+    let mut ring = Ring::with_descriptors(io_plan, descriptors).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(ring.descriptors(), descriptors);
+    let worker = preparation.worker(0, parts, ring.now());
+    let ended = drive(&mut ring, worker, plan, &Mailbox::default(), order);
+    assert_eq!(ring.completion_overflows(), 0);
+    ended
+}
+
+fn drive<I: Io>(
+    io: &mut I,
+    mut worker: Worker,
+    plan: &RunPlan,
+    mailbox: &Mailbox,
+    order: impl FnMut(&Worker) -> Option<Order>,
+) -> Ended {
+    let slots = plan.populations[0].concurrency as usize;
+    let forever = plan.populations[0].hold == Hold::Forever;
+    let mut audit = Audit { mailbox, forever, order, latest: Cell::new(Counts::default()) };
+    let end = run_turns(io, &mut worker, mailbox, &mut audit).expect("the backend works");
+    if end == End::Finished {
+        let buffers = io.buffers();
+        for pool in [&mut buffers.receive, &mut buffers.send] {
+            assert_eq!(free_buffers(pool), slots, "every buffer was given back");
+        }
+    }
+    let (snapshot, _reports) = worker.finish(io.now());
+    Ended { end, snapshot }
+}
+
+fn free_buffers(pool: &mut BufferPool) -> usize {
+    std::iter::from_fn(|| pool.take()).count()
+}
+
+/// Checks the books after every turn, and plays the control thread.
+struct Audit<'a, F> {
+    mailbox: &'a Mailbox,
+    forever: bool,
+    order: F,
+    latest: Cell<Counts>,
+}
+
+impl<F: FnMut(&Worker) -> Option<Order>> Observer for Audit<'_, F> {
+    fn interval(&mut self, mut report: Box<IntervalReport>) -> Option<Box<IntervalReport>> {
+        report.clear();
+        Some(report)
+    }
+
+    fn turn(&mut self, worker: &Worker) {
+        let stages = worker.recorder().snapshot().stages();
+        let (waiting, in_flight) = (worker.waiting_by_stage(), worker.in_flight_by_stage());
+        for ((stage, waiting), in_flight) in stages.iter().zip(waiting).zip(in_flight) {
+            let counts = stage.tally.counts;
+            assert_eq!(counts.due, counts.started + counts.dropped + waiting, "{counts:?}");
+            assert_eq!(counts.started, counts.completed + counts.failed + in_flight, "{counts:?}");
+            assert_eq!(counts.completed, stage.tally.modes.total());
+        }
+        let counts = worker.recorder().snapshot().measured().tally.counts;
+        let before = self.latest.replace(counts);
+        assert!(counts.due >= before.due && counts.started >= before.started, "{before:?}, then {counts:?}");
+        if self.forever && worker.is_drained() {
+            self.mailbox.order(Order::Release);
+        }
+        if let Some(order) = (self.order)(worker) {
+            self.mailbox.order(order);
+        }
+    }
+}
+
+/// Milliseconds as a plan writes them.
+pub fn millis(millis: u64) -> u64 {
+    Nanos::from_millis(millis).as_u64()
+}

@@ -1,0 +1,49 @@
+//! `shakedown sink` as a process: a server that counts what it saw.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{ChildStdout, Stdio};
+
+use rustix::process::Signal;
+use shakedown::sink::SinkCounts;
+
+use super::process::Server;
+use super::run_command::shakedown_command;
+
+/// A running sink on a free port of loopback.
+pub struct SinkProcess {
+    process: Server,
+    printed: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl SinkProcess {
+    /// Starts a sink with `options`, which are separated by spaces, and waits until it listens.
+    pub fn start(options: &str) -> Self {
+        let mut command = shakedown_command();
+        command.args(["sink", "--listen", "127.0.0.1:0", "--json"]).args(options.split_whitespace());
+        let mut process = Server::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+        let mut printed = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
+        let mut first = String::new();
+        printed.read_line(&mut first).expect("a readable pipe");
+        let address = first.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => Self { process, printed, address },
+            None => panic!("the sink did not start: {:?}", process.finish()),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it with SIGINT: what it saw until then.
+    pub fn counts(mut self) -> SinkCounts {
+        self.process.signal(Signal::INT);
+        let (status, told) = self.process.finish();
+        assert!(status.success(), "{status}: {told:?}");
+        let mut json = String::new();
+        self.printed.read_to_string(&mut json).expect("a readable pipe");
+        serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"))
+    }
+}

@@ -1,0 +1,168 @@
+//! What is held, for how long, and how it is closed.
+
+use shakedown::base::Nanos;
+use shakedown::io::sim::{Peer, PeerCounts, PeerScript, ServiceModel};
+use shakedown::measure::{Counts, FailureDetail, FailureKind, Step};
+use shakedown::run::{ClosePolicy, Hold, Population};
+
+use super::lab::*;
+
+fn hold(length: Nanos) -> impl Fn(&mut Population) {
+    move |clients| clients.hold = Hold::ForNs(length.as_u64())
+}
+
+fn forever(clients: &mut Population) {
+    clients.hold = Hold::Forever;
+}
+
+#[test]
+fn a_timed_hold_runs_out_under_a_number() {
+    let report = Lab::new(open_of(100.0, 10), 20).simple().with(hold(millis(500))).run();
+    assert_eq!(report.counts().completed, 10);
+    assert_eq!(report.ended, expiry(millis(90) + micros(ATTEMPT) + millis(500)));
+    assert_eq!(report.at(report.ends.drained), millis(90) + micros(ATTEMPT));
+    assert_eq!((report.timeline.held_peak(), report.ends.held), (10, Some(10)));
+}
+
+#[test]
+fn time_cuts_a_hold() {
+    for hold in [Hold::ForNs(secs(10).as_u64()), Hold::Forever] {
+        let report = Lab::new(open_for(100.0, secs(1)), 200).simple().with(|clients| clients.hold = hold).run();
+        assert_eq!(report.counts().completed, 100);
+        assert_eq!(report.ended, secs(1), "{hold:?}");
+        assert_eq!((report.timeline.held_peak(), report.ends.held), (100, Some(100)), "{hold:?}");
+        assert_eq!(report.peers[0].resets, 100, "{hold:?}");
+    }
+}
+
+#[test]
+fn what_is_held_for_ever_under_a_number_is_released_when_the_last_attempt_is_over() {
+    let report = Lab::new(open_of(100.0, 50), 50).simple().with(forever).run();
+    assert_eq!(report.counts().completed, 50);
+    assert_eq!(report.at(report.ends.drained), millis(490) + micros(ATTEMPT));
+    assert_eq!((report.timeline.held_peak(), report.ends.held), (50, Some(50)));
+    assert_eq!(report.peers[0].resets, 50);
+}
+
+#[test]
+fn a_closed_loop_that_holds_all_its_slots_for_ever_ends_with_its_number() {
+    for (attempts, slots) in [(64, 64), (10, 64), (1, 1)] {
+        let report = Lab::new(closed_of(attempts), slots).simple().with(forever).run();
+        assert_eq!(report.counts().completed, attempts);
+        assert_eq!(report.at(report.ends.load), Nanos::ZERO);
+        assert_eq!(report.timeline.held_peak(), attempts);
+        assert_eq!(u64::from(report.ends.held.unwrap()), attempts);
+    }
+}
+
+#[test]
+fn the_time_a_slot_is_held_is_slot_wait_of_the_next() {
+    // Two slots, each taken for an attempt and a hold.
+    let report = Lab::new(closed_of(6), 2).simple().with(hold(millis(100))).run();
+    let first = expiry(micros(ATTEMPT) + millis(100));
+    let second = expiry(first + micros(ATTEMPT) + millis(100));
+    assert_eq!(report.at(report.ends.load), second);
+    assert_eq!(report.ended, expiry(second + micros(ATTEMPT) + millis(100)));
+}
+
+#[test]
+fn the_peak_is_the_most_held_at_once() {
+    // Held from 0.6 ms to a little over 100.6 ms of each 10 ms: the eleventh comes before the first one goes.
+    let report = Lab::new(open_for(100.0, secs(2)), 50).simple().with(hold(millis(100))).run();
+    assert_eq!(report.timeline.held_peak(), 11);
+    let held: Vec<u64> = report.timeline.rows().iter().map(|row| row.held).collect();
+    assert_eq!(held.len(), 3, "{held:?}");
+    assert!(held[..2].iter().all(|held| (10..=11).contains(held)) && held[2] == 0, "{held:?}");
+}
+
+#[test]
+fn a_connection_that_the_server_closes_while_it_is_held_is_lost_and_its_attempt_stays_completed() {
+    let close_held = PeerScript::CloseHeldAfter { after: millis(500) };
+    let report = Lab::new(open_of(100.0, 20), 50).with(hold(secs(10))).against_script(close_held).run();
+    let kept = Counts { due: 20, started: 20, completed: 20, lost_while_held: 20, ..Counts::default() };
+    assert_eq!(report.counts(), kept);
+    let lost = failure(Step::Hold, FailureKind::Closed, FailureDetail::None);
+    assert_eq!(report.failures(), [(lost, 20)]);
+    // C2 goes to the server, its FIN comes back.
+    assert_eq!(*report.snapshot.lost_ages(), spans([millis(500) + micros(2 * ONE_WAY); 20]));
+    assert_eq!(report.ended, millis(190 + 500) + micros(ATTEMPT + 2 * ONE_WAY), "nothing is left to hold");
+    assert_eq!(report.peers[0].resets, 20);
+
+    let result = report.result();
+    assert_eq!((result.connections.lost_while_held, result.attempts.completed, result.attempts.failed), (20, 20, 0));
+}
+
+#[test]
+fn a_hold_that_is_over_before_the_server_closes_loses_nothing() {
+    let close_held = PeerScript::CloseHeldAfter { after: millis(500) };
+    let report = Lab::new(open_of(100.0, 20), 50).with(hold(millis(100))).against_script(close_held).run();
+    assert_eq!((report.counts().lost_while_held, report.failures()), (0, vec![]));
+}
+
+#[test]
+fn a_slot_whose_connection_was_lost_serves_again() {
+    // One slot: each connection is held for ever, and lost after 10 ms.
+    let close_held = PeerScript::CloseHeldAfter { after: millis(10) };
+    let report = Lab::new(open_for(1_000.0, secs(1)), 1).with(forever).against_script(close_held).run();
+    let cycle = micros(ATTEMPT + 2 * ONE_WAY) + millis(10);
+    assert_eq!(report.counts().started, secs(1).as_u64().div_ceil(cycle.as_u64()));
+    assert_eq!(report.counts().dropped, 1_000 - report.counts().started);
+}
+
+#[test]
+fn bytes_on_a_held_connection_are_read_and_ignored() {
+    for script in [
+        PeerScript::Endless,
+        PeerScript::Serve { segments: vec![], gap: Nanos::ZERO, tail: vec![2; 5_000], s2_after_c2: false },
+    ] {
+        let report = Lab::new(open_of(100.0, 5), 5).with(hold(millis(50))).against_script(script.clone()).run();
+        let kept = Counts { due: 5, started: 5, completed: 5, ..Counts::default() };
+        assert_eq!(report.counts(), kept, "{script:?}");
+    }
+}
+
+#[test]
+fn connections_are_closed_as_asked() {
+    let timeout = |clients: &mut Population| clients.timeout_ns = millis(700).as_u64();
+    let never_closes = PeerScript::serve();
+    for (close, script, resets, fins, ended) in [
+        (ClosePolicy::Rst, never_closes.clone(), 20, 0, micros(ATTEMPT)),
+        (ClosePolicy::Fin, never_closes.clone(), 0, 20, micros(ATTEMPT)),
+        // C2 goes there, the server's FIN comes back and is answered by a FIN.
+        (ClosePolicy::Peer, PeerScript::ClosesWithFin, 0, 20, micros(ATTEMPT + 2 * ONE_WAY)),
+        // A server that does not close in time is reset.
+        (ClosePolicy::Peer, never_closes, 20, 0, micros(ATTEMPT) + millis(700)),
+    ] {
+        // All at once, and each with a server of its own.
+        let service = ServiceModel { parallelism: 20, ..ServiceModel::default() };
+        let peer = Peer { service, ..Peer::scripted(script.clone()) };
+        let report =
+            Lab::new(closed_of(20), 20).with(timeout).with(|clients| clients.close = close).against(peer).run();
+        assert_eq!(report.counts().completed, 20);
+        let seen = PeerCounts { accepted: 20, complex: 20, c2_valid: 20, resets, fins, ..PeerCounts::default() };
+        assert_eq!(report.peers, [seen], "{close:?} to {script:?}");
+        assert!(report.ended == ended || report.ended == expiry(ended), "{close:?} to {script:?}: {}", report.ended);
+        assert_eq!(report.failures(), [], "{close:?} to {script:?}: how it was closed is no failure");
+    }
+}
+
+#[test]
+fn held_connections_are_closed_as_asked_too() {
+    for (close, resets, fins) in [(ClosePolicy::Rst, 10, 0), (ClosePolicy::Fin, 0, 10)] {
+        for load in [open_of(100.0, 10), open_for(100.0, millis(100))] {
+            let closed = |clients: &mut Population| clients.close = close;
+            let report = Lab::new(load.clone(), 20).simple().with(hold(secs(1))).with(closed).run();
+            assert_eq!((report.peers[0].resets, report.peers[0].fins), (resets, fins), "{close:?} after {load:?}");
+        }
+    }
+}
+
+#[test]
+fn a_release_is_swept_through_more_slots_than_one_turn_looks_at() {
+    let service = ServiceModel { parallelism: 5_000, ..ServiceModel::default() };
+    let peer = Peer { service, ..Peer::default() };
+    let report = Lab::new(closed_of(3_000), 3_000).simple().with(forever).against(peer).run();
+    assert_eq!((report.timeline.held_peak(), report.peers[0].resets), (3_000, 3_000));
+    // The order to release comes when the worker has drained; it is read 20 ms later at most.
+    assert_eq!(report.ended, micros(ATTEMPT) + millis(20));
+}
