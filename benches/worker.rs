@@ -12,7 +12,7 @@ use shakedown::engine::{Deadlines, Worker};
 use shakedown::fleet::{End, Mailbox, Observer, run_turns};
 use shakedown::io::sim::{SimConfig, SimNetwork};
 use shakedown::io::{Buffers, Bytes, Completion, Destination, Io, IoPlan, Op, Payload};
-use shakedown::measure::{IntervalReport, Recorder, RecorderLayout, Sample, StageInfo};
+use shakedown::measure::{IntervalReport, Place, Recorder, RecorderLayout, Sample, StageInfo};
 use shakedown::protocol::{C0C1_SIZE, HandshakeMode, Negotiated, S0S1S2_SIZE, ServerHandshake, ServerTemplates};
 use shakedown::run::Verify;
 
@@ -61,13 +61,13 @@ fn recorder(criterion: &mut Criterion) {
         stages: vec![StageInfo { population: 0, name: "load".into(), warmup: false }],
         populations: vec!["bench".into()],
         targets: vec!["one".into(), "two".into()],
+        clients: vec!["shakedown".into()],
         open_loop: vec![true],
     });
     let mut recorder = Recorder::new(layout, Time::ZERO);
+    let place = Place { stage: 0, target: 0, client: 0 };
     let mut sample = Sample {
-        population: 0,
-        stage: 0,
-        target: 0,
+        place,
         intended: Some(Time::from_nanos(1_000)),
         slot_free: Time::from_nanos(900),
         started: Time::from_nanos(2_000),
@@ -82,7 +82,7 @@ fn recorder(criterion: &mut Criterion) {
     group.bench_function("due and started", |bencher| {
         bencher.iter(|| {
             recorder.due(0, 1, Time::from_nanos(1_000));
-            recorder.started(0, 0, Time::from_nanos(1_000));
+            recorder.started(place, Time::from_nanos(1_000));
         });
     });
     // Open loop with two targets: seven histograms of the stage, one of the target, two of the second.

@@ -9,9 +9,10 @@ use shakedown::base::{Nanos, Seed, Time};
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::{Engine, Io};
 use shakedown::load::{ArrivalPattern, Share};
-use shakedown::protocol::{DigestAt, HandshakeMode};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
-    ClientPlan, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Until, Verify,
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Until,
+    Verify,
 };
 
 /// Counts the allocations of a thread while it asks for it.
@@ -95,7 +96,15 @@ fn plan(load: LoadPlan, hold: Hold, close: ClosePolicy, verify: Verify, targets:
         name: "clients".into(),
         load,
         concurrency: 200,
-        client: ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+        clients: vec![ClientShare {
+            client: ClientPlan {
+                profile: ClientProfile::Shakedown,
+                mode: HandshakeMode::Complex,
+                digest_at: DigestAt::FirstHalf,
+                wrong_c2: false,
+            },
+            weight: 1,
+        }],
         verify,
         until: Until::Handshake,
         hold,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use shakedown::base::{RandomStream, Seed, StreamPurpose};
 use shakedown::protocol::{
-    C2_SIZE, C2Verdict, Check, ClientHandshake, ClientState, ClientTemplates, DigestAt, HandshakeMode, Negotiated,
-    S0S1_SIZE, S0S1S2_SIZE, S1Digest, ServerHandshake, ServerState, ServerTemplates, Violation, explain, likely_server,
+    C2_SIZE, C2Verdict, Check, ClientClock, ClientHandshake, ClientProfile, ClientState, ClientTemplates, DigestAt,
+    HandshakeMode, Negotiated, Provenance, S0S1_SIZE, S0S1S2_SIZE, S1Digest, ServerHandshake, ServerState,
+    ServerTemplates, Violation, explain, likely_server,
 };
 
 /// Keys of the manifest that name a capture instead of explaining its bytes.
@@ -158,6 +159,65 @@ fn segments_only_rank_and_exclude() {
     assert_eq!(likely_server(&explained, &[1448, 1448, 177]), ["nginx-rtmp", "lal"], "cut by the network");
 }
 
+#[test]
+fn profiles_open_as_their_captures_do() {
+    for (profile, capture) in captured_profiles() {
+        let templates = capture.templates_of(profile);
+        assert_eq!(capture.segments("c0c1_segments")[0], templates.segments().first(), "{}", capture.name);
+        let ours = explain(templates.c0c1(0), &[], &[]);
+        let theirs = explain(&capture.c0c1, &[], &[]);
+        assert_eq!(
+            (ours.version_byte, &ours.c1_time_version, ours.c1_digest_at),
+            (theirs.version_byte, &theirs.c1_time_version, theirs.c1_digest_at),
+            "{}",
+            capture.name
+        );
+        if profile.spec().filler.is_constant() {
+            assert!(templates.c0c1(0) == capture.c0c1, "{}: C0C1 in every byte", capture.name);
+        }
+    }
+}
+
+#[test]
+fn profiles_answer_a_captured_s1_as_their_captures_do() {
+    for (profile, capture) in captured_profiles() {
+        let templates = capture.templates_of(profile);
+        let s0s1 = &capture.s0s1s2[..S0S1_SIZE];
+        let mut client = ClientHandshake::new(0, Check::Full);
+        assert_eq!(client.advance(s0s1, &templates), Ok(ClientState::AwaitingS2), "{}", capture.name);
+        let read_at_ms = u32::from_be_bytes(capture.c2[4..8].try_into().unwrap());
+        let mut c2 = [0; C2_SIZE];
+        client.write_c2(s0s1, &templates, read_at_ms, &mut c2);
+
+        let ours = explain(&capture.c0c1, s0s1, &c2);
+        let theirs = explain(&capture.c0c1, s0s1, &capture.c2);
+        assert_eq!(
+            (ours.c2_digest_verifies, ours.c2_echoes_s1, ours.c2_random_part_is_s1),
+            (theirs.c2_digest_verifies, theirs.c2_echoes_s1, theirs.c2_random_part_is_s1),
+            "{}",
+            capture.name
+        );
+        // nginx-rtmp's C2 begins with random bytes; all others can be foretold.
+        if profile != ClientProfile::NginxRtmp {
+            assert!(c2[..] == capture.c2[..], "{}: C2 in every byte", capture.name);
+        }
+    }
+}
+
+/// Every profile that was captured, with each of its captures.
+fn captured_profiles() -> Vec<(ClientProfile, Capture)> {
+    let captured = ClientProfile::ALL.into_iter().flat_map(|profile| match profile.provenance() {
+        Provenance::Captured(names) => names.iter().map(|name| (profile, *name)).collect(),
+        _ => Vec::new(),
+    });
+    captured
+        .map(|(profile, name)| {
+            let capture = captures().into_iter().find(|capture| capture.name == name);
+            (profile, capture.unwrap_or_else(|| panic!("{profile}: no capture {name}")))
+        })
+        .collect()
+}
+
 /// One folder of `tests/vectors` and what the manifest says of it.
 struct Capture {
     name: String,
@@ -188,6 +248,13 @@ impl Capture {
             (_, Some("second_half")) => S1Digest::At(DigestAt::SecondHalf),
             (_, Some(at)) => panic!("{}: s1_digest_at is {at}", self.name),
         }
+    }
+
+    /// What `profile` sends when its clock shows this capture's time.
+    fn templates_of(&self, profile: ClientProfile) -> ClientTemplates {
+        let time = u32::from_be_bytes(self.c0c1[1..5].try_into().unwrap());
+        let clock = ClientClock { uptime_ms: time, unix_s: time };
+        ClientTemplates::of_client(&profile.spec(), clock, 4, &mut random())
     }
 
     fn segments(&self, key: &str) -> Vec<usize> {

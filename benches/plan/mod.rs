@@ -6,9 +6,9 @@ use std::sync::Arc;
 use shakedown::base::Seed;
 use shakedown::io::Engine;
 use shakedown::load::Share;
-use shakedown::protocol::{DigestAt, HandshakeMode};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
-    ClientPlan, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
 };
 
 /// What the clients of a bench do; in flight are always [`CONCURRENCY`] attempts.
@@ -30,7 +30,15 @@ impl Clients {
             name: "bench".into(),
             load: LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) },
             concurrency: CONCURRENCY,
-            client: ClientPlan { mode: self.mode, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+            clients: vec![ClientShare {
+                client: ClientPlan {
+                    profile: ClientProfile::Shakedown,
+                    mode: self.mode,
+                    digest_at: DigestAt::FirstHalf,
+                    wrong_c2: false,
+                },
+                weight: 1,
+            }],
             verify: self.verify,
             until: Until::Handshake,
             hold: Hold::ForNs(0),

@@ -16,7 +16,9 @@ use crate::load::{ArrivalPattern, Share};
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
 use crate::run::{Conduct, ExitCode, ResultFile, ResultFileError, RunPlan, RunResult, Until};
-use crate::scenario::{Allowance, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve};
+use crate::scenario::{
+    Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
+};
 use crate::sink::Sink;
 
 use super::exit::{CliError, Exit};
@@ -84,6 +86,9 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "TIME", help_heading = "Load")]
     start_at: Option<String>,
 
+    /// Imitate these clients, mixed by weight, such as ffmpeg=60,obs=40 [default: shakedown, this program's own]
+    #[arg(long, value_name = "NAME[=WEIGHT]", value_delimiter = ',', help_heading = "Client")]
+    client: Vec<ClientRequest>,
     /// Handshake mode asked of the server [default: complex]
     #[arg(long, value_enum, help_heading = "Client")]
     mode: Option<ModeArg>,
@@ -277,6 +282,7 @@ impl RunArgs {
             attempts: self.attempts,
             warmup: self.warmup.map(|warmup| warmup.0),
             workers: self.workers,
+            clients: self.client.clone(),
             mode: self.mode.map(HandshakeMode::from),
             digest_at: self.digest.map(DigestAt::from),
             wrong_c2: self.wrong_c2,

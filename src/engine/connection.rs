@@ -2,10 +2,10 @@
 
 use crate::base::Time;
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
-use crate::measure::{Failure, FailureDetail, FailureKind, Step};
-use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, ClientTemplates, Negotiated, S1Digest};
+use crate::measure::{Failure, FailureDetail, FailureKind, Place, Step};
+use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S1Digest};
 
-use super::plan::WorkerPlan;
+use super::plan::{Client, WorkerPlan};
 use super::slots::Slots;
 
 /// Index into the attempt pool.
@@ -15,8 +15,7 @@ pub(super) struct AttemptId(pub u32);
 /// An attempt in flight: where it belongs, when it began, and its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
-    pub stage: u16,
-    pub target: u16,
+    pub place: Place,
     /// The plan's instant; `None` in closed loop.
     pub intended: Option<Time>,
     /// When its slot became free.
@@ -42,6 +41,9 @@ pub(super) enum Connection {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wire {
     handshake: ClientHandshake,
+    template: u16,
+    /// Bytes of C0C1 whose send was issued.
+    issued: u16,
     receive: BufferId,
     received: u32,
     connected: Time,
@@ -87,9 +89,7 @@ pub(super) struct Context<'a> {
     pub slots: &'a mut Slots,
     pub buffers: &'a mut Buffers,
     pub ops: &'a mut Vec<Op>,
-    pub templates: &'a ClientTemplates,
-    pub templates_offset: u32,
-    pub wrong_c2: bool,
+    pub client: &'a Client,
 }
 
 impl Connection {
@@ -105,10 +105,8 @@ impl Connection {
             return Progress::Failed(connect_failure(errno));
         }
         let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
-        let wire = Wire { handshake, receive, received: 0, connected: context.now };
-        let offset = context.templates_offset + u32::from(template) * C0C1_SIZE as u32;
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: C0C1_SIZE as u32 } });
+        let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected: context.now };
+        wire.send_c0c1(context);
         wire.receive_more(context);
         *self = Self::AwaitingS0S1 { wire, c0c1_sent: false };
         Progress::Pending
@@ -119,6 +117,12 @@ impl Connection {
         let step = self.send_step();
         if let Err(errno) = result {
             return Progress::Failed(Failure::from_errno(step, errno));
+        }
+        if let Some(wire) = self.wire_mut()
+            && usize::from(wire.issued) < C0C1_SIZE
+        {
+            wire.send_c0c1(context);
+            return Progress::Pending;
         }
         match self {
             Self::Connecting { .. } => unreachable!("nothing is sent before the connection is open"),
@@ -151,7 +155,7 @@ impl Connection {
             Ok(bytes) => wire.received += bytes,
         }
         let received = &context.buffers.receive.bytes(wire.receive)[..wire.received as usize];
-        let state = match wire.handshake.advance(received, context.templates) {
+        let state = match wire.handshake.advance(received, &context.client.templates) {
             Ok(state) => state,
             Err(violation) => return Progress::Failed(Failure::from(violation)),
         };
@@ -215,6 +219,15 @@ impl Connection {
         }
     }
 
+    fn wire_mut(&mut self) -> Option<&mut Wire> {
+        match self {
+            Self::Connecting { .. } => None,
+            Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } | Self::FlushingC2 { wire, .. } => {
+                Some(wire)
+            }
+        }
+    }
+
     fn send_step(&self) -> Step {
         match self {
             Self::AwaitingS2 { c2: C2::Sending(_), .. } | Self::FlushingC2 { c2: C2::Sending(_), .. } => Step::SendC2,
@@ -232,6 +245,17 @@ impl Connection {
 }
 
 impl Wire {
+    /// Sends the next segment of C0C1.
+    fn send_c0c1(&mut self, context: &mut Context<'_>) {
+        let Client { templates, templates_offset, .. } = context.client;
+        let rest = C0C1_SIZE as u16 - self.issued;
+        let len = if self.issued == 0 { templates.segments().first() as u16 } else { rest };
+        let offset = templates_offset + u32::from(self.template) * C0C1_SIZE as u32 + u32::from(self.issued);
+        let token = context.slots.arm(context.slot, OpKind::Send);
+        context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });
+        self.issued += len;
+    }
+
     /// Arms a receive for what is missing, and for the first bytes that may follow S2.
     fn receive_more(&self, context: &mut Context<'_>) {
         let token = context.slots.arm(context.slot, OpKind::Recv);
@@ -259,10 +283,11 @@ impl Wire {
         let received = &receive.bytes(self.receive)[..self.received as usize];
         let read_at_ms = (context.now.as_nanos() / 1_000_000) as u32;
         let c2 = &mut send.bytes_mut(buffer)[..C2_SIZE];
-        if context.wrong_c2 {
-            self.handshake.write_wrong_c2(received, context.templates, read_at_ms, c2);
+        let Client { templates, wrong_c2, .. } = context.client;
+        if *wrong_c2 {
+            self.handshake.write_wrong_c2(received, templates, read_at_ms, c2);
         } else {
-            self.handshake.write_c2(received, context.templates, read_at_ms, c2);
+            self.handshake.write_c2(received, templates, read_at_ms, c2);
         }
         let token = context.slots.arm(context.slot, OpKind::Send);
         context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });

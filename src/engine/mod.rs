@@ -7,5 +7,5 @@ mod slots;
 mod worker;
 
 pub use deadlines::Deadlines;
-pub use plan::{ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
+pub use plan::{Client, ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
 pub use worker::{Ends, Worker};

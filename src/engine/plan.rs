@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{BufferPlan, SourceId, TargetId};
-use crate::load::{Arrivals, QuotaShare};
+use crate::load::{Arrivals, QuotaShare, WeightedTurns};
 use crate::protocol::{C2_SIZE, ClientTemplates, S0S1S2_SIZE};
 
 /// A worker's part of a run.
@@ -16,12 +16,25 @@ pub struct WorkerPlan {
     pub start: Time,
     /// When held connections are released at the latest; [`Nanos::MAX`] unless the load is bounded by time.
     pub hold_end: Nanos,
+    /// The kinds of client, in the order of the recorder's layout.
+    pub clients: Vec<Client>,
     /// The clients, grouped by what they do.
     pub populations: Vec<PopulationSpec>,
     /// Number of targets, for what is learned about each.
     pub targets: u16,
     /// Chooses which attempts are verified.
     pub sampling: RandomStream,
+}
+
+/// What one kind of client sends.
+#[derive(Debug)]
+pub struct Client {
+    /// Its C0C1s and the rule of its C2.
+    pub templates: Arc<ClientTemplates>,
+    /// Where the templates' bytes begin in the backend's shared bytes.
+    pub templates_offset: u32,
+    /// Send a C2 whose digest or echo is wrong.
+    pub wrong_c2: bool,
 }
 
 /// Clients that do the same thing, as one worker sees them.
@@ -31,15 +44,15 @@ pub struct PopulationSpec {
     pub load: Load,
     /// Attempts in flight plus connections held, at most, on this worker.
     pub slots: u32,
-    /// What C0C1 is sent.
-    pub templates: Arc<ClientTemplates>,
-    /// Where the templates' bytes begin in the backend's shared bytes.
-    pub templates_offset: u32,
+    /// Its kinds of client, as indices of [`WorkerPlan::clients`]; never empty.
+    pub clients: Vec<u16>,
+    /// Which of them makes the next attempt; it has an entry for each.
+    pub turns: WeightedTurns,
     /// Which handshakes have their digests checked.
     pub verify: Verify,
-    /// Targets, taken in turn; never empty.
+    /// Targets, taken in turn by each kind of client; never empty.
     pub targets: Vec<TargetId>,
-    /// Local addresses, taken in turn; never empty.
+    /// Local addresses, taken in turn likewise; never empty.
     pub sources: Vec<SourceId>,
     /// How long a completed connection is kept.
     pub hold: Hold,
@@ -49,8 +62,6 @@ pub struct PopulationSpec {
     pub connect_timeout: Nanos,
     /// Limit from connected to complete; also of the wait for the server's FIN under [`ClosePolicy::Peer`].
     pub timeout: Nanos,
-    /// Send a C2 whose digest or echo is wrong.
-    pub wrong_c2: bool,
 }
 
 /// When attempts start. Offsets count from [`WorkerPlan::start`].

@@ -2,6 +2,7 @@
 
 use crate::base::Time;
 use crate::io::{CloseHow, OpKind, SlotIndex, Token};
+use crate::measure::Place;
 
 use super::connection::AttemptId;
 
@@ -32,7 +33,7 @@ pub(super) enum SlotState {
     /// Runs an attempt.
     InFlight { attempt: AttemptId },
     /// Holds a completed connection; a receive that discards watches it.
-    Held { since: Time, stage: u16, target: u16 },
+    Held { since: Time, place: Place },
     /// The connection is complete and we wait for the server to close it.
     AwaitingFin,
     /// The connection is over; ops in flight have been cancelled and are waited for.

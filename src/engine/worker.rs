@@ -3,19 +3,17 @@
 //! One turn applies completions, expires deadlines, starts due arrivals (bounded) and, at the end, releases what is
 //! held. Nothing is allocated and no lock is taken after [`Worker::new`].
 
-use std::sync::Arc;
-
 use rand::Rng;
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
-use crate::load::{Arrivals, QuotaShare};
-use crate::measure::{Failure, FailureDetail, FailureKind, IntervalReport, Recorder, Sample, Snapshot, Step};
-use crate::protocol::{Check, ClientTemplates, S1Digest};
+use crate::load::{Arrivals, QuotaShare, WeightedTurns};
+use crate::measure::{Failure, FailureDetail, FailureKind, IntervalReport, Place, Recorder, Sample, Snapshot, Step};
+use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
-use super::plan::{ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
+use super::plan::{Client, ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
 use super::slots::{FreeQueue, SlotState, Slots};
 
 /// Attempts started in one turn: a burst must not keep completions waiting for their timestamp. Opening a loopback
@@ -32,12 +30,14 @@ pub struct Worker {
     start: Time,
     /// When held connections are released at the latest.
     hold_end: Time,
+    clients: Vec<Client>,
     populations: Vec<Population>,
     slots: Slots,
     attempts: Attempts,
     deadlines: Deadlines,
     recorder: Recorder,
-    /// Where each target's S1 last carried its digest, for attempts that are not verified.
+    /// Where S1 last carried its digest, by target and client, for attempts that are not verified: servers mirror the
+    /// place of C1's.
     s1_digests: Box<[Option<S1Digest>]>,
     sampling: RandomStream,
     release: Release,
@@ -74,6 +74,15 @@ struct Population {
     schedule: Schedule,
     free: FreeQueue,
     rules: Rules,
+    turns: WeightedTurns,
+    mix: Vec<ClientTurns>,
+}
+
+/// What one kind of client of a population uses next. Each kind has turns of its own: else with as many kinds as targets
+/// each kind would meet but one target.
+#[derive(Debug)]
+struct ClientTurns {
+    client: u16,
     next_template: u16,
     next_target: usize,
     next_source: usize,
@@ -82,8 +91,6 @@ struct Population {
 /// The part of the plan that stays as it is.
 #[derive(Debug)]
 struct Rules {
-    templates: Arc<ClientTemplates>,
-    templates_offset: u32,
     verify: Verify,
     targets: Vec<TargetId>,
     sources: Vec<SourceId>,
@@ -91,15 +98,10 @@ struct Rules {
     close: ClosePolicy,
     connect_timeout: Nanos,
     timeout: Nanos,
-    wrong_c2: bool,
 }
 
 /// When attempts start: what is left of the load.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one for each population; the cursors of an open loop stay where they are"
-)]
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
     /// What lies between them is the backlog; it needs no queue.
@@ -124,6 +126,14 @@ enum Next {
     Now,
     At(Time),
     Never,
+}
+
+/// What an attempt is made with.
+struct Choices {
+    client: u16,
+    target: TargetId,
+    source: SourceId,
+    template: u16,
 }
 
 /// An attempt about to start.
@@ -158,7 +168,8 @@ impl Worker {
             deadlines: Deadlines::new(slots.len(), start),
             slots,
             recorder,
-            s1_digests: vec![None; usize::from(plan.targets)].into_boxed_slice(),
+            s1_digests: vec![None; usize::from(plan.targets) * plan.clients.len()].into_boxed_slice(),
+            clients: plan.clients,
             sampling: plan.sampling,
             release: Release::No,
             busy: 0,
@@ -256,7 +267,7 @@ impl Worker {
         let mut counts = vec![0; self.recorder.snapshot().layout().stages.len()];
         for slot in 0..self.slots.len() {
             if let SlotState::InFlight { attempt } = self.slots.get(slot).state {
-                counts[usize::from(self.attempts.get(attempt).stage)] += 1;
+                counts[usize::from(self.attempts.get(attempt).place.stage)] += 1;
             }
         }
         counts
@@ -295,9 +306,7 @@ impl Worker {
                     slots: &mut self.slots,
                     buffers,
                     ops,
-                    templates: &rules.templates,
-                    templates_offset: rules.templates_offset,
-                    wrong_c2: rules.wrong_c2,
+                    client: &self.clients[usize::from(entry.place.client)],
                 };
                 let progress = match token.kind() {
                     OpKind::Open => {
@@ -310,12 +319,15 @@ impl Worker {
                 };
                 match progress {
                     Progress::Pending => {}
-                    Progress::S0S1(digest) => self.s1_digests[usize::from(entry.target)] = Some(digest),
+                    Progress::S0S1(digest) => {
+                        let place = entry.place;
+                        self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
+                    }
                     Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
                     Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
                 }
             }
-            SlotState::Held { since, stage, target } => match result {
+            SlotState::Held { since, place } => match result {
                 Ok(bytes) if bytes > 0 => self.watch(slot, ops),
                 _ => {
                     let failure = match result {
@@ -323,7 +335,7 @@ impl Worker {
                         Err(errno) => Failure::from_errno(Step::Hold, errno),
                     };
                     self.recorder.held(-1, now);
-                    self.recorder.lost_while_held(stage, target, now.since(since), now, failure);
+                    self.recorder.lost_while_held(place, now.since(since), now, failure);
                     self.close(slot, CloseHow::Rst, None, now, buffers, ops);
                 }
             },
@@ -366,9 +378,7 @@ impl Worker {
         let attempt = *self.attempts.get(id);
         let population = self.slots.get(slot).population;
         self.recorder.completed(&Sample {
-            population,
-            stage: attempt.stage,
-            target: attempt.target,
+            place: attempt.place,
             intended: attempt.intended,
             slot_free: attempt.slot_free,
             started: attempt.started,
@@ -390,8 +400,7 @@ impl Worker {
                 if let Hold::ForNs(nanos) = hold {
                     self.deadlines.set(slot, now + Nanos::new(nanos));
                 }
-                self.slots.get_mut(slot).state =
-                    SlotState::Held { since: now, stage: attempt.stage, target: attempt.target };
+                self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
                 self.recorder.held(1, now);
                 self.watch(slot, ops);
             }
@@ -407,8 +416,8 @@ impl Worker {
         buffers: &mut Buffers,
         ops: &mut Vec<Op>,
     ) {
-        let Attempt { stage, target, started, .. } = *self.attempts.get(id);
-        self.recorder.failed(self.slots.get(slot).population, stage, target, started, now, failure);
+        let Attempt { place, started, .. } = *self.attempts.get(id);
+        self.recorder.failed(place, started, now, failure);
         self.attempts.in_flight -= 1;
         self.close(slot, CloseHow::Rst, Some(id), now, buffers, ops);
     }
@@ -513,17 +522,20 @@ impl Worker {
     fn start_attempt(&mut self, index: usize, begin: Start, now: Time, ops: &mut Vec<Op>) {
         let population = &mut self.populations[index];
         let (slot, slot_free) = self.slots.take_free(&mut population.free).expect("a slot is free");
-        let (target, source, template) = population.next_choices();
+        let Choices { client, target, source, template } = population.next_choices(&self.clients);
+        let place = Place { stage: begin.stage, target: target.0, client };
         let rules = &population.rules;
         let check = match rules.verify {
             Verify::All => Check::Full,
             Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
-            Verify::Sample | Verify::None => self.s1_digests[usize::from(target.0)].map_or(Check::Locate, Check::Trust),
+            Verify::Sample | Verify::None => {
+                let known = self.s1_digests[s1_digest_index(place, self.clients.len())];
+                known.map_or(Check::Locate, Check::Trust)
+            }
         };
-        self.recorder.started(begin.stage, target.0, now);
+        self.recorder.started(place, now);
         let id = self.attempts.insert(Attempt {
-            stage: begin.stage,
-            target: target.0,
+            place,
             intended: begin.intended,
             slot_free,
             started: now,
@@ -553,13 +565,16 @@ impl Worker {
 
 impl Population {
     fn new(spec: PopulationSpec, free: FreeQueue, start: Time) -> Self {
+        // Each kind begins with another target, so that the first attempts do not all meet the same one.
+        let first = |index: usize| index % spec.targets.len();
+        let begin =
+            |(index, &client)| ClientTurns { client, next_template: 0, next_target: first(index), next_source: 0 };
+        let mix = spec.clients.iter().enumerate().map(begin).collect();
         let schedule = if spec.slots == 0 { Schedule::Over } else { Schedule::new(spec.load, start) };
         Self {
             schedule,
             free,
             rules: Rules {
-                templates: spec.templates,
-                templates_offset: spec.templates_offset,
                 verify: spec.verify,
                 targets: spec.targets,
                 sources: spec.sources,
@@ -567,27 +582,37 @@ impl Population {
                 close: spec.close,
                 connect_timeout: spec.connect_timeout,
                 timeout: spec.timeout,
-                wrong_c2: spec.wrong_c2,
             },
-            next_template: 0,
-            next_target: 0,
-            next_source: 0,
+            turns: spec.turns,
+            mix,
         }
     }
 
-    /// Target, source and template of the next attempt, each taken in turn.
-    fn next_choices(&mut self) -> (TargetId, SourceId, u16) {
+    /// What the next attempt uses: the client whose turn it is takes its target, source and template in turn.
+    fn next_choices(&mut self, clients: &[Client]) -> Choices {
         let rules = &self.rules;
-        let chosen = (rules.targets[self.next_target], rules.sources[self.next_source], self.next_template);
+        let turns = &mut self.mix[self.turns.take()];
+        let chosen = Choices {
+            client: turns.client,
+            target: rules.targets[turns.next_target],
+            source: rules.sources[turns.next_source],
+            template: turns.next_template,
+        };
         // A source goes to every target before the next source is used, so every pair of them occurs.
-        self.next_target += 1;
-        if self.next_target == rules.targets.len() {
-            self.next_target = 0;
-            self.next_source = (self.next_source + 1) % rules.sources.len();
+        turns.next_target += 1;
+        if turns.next_target == rules.targets.len() {
+            turns.next_target = 0;
+            turns.next_source = (turns.next_source + 1) % rules.sources.len();
         }
-        self.next_template = (self.next_template + 1) % rules.templates.len() as u16;
+        let templates = &clients[usize::from(turns.client)].templates;
+        turns.next_template = (turns.next_template + 1) % templates.len() as u16;
         chosen
     }
+}
+
+/// Where `place` has its entry among what is known of S1s.
+fn s1_digest_index(place: Place, clients: usize) -> usize {
+    usize::from(place.target) * clients + usize::from(place.client)
 }
 
 impl Schedule {

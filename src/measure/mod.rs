@@ -15,7 +15,7 @@ pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::IntervalReport;
 pub use recorder::{Recorder, RecorderLayout, StageInfo};
-pub use sample::{Metric, Sample};
+pub use sample::{Metric, Place, Sample};
 pub use snapshot::{
     ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, Snapshot, StageRecord, Tally,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::interval::{IntervalRecorder, IntervalReport};
-use super::sample::Sample;
+use super::sample::{Place, Sample};
 use super::snapshot::Snapshot;
 use crate::base::{Nanos, Time};
 
@@ -31,6 +31,8 @@ pub struct RecorderLayout {
     pub populations: Vec<String>,
     /// Names of the targets.
     pub targets: Vec<String>,
+    /// Names of the kinds of client.
+    pub clients: Vec<String>,
     /// By population: its attempts have intended instants.
     pub open_loop: Vec<bool>,
 }
@@ -59,9 +61,9 @@ impl Recorder {
     }
 
     /// An attempt started.
-    pub fn started(&mut self, stage: u16, target: u16, at: Time) {
-        self.record.stage(stage).tally.counts.started += 1;
-        if let Some(tally) = self.record.target(stage, target) {
+    pub fn started(&mut self, place: Place, at: Time) {
+        self.record.stage(place.stage).tally.counts.started += 1;
+        for tally in self.record.rows(place) {
             tally.counts.due += 1;
             tally.counts.started += 1;
         }
@@ -76,20 +78,18 @@ impl Recorder {
 
     /// An attempt completed.
     pub fn completed(&mut self, sample: &Sample) {
-        debug_assert_eq!(self.record.layout().stages[usize::from(sample.stage)].population, sample.population);
         self.record.completed(sample);
         self.interval.at(sample.completed).completed(sample);
     }
 
     /// An attempt that started at `started` failed at `at`.
-    pub fn failed(&mut self, population: u16, stage: u16, target: u16, started: Time, at: Time, failure: Failure) {
-        debug_assert_eq!(self.record.layout().stages[usize::from(stage)].population, population);
+    pub fn failed(&mut self, place: Place, started: Time, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
-        let record = self.record.stage(stage);
+        let record = self.record.stage(place.stage);
         record.tally.counts.failed += 1;
         record.failures.count(failure, since_start);
         record.time_to_failure.get_or_insert_default().record(at.since(started));
-        if let Some(tally) = self.record.target(stage, target) {
+        for tally in self.record.rows(place) {
             tally.counts.failed += 1;
         }
         self.interval.at(at).failed += 1;
@@ -102,12 +102,12 @@ impl Recorder {
 
     /// A completed attempt's connection was lost while it was held, `age` after it was complete. Call
     /// [`held`](Self::held) as well.
-    pub fn lost_while_held(&mut self, stage: u16, target: u16, age: Nanos, at: Time, failure: Failure) {
+    pub fn lost_while_held(&mut self, place: Place, age: Nanos, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
-        let record = self.record.stage(stage);
+        let record = self.record.stage(place.stage);
         record.tally.counts.lost_while_held += 1;
         record.failures.count(failure, since_start);
-        if let Some(tally) = self.record.target(stage, target) {
+        for tally in self.record.rows(place) {
             tally.counts.lost_while_held += 1;
         }
         self.record.lost_age(age);

@@ -7,15 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Nanos, Time};
 use crate::protocol::Negotiated;
 
-/// The milestones of one completed attempt. Two starts, two names: `intended` is the plan, `started` is what happened.
+/// Where an attempt is counted: indices of the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Whose attempt it was.
-    pub population: u16,
-    /// The stage it was intended in (global index).
+pub struct Place {
+    /// The stage it was intended in.
     pub stage: u16,
     /// Where it went.
     pub target: u16,
+    /// What kind of client made it.
+    pub client: u16,
+}
+
+/// The milestones of one completed attempt. Two starts, two names: `intended` is the plan, `started` is what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Where it is counted.
+    pub place: Place,
     /// When the plan wanted it to start; `None` in closed loop, which has no plan.
     pub intended: Option<Time>,
     /// When its slot was free for it (at or before `intended`: it did not wait for one).
@@ -118,9 +125,7 @@ mod tests {
 
     fn sample() -> Sample {
         Sample {
-            population: 0,
-            stage: 0,
-            target: 0,
+            place: Place { stage: 0, target: 0, client: 0 },
             intended: Some(Time::from_nanos(100)),
             slot_free: Time::from_nanos(130),
             started: Time::from_nanos(137),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::failure::{Failure, FailureDetail, FailureKind, Step};
 use super::histogram::LatencyHistogram;
 use super::recorder::RecorderLayout;
-use super::sample::{Metric, Sample};
+use super::sample::{Metric, Place, Sample};
 use crate::base::Nanos;
 use crate::protocol::Negotiated;
 
-/// With at most this many stages or targets their histograms are allocated before the run, else each on its first use.
+/// With at most this many stages, targets or clients their histograms are allocated before the run, else each on its first use.
 const ALLOCATED_AT_START: usize = 8;
 
 /// Rows by target keep a latency distribution for the first targets only (216 KiB each and worker); all keep counts.
@@ -22,6 +22,8 @@ pub struct Snapshot {
     stages: Vec<StageRecord>,
     /// Measured attempts by target; empty if there is only one target.
     targets: Vec<Tally>,
+    /// Measured attempts by client; empty if there is only one kind.
+    clients: Vec<Tally>,
     turns: LatencyHistogram,
     oversleeps: LatencyHistogram,
     lost_ages: LatencyHistogram,
@@ -130,22 +132,12 @@ impl Snapshot {
                 record.time_to_failure = Some(LatencyHistogram::new());
             }
         }
-        let mut targets = Vec::new();
-        if layout.targets.len() > 1 {
-            targets = vec![Tally::default(); layout.targets.len()];
-            if targets.len() <= ALLOCATED_AT_START {
-                let (any_open, any_closed) = (layout.open_loop.contains(&true), layout.open_loop.contains(&false));
-                for tally in &mut targets {
-                    tally.latencies.allocate(|metric| {
-                        metric == Metric::Response && any_open || metric == Metric::Service && any_closed
-                    });
-                }
-            }
-        }
+        let (targets, clients) = (rows(layout.targets.len(), &layout), rows(layout.clients.len(), &layout));
         Self {
             layout,
             stages,
             targets,
+            clients,
             turns: LatencyHistogram::new(),
             oversleeps: LatencyHistogram::new(),
             lost_ages: LatencyHistogram::new(),
@@ -165,6 +157,11 @@ impl Snapshot {
     /// Measured attempts by target (their latencies: response, or service in closed loop); empty with one target.
     pub fn targets(&self) -> &[Tally] {
         &self.targets
+    }
+
+    /// Measured attempts by client, likewise; empty with one kind of client.
+    pub fn clients(&self) -> &[Tally] {
+        &self.clients
     }
 
     /// All stages but the warm-up.
@@ -207,6 +204,9 @@ impl Snapshot {
         for (mine, theirs) in self.targets.iter_mut().zip(&other.targets) {
             mine.merge(theirs);
         }
+        for (mine, theirs) in self.clients.iter_mut().zip(&other.clients) {
+            mine.merge(theirs);
+        }
         self.turns.merge(&other.turns);
         self.oversleeps.merge(&other.oversleeps);
         self.lost_ages.merge(&other.lost_ages);
@@ -239,21 +239,28 @@ impl Snapshot {
         &mut self.stages[usize::from(stage)]
     }
 
-    /// The row of `target`, if there is one and `stage` is measured.
-    pub(super) fn target(&mut self, stage: u16, target: u16) -> Option<&mut Tally> {
-        if self.layout.stages[usize::from(stage)].warmup {
-            return None;
-        }
-        self.targets.get_mut(usize::from(target))
+    /// The rows of the target and of the client, where there are rows and the stage is measured.
+    pub(super) fn rows(&mut self, place: Place) -> impl Iterator<Item = &mut Tally> {
+        let measured = !self.layout.stages[usize::from(place.stage)].warmup;
+        let target = self.targets.get_mut(usize::from(place.target));
+        let client = self.clients.get_mut(usize::from(place.client));
+        target.into_iter().chain(client).filter(move |_| measured)
     }
 
-    /// Counts a completed attempt in its stage and, if measured, in its target's row.
+    /// Counts a completed attempt in its stage and, if measured, in the rows of its target and of its client.
     pub(super) fn completed(&mut self, sample: &Sample) {
-        self.stage(sample.stage).tally.completed(sample, Metric::ALL);
+        let Place { stage, target, client } = sample.place;
+        self.stage(stage).tally.completed(sample, Metric::ALL);
+        if self.layout.stages[usize::from(stage)].warmup {
+            return;
+        }
         let headline = if sample.intended.is_some() { Metric::Response } else { Metric::Service };
-        let has_histogram = usize::from(sample.target) < TARGET_HISTOGRAMS;
-        if let Some(tally) = self.target(sample.stage, sample.target) {
+        let has_histogram = usize::from(target) < TARGET_HISTOGRAMS;
+        if let Some(tally) = self.targets.get_mut(usize::from(target)) {
             tally.completed(sample, has_histogram.then_some(headline));
+        }
+        if let Some(tally) = self.clients.get_mut(usize::from(client)) {
+            tally.completed(sample, [headline]);
         }
     }
 
@@ -273,6 +280,23 @@ impl Snapshot {
         }
         sum
     }
+}
+
+/// A row for each of `count` targets or clients; none if there is but one.
+fn rows(count: usize, layout: &RecorderLayout) -> Vec<Tally> {
+    if count < 2 {
+        return Vec::new();
+    }
+    let mut rows = vec![Tally::default(); count];
+    if count <= ALLOCATED_AT_START {
+        let (any_open, any_closed) = (layout.open_loop.contains(&true), layout.open_loop.contains(&false));
+        for tally in &mut rows {
+            tally
+                .latencies
+                .allocate(|metric| metric == Metric::Response && any_open || metric == Metric::Service && any_closed);
+        }
+    }
+    rows
 }
 
 impl StageRecord {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::digest::{RESPONSE_DIGEST_AT, Signer};
+use super::profile::C2Signing;
 use super::template::ClientTemplates;
 use super::violation::{self, Violation};
 use super::wire::{self, Block};
@@ -24,7 +25,7 @@ pub enum Check {
 /// Where S1 holds its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum S1Digest {
-    /// In this half; C2 is signed from it.
+    /// In this half; most clients sign C2 from it.
     At(DigestAt),
     /// Nowhere, or nobody asked for one (simple mode); C2 is the echo of S1.
     Absent,
@@ -114,7 +115,7 @@ impl ClientHandshake {
         }
     }
 
-    /// What C2 is made from; known once S0S1 is complete, which is when C2 is due.
+    /// Where S1 holds what C2 may be signed from; known once S0S1 is complete, which is when C2 is due.
     pub fn s1_digest(&self) -> Option<S1Digest> {
         match self.phase {
             Phase::AwaitingS0 | Phase::AwaitingS1 => None,
@@ -122,23 +123,28 @@ impl ClientHandshake {
         }
     }
 
-    /// Writes the 1536 bytes of C2 into `out`: signed from S1's digest where there is one, else the echo of S1, with
-    /// `read_at_ms` as the time S1 was read. `received` is what [`Self::advance`] saw last.
+    /// Writes the 1536 bytes of C2 into `out` as the client of `templates` does: signed from S1's digest, or the echo of
+    /// S1, in which `read_at_ms` may stand as the time S1 was read. `received` is what [`Self::advance`] saw last.
     ///
     /// # Panics
     /// If S0S1 is not complete, or `out` is not 1536 bytes long.
     pub fn write_c2(&self, received: &[u8], templates: &ClientTemplates, read_at_ms: u32, out: &mut [u8]) {
-        let s1_digest = self.s1_digest().expect("C2 is written once S0S1 is complete");
         let s1 = wire::opening_block(received).expect("the bytes of S0S1 are shown again for C2");
         let c2: &mut Block = out.try_into().expect("C2 has 1536 bytes");
-        match s1_digest {
-            S1Digest::At(at) => {
-                c2[..RESPONSE_DIGEST_AT].copy_from_slice(templates.c2_filler());
+        match self.c2_signed_from(s1, templates) {
+            Some(at) => {
+                let body = match templates.c2_rule().signing {
+                    C2Signing::CopyOfS1 => &s1[..RESPONSE_DIGEST_AT],
+                    _ => templates.c2_filler(),
+                };
+                c2[..RESPONSE_DIGEST_AT].copy_from_slice(body);
                 Signer::Player.response_key(s1, at).sign(c2);
             }
-            S1Digest::Absent => {
+            None => {
                 c2.copy_from_slice(s1);
-                c2[wire::TIME2].copy_from_slice(&read_at_ms.to_be_bytes());
+                if templates.c2_rule().echo_sets_time {
+                    c2[wire::TIME2].copy_from_slice(&read_at_ms.to_be_bytes());
+                }
             }
         }
     }
@@ -150,11 +156,23 @@ impl ClientHandshake {
     /// As [`Self::write_c2`].
     pub fn write_wrong_c2(&self, received: &[u8], templates: &ClientTemplates, read_at_ms: u32, out: &mut [u8]) {
         self.write_c2(received, templates, read_at_ms, out);
-        let proof = match self.s1_digest() {
-            Some(S1Digest::At(_)) => &mut out[RESPONSE_DIGEST_AT..],
-            _ => &mut out[wire::ECHOED],
+        let s1 = wire::opening_block(received).expect("the bytes of S0S1 are shown again for C2");
+        let proof = match self.c2_signed_from(s1, templates) {
+            Some(_) => &mut out[RESPONSE_DIGEST_AT..],
+            None => &mut out[wire::ECHOED],
         };
         proof.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+
+    /// Where the digest lies that C2 is signed from; `None` if C2 is an echo.
+    fn c2_signed_from(&self, s1: &Block, templates: &ClientTemplates) -> Option<DigestAt> {
+        let S1Digest::At(at) = self.s1_digest().expect("C2 is written once S0S1 is complete") else { return None };
+        let signed = match templates.c2_rule().signing {
+            C2Signing::Never => false,
+            C2Signing::Filler | C2Signing::CopyOfS1 => true,
+            C2Signing::FillerFromVersion3 => s1[wire::VERSION.start] >= 3,
+        };
+        signed.then_some(at)
     }
 
     fn locate_digest(&self, s1: &Block, templates: &ClientTemplates) -> S1Digest {

@@ -22,6 +22,7 @@ mod client;
 mod digest;
 mod explain;
 mod fingerprint;
+mod profile;
 mod server;
 mod template;
 #[cfg(test)]
@@ -32,6 +33,9 @@ mod wire;
 pub use client::{Check, ClientHandshake, ClientState, Negotiated, S1Digest};
 pub use explain::{Explanation, explain};
 pub use fingerprint::likely_server;
+pub use profile::{
+    C0C1Segments, C1Time, C2Rule, C2Signing, ClientClock, ClientProfile, ClientSpec, Filler, Provenance, UnknownProfile,
+};
 pub use server::{C2Verdict, ServerHandshake, ServerState};
 pub use template::{C1Spec, ClientTemplates, ServerTemplates};
 pub use violation::{OtherProtocol, Violation};

@@ -5,18 +5,19 @@ use std::fmt;
 use rand::Rng;
 
 use super::digest::{RESPONSE_DIGEST_AT, ResponseKey, Signer};
+use super::profile::{C0C1Segments, C2Rule, ClientClock, ClientSpec, Filler};
 use super::wire::{self, BLOCK_SIZE, Block, C0C1_SIZE, RTMP_VERSION};
 use super::{DigestAt, HandshakeMode};
 use crate::base::RandomStream;
 
-/// What distinguishes one kind of client's C1 from another's; the rest of it is random.
+/// What distinguishes one kind of client's C1 from another's; the rest of it is filler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct C1Spec {
     /// Whether C1 is signed.
     pub mode: HandshakeMode,
     /// Where a signed C1 holds its digest; without meaning in simple mode.
     pub digest_at: DigestAt,
-    /// The client's clock, in ms.
+    /// The client's clock, in ms by the specification, in s by some clients.
     pub time: u32,
     /// The client's software version; zero in simple mode, not zero in complex mode, or servers take C1 for a simple one.
     pub version: [u8; 4],
@@ -45,21 +46,45 @@ pub struct ClientTemplates {
     s2_keys: Box<[ResponseKey]>,
     /// A C2 without its digest.
     c2_filler: Box<[u8; RESPONSE_DIGEST_AT]>,
+    c2_rule: C2Rule,
+    segments: C0C1Segments,
 }
 
 impl ClientTemplates {
     /// Draws `count` C0C1s of the kind `spec`, and signs them in complex mode. The offset bytes are random too, so the
-    /// digest's place differs from one to the next.
+    /// digest's place differs from one to the next. C2 is by the book ([`C2Rule::SHAKEDOWN`]).
     ///
     /// # Panics
     /// If `count` is zero or a template's index would not fit 16 bits, or if a complex `spec` has version zero.
     pub fn sign(spec: &C1Spec, count: usize, random: &mut RandomStream) -> Self {
+        Self::draw(spec, Filler::Random, C2Rule::SHAKEDOWN, C0C1Segments::One, count, random)
+    }
+
+    /// Draws up to `count` C0C1s as the client that `spec` describes sends them, all at the time that `clock` shows; one
+    /// is enough for a client whose filler is constant.
+    ///
+    /// # Panics
+    /// As [`Self::sign`].
+    pub fn of_client(spec: &ClientSpec, clock: ClientClock, count: usize, random: &mut RandomStream) -> Self {
+        let count = if spec.filler.is_constant() { count.min(1) } else { count };
+        Self::draw(&spec.c1(clock), spec.filler, spec.c2, spec.segments, count, random)
+    }
+
+    fn draw(
+        spec: &C1Spec,
+        filler: Filler,
+        c2_rule: C2Rule,
+        segments: C0C1Segments,
+        count: usize,
+        random: &mut RandomStream,
+    ) -> Self {
         assert_countable(count);
         assert!(spec.mode == HandshakeMode::Simple || spec.version != [0; 4], "a complex C1 has a non-zero version");
         let mut bytes = Vec::with_capacity(count * C0C1_SIZE);
         let mut s2_keys = Vec::new();
         for _ in 0..count {
-            let mut c1 = random_block(random, spec.time, spec.version);
+            let mut c1 = opening(spec.time, spec.version);
+            filler.fill_c1(&mut c1, random);
             if spec.mode == HandshakeMode::Complex {
                 Signer::Player.sign(&mut c1, spec.digest_at);
                 s2_keys.push(Signer::Server.response_key(&c1, spec.digest_at));
@@ -67,9 +92,15 @@ impl ClientTemplates {
             bytes.push(RTMP_VERSION);
             bytes.extend_from_slice(&c1);
         }
-        let mut c2_filler = Box::new([0; RESPONSE_DIGEST_AT]);
-        random.fill_bytes(&mut c2_filler[..]);
-        Self { mode: spec.mode, digest_at: spec.digest_at, bytes: bytes.into(), s2_keys: s2_keys.into(), c2_filler }
+        Self {
+            mode: spec.mode,
+            digest_at: spec.digest_at,
+            bytes: bytes.into(),
+            s2_keys: s2_keys.into(),
+            c2_filler: filler.c2(random),
+            c2_rule,
+            segments,
+        }
     }
 
     /// A pool of one: the C0C1 of a recorded handshake, so that its server's answer can be checked. The mode is what
@@ -84,6 +115,8 @@ impl ClientTemplates {
             bytes: c0c1.to_vec().into(),
             s2_keys: found.map(|at| Signer::Server.response_key(c1, at)).into_iter().collect(),
             c2_filler: Box::new(*c1.first_chunk()?),
+            c2_rule: C2Rule::SHAKEDOWN,
+            segments: C0C1Segments::One,
         })
     }
 
@@ -111,6 +144,11 @@ impl ClientTemplates {
         &self.bytes[index * C0C1_SIZE..][..C0C1_SIZE]
     }
 
+    /// In how many sends a C0C1 leaves.
+    pub fn segments(&self) -> C0C1Segments {
+        self.segments
+    }
+
     pub(super) fn c1(&self, index: u16) -> &Block {
         wire::opening_block(self.c0c1(index.into())).expect("a template holds a whole C1")
     }
@@ -127,6 +165,10 @@ impl ClientTemplates {
 
     pub(super) fn c2_filler(&self) -> &[u8; RESPONSE_DIGEST_AT] {
         &self.c2_filler
+    }
+
+    pub(super) fn c2_rule(&self) -> C2Rule {
+        self.c2_rule
     }
 }
 
@@ -227,9 +269,15 @@ fn assert_countable(count: usize) {
 /// Filler is random everywhere: the 128-byte key block in it must pass for a Diffie-Hellman public value, and SRS closes
 /// the connection when it is zero.
 fn random_block(random: &mut RandomStream, time: u32, version: [u8; 4]) -> Block {
+    let mut block = opening(time, version);
+    random.fill_bytes(&mut block[wire::ECHOED]);
+    block
+}
+
+/// A block without its filler.
+fn opening(time: u32, version: [u8; 4]) -> Block {
     let mut block = [0; BLOCK_SIZE];
     block[wire::TIME].copy_from_slice(&time.to_be_bytes());
     block[wire::VERSION].copy_from_slice(&version);
-    random.fill_bytes(&mut block[wire::ECHOED]);
     block
 }

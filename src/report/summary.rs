@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::quantity::{count, per_s, percent, seconds, share, span};
 use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
-use crate::protocol::HandshakeMode;
+use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClosePolicy, Hold, LoadPlan, Obstacle, Population, RunResult, Signal, StagePlan, ThresholdResult, Unit, Until,
-    Verdict, Verify, nothing_completed,
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Obstacle, Population, RunResult, Signal, StagePlan,
+    ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed,
 };
 
 /// What matters most about a result, in words.
@@ -67,11 +67,8 @@ fn target(result: &RunResult) -> String {
 /// Mode, what completes an attempt, how it is closed; and when attempts start.
 fn asked(result: &RunResult, population: &Population) -> String {
     let name = if result.plan.populations.len() > 1 { format!("{}: ", population.name) } else { String::new() };
-    let mode = match population.client.mode {
-        HandshakeMode::Simple => "simple",
-        HandshakeMode::Complex => "complex",
-    };
-    let wrong_c2 = if population.client.wrong_c2 { " with a wrong C2" } else { "" };
+    let clients = clients(population);
+    let wrong_c2 = if population.clients.iter().any(|share| share.client.wrong_c2) { " with a wrong C2" } else { "" };
     let verify = match population.verify {
         Verify::All => "",
         Verify::Sample => ", 1 in 64 verified",
@@ -90,7 +87,26 @@ fn asked(result: &RunResult, population: &Population) -> String {
         ClosePolicy::Fin => "fin",
         ClosePolicy::Peer => "peer",
     };
-    format!("{name}{mode}{wrong_c2}{verify}, until {until}{hold}, close {close}; {}", load(population))
+    format!("{name}{clients}{wrong_c2}{verify}, until {until}{hold}, close {close}; {}", load(population))
+}
+
+/// The mode asked, and who asks unless it is this program's own client.
+fn clients(population: &Population) -> String {
+    let asks = |mode| population.clients.iter().any(|share| share.client.mode == mode);
+    let mode = match (asks(HandshakeMode::Complex), asks(HandshakeMode::Simple)) {
+        (true, true) => "complex and simple",
+        (false, true) => "simple",
+        (_, false) => "complex",
+    };
+    match population.clients.as_slice() {
+        [ClientShare { client: ClientPlan { profile: ClientProfile::Shakedown, .. }, .. }] => mode.to_owned(),
+        [alone] => format!("{mode} as {}", alone.client.profile),
+        several => {
+            let weighted: Vec<_> =
+                several.iter().map(|share| format!("{}={}", share.client.profile, share.weight)).collect();
+            format!("{mode} as {}", weighted.join(" "))
+        }
+    }
 }
 
 fn load(population: &Population) -> String {

@@ -295,7 +295,7 @@ fn population_difference(first: &Population, other: &Population) -> Option<(&'st
     }
     differ("the load", &first.load, &other.load)
         .or_else(|| differ("the concurrency", &first.concurrency, &other.concurrency))
-        .or_else(|| differ("the client", &first.client, &other.client))
+        .or_else(|| differ("the list of clients", &first.clients, &other.clients))
         .or_else(|| differ("--verify", &first.verify, &other.verify))
         .or_else(|| differ("--until", &first.until, &other.until))
         .or_else(|| differ("--hold", &first.hold, &other.hold))

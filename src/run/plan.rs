@@ -8,7 +8,7 @@ use crate::base::Seed;
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
-use crate::protocol::{DigestAt, HandshakeMode};
+use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
 /// Everything a run does, decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +57,8 @@ pub struct Population {
     pub load: LoadPlan,
     /// Slots: attempts in flight plus connections held.
     pub concurrency: u32,
-    /// What its clients send.
-    pub client: ClientPlan,
+    /// Its kinds of client; never empty.
+    pub clients: Vec<ClientShare>,
     /// Which handshakes have their digests checked.
     pub verify: Verify,
     /// What completes an attempt.
@@ -112,9 +112,21 @@ pub struct StagePlan {
     pub duration_ns: Option<u64>,
 }
 
+/// A kind of client and its part of the attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientShare {
+    /// What it sends.
+    #[serde(flatten)]
+    pub client: ClientPlan,
+    /// Attempts of this kind in as many as the weights of the population sum up to.
+    pub weight: u32,
+}
+
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientPlan {
+    /// Whose handshake it is.
+    pub profile: ClientProfile,
     /// The mode asked of the server.
     pub mode: HandshakeMode,
     /// Where C1's digest lies (complex mode).
@@ -129,6 +141,41 @@ pub struct ClientPlan {
 pub enum Until {
     /// S2 is in and C2 is out.
     Handshake,
+}
+
+impl RunPlan {
+    /// Every kind of client once, in the order of the populations: the order in which recorders count them.
+    pub fn clients(&self) -> Vec<ClientPlan> {
+        let mut kinds = Vec::new();
+        for share in self.populations.iter().flat_map(|population| &population.clients) {
+            if !kinds.contains(&share.client) {
+                kinds.push(share.client);
+            }
+        }
+        kinds
+    }
+}
+
+impl ClientPlan {
+    /// Its name in the report.
+    pub fn name(&self) -> String {
+        let name = match (self.profile, self.mode, self.digest_at) {
+            (ClientProfile::Shakedown, HandshakeMode::Simple, _) => "shakedown, simple".to_owned(),
+            (ClientProfile::Shakedown, HandshakeMode::Complex, DigestAt::SecondHalf) => {
+                "shakedown, digest in second half".to_owned()
+            }
+            (profile, ..) => profile.to_string(),
+        };
+        if self.wrong_c2 { format!("{name}, wrong C2") } else { name }
+    }
+
+    /// How its handshake looks. Only this program's own client leaves the mode and the digest's place open.
+    pub fn spec(&self) -> ClientSpec {
+        match self.profile {
+            ClientProfile::Shakedown => ClientSpec::shakedown(self.mode, self.digest_at),
+            profile => profile.spec(),
+        }
+    }
 }
 
 impl Target {

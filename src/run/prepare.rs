@@ -1,18 +1,21 @@
 //! From the plan to backends and workers: the pieces that every worker gets of it.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, StreamPurpose, Time};
-use crate::engine::{Load, PopulationSpec, Worker, WorkerPlan};
-use crate::io::{BufferPlan, IoPlan, SourceId, TargetId};
-use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape};
+use crate::engine::{Client, Load, PopulationSpec, Worker, WorkerPlan};
+use crate::io::{BufferPlan, Engine, IoPlan, SourceId, TargetId};
+use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape, WeightedTurns};
 use crate::measure::{Recorder, RecorderLayout};
-use crate::protocol::{C1Spec, C2_SIZE, ClientTemplates, HandshakeMode, S0S1S2_SIZE};
+use crate::protocol::{C2_SIZE, ClientClock, ClientTemplates, S0S1S2_SIZE};
 
 use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, StagePlan};
 use super::result::recorder_layout;
 
-/// C0C1s that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
+/// C0C1s of a kind of client that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
 const TEMPLATES_PER_WORKER: usize = 64;
 
 /// What all workers share of a plan.
@@ -39,8 +42,7 @@ enum PreparedLoad {
 /// A worker's part that is ready before the start instant is known: its templates.
 #[derive(Debug)]
 pub struct WorkerParts {
-    templates: Vec<Arc<ClientTemplates>>,
-    offsets: Vec<u32>,
+    clients: Vec<Client>,
 }
 
 impl Preparation {
@@ -74,14 +76,15 @@ impl Preparation {
     /// Signs a worker's templates and says what its backend must be.
     pub fn parts(&self, worker: u32) -> (WorkerParts, IoPlan) {
         let mut bytes = Vec::new();
-        let mut parts = WorkerParts { templates: Vec::new(), offsets: Vec::new() };
-        for (index, population) in self.plan.populations.iter().enumerate() {
+        let clock = self.clock();
+        let mut parts = WorkerParts { clients: Vec::new() };
+        for (index, client) in self.plan.clients().iter().enumerate() {
             let stream = worker | (index as u32) << 16;
             let mut random = self.plan.seed.stream(StreamPurpose::ClientTemplates, stream);
-            let templates = ClientTemplates::sign(&population.client.c1(), TEMPLATES_PER_WORKER, &mut random);
-            parts.offsets.push(bytes.len() as u32);
+            let templates = ClientTemplates::of_client(&client.spec(), clock, TEMPLATES_PER_WORKER, &mut random);
+            let templates_offset = bytes.len() as u32;
             bytes.extend_from_slice(templates.bytes());
-            parts.templates.push(Arc::new(templates));
+            parts.clients.push(Client { templates: Arc::new(templates), templates_offset, wrong_c2: client.wrong_c2 });
         }
         let slots: u32 = self.plan.populations.iter().map(|population| self.slots(population, worker)).sum();
         let io = IoPlan {
@@ -102,17 +105,17 @@ impl Preparation {
 
     /// Makes a worker that begins at `start`.
     pub fn worker(&self, worker: u32, parts: WorkerParts, start: Time) -> Worker {
+        let kinds = self.plan.clients();
         let populations = self
             .plan
             .populations
             .iter()
             .zip(&self.populations)
-            .zip(parts.templates.into_iter().zip(parts.offsets))
-            .map(|((population, prepared), (templates, templates_offset))| PopulationSpec {
+            .map(|(population, prepared)| PopulationSpec {
                 load: self.load(population, prepared, worker),
                 slots: self.slots(population, worker),
-                templates,
-                templates_offset,
+                clients: indices(population, &kinds),
+                turns: self.turns(population, worker),
                 verify: population.verify,
                 targets: in_turn_from((0..self.plan.targets.len() as u16).map(TargetId).collect(), worker),
                 sources: in_turn_from(self.source_ids(), worker),
@@ -120,12 +123,12 @@ impl Preparation {
                 close: population.close,
                 connect_timeout: Nanos::new(population.connect_timeout_ns),
                 timeout: Nanos::new(population.timeout_ns),
-                wrong_c2: population.client.wrong_c2,
             })
             .collect();
         let plan = WorkerPlan {
             start,
             hold_end: self.plan.length(),
+            clients: parts.clients,
             populations,
             targets: self.plan.targets.len() as u16,
             sampling: self.plan.seed.stream(StreamPurpose::Sampling, worker),
@@ -153,6 +156,29 @@ impl Preparation {
         }
     }
 
+    /// The turns of a population's clients. Each machine and worker is one turn further at its start, so that they do not
+    /// all begin with the same client.
+    fn turns(&self, population: &Population, worker: u32) -> WeightedTurns {
+        let mut turns = WeightedTurns::new(population.clients.iter().map(|share| share.weight));
+        for _ in 0..self.plan.share.index + worker {
+            turns.take();
+        }
+        turns
+    }
+
+    /// What a client on this machine sees; the simulated network's begin at zero, so that a run repeats byte for byte.
+    fn clock(&self) -> ClientClock {
+        match self.plan.engine {
+            Engine::Sim => ClientClock::default(),
+            Engine::IoUring => {
+                let uptime = clock_gettime(ClockId::Monotonic);
+                let uptime_ms = (uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000) as u32;
+                let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+                ClientClock { uptime_ms, unix_s }
+            }
+        }
+    }
+
     /// Slots are dealt out evenly, the first workers get the remainder.
     fn slots(&self, population: &Population, worker: u32) -> u32 {
         let workers = self.plan.workers;
@@ -165,6 +191,12 @@ impl Preparation {
             count => (0..count as u16).map(SourceId).collect(),
         }
     }
+}
+
+/// The places of a population's clients among all kinds.
+fn indices(population: &Population, kinds: &[ClientPlan]) -> Vec<u16> {
+    let index = |client| kinds.iter().position(|kind| *kind == client).expect("it is one of the plan's clients") as u16;
+    population.clients.iter().map(|share| index(share.client)).collect()
 }
 
 /// Each worker begins at another entry, so that they do not all visit the same one at the same time.
@@ -247,15 +279,6 @@ impl RunPlan {
     /// How long the longest warm-up is.
     pub fn warmup(&self) -> Nanos {
         self.populations.iter().map(|population| population.load.warmup()).max().unwrap_or(Nanos::ZERO)
-    }
-}
-
-impl ClientPlan {
-    fn c1(&self) -> C1Spec {
-        match self.mode {
-            HandshakeMode::Simple => C1Spec::simple(),
-            HandshakeMode::Complex => C1Spec::complex(self.digest_at),
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use crate::measure::{
     Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, Metric, ModeCounts, Quantile,
     RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
 };
-use crate::protocol::{DigestAt, HandshakeMode};
 
 /// The schema of this version's result files.
 pub const RESULT_SCHEMA: &str = "shakedown.result/1";
@@ -202,7 +201,7 @@ pub struct LatencyTable {
 }
 
 /// A part of the attempts under a name of its own. Rows by target and by client carry `response` or
-/// `service` only.
+/// `service` only, and their arrivals are those that started: what is dropped never had a target or a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The population, target, client or stage.
@@ -355,7 +354,7 @@ pub enum ResultFileError {
     },
 }
 
-/// The stages, populations and targets of a plan in the order in which recorders count them.
+/// The stages, populations, targets and clients of a plan in the order in which recorders count them.
 ///
 /// Stages are numbered through all populations. A closed-loop population has the stage `load`, after `warm-up` if it
 /// warms up.
@@ -372,6 +371,7 @@ pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
         stages: stages.collect(),
         populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
         targets: plan.targets.iter().map(target_name).collect(),
+        clients: plan.clients().iter().map(ClientPlan::name).collect(),
         open_loop: plan.populations.iter().map(is_open_loop).collect(),
     }
 }
@@ -598,25 +598,10 @@ pub(super) fn is_open_loop(population: &Population) -> bool {
     matches!(population.load, LoadPlan::Open { .. })
 }
 
-/// What a client sends, in a few words.
-fn client_name(client: &ClientPlan) -> String {
-    let mode = match (client.mode, client.digest_at) {
-        (HandshakeMode::Simple, _) => "simple",
-        (HandshakeMode::Complex, DigestAt::FirstHalf) => "complex, digest in first half",
-        (HandshakeMode::Complex, DigestAt::SecondHalf) => "complex, digest in second half",
-    };
-    if client.wrong_c2 { format!("{mode}, wrong C2") } else { mode.to_owned() }
-}
-
 /// The name of a target's row: what the user wrote, and the address where that says more.
 fn target_name(target: &Target) -> String {
     let address = target.address.to_string();
     if target.name.contains(&address) { target.name.clone() } else { format!("{} ({address})", target.name) }
-}
-
-/// The metric that heads a row.
-fn headline(open_loop: bool) -> &'static [Metric] {
-    if open_loop { &[Metric::Response] } else { &[Metric::Service] }
 }
 
 fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
@@ -632,38 +617,23 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
 }
 
 fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
-    let row = |(target, tally): (&Target, &Tally)| {
-        let has = |metric| tally.latencies.get(metric).is_some();
-        let metrics = [Metric::Response, Metric::Service].into_iter().filter(|metric| has(*metric)).collect::<Vec<_>>();
-        // An arrival has no target before it starts: no rate was intended for one of several.
-        let mut row = Row::new(target_name(target), tally, window.duration_s, true, &metrics);
-        row.rate.intended_per_s = None;
-        row
-    };
-    plan.targets.iter().zip(snapshot.targets()).map(row).collect()
+    rows_by(plan.targets.iter().map(target_name), snapshot.targets(), window)
 }
 
 fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
-    let mut clients: Vec<(String, StageRecord, bool)> = Vec::new();
-    for (population, index) in plan.populations.iter().zip(0..) {
-        let name = client_name(&population.client);
-        let record = snapshot.population(index);
-        let open_loop = is_open_loop(population);
-        match clients.iter_mut().find(|(known, ..)| *known == name) {
-            Some((_, sum, any_open)) => {
-                sum.merge(&record);
-                *any_open |= open_loop;
-            }
-            None => clients.push((name, record, open_loop)),
-        }
-    }
-    if clients.len() < 2 {
-        return Vec::new();
-    }
-    let row = |(name, record, open_loop): (String, StageRecord, bool)| {
-        Row::new(name, &record.tally, window.duration_s, open_loop, headline(open_loop))
+    rows_by(plan.clients().iter().map(ClientPlan::name), snapshot.clients(), window)
+}
+
+fn rows_by(names: impl Iterator<Item = String>, tallies: &[Tally], window: Window) -> Vec<Row> {
+    let row = |(name, tally): (String, &Tally)| {
+        let has = |metric| tally.latencies.get(metric).is_some();
+        let metrics = [Metric::Response, Metric::Service].into_iter().filter(|metric| has(*metric)).collect::<Vec<_>>();
+        // An arrival has no target and no client before it starts: no rate was intended for one of several.
+        let mut row = Row::new(name, tally, window.duration_s, true, &metrics);
+        row.rate.intended_per_s = None;
+        row
     };
-    clients.into_iter().map(row).collect()
+    names.zip(tallies).map(row).collect()
 }
 
 fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {

@@ -10,7 +10,7 @@ mod safety;
 mod target;
 
 pub use machine::Machine;
-pub use request::{HoldRequest, Request, SourceRange};
+pub use request::{ClientRequest, HoldRequest, Request, SourceRange};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check as check_target, is_private};
 pub use target::{Lookup, TargetText, system_lookup};

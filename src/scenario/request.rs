@@ -8,7 +8,7 @@ use crate::base::{RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
-use crate::protocol::{DigestAt, HandshakeMode};
+use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
 
 use super::PlanError;
@@ -36,6 +36,8 @@ pub struct Request {
     pub warmup: Option<Duration>,
     /// Worker threads.
     pub workers: Option<u32>,
+    /// Kinds of client; empty: this program's own.
+    pub clients: Vec<ClientRequest>,
     /// Mode asked of the server.
     pub mode: Option<HandshakeMode>,
     /// Where C1's digest lies.
@@ -68,6 +70,15 @@ pub struct Request {
     pub start_at: Option<String>,
 }
 
+/// `NAME` or `NAME=WEIGHT` of `--client`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// Which client.
+    pub profile: ClientProfile,
+    /// Its part of the attempts, relative to the others'.
+    pub weight: u32,
+}
+
 /// `--hold 30s` or `--hold forever`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldRequest {
@@ -84,8 +95,25 @@ pub struct SourceRange {
     last: IpAddr,
 }
 
+/// The highest weight: more would be a typing error.
+const MAX_WEIGHT: u32 = 1_000_000;
 /// Most addresses one range may have: more would be a typing error.
 const MAX_RANGE: u128 = 65_534;
+
+impl FromStr for ClientRequest {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
+        let profile = name.trim().parse().map_err(|error| PlanError::new(format!("{error}")))?;
+        match weight.trim().parse() {
+            Ok(weight @ 1..=MAX_WEIGHT) => Ok(Self { profile, weight }),
+            _ => Err(PlanError::new(format!(
+                "'{weight}' is not a weight of {profile}: give a whole number from 1 to {MAX_WEIGHT}, such as {profile}=60"
+            ))),
+        }
+    }
+}
 
 impl FromStr for HoldRequest {
     type Err = PlanError;
@@ -157,6 +185,16 @@ mod tests {
         let addresses: Vec<String> = range.addresses().map(|address| address.to_string()).collect();
         assert_eq!(addresses, ["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
         assert_eq!("::1".parse::<SourceRange>().unwrap().addresses().count(), 1);
+    }
+
+    #[test]
+    fn a_client_has_a_weight() {
+        let client = |text: &str| text.parse::<ClientRequest>().map(|client| (client.profile, client.weight));
+        assert_eq!(client("obs"), Ok((ClientProfile::Obs, 1)));
+        assert_eq!(client("nginx-rtmp=60"), Ok((ClientProfile::NginxRtmp, 60)));
+        for text in ["", "=1", "obs=", "obs=0", "obs=-1", "obs=1.5", "obs=1000001", "ffmpg"] {
+            assert!(client(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,12 +7,14 @@ use crate::base::{Nanos, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
-use crate::protocol::{DigestAt, HandshakeMode};
-use crate::run::{ClientPlan, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Threshold, Until};
+use crate::protocol::{ClientProfile, HandshakeMode};
+use crate::run::{
+    ClientPlan, ClientShare, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Threshold, Until,
+};
 
 use super::PlanError;
 use super::machine::Machine;
-use super::request::{HoldRequest, Request};
+use super::request::{ClientRequest, HoldRequest, Request};
 use super::safety;
 use super::target::{Lookup, TargetText};
 
@@ -98,7 +100,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             "--share deals out planned arrivals and a closed loop has none; give a rate with -R",
         ));
     }
-    let client = resolve_client(request)?;
+    let clients = resolve_clients(request)?;
     let plan = RunPlan {
         targets,
         built_in_sink,
@@ -109,7 +111,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             name: "clients".into(),
             load,
             concurrency,
-            client,
+            clients,
             verify: request.verify.unwrap_or(Verify::All),
             until: request.until.unwrap_or(Until::Handshake),
             hold,
@@ -162,12 +164,43 @@ impl Target {
     }
 }
 
-fn resolve_client(request: &Request) -> Result<ClientPlan, PlanError> {
-    let mode = request.mode.unwrap_or(HandshakeMode::Complex);
-    if mode == HandshakeMode::Simple && request.digest_at.is_some() {
+fn resolve_clients(request: &Request) -> Result<Vec<ClientShare>, PlanError> {
+    if request.mode == Some(HandshakeMode::Simple) && request.digest_at.is_some() {
         return Err(PlanError::new("--digest places a digest and --mode simple has none; drop one of them"));
     }
-    Ok(ClientPlan { mode, digest_at: request.digest_at.unwrap_or(DigestAt::FirstHalf), wrong_c2: request.wrong_c2 })
+    let own = [ClientRequest { profile: ClientProfile::Shakedown, weight: 1 }];
+    let asked = if request.clients.is_empty() { &own[..] } else { &request.clients };
+    let mut shares: Vec<ClientShare> = Vec::new();
+    for &ClientRequest { profile, weight } in asked {
+        if shares.iter().any(|share| share.client.profile == profile) {
+            return Err(PlanError::new(format!("--client names {profile} twice; give it one weight")));
+        }
+        shares.push(ClientShare { client: resolve_client(profile, request)?, weight });
+    }
+    Ok(shares)
+}
+
+/// A client that is imitated has its mode and its place of the digest; only this program's own takes them from the flags.
+fn resolve_client(profile: ClientProfile, request: &Request) -> Result<ClientPlan, PlanError> {
+    let spec = profile.spec();
+    let (mode, digest_at) = match profile {
+        ClientProfile::Shakedown => (request.mode.unwrap_or(spec.mode), request.digest_at.unwrap_or(spec.digest_at)),
+        _ => (spec.mode, spec.digest_at),
+    };
+    if let Some(wanted) = request.mode.filter(|wanted| *wanted != mode) {
+        return Err(PlanError::new(format!(
+            "--client {profile} makes the {mode} handshake and --mode asks for the {wanted} one; drop one of them"
+        )));
+    }
+    match request.digest_at {
+        Some(_) if mode == HandshakeMode::Simple => {
+            Err(PlanError::new(format!("--digest places a digest and --client {profile} sends none; drop one of them")))
+        }
+        Some(wanted) if wanted != digest_at => Err(PlanError::new(format!(
+            "--client {profile} has its digest in the {digest_at} and --digest asks for the {wanted}; drop one of them"
+        ))),
+        _ => Ok(ClientPlan { profile, mode, digest_at, wrong_c2: request.wrong_c2 }),
+    }
 }
 
 fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {

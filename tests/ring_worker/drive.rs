@@ -12,9 +12,9 @@ use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::{BufferPool, Engine, Io};
 use shakedown::load::Share;
 use shakedown::measure::{Counts, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
-use shakedown::protocol::{DigestAt, HandshakeMode};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
-    ClientPlan, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
 };
 
 pub const BOTH: [Descriptors; 2] = [Descriptors::Direct, Descriptors::Ordinary];
@@ -34,7 +34,15 @@ pub fn plan(slots: u32, attempts: u64) -> RunPlan {
             name: "clients".into(),
             load: LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) },
             concurrency: slots,
-            client: ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+            clients: vec![ClientShare {
+                client: ClientPlan {
+                    profile: ClientProfile::Shakedown,
+                    mode: HandshakeMode::Complex,
+                    digest_at: DigestAt::FirstHalf,
+                    wrong_c2: false,
+                },
+                weight: 1,
+            }],
             verify: Verify::All,
             until: Until::Handshake,
             hold: Hold::ForNs(0),

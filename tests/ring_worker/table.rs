@@ -63,7 +63,7 @@ fn serve(segments: &[usize], tail: usize, s2_after_c2: bool) -> PeerScript {
 
 fn simple() -> RunPlan {
     let mut plan = plan(SLOTS, ATTEMPTS);
-    plan.populations[0].client.mode = HandshakeMode::Simple;
+    plan.populations[0].clients[0].client.mode = HandshakeMode::Simple;
     plan
 }
 
@@ -90,7 +90,7 @@ fn servers_are_served_however_they_write() {
         check(&plan(SLOTS, ATTEMPTS), &script, Fate::Verified);
         check(&simple(), &script, Fate::Simple);
         let mut second_half = plan(SLOTS, ATTEMPTS);
-        second_half.populations[0].client.digest_at = DigestAt::SecondHalf;
+        second_half.populations[0].clients[0].client.digest_at = DigestAt::SecondHalf;
         check(&second_half, &script, Fate::Verified);
     }
     check(&plan(SLOTS, ATTEMPTS), &PeerScript::ServeSimpleOnly, Fate::Downgraded);

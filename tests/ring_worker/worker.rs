@@ -38,7 +38,7 @@ fn the_sink_has_seen_what_the_worker_did() {
             for (slots, attempts) in [(1, 300), (64, 3_000), (1_000, 1_500)] {
                 let sink = sink();
                 let mut plan = against(&plan(slots, attempts), sink.address());
-                (plan.populations[0].client.mode, plan.populations[0].close) = (mode, close);
+                (plan.populations[0].clients[0].client.mode, plan.populations[0].close) = (mode, close);
                 let ended = on_ring(&plan, descriptors);
                 assert_eq!(ended.end, End::Finished);
                 let outcomes = ended.outcomes();

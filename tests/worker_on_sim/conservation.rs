@@ -8,8 +8,8 @@ use shakedown::fleet::{End, Order};
 use shakedown::io::sim::{Freeze, Peer, PeerScript, ServiceModel};
 use shakedown::load::ArrivalPattern;
 use shakedown::measure::Counts;
-use shakedown::protocol::{DigestAt, HandshakeMode};
-use shakedown::run::{ClientPlan, ClosePolicy, Hold, LoadPlan, Population, Verify};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
+use shakedown::run::{ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Verify};
 
 use super::lab::*;
 use super::outcomes::every_script;
@@ -74,7 +74,7 @@ prop_compose! {
         let hold = if load.length() == Nanos::MAX && hold == Hold::Forever { Hold::ForNs(1_000_000) } else { hold };
         let like = Lab::new(load, concurrency).plan.populations.remove(0);
         Population {
-            client: ClientPlan { mode, digest_at, wrong_c2 },
+            clients: vec![ClientShare { client: ClientPlan { profile: ClientProfile::Shakedown, mode, digest_at, wrong_c2 }, weight: 1 }],
             verify,
             hold,
             close,

@@ -12,10 +12,10 @@ use shakedown::load::{ArrivalPattern, Share};
 use shakedown::measure::{
     Counts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
 };
-use shakedown::protocol::{DigestAt, HandshakeMode};
+use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
-    ClientPlan, ClosePolicy, Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, StagePlan,
-    Target, Until, Verify, Window, host,
+    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult,
+    StagePlan, Target, Until, Verify, Window, host,
 };
 
 /// What each packet takes, in microseconds.
@@ -149,7 +149,15 @@ impl Lab {
             name: "clients".into(),
             load,
             concurrency: slots,
-            client: ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+            clients: vec![ClientShare {
+                client: ClientPlan {
+                    profile: ClientProfile::Shakedown,
+                    mode: HandshakeMode::Complex,
+                    digest_at: DigestAt::FirstHalf,
+                    wrong_c2: false,
+                },
+                weight: 1,
+            }],
             verify: Verify::All,
             until: Until::Handshake,
             hold: Hold::ForNs(0),
@@ -189,7 +197,7 @@ impl Lab {
 
     /// Handshakes without digests: counts and instants are the same, and no HMAC is computed.
     pub fn simple(self) -> Self {
-        self.with(|clients| clients.client.mode = HandshakeMode::Simple)
+        self.with(|clients| clients.clients[0].client.mode = HandshakeMode::Simple)
     }
 
     pub fn seeded(mut self, seed: u64) -> Self {

@@ -48,7 +48,7 @@ fn what_is_not_checked_is_signed_all_the_same() {
     // Clients that take the digest's place from an earlier S1 still sign C2 from this one's.
     for at in [DigestAt::FirstHalf, DigestAt::SecondHalf] {
         for verify in [Verify::All, Verify::Sample, Verify::None] {
-            let report = thousand(verify).with(|clients| clients.client.digest_at = at).run();
+            let report = thousand(verify).with(|clients| clients.clients[0].client.digest_at = at).run();
             let seen =
                 PeerCounts { accepted: 1_000, complex: 1_000, c2_valid: 1_000, resets: 1_000, ..PeerCounts::default() };
             assert_eq!(report.peers, [seen], "{at:?}, {verify:?}");
@@ -58,7 +58,7 @@ fn what_is_not_checked_is_signed_all_the_same() {
 
 #[test]
 fn a_digest_in_the_second_half_verifies() {
-    let report = thousand(Verify::All).with(|clients| clients.client.digest_at = DigestAt::SecondHalf).run();
+    let report = thousand(Verify::All).with(|clients| clients.clients[0].client.digest_at = DigestAt::SecondHalf).run();
     assert_eq!(modes(&report), ModeCounts { complex_verified: 1_000, ..ModeCounts::default() });
 }
 
@@ -66,7 +66,7 @@ fn a_digest_in_the_second_half_verifies() {
 fn a_wrong_c2_is_seen_by_the_server() {
     for mode in [HandshakeMode::Complex, HandshakeMode::Simple] {
         let wrong = |clients: &mut shakedown::run::Population| {
-            (clients.client.mode, clients.client.wrong_c2) = (mode, true);
+            (clients.clients[0].client.mode, clients.clients[0].client.wrong_c2) = (mode, true);
         };
         let report = thousand(Verify::All).with(wrong).run();
         assert_eq!(report.counts().completed, 1_000, "the server does not say that it minds");

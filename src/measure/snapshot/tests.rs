@@ -5,7 +5,7 @@ use super::super::timeline::Timeline;
 use super::*;
 use crate::base::Time;
 
-/// Two populations (open, closed) with a warm-up each, two targets.
+/// Two populations (open, closed) with a warm-up each, two targets, two kinds of client.
 fn layout() -> Arc<RecorderLayout> {
     let stage = |population, name: &str, warmup| StageInfo { population, name: name.to_owned(), warmup };
     Arc::new(RecorderLayout {
@@ -18,6 +18,7 @@ fn layout() -> Arc<RecorderLayout> {
         ],
         populations: vec!["encoders".to_owned(), "scanners".to_owned()],
         targets: vec!["a".to_owned(), "b".to_owned()],
+        clients: vec!["obs".to_owned(), "ffmpeg".to_owned()],
         open_loop: vec![true, false],
     })
 }
@@ -32,16 +33,15 @@ enum Event {
     Turn { took_ns: u64 },
 }
 
-fn population_of(stage: u16) -> u16 {
-    u16::from(stage >= 3)
+/// Clients differ from targets, so that rows cannot pass for one another.
+fn place(stage: u16, target: u16) -> Place {
+    Place { stage, target, client: (stage + target) % 2 }
 }
 
 fn sample(stage: u16, target: u16, started: Time, span: Nanos, negotiated: Negotiated) -> Sample {
     let completed = started + span;
     Sample {
-        population: population_of(stage),
-        stage,
-        target,
+        place: place(stage, target),
         intended: (stage < 3).then_some(started - Nanos::new(5)),
         slot_free: started - Nanos::new(2),
         started,
@@ -60,14 +60,14 @@ fn apply(recorder: &mut Recorder, event: Event) {
     match event {
         Event::Complete { stage, target, start_ms, span_ns, negotiated } => {
             recorder.due(stage, 1, at(start_ms));
-            recorder.started(stage, target, at(start_ms));
+            recorder.started(place(stage, target), at(start_ms));
             recorder.completed(&sample(stage, target, at(start_ms), Nanos::new(span_ns), negotiated));
         }
         Event::Fail { stage, target, start_ms, span_ns, failure } => {
             recorder.due(stage, 1, at(start_ms));
-            recorder.started(stage, target, at(start_ms));
+            recorder.started(place(stage, target), at(start_ms));
             let failed = at(start_ms) + Nanos::new(span_ns);
-            recorder.failed(population_of(stage), stage, target, at(start_ms), failed, failure);
+            recorder.failed(place(stage, target), at(start_ms), failed, failure);
         }
         Event::Drop { stage } => {
             recorder.due(stage, 1, Time::ZERO);
@@ -75,7 +75,7 @@ fn apply(recorder: &mut Recorder, event: Event) {
         }
         Event::Lose { stage, at_ms, age_ns } => {
             let failure = Failure::new(Step::Hold, FailureKind::Reset);
-            recorder.lost_while_held(stage, 0, Nanos::new(age_ns), at(at_ms), failure);
+            recorder.lost_while_held(place(stage, 0), Nanos::new(age_ns), at(at_ms), failure);
         }
         Event::Turn { took_ns } => recorder.turn(Nanos::new(took_ns), Nanos::new(took_ns / 2)),
     }
@@ -150,10 +150,15 @@ proptest! {
         populations.merge(&snapshot.population(1));
         prop_assert_eq!(&populations, &measured);
         let counts = measured.tally.counts;
-        let by_target = |count: fn(&Counts) -> u64| snapshot.targets().iter().map(|row| count(&row.counts)).sum::<u64>();
-        prop_assert_eq!(by_target(|counts| counts.completed), counts.completed);
-        prop_assert_eq!(by_target(|counts| counts.failed), counts.failed);
-        prop_assert_eq!(by_target(|counts| counts.lost_while_held), counts.lost_while_held);
+        for rows in [snapshot.targets(), snapshot.clients()] {
+            let sum = |count: fn(&Counts) -> u64| rows.iter().map(|row| count(&row.counts)).sum::<u64>();
+            prop_assert_eq!(sum(|counts| counts.completed), counts.completed);
+            prop_assert_eq!(sum(|counts| counts.failed), counts.failed);
+            prop_assert_eq!(sum(|counts| counts.lost_while_held), counts.lost_while_held);
+            let spans = |row: &Tally| [Metric::Response, Metric::Service].into_iter()
+                .filter_map(|metric| row.latencies.get(metric).map(LatencyHistogram::count)).sum::<u64>();
+            prop_assert_eq!(rows.iter().map(spans).sum::<u64>(), counts.completed);
+        }
         let samples = |metric| measured.tally.latencies.get(metric).map_or(0, LatencyHistogram::count);
         prop_assert_eq!(samples(Metric::Service), counts.completed);
         prop_assert_eq!(measured.failures.iter().map(|(_, failed)| failed.count).sum::<u64>(),
@@ -182,7 +187,7 @@ fn warm_up_stays_out_of_the_totals() {
 fn lost_arrivals_are_named_with_both_sides() {
     let mut recorder = Recorder::new(layout(), Time::ZERO);
     recorder.due(1, 3, Time::ZERO);
-    recorder.started(1, 0, Time::ZERO);
+    recorder.started(place(1, 0), Time::ZERO);
     recorder.dropped(1, 1);
     let error = recorder.snapshot().check(&[0, 1, 0, 0, 0]).unwrap_err();
     assert_eq!(error.to_string(), "stage 1 ('steady'): due = 3, but started + dropped = 2");
@@ -222,7 +227,7 @@ fn the_timeline_counts_what_the_totals_count() {
                 recorder.give_spare(report);
             }
             recorder.due(1, 2, now);
-            recorder.started(1, 0, now);
+            recorder.started(place(1, 0), now);
             recorder.dropped(1, 1);
             recorder.held(1, now);
             recorder.completed(&sample(1, 0, now, Nanos::new(worker), Negotiated::Simple));

@@ -8,8 +8,8 @@ use super::super::verdict::Signal;
 use super::*;
 use crate::base::{Seed, Time};
 use crate::load::ArrivalPattern;
-use crate::measure::{FailureDetail, Recorder, Sample};
-use crate::protocol::Negotiated;
+use crate::measure::{FailureDetail, Place, Recorder, Sample};
+use crate::protocol::{ClientProfile, DigestAt, HandshakeMode, Negotiated};
 
 /// An open-loop run at 1 000/s for 2 s in 64 slots. Attempt k (from 0) is intended at k ms; completed attempts come first
 /// and have a service time of k + 1 us, then come the failed ones, then the dropped ones.
@@ -111,7 +111,15 @@ fn plan(load: LoadPlan) -> RunPlan {
         name: "encoders".to_owned(),
         load,
         concurrency: 64,
-        client: ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+        clients: vec![ClientShare {
+            client: ClientPlan {
+                profile: ClientProfile::Shakedown,
+                mode: HandshakeMode::Complex,
+                digest_at: DigestAt::FirstHalf,
+                wrong_c2: false,
+            },
+            weight: 1,
+        }],
         verify: Verify::All,
         until: Until::Handshake,
         hold: Hold::ForNs(0),
@@ -146,7 +154,7 @@ impl Record {
         Self { recorder: Recorder::new(layout, Time::ZERO), timeline: Timeline::new(1) }
     }
 
-    /// Attempt `index` of stage 0 to target 0, over `index + 1` microseconds after its start.
+    /// Attempt `index` of stage 0 to target 0 by client 0, over `index + 1` microseconds after its start.
     pub(crate) fn attempt(
         &mut self,
         intended: Option<Time>,
@@ -161,13 +169,12 @@ impl Record {
             self.recorder.give_spare(report);
         }
         self.recorder.due(0, 1, started);
-        self.recorder.started(0, 0, started);
+        let place = Place { stage: 0, target: 0, client: 0 };
+        self.recorder.started(place, started);
         match failure {
-            Some(failure) => self.recorder.failed(0, 0, 0, started, ended, failure),
+            Some(failure) => self.recorder.failed(place, started, ended, failure),
             None => self.recorder.completed(&Sample {
-                population: 0,
-                stage: 0,
-                target: 0,
+                place,
                 intended,
                 slot_free,
                 started,

@@ -2,6 +2,8 @@ use super::super::plan::StagePlan;
 use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_plan, open_result};
 use super::*;
 use crate::base::Time;
+use crate::measure::Place;
+use crate::protocol::HandshakeMode;
 use crate::run::ResultFile;
 
 fn failure() -> Failure {
@@ -83,7 +85,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     *stages = vec![stage("ramp", true, Some(1)), stage("steady", false, Some(2)), stage("rest", false, None)];
     let mut scanners = closed_plan().populations.remove(0);
     scanners.name = "scanners".to_owned();
-    scanners.client.mode = HandshakeMode::Simple;
+    scanners.clients[0].client.mode = HandshakeMode::Simple;
     plan.populations.push(scanners);
     plan.targets.push(Target {
         name: "other".to_owned(),
@@ -95,8 +97,9 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     record.attempt(Some(started), started, started, 0, None);
     for (stage, target) in [(1, 0), (1, 1), (2, 1), (3, 1)] {
         record.recorder.due(stage, 1, started);
-        record.recorder.started(stage, target, started);
-        record.recorder.failed(u16::from(stage == 3), stage, target, started, started + Nanos::new(5), failure());
+        let place = Place { stage, target, client: u16::from(stage == 3) };
+        record.recorder.started(place, started);
+        record.recorder.failed(place, started, started + Nanos::new(5), failure());
     }
     let mut parts = record.parts(plan, None);
     parts.window = Window { duration_s: 5.0, warmup_s: 1.0 };
@@ -118,7 +121,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
         names(&result.by_target),
         [("rtmp://127.0.0.1:1935/live".to_owned(), 1), ("other (127.0.0.2:1935)".to_owned(), 3)]
     );
-    assert_eq!(names(&result.by_client), [("complex, digest in first half".to_owned(), 3), ("simple".to_owned(), 1)]);
+    assert_eq!(names(&result.by_client), [("shakedown".to_owned(), 3), ("shakedown, simple".to_owned(), 1)]);
     assert_eq!(result.attempts.due, 4, "warm-up stays out");
     assert!(result.by_population[1].latency.response.is_none() && result.by_population[1].latency.service.is_some());
 }

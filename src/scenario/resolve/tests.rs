@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::target::TargetText;
 use super::*;
+use crate::protocol::DigestAt;
 
 /// Eight cores, a hundred thousand files for each ring, the kernel's default ports.
 fn machine() -> Machine {
@@ -90,7 +91,15 @@ fn with_nothing_asked_everything_has_its_default() {
         name: "clients".into(),
         load: LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(10_000_000_000), attempts: None },
         concurrency: 64,
-        client: ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::FirstHalf, wrong_c2: false },
+        clients: vec![ClientShare {
+            client: ClientPlan {
+                profile: ClientProfile::Shakedown,
+                mode: HandshakeMode::Complex,
+                digest_at: DigestAt::FirstHalf,
+                wrong_c2: false,
+            },
+            weight: 1,
+        }],
         verify: Verify::All,
         until: Until::Handshake,
         hold: Hold::ForNs(0),
@@ -135,8 +144,13 @@ fn what_is_asked_is_in_the_plan() {
     };
     let plan = plan(&request);
     let clients = &plan.populations[0];
-    let client = ClientPlan { mode: HandshakeMode::Complex, digest_at: DigestAt::SecondHalf, wrong_c2: true };
-    assert_eq!((clients.client, clients.verify, clients.until), (client, Verify::Sample, Until::Handshake));
+    let client = ClientPlan {
+        profile: ClientProfile::Shakedown,
+        mode: HandshakeMode::Complex,
+        digest_at: DigestAt::SecondHalf,
+        wrong_c2: true,
+    };
+    assert_eq!((clients.clients[0].client, clients.verify, clients.until), (client, Verify::Sample, Until::Handshake));
     assert_eq!((clients.hold, clients.close), (Hold::ForNs(1_500_000_000), ClosePolicy::Peer));
     assert_eq!((clients.connect_timeout_ns, clients.timeout_ns), (300_000_000, 700_000_000));
     assert_eq!((clients.concurrency, plan.workers, plan.cpus.len()), (12, 3, 3));
