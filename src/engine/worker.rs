@@ -102,6 +102,10 @@ struct Rules {
 
 /// When attempts start: what is left of the load.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each population; the cursors of an open loop stay where they are"
+)]
 enum Schedule {
     /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
     /// What lies between them is the backlog; it needs no queue.
