@@ -10,5 +10,5 @@ mod turns;
 
 pub use affinity::{allowed_cpus, pin_current_thread, usable_cores};
 pub use mailbox::{Mailbox, Order, Progress};
-pub use threads::{Fleet, LaunchError, Outcome, Prepared};
+pub use threads::{CpuWait, Fleet, LaunchError, Outcome, Prepared};
 pub use turns::{End, Observer, run_turns};

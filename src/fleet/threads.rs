@@ -38,7 +38,7 @@ pub struct Outcome {
     /// CPU time of its thread while the load ran.
     pub cpu_time: Nanos,
     /// How long its thread was ready to run and another had its CPU; `None` if the kernel does not say.
-    pub cpu_wait: Option<Nanos>,
+    pub cpu_wait: Option<CpuWait>,
     /// Wall time of its thread while the load ran.
     pub wall_time: Nanos,
     /// When its load, drain and hold ended.
@@ -47,6 +47,15 @@ pub struct Outcome {
     pub completion_overflows: u64,
     /// Why its backend broke, if it did.
     pub error: Option<String>,
+}
+
+/// How a thread that was ready to run had to wait for its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuWait {
+    /// Altogether.
+    pub time: Nanos,
+    /// How often it was given the CPU.
+    pub times: u64,
 }
 
 /// Worker threads that run one load together.
@@ -240,7 +249,7 @@ impl Seat {
         }
         let Ok(start) = self.start.recv() else { return };
         let mut worker = (prepared.begin)(start);
-        let (began, cpu_began, wait_began) = ((self.now)(), thread_cpu_time(), thread_cpu_wait());
+        let (began, cpu_began, wait_began) = ((self.now)(), thread_cpu_time(), CpuWait::now());
         let mailbox = Arc::clone(&self.mailbox);
         let end = run_turns(&mut prepared.io, &mut worker, &mailbox, &mut self);
         let ended = (self.now)();
@@ -253,7 +262,7 @@ impl Seat {
             snapshot,
             cpu: self.cpu,
             cpu_time: thread_cpu_time().saturating_sub(cpu_began),
-            cpu_wait: thread_cpu_wait().zip(wait_began).map(|(now, then)| now.saturating_sub(then)),
+            cpu_wait: CpuWait::now().zip(wait_began).map(|(now, then)| now.since(then)),
             wall_time: ended.since(began),
             ends,
             completion_overflows: prepared.io.completion_overflows(),
@@ -275,9 +284,16 @@ fn thread_cpu_time() -> Nanos {
     Nanos::from_secs(time.tv_sec as u64) + Nanos::new(time.tv_nsec as u64)
 }
 
-/// Time on the run queue: the second number of `schedstat` (Documentation/scheduler/sched-stats.rst; kernels with
-/// CONFIG_SCHED_INFO).
-fn thread_cpu_wait() -> Option<Nanos> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().nth(1)?.parse().ok().map(Nanos::new)
+impl CpuWait {
+    /// The calling thread's figures since its beginning: the second and third number of `schedstat`
+    /// (Documentation/scheduler/sched-stats.rst; kernels with CONFIG_SCHED_INFO).
+    fn now() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let mut numbers = text.split_whitespace().skip(1).map(str::parse);
+        Some(Self { time: Nanos::new(numbers.next()?.ok()?), times: numbers.next()?.ok()? })
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self { time: self.time.saturating_sub(earlier.time), times: self.times.saturating_sub(earlier.times) }
+    }
 }

@@ -144,10 +144,8 @@ fn workers(result: &RunResult) -> Option<String> {
     let busy = range(result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).collect());
     // Turns take no time where time is virtual.
     let longest_turn = result.workers.iter().filter_map(|worker| worker.turn_p99_ns).max().filter(|ns| *ns > 0);
-    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
     let parts: Vec<_> = [
         busy.map(|busy| format!("busy {busy} %")),
-        (waited >= 1.0).then(|| format!("waited {waited:.0} % for a CPU")),
         longest_turn.map(|ns| format!("turn p99 {}", Nanos::new(ns))),
         result.generator.cpu_us_per_attempt.map(|us| format!("{} of CPU an attempt", Nanos::new((us * 1e3) as u64))),
     ]

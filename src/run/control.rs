@@ -182,7 +182,8 @@ impl Ending {
             snapshot.merge(&outcome.snapshot);
             let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
             workers.push(WorkerRow {
-                cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.as_secs_f64() / wall_s.max(1e-9) * 100.0),
+                cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.time.as_secs_f64() / wall_s.max(1e-9) * 100.0),
+                cpu_wait_mean_ns: outcome.cpu_wait.map(|wait| wait.time.as_u64() / wait.times.max(1)),
                 ..WorkerRow::new(index, outcome.cpu, &outcome.snapshot, cpu_time_ns, wall_s)
             });
             overflows += outcome.completion_overflows;

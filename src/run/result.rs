@@ -238,6 +238,9 @@ pub struct WorkerRow {
     /// Share of the wall time in which it was ready to run and another thread had its CPU, percent; null if unknown.
     #[serde(default)]
     pub cpu_wait_percent: Option<f64>,
+    /// How long it waited each time on average; every wake-up takes some microseconds, more is other threads' work.
+    #[serde(default)]
+    pub cpu_wait_mean_ns: Option<u64>,
     /// Turns of its loop.
     pub turns: u64,
     /// 99th percentile of a turn's length: the error bar of every time stamp.
@@ -484,6 +487,7 @@ impl WorkerRow {
             cpu_busy_percent: cpu_time_ns.map(busy),
             cpu_time_ns,
             cpu_wait_percent: None,
+            cpu_wait_mean_ns: None,
             turns: snapshot.turns().count(),
             turn_p99_ns: snapshot.turns().at(Quantile::P99).map(ns),
             turn_max_ns: snapshot.turns().max().map(ns),

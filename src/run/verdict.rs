@@ -115,6 +115,9 @@ const BUSY_PERCENT: f64 = 95.0;
 /// A worker that waited this long for its CPU shows others' work in its latencies.
 const CPU_WAIT_PERCENT: f64 = 5.0;
 
+/// Waits that are shorter on average are the time a wake-up takes.
+const WAKE_UP: Nanos = Nanos::from_micros(30);
+
 /// The findings made here; a merged result is judged anew.
 const JUDGED: [&str; 7] = [
     "local_errors",
@@ -282,7 +285,10 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
 
 /// Other threads had the workers' CPUs: latencies contain the generator's own pauses.
 fn cpu_contention(result: &RunResult) -> Option<Finding> {
-    let waited = result.workers.iter().filter_map(|worker| worker.cpu_wait_percent).fold(0.0, f64::max);
+    // A pinned thread that wakes often waits a little each time, on an idle machine too.
+    let contended = |worker: &&super::WorkerRow| worker.cpu_wait_mean_ns.is_some_and(|mean| mean >= WAKE_UP.as_u64());
+    let waits = result.workers.iter().filter(contended).filter_map(|worker| worker.cpu_wait_percent);
+    let waited = waits.fold(0.0, f64::max);
     (waited >= CPU_WAIT_PERCENT).then(|| Finding {
         code: "cpu_contention".to_owned(),
         severity: Severity::Warning,
