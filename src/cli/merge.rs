@@ -1,6 +1,6 @@
 //! `shakedown merge`: the exact merge of several machines' results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::report::text;
 use crate::run::{ExitCode, ResultFile, RunResult};
@@ -24,6 +24,13 @@ pub(super) struct MergeArgs {
 
 /// Merges the files and prints the merged report; its verdict is the exit code.
 pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    if let Some(input) = args.results.iter().find(|input| same(input, &args.output)) {
+        return Err(CliError::usage(format!(
+            "-o {} would overwrite a result that is merged; give another file",
+            input.display()
+        )));
+    }
     let results = args
         .results
         .iter()

@@ -15,7 +15,7 @@ use crate::io::ring::RingError;
 use crate::load::{ArrivalPattern, Share};
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
-use crate::run::{Conduct, ExitCode, ResultFile, ResultFileError, RunPlan, RunResult, Until};
+use crate::run::{Conduct, ExitCode, Interruption, ResultFile, ResultFileError, RunPlan, RunResult, Until};
 use crate::scenario::{
     Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
 };
@@ -361,8 +361,9 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let conduct = Conduct { keep_going: args.keep_going, start_at };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
+            let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
             announce(args, &plan, &notes, None);
-            let ran = crate::run::simulate(Arc::new(plan));
+            let ran = crate::run::simulate_until(Arc::new(plan), &interruption);
             let result = finish(ran.parts, labels);
             let saved = file.map_or(Ok(()), |file| file.write(&result));
             Reported { result, saved, broken: ran.broken }

@@ -2,6 +2,7 @@
 
 mod control;
 pub mod host;
+mod interruption;
 mod merge;
 mod plan;
 pub mod preflight;
@@ -13,6 +14,7 @@ mod threshold;
 mod verdict;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
+pub use interruption::Interruption;
 pub use merge::MergeError;
 pub use plan::*;
 pub use prepare::Preparation;
@@ -21,7 +23,7 @@ pub use result::{
     ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
 pub use save::ResultFile;
-pub use simulate::simulate;
+pub use simulate::{simulate, simulate_until};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed};
 

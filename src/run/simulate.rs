@@ -11,6 +11,7 @@ use crate::io::sim::{Peer, SimConfig, SimNetwork};
 use crate::measure::{IntervalReport, Timeline};
 
 use super::control::{Ending, Ran};
+use super::interruption::Interruption;
 use super::plan::RunPlan;
 use super::prepare::Preparation;
 
@@ -24,6 +25,14 @@ const STARTED_AT: &str = "1970-01-01T00:00:00.000Z";
 /// # Panics
 /// If the plan is not one that [`Preparation::new`] takes: it is checked when it is made.
 pub fn simulate(plan: Arc<RunPlan>) -> Ran {
+    simulate_until(plan, &Interruption::default())
+}
+
+/// Runs `plan` on the simulated network, unless it is interrupted before its end.
+///
+/// # Panics
+/// As [`simulate`].
+pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
     let preparation = Preparation::new(Arc::clone(&plan)).expect("the plan was checked when it was made");
     let (parts, io_plan) = preparation.parts(0);
     let mut config = SimConfig::new(plan.seed);
@@ -31,10 +40,9 @@ pub fn simulate(plan: Arc<RunPlan>) -> Ran {
     let mut network = SimNetwork::new(io_plan, config);
     let start = network.now() + LEAD;
     let mut worker = preparation.worker(0, parts, start);
-    let mailbox = Mailbox::default();
-    let mut collector =
-        Collector { timeline: Timeline::new(1), mailbox: &mailbox, releases_on_order: plan.releases_on_order() };
-    let end = run_turns(&mut network, &mut worker, &mailbox, &mut collector);
+    let mailbox = &interruption.mailbox;
+    let mut collector = Collector { timeline: Timeline::new(1), mailbox, releases_on_order: plan.releases_on_order() };
+    let end = run_turns(&mut network, &mut worker, mailbox, &mut collector);
     let ended: Time = network.now();
     let ends = worker.ends();
     let (snapshot, reports) = worker.finish(ended);
@@ -55,8 +63,8 @@ pub fn simulate(plan: Arc<RunPlan>) -> Ran {
         plan,
         start,
         started_at: STARTED_AT.into(),
-        interrupted: None,
-        ended_early: false,
+        interrupted: interruption.received(),
+        ended_early: interruption.received().is_some(),
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
     };

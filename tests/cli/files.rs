@@ -141,6 +141,8 @@ fn merge_puts_the_shares_of_a_plan_together() {
         assert_eq!(merged[key], whole[key], "{key}");
     }
     ended_in(folder.path(), "merge part0.json part1.json -o merged.json").assert_error(2, &["share 2/3 is missing"]);
+    ended_in(folder.path(), "merge part0.json part1.json -o ./part0.json")
+        .assert_error(2, &["would overwrite", "part0.json"]);
     ended_in(folder.path(), "merge part0.json part0.json -o merged.json")
         .assert_error(2, &["share 0/3 is there twice"]);
     ended_in(folder.path(), "merge part0.json missing.json -o merged.json")

@@ -153,3 +153,16 @@ fn a_signal_goes_before_a_missed_condition() {
     let (exit, result) = finish(run, folder.path());
     assert_eq!((exit, &result["thresholds"][0]["pass"]), (Some(143), &false.into()));
 }
+
+#[test]
+fn a_simulated_run_is_interrupted_like_a_real_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let stdout = File::create(folder.path().join("stdout")).unwrap();
+    let words = "run --engine sim --seed 1 -d 1000h -c 4 -o result.json";
+    let mut run = Server::start(prepared(words).current_dir(folder.path()).stdin(Stdio::null()).stdout(stdout));
+    run.wait_until(|line| line.starts_with("closed loop")).expect("it binds no port");
+    run.signal(Signal::TERM);
+    let (exit, result) = finish(run, folder.path());
+    assert_eq!((exit, &result["interrupted"]), (Some(143), &"terminate".into()));
+    assert_eq!(result["attempts"]["in_flight"], 0);
+}
