@@ -163,13 +163,12 @@ fn a_reset_after_s2_meets_c2_or_comes_too_late() {
 
 #[test]
 fn held_connections_are_lost_when_the_server_ends_them() {
+    // A hold without end is released as soon as nothing is in flight, so the last FIN could come too late to be a loss.
     let mut plan = plan(SLOTS, ATTEMPTS);
-    for hold in [Hold::ForNs(millis(60_000)), Hold::Forever] {
-        plan.populations[0].hold = hold;
-        let outcomes = compare(&plan, &PeerScript::CloseHeldAfter { after: Nanos::ZERO });
-        assert_eq!((outcomes.counts.completed, outcomes.counts.lost_while_held), (ATTEMPTS, ATTEMPTS));
-        let [(Step::Hold, FailureKind::Closed, _, ATTEMPTS)] = outcomes.failures[..] else { panic!("{outcomes:?}") };
-    }
+    plan.populations[0].hold = Hold::ForNs(millis(60_000));
+    let outcomes = compare(&plan, &PeerScript::CloseHeldAfter { after: Nanos::ZERO });
+    assert_eq!((outcomes.counts.completed, outcomes.counts.lost_while_held), (ATTEMPTS, ATTEMPTS));
+    let [(Step::Hold, FailureKind::Closed, _, ATTEMPTS)] = outcomes.failures[..] else { panic!("{outcomes:?}") };
 }
 
 #[test]
