@@ -155,6 +155,9 @@ impl Failure {
             (Step::Hold, Kind::Timeout | Kind::Reset | Kind::Closed) => {
                 "the server ends idle connections: shorten --hold, or raise the server's idle timeout"
             }
+            (_, Kind::Timeout) if matches!(self.detail, FailureDetail::Received(1..)) => {
+                "the answer stops halfway or dribbles: `shakedown probe` shows how"
+            }
             (_, Kind::Timeout) => "the server accepts but answers too late: lower the load or raise --timeout",
             (_, Kind::Reset) => "the server resets connections: its log names the reason (limits, overload)",
             (_, Kind::Closed) => "the server hangs up during the handshake: its log names the reason",

@@ -392,8 +392,7 @@ fn every_kind_of_failure_is_named_with_its_step_and_advice() {
            overload)
     half
       1 x s1 timeout (the target's): 769 bytes received
-        -> the server accepts but answers too late: lower the load or raise
-           --timeout
+        -> the answer stops halfway or dribbles: `shakedown probe` shows how
     half-close
       1 x s1 closed (the target's): 769 bytes received
         -> the server hangs up during the handshake: its log names the reason
