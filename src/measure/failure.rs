@@ -5,6 +5,8 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::reaction::Ending;
+use crate::base::Nanos;
 use crate::protocol::Violation;
 
 /// One failed attempt, or one held connection that was lost.
@@ -70,6 +72,8 @@ pub enum FailureKind {
     BadS2Digest,
     /// The server answered the RTMP command with an error.
     Rejected,
+    /// The target did something else with a hostile client than the scenario expects.
+    Unexpected,
     /// No local port is free for the connection.
     NoPorts,
     /// The limit of open descriptors is reached.
@@ -111,6 +115,8 @@ pub enum FailureDetail {
     Errno(i32),
     /// Bytes received up to the failure.
     Received(u32),
+    /// What the target did with a hostile client, and after how many milliseconds.
+    Ended(Ending, u32),
 }
 
 impl Failure {
@@ -171,6 +177,7 @@ impl Failure {
             (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
+            (_, Kind::Unexpected) => "the target treats this client otherwise than expected: compare by_client, or correct `expect`",
             (_, Kind::NoPorts) => "local ports ran out: add --source addresses or widen ip_local_port_range",
             (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",
             (_, Kind::NoMemory) => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
@@ -202,6 +209,7 @@ impl FailureKind {
         Self::BadS1Digest,
         Self::BadS2Digest,
         Self::Rejected,
+        Self::Unexpected,
         Self::NoPorts,
         Self::NoDescriptors,
         Self::NoMemory,
@@ -306,6 +314,7 @@ impl fmt::Display for FailureKind {
             Self::BadS1Digest => "bad_s1_digest",
             Self::BadS2Digest => "bad_s2_digest",
             Self::Rejected => "rejected",
+            Self::Unexpected => "unexpected",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",
             Self::NoMemory => "no_memory",
@@ -335,6 +344,7 @@ impl fmt::Display for FailureDetail {
             Self::FirstByte(byte) => write!(f, "first byte {byte:#04x}"),
             Self::Errno(errno) => std::io::Error::from_raw_os_error(*errno).fmt(f),
             Self::Received(bytes) => write!(f, "{bytes} bytes received"),
+            Self::Ended(ending, after_ms) => write!(f, "{ending} after {}", Nanos::from_millis(u64::from(*after_ms))),
         }
     }
 }
