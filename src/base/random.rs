@@ -46,6 +46,12 @@ impl Seed {
         Self(rand::random::<u64>() >> 11)
     }
 
+    /// The seed of a lane's load, numbered over all populations: each has random numbers of its own. Lane 0 has the run's.
+    pub const fn of_lane(self, number: u32) -> Self {
+        // An odd constant (2^64 divided by the golden ratio) times the number is another number for each lane.
+        Self(self.0 ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     /// The seed's number.
     pub const fn get(self) -> u64 {
         self.0

@@ -5,9 +5,9 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::reaction::Ending;
+use super::reaction::{Ending, Reaction};
 use crate::base::Nanos;
-use crate::protocol::Violation;
+use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, Violation};
 
 /// One failed attempt, or one held connection that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,6 +133,19 @@ impl Failure {
     /// The failure that an operation's error number means in `step`; the number is kept as detail.
     pub fn from_errno(step: Step, errno: Errno) -> Self {
         Self { step, kind: FailureKind::from_errno(errno), detail: FailureDetail::Errno(errno.raw_os_error()) }
+    }
+
+    /// The target did something else with a hostile client than was expected.
+    pub fn unexpected(reaction: &Reaction) -> Self {
+        let step = match reaction.received as usize {
+            _ if reaction.ending == Ending::NotConnected => Step::Connect,
+            0 => Step::S0,
+            1..S0S1_SIZE => Step::S1,
+            S0S1_SIZE..S0S1S2_SIZE => Step::S2,
+            _ => Step::Hold,
+        };
+        let after_ms = u32::try_from(reaction.after.as_u64() / 1_000_000).unwrap_or(u32::MAX);
+        Self::new(step, FailureKind::Unexpected).with_detail(FailureDetail::Ended(reaction.ending, after_ms))
     }
 
     /// Whose failure it is: a function of step and kind.
