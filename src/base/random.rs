@@ -33,6 +33,8 @@ pub enum StreamPurpose {
     Simulation = 5,
     /// What clients draw for their reconnects; the index is the worker.
     Reconnects = 6,
+    /// How long connections are held under an exponential hold; the index is the worker.
+    Holding = 7,
 }
 
 impl Seed {

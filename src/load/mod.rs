@@ -19,7 +19,7 @@ mod tests;
 mod turns;
 
 pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
-pub use concurrency::{ConcurrencyError, ConcurrencyPlan, Step};
+pub use concurrency::{ConcurrencyError, ConcurrencyPlan, Step as ConcurrencyStep};
 pub use poisson::POISSON_STREAMS;
 pub use profile::{LoadProfile, LoadProfileError, MAX_ARRIVALS, MAX_PER_S, Segment, Shape};
 pub use quota::{Quota, QuotaShare};

@@ -346,6 +346,11 @@ impl ClientPlan {
         if self.wrong_c2 { format!("{name}, wrong C2") } else { name }
     }
 
+    /// It wants no handshake: what counts is how the target reacts.
+    pub fn is_hostile(&self) -> bool {
+        self.profile.is_hostile()
+    }
+
     /// How its handshake looks. Only this program's own client leaves the mode and the digest's place open.
     pub fn spec(&self) -> ClientSpec {
         match self.profile {

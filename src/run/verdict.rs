@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Hold, LoadPlan, Population};
-use super::result::{RunResult, is_open_loop};
+use super::result::RunResult;
 use super::threshold::{Scope, Threshold};
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
@@ -227,7 +227,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
         None if result.attempts.completed == 0 => return Verdict::Inconclusive,
         None => {}
     }
-    let rate_asked = result.plan.populations.iter().any(is_open_loop);
+    let rate_asked = result.plan.asked().any(Population::is_open_loop);
     let asked = rate_asked || thresholds.iter().any(Threshold::needs_an_unlimited_generator);
     let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
     if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
@@ -243,7 +243,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
 fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
     let mut limits = Vec::from_iter(local_errors(result));
-    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+    for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let Some(scope) = Scope::of(result, Some(&population.name)) else { continue };
         limits.extend(late_starts(population, &scope, tightest));
         match missed_starts(result, population, &scope, tightest) {
@@ -258,7 +258,7 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
 fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
     let mut remarks = Vec::new();
-    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+    for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let shortfall = Scope::of(result, Some(&population.name))
             .and_then(|scope| missed_starts(result, population, &scope, tightest));
         if let Some(shortfall @ Shortfall { cause: Cause::Target, .. }) = shortfall {

@@ -116,6 +116,8 @@ pub struct PopulationRequest {
     pub mode: Option<HandshakeMode>,
     /// Where C1's digest lies.
     pub digest_at: Option<DigestAt>,
+    /// Send a wrong C2.
+    pub wrong_c2: bool,
     /// Which handshakes are verified.
     pub verify: Option<Verify>,
     /// What completes an attempt.
@@ -205,6 +207,32 @@ pub struct SourceRange {
 const MAX_WEIGHT: u32 = 1_000_000;
 /// Most addresses one range may have: more would be a typing error.
 const MAX_RANGE: u128 = 65_534;
+
+impl PopulationRequest {
+    /// What the flags say about the only population; its load is theirs.
+    pub fn of_flags(flags: &Request) -> Self {
+        Self {
+            name: "clients".to_owned(),
+            stages: Vec::new(),
+            targets: Vec::new(),
+            weights: Vec::new(),
+            arrival: flags.arrival,
+            concurrency: flags.concurrency,
+            clients: flags.clients.clone(),
+            mode: flags.mode,
+            digest_at: flags.digest_at,
+            wrong_c2: flags.wrong_c2,
+            verify: flags.verify,
+            until: flags.until,
+            hold: flags.hold,
+            close: flags.close,
+            sources: flags.sources.clone(),
+            connect_timeout: flags.connect_timeout,
+            timeout: flags.timeout,
+            expect: flags.expect,
+        }
+    }
+}
 
 impl FromStr for ClientRequest {
     type Err = PlanError;
