@@ -171,10 +171,6 @@ impl Slots {
 }
 
 impl FreeQueue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == NONE
-    }
-
     pub(super) fn len(&self) -> u32 {
         self.len
     }
