@@ -31,6 +31,8 @@ pub enum StreamPurpose {
     Sampling = 4,
     /// The simulated network's noise; the index is the network.
     Simulation = 5,
+    /// What clients draw for their reconnects; the index is the worker.
+    Reconnects = 6,
 }
 
 impl Seed {

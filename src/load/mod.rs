@@ -4,12 +4,14 @@
 //! Arrival k is *intended* at L⁻¹(k) when arrivals are spaced evenly, at L⁻¹(E1 + ... + Ek) with unit exponentials when
 //! they are a Poisson process ([`Arrivals`]), and a machine or worker takes its part through a [`Share`]. Arrivals are
 //! computed, never stored, so a backlog needs no queue. Closed loops have no plan; their attempts come from a [`Quota`].
-//! Which client of a mix makes an attempt is dealt by [`WeightedTurns`].
+//! Which client of a mix makes an attempt is dealt by [`WeightedTurns`]. Clients that lost their connection come back by
+//! the rule of their kind ([`Reconnect`]).
 
 mod arrivals;
 mod poisson;
 mod profile;
 mod quota;
+mod reconnect;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -19,5 +21,6 @@ pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
 pub use poisson::POISSON_STREAMS;
 pub use profile::{LoadProfile, LoadProfileError, MAX_ARRIVALS, MAX_PER_S, Segment, Shape};
 pub use quota::{Quota, QuotaShare};
+pub use reconnect::{Backoff, Reconnect, ReconnectError};
 pub use share::{MAX_SHARES, Share, ShareError};
 pub use turns::WeightedTurns;
