@@ -118,7 +118,7 @@ impl Connection {
     /// A connection whose open has just been issued.
     pub(super) fn connecting(client: &Client, template: u16, check: Check, header: Option<SharedRange>) -> Self {
         let handshake = ClientHandshake::new(template, check);
-        Self::Connecting { begin: Begin { handshake, template, hostile: client.is_hostile() }, header }
+        Self::Connecting { begin: Begin { handshake, template, hostile: client.hostile }, header }
     }
 
     /// The open completed.
@@ -313,8 +313,7 @@ impl Wire {
     /// Sends the next segment of C0C1.
     fn send_c0c1(&mut self, context: &mut Context<'_>) {
         let Client { templates, templates_offset, .. } = context.client;
-        let rest = C0C1_SIZE as u16 - self.issued;
-        let len = if self.issued == 0 { templates.segments().first() as u16 } else { rest };
+        let len = templates.pacing().next_send(self.issued.into(), C0C1_SIZE) as u16;
         let offset = templates_offset + u32::from(self.template) * C0C1_SIZE as u32 + u32::from(self.issued);
         let token = context.slots.arm(context.slot, OpKind::Send);
         context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });

@@ -3,7 +3,7 @@
 use crate::base::{Nanos, Time};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
 use crate::measure::{Ending, Failure, Reaction, Side, Step};
-use crate::protocol::{Afterwards, C2_SIZE, ClientHandshake, ClientState, Pacing};
+use crate::protocol::{Afterwards, C2_SIZE, ClientHandshake, ClientState};
 
 use super::connection::{Begin, Context, Progress};
 use super::plan::WorkerPlan;
@@ -71,17 +71,13 @@ impl Play {
             return self.broken(Failure::from_errno(Step::SendC0c1, errno), context.now);
         }
         self.sending = false;
-        let course = context.client.course();
-        if self.issued < context.client.templates.opening_len() as u32 {
-            let gap = match course.pacing {
-                Pacing::AtOnce => Nanos::ZERO,
-                Pacing::Split { gap, .. } | Pacing::Drip { gap } => gap,
-            };
-            let at = context.now + gap;
+        let templates = &context.client.templates;
+        if (self.issued as usize) < templates.opening_len() {
+            let at = context.now + templates.pacing().gap();
             self.next_piece = Some(at);
             return Progress::Wakes(at.min(self.limit));
         }
-        if course.afterwards == Afterwards::Close {
+        if templates.afterwards() == Afterwards::Close {
             return self.ends(Ending::Left, context.now);
         }
         self.answer(context);
@@ -124,18 +120,12 @@ impl Play {
 
     fn send_piece(&mut self, context: &mut Context<'_>) {
         let client = context.client;
-        let whole = client.templates.opening_len() as u32;
-        let rest = whole - self.issued;
-        let len = match client.course().pacing {
-            Pacing::AtOnce => rest,
-            Pacing::Split { first, .. } if self.issued == 0 => u32::from(first).min(rest),
-            Pacing::Split { .. } => rest,
-            Pacing::Drip { .. } => rest.min(1),
-        };
+        let whole = client.templates.opening_len();
+        let len = client.templates.pacing().next_send(self.issued as usize, whole) as u32;
         if len == 0 {
             return;
         }
-        let offset = client.templates_offset + u32::from(self.template) * whole + self.issued;
+        let offset = client.templates_offset + u32::from(self.template) * whole as u32 + self.issued;
         let token = context.slots.arm(context.slot, OpKind::Send);
         context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len } });
         self.issued += len;
@@ -145,10 +135,10 @@ impl Play {
     /// Sends the C2 that its course asks for, once S0S1 is there and the opening is out.
     fn answer(&mut self, context: &mut Context<'_>) {
         let client = context.client;
-        if self.c2 != C2::NotYet || self.sending || self.issued < client.templates.opening_len() as u32 {
+        if self.c2 != C2::NotYet || self.sending || (self.issued as usize) < client.templates.opening_len() {
             return;
         }
-        let wrong = match client.course().afterwards {
+        let wrong = match client.templates.afterwards() {
             Afterwards::Handshake => false,
             Afterwards::WrongC2 => true,
             Afterwards::WithoutC2 | Afterwards::Nothing | Afterwards::Close => {

@@ -8,7 +8,7 @@ use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{BufferPlan, SourceId, TargetId};
 use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, WeightedTurns};
 use crate::measure::Expectation;
-use crate::protocol::{C2_SIZE, ClientTemplates, Course, S0S1S2_SIZE};
+use crate::protocol::{C2_SIZE, ClientTemplates, S0S1S2_SIZE};
 
 /// A worker's part of a run.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub struct Client {
     pub templates_offset: u32,
     /// Send a C2 whose digest or echo is wrong.
     pub wrong_c2: bool,
-    /// What a hostile client does; none for one that wants a handshake.
-    pub course: Option<Course>,
+    /// It wants no handshake: its attempts end in a reaction of the target.
+    pub hostile: bool,
 }
 
 /// Attempts of the same kind, as one worker sees them, with slots of their own.
@@ -165,21 +165,6 @@ pub enum ClosePolicy {
     Fin,
     /// Wait for the server's FIN.
     Peer,
-}
-
-impl Client {
-    /// Its attempts end in a reaction of the target.
-    pub fn is_hostile(&self) -> bool {
-        self.course.is_some()
-    }
-
-    /// What a hostile client does.
-    ///
-    /// # Panics
-    /// If it is not hostile.
-    pub(super) fn course(&self) -> Course {
-        self.course.expect("asked of hostile clients only")
-    }
 }
 
 impl WorkerPlan {

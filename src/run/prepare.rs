@@ -113,7 +113,7 @@ impl Preparation {
                 templates: Arc::new(templates),
                 templates_offset,
                 wrong_c2: client.wrong_c2,
-                course: client.spec().course,
+                hostile: client.is_hostile(),
             });
         }
         parts.headers = self.plan.proxy_protocol.map(|proxy| proxy::headers(&proxy, &self.plan, worker, &mut bytes));
