@@ -13,7 +13,7 @@ mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
-pub use interval::IntervalReport;
+pub use interval::{IntervalCounts, IntervalReport};
 pub use recorder::{Recorder, RecorderLayout, StageInfo};
 pub use sample::{Metric, Place, Sample};
 pub use snapshot::{

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Quantile;
-use super::interval::IntervalReport;
+use super::interval::{IntervalCounts, IntervalReport};
 
 /// Merges the workers' interval reports by their second; workers may be out of step.
 ///
@@ -50,11 +50,7 @@ pub struct TimelineRow {
 
 #[derive(Clone, Debug, Default)]
 struct Row {
-    due: u64,
-    started: u64,
-    completed: u64,
-    failed: u64,
-    dropped: u64,
+    counts: IntervalCounts,
     /// Held at the end of the latest second reported in this row, and that second.
     held: u64,
     held_second: u32,
@@ -142,11 +138,7 @@ impl Timeline {
 
 impl Row {
     fn add(&mut self, report: &IntervalReport) {
-        self.due += report.due;
-        self.started += report.started;
-        self.completed += report.completed;
-        self.failed += report.failed;
-        self.dropped += report.dropped;
+        self.counts += report.totals;
         if report.index > self.held_second {
             (self.held, self.held_second) = (0, report.index);
         }
@@ -159,11 +151,7 @@ impl Row {
 
     /// This row and the one after it.
     fn join(mut self, next: Self) -> Self {
-        self.due += next.due;
-        self.started += next.started;
-        self.completed += next.completed;
-        self.failed += next.failed;
-        self.dropped += next.dropped;
+        self.counts += next.counts;
         (self.held, self.held_second) = (next.held, next.held_second);
         self.response.add(&next.response);
         self.lateness.add(&next.lateness);
@@ -173,11 +161,11 @@ impl Row {
     fn to_result(&self, t_s: u32) -> TimelineRow {
         TimelineRow {
             t_s,
-            due: self.due,
-            started: self.started,
-            completed: self.completed,
-            failed: self.failed,
-            dropped: self.dropped,
+            due: self.counts.due,
+            started: self.counts.started,
+            completed: self.counts.completed,
+            failed: self.counts.failed,
+            dropped: self.counts.dropped,
             held: self.held,
             response_p50_ns: self.response.at(Quantile::P50),
             response_p99_ns: self.response.at(Quantile::P99),
@@ -233,9 +221,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn report(index: u32, responses: impl IntoIterator<Item = u64>) -> IntervalReport {
-        let mut report = IntervalReport { index, ..IntervalReport::new() };
+        let mut report = IntervalReport { index, ..IntervalReport::new(1) };
         for response in responses {
-            report.completed += 1;
+            report.counts(0).into_iter().for_each(|counts| counts.completed += 1);
             report.response.saturating_record(response);
         }
         report
@@ -276,7 +264,7 @@ mod tests {
         let mut timeline = Timeline::new(1);
         for second in 0..Timeline::MAX_ROWS as u32 + 1 {
             let mut report = report(second, 1..=10);
-            (report.due, report.held) = (u64::from(second), second);
+            (report.totals.due, report.held) = (u64::from(second), second);
             timeline.add(&report);
         }
         let rows = timeline.rows();
