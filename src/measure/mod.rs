@@ -9,6 +9,7 @@ mod interval;
 mod recorder;
 mod sample;
 mod snapshot;
+mod sparse;
 mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
@@ -19,4 +20,5 @@ pub use sample::{Metric, Place, Sample};
 pub use snapshot::{
     ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, Snapshot, StageRecord, Tally,
 };
-pub use timeline::{Timeline, TimelineRow};
+pub use sparse::SparseCounts;
+pub use timeline::{CompletedSecond, Timeline, TimelineRow};
