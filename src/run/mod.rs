@@ -12,6 +12,7 @@ mod save;
 mod simulate;
 mod threshold;
 mod verdict;
+mod watch;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use interruption::Interruption;
@@ -26,6 +27,7 @@ pub use save::ResultFile;
 pub use simulate::{simulate, simulate_until};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed};
+pub use watch::{AbortCondition, AbortWatch, GuardWatch, Trip, WatchOutcome, WindowWatch};
 
 #[cfg(test)]
 pub(crate) use result::fixtures;
