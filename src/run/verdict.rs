@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Hold, Lane, LoadPlan, Population};
 use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
+use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
 
@@ -138,7 +139,8 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
     generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
     generator.findings.extend(limits.into_iter().chain(remarks));
     result.generator.cpu_us_per_attempt = cpu_us_per_attempt(result);
-    result.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(result)).collect();
+    result.thresholds =
+        thresholds.iter().map(|threshold| threshold.evaluate(result, &WatchOutcome::default())).collect();
     result.verdict = verdict(result, thresholds);
 }
 
