@@ -130,8 +130,8 @@ const JUDGED: [&str; 7] = [
     "worker_busy",
 ];
 
-/// Judges the generator, evaluates `thresholds`, and sets the verdict.
-pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
+/// Judges the generator, evaluates `thresholds` (with what was `watched` while the run went on), and sets the verdict.
+pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold], watched: &WatchOutcome) {
     let limits = generator_limits(result, thresholds);
     let remarks = remarks(result, thresholds);
     let generator = &mut result.generator;
@@ -139,8 +139,7 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
     generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
     generator.findings.extend(limits.into_iter().chain(remarks));
     result.generator.cpu_us_per_attempt = cpu_us_per_attempt(result);
-    result.thresholds =
-        thresholds.iter().map(|threshold| threshold.evaluate(result, &WatchOutcome::default())).collect();
+    result.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(result, watched)).collect();
     result.verdict = verdict(result, thresholds);
 }
 

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::measure::{IntervalReport, StageInfo, Timeline};
-use crate::run::fixtures;
+use crate::run::{RunResult, fixtures, simulate};
 use proptest::prelude::*;
 
 fn layout() -> RecorderLayout {
@@ -167,6 +169,27 @@ fn what_cannot_end_a_run_is_refused() {
     let texts = ["encoders.failed>5% for 5s", "response.p99>1s for 1m"].map(str::to_owned);
     let conditions = AbortCondition::of_plan(&texts, &fixtures::open_plan()).unwrap();
     assert_eq!(conditions.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
+}
+
+/// The thresholds of a simulated load of 1 000/s for 2 s.
+fn simulated(host: &str, thresholds: &[&str]) -> RunResult {
+    let mut plan = fixtures::open_plan();
+    plan.targets[0].host = host.to_owned();
+    plan.thresholds = thresholds.iter().map(|text| (*text).to_owned()).collect();
+    RunResult::assemble(simulate(Arc::new(plan)).parts)
+}
+
+#[test]
+fn a_run_is_watched_to_its_end() {
+    let thresholds =
+        ["rate>=900/s in 1s", "failed<1% in 2s", "encoders.outage<1s", "response.p90<1s in 1s", "rate>1/s in 3s"];
+    let result = simulated("serve.sim", &thresholds);
+    let met: Vec<_> = result.thresholds.iter().map(|threshold| (threshold.at_s.is_some(), threshold.pass)).collect();
+    let yes = Some(true);
+    assert_eq!(met, [(true, yes), (true, yes), (false, yes), (true, yes), (false, None)], "{:?}", result.thresholds);
+    let refused = simulated("refuse.sim", &["outage<1s", "failed<1% in 1s"]);
+    let met: Vec<_> = refused.thresholds.iter().map(|threshold| (threshold.actual, threshold.pass)).collect();
+    assert_eq!(met, [(Some(2e9), Some(false)), (Some(1.0), Some(false))]);
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
