@@ -52,7 +52,9 @@ pub struct ClientTemplates {
 
 impl ClientTemplates {
     /// STUB
-    pub fn opening_len(&self) -> usize { crate::protocol::C0C1_SIZE }
+    pub fn opening_len(&self) -> usize {
+        crate::protocol::C0C1_SIZE
+    }
     /// Draws `count` C0C1s of the kind `spec`, and signs them in complex mode. The offset bytes are random too, so the
     /// digest's place differs from one to the next. C2 is by the book ([`C2Rule::SHAKEDOWN`]).
     ///

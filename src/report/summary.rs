@@ -7,8 +7,8 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal, StagePlan,
-    ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed,
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal,
+    StagePlan, ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed,
 };
 
 /// What matters most about a result, in words.

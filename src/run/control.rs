@@ -283,8 +283,8 @@ fn overflow_finding(count: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::StagePlan;
-    use super::super::result::fixtures::{closed_plan, open_plan};
+    use super::super::plan::LoadPlan;
+    use super::super::result::fixtures::{closed_plan, open_load, open_plan, stage};
     use super::*;
 
     const START: Time = Time::from_nanos(5_000_000_000);
@@ -313,27 +313,18 @@ mod tests {
     /// `duration_s` of 0 is none.
     fn open(from_per_s: f64, to_per_s: f64, duration_s: u64, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
         let mut plan = open_plan();
-        let stage = |name: &str, warmup, from_per_s, to_per_s, seconds: u64| StagePlan {
-            name: name.into(),
-            warmup,
-            from_per_s,
-            to_per_s,
-            duration_ns: (seconds > 0).then_some(seconds * 1_000_000_000),
-        };
-        let LoadPlan::Open { stages, attempts: limit, .. } = &mut plan.populations[0].load else { unreachable!() };
-        *limit = attempts;
-        *stages = vec![stage("load", false, from_per_s, to_per_s, duration_s)];
+        let mut stages = vec![stage("load", false, from_per_s, to_per_s, (duration_s > 0).then_some(duration_s))];
         if warmup_s > 0 {
-            stages.insert(0, stage("warm-up", true, 10.0, 10.0, warmup_s));
+            stages.insert(0, stage("warm-up", true, 10.0, 10.0, Some(warmup_s)));
         }
+        plan.populations[0].lanes[0].load = open_load(stages, attempts);
         plan
     }
 
     fn closed(duration_s: Option<u64>, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
         let mut plan = closed_plan();
         let nanos = |seconds: u64| seconds * 1_000_000_000;
-        plan.populations[0].load =
-            LoadPlan::Closed { warmup_ns: nanos(warmup_s), duration_ns: duration_s.map(nanos), attempts };
+        plan.populations[0].lanes[0].load = LoadPlan::closed(64, nanos(warmup_s), duration_s.map(nanos), attempts);
         plan
     }
 

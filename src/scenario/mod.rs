@@ -12,9 +12,7 @@ mod stages;
 mod target;
 
 pub use machine::Machine;
-pub use request::{
-    ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
-};
+pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check as check_target, is_private};
 pub use target::{Lookup, TargetText, system_lookup};

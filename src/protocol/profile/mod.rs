@@ -79,26 +79,44 @@ pub struct ClientSpec {
 }
 /// STUB
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Course { /// STUB
- pub pacing: Pacing, /// STUB
- pub afterwards: Afterwards }
+pub struct Course {
+    /// STUB
+    pub pacing: Pacing,
+    /// STUB
+    pub afterwards: Afterwards,
+}
 /// STUB
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pacing { /// STUB
- AtOnce, /// STUB
- Split { /// STUB
- first: u16, /// STUB
- gap: crate::base::Nanos }, /// STUB
- Drip { /// STUB
- gap: crate::base::Nanos } }
+pub enum Pacing {
+    /// STUB
+    AtOnce,
+    /// STUB
+    Split {
+        /// STUB
+        first: u16,
+        /// STUB
+        gap: crate::base::Nanos,
+    },
+    /// STUB
+    Drip {
+        /// STUB
+        gap: crate::base::Nanos,
+    },
+}
 /// STUB
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Afterwards { /// STUB
- Handshake, /// STUB
- WithoutC2, /// STUB
- WrongC2, /// STUB
- Nothing, /// STUB
- Close }
+pub enum Afterwards {
+    /// STUB
+    Handshake,
+    /// STUB
+    WithoutC2,
+    /// STUB
+    WrongC2,
+    /// STUB
+    Nothing,
+    /// STUB
+    Close,
+}
 
 /// Which clock C1's time is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +176,9 @@ pub struct UnknownProfile(String);
 
 impl ClientProfile {
     /// STUB
-    pub const fn is_hostile(self) -> bool { false }
+    pub const fn is_hostile(self) -> bool {
+        false
+    }
     /// Every profile.
     pub const ALL: [Self; 13] = [
         Self::Shakedown,
@@ -231,7 +251,8 @@ impl ClientProfile {
                 version: [0x80, 0x00, 0x07, 0x02],
                 filler: Filler::Letters,
                 c2: C2Rule { signing: C2Signing::CopyOfS1, echo_sets_time: false },
-                segments: C0C1Segments::C0ThenC1, course: None,
+                segments: C0C1Segments::C0ThenC1,
+                course: None,
             },
             Self::SrsBench => ClientSpec { time: C1Time::UnixSeconds, filler: Filler::MiddleBytes, ..LIBRTMP },
         }
@@ -271,7 +292,8 @@ impl ClientSpec {
             version: c1.version,
             filler: Filler::Random,
             c2: C2Rule::SHAKEDOWN,
-            segments: C0C1Segments::One, course: None,
+            segments: C0C1Segments::One,
+            course: None,
         }
     }
 
@@ -311,7 +333,8 @@ const FFMPEG_PLAY: ClientSpec = ClientSpec {
     version: [0x09, 0x00, 0x7c, 0x02],
     filler: Filler::Ffmpeg,
     c2: C2Rule { signing: C2Signing::FillerFromVersion3, echo_sets_time: false },
-    segments: C0C1Segments::One, course: None,
+    segments: C0C1Segments::One,
+    course: None,
 };
 
 const LIBRTMP: ClientSpec = ClientSpec {
@@ -321,7 +344,8 @@ const LIBRTMP: ClientSpec = ClientSpec {
     version: [0; 4],
     filler: Filler::UnseededRand,
     c2: C2Rule::ECHO,
-    segments: C0C1Segments::One, course: None,
+    segments: C0C1Segments::One,
+    course: None,
 };
 
 impl fmt::Display for ClientProfile {
