@@ -134,7 +134,7 @@ mod tests {
         );
         assert_eq!(codes(|plan| plan.populations[0].close = ClosePolicy::Fin), ["time_wait", "tuple_reuse"]);
         let held = |plan: &mut RunPlan| {
-            plan.populations[0].concurrency = 20_000;
+            plan.populations[0].lanes[0].concurrency = 20_000;
             plan.populations[0].hold = Hold::Forever;
         };
         assert_eq!(codes(held), ["port_search", "tuple_reuse"]);

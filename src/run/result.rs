@@ -85,6 +85,9 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// The signal that ended the run early; null if it ended by its plan.
     pub interrupted: Option<Signal>,
+    /// Which of its own conditions ended the run early, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
     /// The machines' parts, if this result was merged from several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,
@@ -359,6 +362,8 @@ pub struct ResultParts {
     pub events: Vec<Event>,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
+    /// Which of its own conditions ended the run early, and why.
+    pub ended_by: Option<String>,
 }
 
 /// Why a result file cannot be read or written.
@@ -488,6 +493,7 @@ impl RunResult {
             thresholds: Vec::new(),
             verdict: Verdict::Pass,
             interrupted: parts.interrupted,
+            ended_by: parts.ended_by,
             machines: Vec::new(),
             plan,
         };

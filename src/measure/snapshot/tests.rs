@@ -7,7 +7,14 @@ use crate::base::Time;
 
 /// Two populations (open, closed) with a warm-up each, two targets, two kinds of client.
 fn layout() -> Arc<RecorderLayout> {
-    let stage = |population, name: &str, warmup| StageInfo { population, name: name.to_owned(), warmup };
+    let stage = |population, name: &str, warmup| StageInfo {
+        population,
+        name: name.to_owned(),
+        warmup,
+        open_loop: population == 0,
+        probe: false,
+        storm: false,
+    };
     Arc::new(RecorderLayout {
         stages: vec![
             stage(0, "warm", true),
@@ -19,7 +26,7 @@ fn layout() -> Arc<RecorderLayout> {
         populations: vec!["encoders".to_owned(), "scanners".to_owned()],
         targets: vec!["a".to_owned(), "b".to_owned()],
         clients: vec!["obs".to_owned(), "ffmpeg".to_owned()],
-        open_loop: vec![true, false],
+        hostile: vec![false, false],
     })
 }
 
@@ -67,7 +74,7 @@ fn apply(recorder: &mut Recorder, event: Event) {
             recorder.due(stage, 1, at(start_ms));
             recorder.started(place(stage, target), at(start_ms));
             let failed = at(start_ms) + Nanos::new(span_ns);
-            recorder.failed(place(stage, target), at(start_ms), failed, failure);
+            recorder.failed(place(stage, target), None, at(start_ms), failed, failure);
         }
         Event::Drop { stage } => {
             recorder.due(stage, 1, Time::ZERO);
