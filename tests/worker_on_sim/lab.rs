@@ -282,6 +282,8 @@ impl Report {
             network_before: BTreeMap::new(),
             network_after: BTreeMap::new(),
             findings: Vec::new(),
+            events: Vec::new(),
+            ended_by: None,
             interrupted: None,
             plan: self.plan,
         })

@@ -200,7 +200,7 @@ fn lost_arrivals_are_named_with_both_sides() {
     assert_eq!(error.to_string(), "stage 1 ('steady'): due = 3, but started + dropped = 2");
     recorder.dropped(1, 1);
     let error = recorder.snapshot().check(&[0; 5]).unwrap_err();
-    assert_eq!(error.to_string(), "stage 1 ('steady'): started = 1, but completed + failed + in flight = 0");
+    assert_eq!(error.to_string(), "stage 1 ('steady'): started = 1, but completed + failed + observed + in flight = 0");
     assert_eq!(recorder.snapshot().check(&[0, 1, 0, 0, 0]), Ok(()));
 }
 

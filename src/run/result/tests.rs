@@ -54,7 +54,7 @@ fn the_file_has_exactly_these_keys() {
     let json = serde_json::to_value(open_result(&["failed<1%"])).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     insta::assert_snapshot!(keys(&json), @"attempts by_client by_population by_stage by_target connections environment failures generator interrupted labels latency modes network plan rate schema started_at thresholds time_to_failure timeline tool verdict window workers");
-    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight started");
+    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight observed started");
     insta::assert_snapshot!(keys(&json["rate"]), @"completed_per_s intended_per_s started_per_s");
     insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
     insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");
@@ -105,7 +105,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
             ("ramp".to_owned(), true, 1, 1.0),
             ("steady".to_owned(), false, 2, 1.0),
             ("rest".to_owned(), false, 1, 1.0 / 3.0),
-            ("load".to_owned(), false, 1, 1.0 / 6.0)
+            ("load".to_owned(), false, 1, 0.5)
         ]
     );
     assert_eq!(result.by_stage[3].population.as_deref(), Some("scanners"));
