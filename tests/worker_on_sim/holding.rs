@@ -84,7 +84,7 @@ fn a_connection_that_the_server_closes_while_it_is_held_is_lost_and_its_attempt_
     let lost = failure(Step::Hold, FailureKind::Closed, FailureDetail::None);
     assert_eq!(report.failures(), [(lost, 20)]);
     // C2 goes to the server, its FIN comes back.
-    assert_eq!(*report.snapshot.lost_ages(), spans([millis(500) + micros(2 * ONE_WAY); 20]));
+    assert_eq!(*report.snapshot.lost_ages(), ages([millis(500) + micros(2 * ONE_WAY); 20]));
     assert_eq!(report.ended, millis(190 + 500) + micros(ATTEMPT + 2 * ONE_WAY), "nothing is left to hold");
     assert_eq!(report.peers[0].resets, 20);
 

@@ -109,6 +109,13 @@ pub fn spans(spans: impl IntoIterator<Item = Nanos>) -> LatencyHistogram {
     histogram
 }
 
+/// Exactly these ages.
+pub fn ages(ages: impl IntoIterator<Item = Nanos>) -> LatencyHistogram {
+    let mut histogram = LatencyHistogram::of_ages();
+    ages.into_iter().for_each(|age| histogram.record(age));
+    histogram
+}
+
 pub fn failure(step: Step, kind: FailureKind, detail: FailureDetail) -> Failure {
     Failure::new(step, kind).with_detail(detail)
 }
