@@ -1,6 +1,7 @@
 //! What is held, for how long, and how it is closed.
 
 use shakedown::base::Nanos;
+use shakedown::fleet::Order;
 use shakedown::io::sim::{Peer, PeerCounts, PeerScript, ServiceModel};
 use shakedown::measure::{Counts, FailureDetail, FailureKind, Step};
 use shakedown::run::{ClosePolicy, Hold, Population};
@@ -190,35 +191,40 @@ fn exponential_holds_have_their_mean_and_are_those_of_the_seed() {
     assert_ne!(lab.seeded(2).run().turns, again.turns);
 }
 
+/// When held connections were closed after the load, one by one.
+fn releases(report: &Report) -> Vec<Nanos> {
+    let most = report.turns.iter().map(|turn| turn.held).max();
+    let begin = report.turns.iter().rposition(|turn| Some(turn.held) == most).unwrap();
+    let released = |turns: &[Turn]| vec![turns[1].at; (turns[0].held - turns[1].held) as usize];
+    report.turns[begin..].windows(2).flat_map(released).collect()
+}
+
+/// The first at once, number k after k of as many as go in a second.
+fn spaced(report: &Report, count: u32, per_s: f64) -> Vec<Nanos> {
+    let first = releases(report)[0];
+    (0..count).map(|k| first + Nanos::from_secs_f64(f64::from(k) / per_s)).collect()
+}
+
 #[test]
 fn connections_are_released_no_faster_than_asked() {
     for per_s in [1.0, 3.0, 30.0, 7_919.0] {
         let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().traced();
-        lab = lab.with(|clients| clients.hold = Hold::Forever);
+        lab = lab.with(forever);
         lab.plan.release_per_s = Some(per_s);
         let report = lab.run();
         assert_eq!((report.ends.held, report.counts().lost_while_held), (Some(60), 0));
-        let begin = report.turns.iter().rposition(|turn| turn.held == 60).unwrap();
-        // The first goes at once, number k after k of as many as go in a second.
-        let released: Vec<Nanos> = report.turns[begin..]
-            .windows(2)
-            .flat_map(|turns| vec![turns[1].at; (turns[0].held - turns[1].held) as usize])
-            .collect();
-        let since = released[0];
-        let planned: Vec<Nanos> = (0..60).map(|k| since + Nanos::from_secs_f64(f64::from(k) / per_s)).collect();
-        assert_eq!(released, planned, "{per_s} a second");
+        assert_eq!(releases(&report), spaced(&report, 60, per_s), "{per_s} a second");
         assert_eq!(report.peers[0].resets, 60);
     }
 }
 
 #[test]
 fn workers_release_their_parts_of_the_rate() {
-    let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().with(|clients| clients.hold = Hold::Forever);
+    let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().traced().with(forever);
     (lab.plan.release_per_s, lab.plan.workers) = (Some(10.0), 2);
     for report in lab.run_workers(2) {
-        // Thirty of each, five a second: the last one goes 5.8 s after the first.
         assert_eq!(report.ends.held, Some(30));
-        assert_eq!(report.ended.saturating_sub(report.at(report.ends.drained)), millis(5_800));
+        assert_eq!(releases(&report), spaced(&report, 30, 5.0));
     }
 }
 
@@ -226,7 +232,7 @@ fn workers_release_their_parts_of_the_rate() {
 fn what_completes_during_a_release_is_not_held() {
     let peer = Peer { freezes: vec![freeze(millis(20), secs(1))], ..Peer::default() };
     let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().against(peer);
-    lab = lab.with(|clients| clients.hold = Hold::Forever).order(millis(500), Order::Release);
+    lab = lab.with(forever).order(millis(500), Order::Release);
     lab.plan.release_per_s = Some(10.0);
     let report = lab.run();
     assert_eq!(report.counts().completed, 60);
