@@ -19,7 +19,7 @@ use shakedown::scenario::{ClientRequest, Machine, Request, resolve};
 
 #[test]
 fn every_profile_completes_and_proves_itself_as_its_rule_says() {
-    for profile in ClientProfile::ALL {
+    for profile in ClientProfile::ALL.into_iter().filter(|profile| !profile.is_hostile()) {
         let (snapshot, peers) = play(&plan(&[(profile, 1)], 8, 1));
         let spec = profile.spec();
         let complex = if spec.mode == HandshakeMode::Complex { 8 } else { 0 };
@@ -138,27 +138,51 @@ fn flags_that_contradict_a_client_are_refused_with_the_reason() {
 
 #[test]
 fn the_page_says_how_each_profile_is_known() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients.md")).unwrap();
-    let rows: Vec<Vec<&str>> = page
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let page = page();
+    let (imitated, _) = page.split_once(HOSTILE_HEADING).unwrap();
     let expected: Vec<_> = ClientProfile::ALL
         .into_iter()
-        .map(|profile| {
+        .filter_map(|profile| {
             let spec = profile.spec();
             let known = match profile.provenance() {
                 Provenance::Own => "own".to_owned(),
                 Provenance::Captured(_) => "capture".to_owned(),
                 Provenance::SameLibrary(other) => format!("same library as `{other}`"),
                 Provenance::Source => "source".to_owned(),
+                Provenance::Hostile => return None,
             };
-            (format!("`{profile}`"), spec.mode.to_string(), known)
+            Some((format!("`{profile}`"), spec.mode.to_string(), known))
         })
         .collect();
-    let stated: Vec<_> = rows.iter().map(|row| (row[0].into(), row[1].into(), row[8].into())).collect();
+    let stated: Vec<_> = rows(imitated).iter().map(|row| (row[0].into(), row[1].into(), row[8].into())).collect();
     assert_eq!(stated, expected);
+}
+
+#[test]
+fn the_page_lists_every_hostile_client_with_its_bytes() {
+    let page = page();
+    let (_, hostile) = page.split_once(HOSTILE_HEADING).unwrap();
+    let expected: Vec<_> = ClientProfile::ALL
+        .into_iter()
+        .filter(|profile| profile.is_hostile())
+        .map(|profile| (format!("`{profile}`"), profile.spec().opening.size().to_string()))
+        .collect();
+    let stated: Vec<_> = rows(hostile).iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect();
+    assert_eq!(stated, expected);
+}
+
+const HOSTILE_HEADING: &str = "\n## Hostile and odd clients\n";
+
+fn page() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients.md")).unwrap()
+}
+
+/// The cells of the tables whose rows begin with a client's name.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    page.lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
 }
 
 const MACHINE: Machine = Machine { cpus: Vec::new(), cores: 1, descriptors: 1024, ports: 28_000 };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use shakedown::base::{RandomStream, Seed, StreamPurpose};
 use shakedown::protocol::{
-    C2_SIZE, C2Verdict, Check, ClientClock, ClientHandshake, ClientProfile, ClientState, ClientTemplates, DigestAt,
-    HandshakeMode, Negotiated, Provenance, S0S1_SIZE, S0S1S2_SIZE, S1Digest, ServerHandshake, ServerState,
+    C0C1_SIZE, C2_SIZE, C2Verdict, Check, ClientClock, ClientHandshake, ClientProfile, ClientState, ClientTemplates,
+    DigestAt, HandshakeMode, Negotiated, Provenance, S0S1_SIZE, S0S1S2_SIZE, S1Digest, ServerHandshake, ServerState,
     ServerTemplates, Violation, explain, likely_server,
 };
 
@@ -163,7 +163,12 @@ fn segments_only_rank_and_exclude() {
 fn profiles_open_as_their_captures_do() {
     for (profile, capture) in captured_profiles() {
         let templates = capture.templates_of(profile);
-        assert_eq!(capture.segments("c0c1_segments")[0], templates.segments().first(), "{}", capture.name);
+        assert_eq!(
+            capture.segments("c0c1_segments")[0],
+            templates.pacing().next_send(0, C0C1_SIZE),
+            "{}",
+            capture.name
+        );
         let ours = explain(templates.c0c1(0), &[], &[]);
         let theirs = explain(&capture.c0c1, &[], &[]);
         assert_eq!(

@@ -31,6 +31,10 @@ pub enum StreamPurpose {
     Sampling = 4,
     /// The simulated network's noise; the index is the network.
     Simulation = 5,
+    /// What clients draw for their reconnects; the index is the worker.
+    Reconnects = 6,
+    /// How long connections are held under an exponential hold; the index is the worker.
+    Holding = 7,
 }
 
 impl Seed {
@@ -42,6 +46,12 @@ impl Seed {
     /// A fresh seed from the operating system; kept below 2^53 so that every JSON reader keeps it exact.
     pub fn random() -> Self {
         Self(rand::random::<u64>() >> 11)
+    }
+
+    /// The seed of a lane's load, numbered over all populations: each has random numbers of its own. Lane 0 has the run's.
+    pub const fn of_lane(self, number: u32) -> Self {
+        // An odd constant (2^64 divided by the golden ratio) times the number is another number for each lane.
+        Self(self.0 ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// The seed's number.

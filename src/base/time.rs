@@ -57,6 +57,11 @@ impl Nanos {
         Self(millis.saturating_mul(1_000_000))
     }
 
+    /// A span of so many seconds, rounded to whole nanoseconds; negative or not a number is none.
+    pub fn from_secs_f64(secs: f64) -> Self {
+        Self((secs * 1e9).round() as u64)
+    }
+
     /// A span of `secs` seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1_000_000_000))

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::base::{Nanos, Rate};
-use crate::run::{LoadPlan, RunPlan};
+use crate::run::{Population, RunPlan};
 
 /// The lines for stderr; the load begins at `start_at`, if not at once.
 pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String> {
@@ -12,19 +12,24 @@ pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String>
         targets.push(format!("and {} more", plan.targets.len() - targets.len()));
     }
     let mut lines = vec![format!("target {}, engine {}, seed {}", targets.join(", "), plan.engine, plan.seed)];
+    if let Some(scenario) = &plan.scenario {
+        lines.insert(0, format!("scenario {scenario}, {}", count(plan.populations.len() as u32, "population")));
+    }
     for population in &plan.populations {
-        let rate = match &population.load {
-            LoadPlan::Closed { .. } => "closed loop".to_string(),
-            LoadPlan::Open { stages, .. } => {
-                let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+        let name = if plan.populations.len() > 1 { format!("{}: ", population.name) } else { String::new() };
+        let rate = match population.peak_per_s() {
+            None => "closed loop".to_string(),
+            Some(peak) => {
                 format!("peak rate {}", Rate::per_second(peak).map(|rate| rate.to_string()).unwrap_or_default())
             }
         };
+        let concurrency = population.concurrency();
         lines.push(format!(
-            "{rate}, at most {} at once, {} of {}",
-            count(population.concurrency, "connection"),
+            "{name}{rate}, at most {} at once, {} of {}, {}",
+            count(concurrency, "connection"),
             count(plan.workers, "worker"),
-            count(population.concurrency.div_ceil(plan.workers), "slot"),
+            count(concurrency.div_ceil(plan.workers), "slot"),
+            clients(population),
         ));
     }
     if plan.sources.len() > 1 {
@@ -39,6 +44,17 @@ pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String>
         lines.push(format!("the load begins in {}", Nanos::from(left)));
     }
     lines
+}
+
+/// Who connects, by weight if there are several.
+fn clients(population: &Population) -> String {
+    match population.clients.as_slice() {
+        [only] => format!("as {}", only.client.name()),
+        several => {
+            let named: Vec<_> = several.iter().map(|share| format!("{}={}", share.client.name(), share.weight)).collect();
+            format!("as {}", named.join(","))
+        }
+    }
 }
 
 fn count(number: u32, thing: &str) -> String {

@@ -11,7 +11,7 @@ use super::exit::CliError;
 
 /// Starts the sink for `plan` and puts its address into the plan.
 pub(super) fn start(plan: &mut RunPlan, machine: &Machine) -> Result<Sink, CliError> {
-    let slots: u32 = plan.populations.iter().map(|population| population.concurrency).sum();
+    let slots = plan.concurrency();
     let cpus: Vec<u32> = match machine.cpus.iter().copied().filter(|cpu| !plan.cpus.contains(cpu)).collect::<Vec<_>>() {
         none if none.is_empty() => machine.cpus.clone(),
         others => others,

@@ -8,14 +8,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::base::{DurationText, RateRange, Seed};
+use ipnet::IpNet;
+
+use crate::base::{DurationText, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
 use crate::io::ring::RingError;
 use crate::load::{ArrivalPattern, Share};
+use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
-use crate::run::{Conduct, ExitCode, Interruption, ResultFile, ResultFileError, RunPlan, RunResult, Until};
+use crate::run::{
+    Conduct, ExitCode, Interruption, ProxyVersion, ResultFile, ResultFileError, RunPlan, RunResult, Until,
+};
 use crate::scenario::{
     Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
 };
@@ -104,9 +109,12 @@ pub(super) struct RunArgs {
     /// What completes an attempt [default: handshake]
     #[arg(long, value_enum, help_heading = "Client")]
     until: Option<UntilArg>,
-    /// Keep completed connections this long, or 'forever' (to the end of the run) [default: 0s]
+    /// Keep completed connections this long: 30s, exp:20m (exponential, mean 20m) or forever [default: 0s]
     #[arg(long, value_name = "DURATION|forever", help_heading = "Client")]
     hold: Option<HoldRequest>,
+    /// Release held connections at this rate when the load is over [default: all at once]
+    #[arg(long, value_name = "RATE", help_heading = "Client")]
+    release: Option<Rate>,
     /// How completed connections are closed [default: rst]
     #[arg(long, value_enum, help_heading = "Client")]
     close: Option<CloseArg>,
@@ -116,9 +124,24 @@ pub(super) struct RunArgs {
     /// Limit of the TCP connect [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     connect_timeout: Option<DurationText>,
-    /// Limit from connected to complete [default: 10s]
+    /// Limit from connected to complete; how long hostile clients wait for a reaction [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     timeout: Option<DurationText>,
+    /// What the target is to do with hostile clients, such as 'closed within 5s'; else they cannot fail
+    #[arg(long, value_name = "REACTION", help_heading = "Client")]
+    expect: Option<Expectation>,
+    /// Parts of the load for the targets, in their order, such as 3,1 [default: equal for every address]
+    #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Client")]
+    weights: Vec<u32>,
+    /// Look names up again this often and follow their addresses
+    #[arg(long, value_name = "DURATION", help_heading = "Client")]
+    resolve: Option<DurationText>,
+    /// Send the header of a load balancer before C0
+    #[arg(long, value_enum, help_heading = "Client")]
+    proxy_protocol: Option<ProxyArg>,
+    /// The clients' addresses in that header, used in turn
+    #[arg(long, value_name = "CIDR", help_heading = "Client")]
+    client_ips: Option<IpNet>,
 
     /// Worker threads [default: one per allowed core]
     #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
@@ -132,6 +155,12 @@ pub(super) struct RunArgs {
     /// Allow a public address: an address, a range (CIDR) or a host name
     #[arg(long, value_name = "CIDR|NAME", help_heading = "Generator")]
     allow_target: Vec<String>,
+    /// End the load early, such as 'failed>5% for 5s'
+    #[arg(long, value_name = "CONDITION", help_heading = "Generator")]
+    abort_if: Vec<String>,
+    /// Try this target once a second and end the load when it fails
+    #[arg(long, value_name = "TARGET", help_heading = "Generator")]
+    guard: Option<TargetText>,
     /// Do not end a load that every target refuses
     #[arg(long, help_heading = "Generator")]
     keep_going: bool,
@@ -210,6 +239,14 @@ enum CloseArg {
     Peer,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ProxyArg {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum EngineArg {
     #[default]
@@ -246,6 +283,15 @@ impl From<VerifyArg> for Verify {
     }
 }
 
+impl From<ProxyArg> for ProxyVersion {
+    fn from(version: ProxyArg) -> Self {
+        match version {
+            ProxyArg::V1 => Self::V1,
+            ProxyArg::V2 => Self::V2,
+        }
+    }
+}
+
 impl From<EngineArg> for Engine {
     fn from(engine: EngineArg) -> Self {
         match engine {
@@ -270,7 +316,10 @@ impl RunArgs {
             targets.push(SIMULATED_TARGET.parse()?);
         }
         Ok(Request {
+            scenario: None,
+            populations: Vec::new(),
             targets,
+            weights: self.weights.clone(),
             allowed: self.allow_target.iter().map(|text| Allowance::from(text.as_str())).collect(),
             rate: self.rate,
             arrival: self.arrival.map(|arrival| match arrival {
@@ -299,7 +348,14 @@ impl RunArgs {
             sources: self.source.clone(),
             connect_timeout: self.connect_timeout.map(|timeout| timeout.0),
             timeout: self.timeout.map(|timeout| timeout.0),
+            expect: self.expect,
             thresholds: self.threshold.clone(),
+            abort_if: self.abort_if.clone(),
+            guard: self.guard.clone(),
+            release: self.release,
+            resolve_every: self.resolve.map(|every| every.0),
+            proxy_protocol: self.proxy_protocol.map(ProxyVersion::from),
+            client_ips: self.client_ips,
             engine,
             seed: self.seed,
             share: self.share,

@@ -1,11 +1,12 @@
 //! One attempt: what its connection does with each completion, from the open to the last byte of the handshake.
 
-use crate::base::Time;
+use crate::base::{Nanos, Time};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
-use crate::measure::{Failure, FailureDetail, FailureKind, Place, Step};
+use crate::measure::{Failure, FailureDetail, FailureKind, Place, Reaction, Step};
 use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S1Digest};
 
-use super::plan::{Client, WorkerPlan};
+use super::hostile::{self, Play};
+use super::plan::{Client, SharedRange, WorkerPlan};
 use super::slots::Slots;
 
 /// Index into the attempt pool.
@@ -28,13 +29,25 @@ pub(super) struct Attempt {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Connection {
     /// The open is in flight.
-    Connecting { handshake: ClientHandshake, template: u16 },
+    Connecting { begin: Begin, header: Option<SharedRange> },
+    /// A load balancer's header is on its way; nothing else is sent before it.
+    SendingHeader { begin: Begin, connected: Time },
     /// C0C1 is on its way and S0S1 is not complete.
     AwaitingS0S1 { wire: Wire, c0c1_sent: bool },
     /// S0S1 is complete, so C2 goes out at once; S2 is not complete.
     AwaitingS2 { wire: Wire, s0s1: Time, c2: C2 },
     /// S2 is in, C2 is not out yet.
     FlushingC2 { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated, c2: C2 },
+    /// A hostile client is at work.
+    Hostile(Play),
+}
+
+/// What a connection begins with once it is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub handshake: ClientHandshake,
+    pub template: u16,
+    hostile: bool,
 }
 
 /// What a connected attempt keeps.
@@ -47,6 +60,8 @@ pub(super) struct Wire {
     receive: BufferId,
     received: u32,
     connected: Time,
+    /// When C0C1 was handed to the kernel.
+    sent: Time,
 }
 
 /// Where C2 is.
@@ -65,10 +80,14 @@ pub(super) enum C2 {
 pub(super) enum Progress {
     /// The attempt goes on.
     Pending,
+    /// The attempt goes on; its deadline is this instant from now on.
+    Wakes(Time),
     /// S0S1 has just become complete; says where S1's digest lies.
     S0S1(S1Digest),
     /// S2 is in and C2 is out. No op is in flight.
     Complete(Milestones),
+    /// A hostile client's attempt is over: what the target did. Ops may be in flight.
+    Reacted(Reaction),
     /// The attempt is over. Ops may be in flight.
     Failed(Failure),
 }
@@ -77,6 +96,7 @@ pub(super) enum Progress {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Milestones {
     pub connected: Time,
+    pub sent: Time,
     pub s0s1: Time,
     pub s2: Time,
     pub negotiated: Negotiated,
@@ -90,33 +110,59 @@ pub(super) struct Context<'a> {
     pub buffers: &'a mut Buffers,
     pub ops: &'a mut Vec<Op>,
     pub client: &'a Client,
+    /// Limit from connected to complete.
+    pub timeout: Nanos,
 }
 
 impl Connection {
     /// A connection whose open has just been issued.
-    pub(super) fn connecting(template: u16, check: Check) -> Self {
-        Self::Connecting { handshake: ClientHandshake::new(template, check), template }
+    pub(super) fn connecting(client: &Client, template: u16, check: Check, header: Option<SharedRange>) -> Self {
+        let handshake = ClientHandshake::new(template, check);
+        Self::Connecting { begin: Begin { handshake, template, hostile: client.hostile }, header }
     }
 
     /// The open completed.
     pub(super) fn opened(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
-        let Self::Connecting { handshake, template } = *self else { unreachable!("one open per attempt") };
-        if let Err(errno) = result {
-            return Progress::Failed(connect_failure(errno));
+        let Self::Connecting { begin, header } = *self else { unreachable!("one open per attempt") };
+        match (result, header) {
+            (Err(errno), _) if begin.hostile => return hostile::not_connected(connect_failure(errno)),
+            (Err(errno), _) => return Progress::Failed(connect_failure(errno)),
+            (Ok(_), Some(SharedRange { offset, len })) => {
+                let token = context.slots.arm(context.slot, OpKind::Send);
+                context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });
+                *self = Self::SendingHeader { begin, connected: context.now };
+            }
+            (Ok(_), None) => self.begin(begin, context.now, context),
+        }
+        Progress::Pending
+    }
+
+    /// Sends the first bytes of the handshake, or of what the client sends instead.
+    fn begin(&mut self, begin: Begin, connected: Time, context: &mut Context<'_>) {
+        if begin.hostile {
+            *self = Self::Hostile(Play::begin(begin, connected, context));
+            return;
         }
         let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
-        let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected: context.now };
+        let Begin { handshake, template, .. } = begin;
+        let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected, sent: context.now };
         wire.send_c0c1(context);
         wire.receive_more(context);
         *self = Self::AwaitingS0S1 { wire, c0c1_sent: false };
-        Progress::Pending
     }
 
     /// A send completed.
     pub(super) fn sent(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
+        if let Self::Hostile(play) = self {
+            return play.sent(result, context);
+        }
         let step = self.send_step();
         if let Err(errno) = result {
             return Progress::Failed(Failure::from_errno(step, errno));
+        }
+        if let Self::SendingHeader { begin, connected } = *self {
+            self.begin(begin, connected, context);
+            return Progress::Pending;
         }
         if let Some(wire) = self.wire_mut()
             && usize::from(wire.issued) < C0C1_SIZE
@@ -125,14 +171,15 @@ impl Connection {
             return Progress::Pending;
         }
         match self {
-            Self::Connecting { .. } => unreachable!("nothing is sent before the connection is open"),
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Hostile(_) => {
+                unreachable!("no part of a handshake is sent in this state")
+            }
             Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
             Self::AwaitingS2 { wire, c2, .. } => *c2 = wire.next_c2(*c2, context),
             Self::FlushingC2 { wire, s0s1, s2, negotiated, c2 } => {
                 *c2 = wire.next_c2(*c2, context);
                 if let C2::Sent = c2 {
-                    let (connected, s0s1, s2, negotiated) = (wire.connected, *s0s1, *s2, *negotiated);
-                    return Progress::Complete(Milestones { connected, s0s1, s2, negotiated });
+                    return Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated));
                 }
             }
         }
@@ -144,7 +191,10 @@ impl Connection {
         let step = self.receive_step();
         let wire = match self {
             Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } => wire,
-            Self::Connecting { .. } | Self::FlushingC2 { .. } => unreachable!("no receive is armed in this state"),
+            Self::Hostile(play) => return play.received(result, context),
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::FlushingC2 { .. } => {
+                unreachable!("no receive is armed in this state")
+            }
         };
         match result {
             Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),
@@ -162,10 +212,20 @@ impl Connection {
         self.follow(state, context)
     }
 
+    /// Its deadline has come: a hostile client goes on, other attempts are out of time.
+    pub(super) fn woken(&mut self, context: &mut Context<'_>) -> Progress {
+        match self {
+            Self::Hostile(play) => play.woken(context),
+            Self::Connecting { begin: Begin { hostile: true, .. }, .. } => hostile::not_connected(self.timed_out()),
+            _ => Progress::Failed(self.timed_out()),
+        }
+    }
+
     /// The step an attempt is stuck in when its time is over.
-    pub(super) fn timed_out(&self) -> Failure {
+    fn timed_out(&self) -> Failure {
         let (step, detail) = match self {
             Self::Connecting { .. } => (Step::Connect, FailureDetail::None),
+            Self::SendingHeader { .. } | Self::Hostile(_) => (Step::SendC0c1, FailureDetail::None),
             Self::AwaitingS0S1 { wire, c0c1_sent: true } => {
                 (self.receive_step(), FailureDetail::Received(wire.received))
             }
@@ -179,7 +239,8 @@ impl Connection {
     /// Gives the attempt's buffers back; no op is in flight.
     pub(super) fn release_buffers(&self, buffers: &mut Buffers) {
         let (wire, c2) = match self {
-            Self::Connecting { .. } => return,
+            Self::Connecting { .. } | Self::SendingHeader { .. } => return,
+            Self::Hostile(play) => return play.release_buffers(buffers),
             Self::AwaitingS0S1 { wire, .. } => (wire, None),
             Self::AwaitingS2 { wire, c2, .. } | Self::FlushingC2 { wire, c2, .. } => (wire, Some(c2)),
         };
@@ -209,7 +270,7 @@ impl Connection {
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS2 { wire, s0s1, c2: C2::Sent }, ClientState::Done(negotiated)) => {
-                Progress::Complete(Milestones { connected: wire.connected, s0s1, s2: context.now, negotiated })
+                Progress::Complete(wire.milestones(s0s1, context.now, negotiated))
             }
             (Self::AwaitingS2 { wire, s0s1, c2 }, ClientState::Done(negotiated)) => {
                 *self = Self::FlushingC2 { wire, s0s1, s2: context.now, negotiated, c2 };
@@ -221,7 +282,7 @@ impl Connection {
 
     fn wire_mut(&mut self) -> Option<&mut Wire> {
         match self {
-            Self::Connecting { .. } => None,
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Hostile(_) => None,
             Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } | Self::FlushingC2 { wire, .. } => {
                 Some(wire)
             }
@@ -245,11 +306,14 @@ impl Connection {
 }
 
 impl Wire {
+    fn milestones(&self, s0s1: Time, s2: Time, negotiated: Negotiated) -> Milestones {
+        Milestones { connected: self.connected, sent: self.sent, s0s1, s2, negotiated }
+    }
+
     /// Sends the next segment of C0C1.
     fn send_c0c1(&mut self, context: &mut Context<'_>) {
         let Client { templates, templates_offset, .. } = context.client;
-        let rest = C0C1_SIZE as u16 - self.issued;
-        let len = if self.issued == 0 { templates.segments().first() as u16 } else { rest };
+        let len = templates.pacing().next_send(self.issued.into(), C0C1_SIZE) as u16;
         let offset = templates_offset + u32::from(self.template) * C0C1_SIZE as u32 + u32::from(self.issued);
         let token = context.slots.arm(context.slot, OpKind::Send);
         context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });

@@ -2,10 +2,12 @@
 
 mod connection;
 mod deadlines;
+mod hostile;
 mod plan;
+mod schedule;
 mod slots;
 mod worker;
 
 pub use deadlines::Deadlines;
-pub use plan::{Client, ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
+pub use plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SharedRange, Verify, WorkerPlan};
 pub use worker::{Ends, Worker};

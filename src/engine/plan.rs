@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{BufferPlan, SourceId, TargetId};
-use crate::load::{Arrivals, QuotaShare, WeightedTurns};
+use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, WeightedTurns};
+use crate::measure::Expectation;
 use crate::protocol::{C2_SIZE, ClientTemplates, S0S1S2_SIZE};
 
 /// A worker's part of a run.
@@ -18,12 +19,36 @@ pub struct WorkerPlan {
     pub hold_end: Nanos,
     /// The kinds of client, in the order of the recorder's layout.
     pub clients: Vec<Client>,
-    /// The clients, grouped by what they do.
-    pub populations: Vec<PopulationSpec>,
+    /// What its attempts do, group by group.
+    pub lanes: Vec<LaneSpec>,
     /// Number of targets, for what is learned about each.
     pub targets: u16,
+    /// The headers of a load balancer, sent before C0.
+    pub headers: Option<Headers>,
+    /// Held connections released a second at the end; all at once without.
+    pub release_per_s: Option<f64>,
     /// Chooses which attempts are verified.
     pub sampling: RandomStream,
+    /// Draws exponentially distributed holds.
+    pub holding: RandomStream,
+}
+
+/// Ready-made headers among the backend's shared bytes: for each target the same number, used in turn.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    /// Target 0's headers, then target 1's, and so on.
+    pub ranges: Box<[SharedRange]>,
+    /// Headers for each target.
+    pub per_target: u32,
+}
+
+/// A part of the backend's shared bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedRange {
+    /// Where it begins.
+    pub offset: u32,
+    /// Its length.
+    pub len: u16,
 }
 
 /// What one kind of client sends.
@@ -35,11 +60,13 @@ pub struct Client {
     pub templates_offset: u32,
     /// Send a C2 whose digest or echo is wrong.
     pub wrong_c2: bool,
+    /// It wants no handshake: its attempts end in a reaction of the target.
+    pub hostile: bool,
 }
 
-/// Clients that do the same thing, as one worker sees them.
+/// Attempts of the same kind, as one worker sees them, with slots of their own.
 #[derive(Debug)]
-pub struct PopulationSpec {
+pub struct LaneSpec {
     /// When attempts start.
     pub load: Load,
     /// Attempts in flight plus connections held, at most, on this worker.
@@ -50,9 +77,9 @@ pub struct PopulationSpec {
     pub turns: WeightedTurns,
     /// Which handshakes have their digests checked.
     pub verify: Verify,
-    /// Targets, taken in turn by each kind of client; never empty.
-    pub targets: Vec<TargetId>,
-    /// Local addresses, taken in turn likewise; never empty.
+    /// Targets and their weights, dealt by each kind of client on its own; never empty.
+    pub targets: Vec<(TargetId, u32)>,
+    /// Local addresses, taken in turn; never empty.
     pub sources: Vec<SourceId>,
     /// How long a completed connection is kept.
     pub hold: Hold,
@@ -60,8 +87,11 @@ pub struct PopulationSpec {
     pub close: ClosePolicy,
     /// Limit of the TCP connect.
     pub connect_timeout: Nanos,
-    /// Limit from connected to complete; also of the wait for the server's FIN under [`ClosePolicy::Peer`].
+    /// Limit from connected to complete; also of the wait for the server's FIN under [`ClosePolicy::Peer`], and how long
+    /// hostile clients wait for the target's reaction.
     pub timeout: Nanos,
+    /// What the target is to do with hostile clients.
+    pub expect: Option<Expectation>,
 }
 
 /// When attempts start. Offsets count from [`WorkerPlan::start`].
@@ -74,18 +104,27 @@ pub enum Load {
         /// When the planned load is over; [`Nanos::MAX`] if only the number of arrivals bounds it.
         end: Nanos,
     },
-    /// A slot starts its next attempt when the last one is over.
+    /// A slot starts its next attempt when the last one is over, as long as the plan has use for it.
     Closed {
         /// This worker's share of the attempts.
         quota: QuotaShare,
-        /// Attempts that start before this offset belong to `warmup_stage` and take nothing from the quota.
-        warmup: Nanos,
-        /// When no further attempt starts; [`Nanos::MAX`] if only the quota bounds it.
+        /// How many slots are in use, over all workers.
+        plan: ConcurrencyPlan,
+        /// This worker's part of them.
+        part: Share,
+    },
+    /// Every slot is a client that has lost its connection and comes back by its own rule.
+    Storm {
+        /// When it tries again.
+        rule: Reconnect,
+        /// When the connections were lost.
+        begin: Nanos,
+        /// When no further attempt starts.
         end: Nanos,
-        /// Stage of the warm-up.
-        warmup_stage: u16,
-        /// Stage of the rest.
+        /// The stage of its attempts.
         stage: u16,
+        /// Draws what differs from client to client.
+        random: RandomStream,
     },
 }
 
@@ -107,6 +146,11 @@ pub enum Verify {
 pub enum Hold {
     /// For this many nanoseconds; 0 closes at once.
     ForNs(u64),
+    /// For an exponentially distributed time.
+    Exponential {
+        /// Its mean, nanoseconds.
+        mean_ns: u64,
+    },
     /// To the end of the run.
     Forever,
 }
@@ -128,9 +172,9 @@ impl WorkerPlan {
     /// servers send at once.
     pub const RECEIVE_SIZE: usize = S0S1S2_SIZE + 63;
 
-    /// Slots of all populations together.
+    /// Slots of all lanes together.
     pub fn slots(&self) -> u32 {
-        self.populations.iter().map(|population| population.slots).sum()
+        self.lanes.iter().map(|lane| lane.slots).sum()
     }
 
     /// Buffers this worker needs: a pair for each attempt that can be in flight.

@@ -20,7 +20,7 @@ pub(super) struct Slots {
 pub(super) struct Slot {
     pub state: SlotState,
     generation: u32,
-    pub population: u16,
+    pub lane: u16,
     /// Ops in flight, a bit for each [`OpKind`].
     pending: u8,
 }
@@ -28,7 +28,7 @@ pub(super) struct Slot {
 /// What a slot is doing.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SlotState {
-    /// Waits for an attempt, in its population's queue.
+    /// Waits for an attempt, in its lane's queue.
     Free { since: Time, next: u32 },
     /// Runs an attempt.
     InFlight { attempt: AttemptId },
@@ -42,7 +42,7 @@ pub(super) enum SlotState {
     Closing,
 }
 
-/// The free slots of one population, oldest first: the slot an arrival gets is the one that became free first, so
+/// The free slots of one lane, oldest first: the slot an arrival gets is the one that became free first, so
 /// `slot_wait` is exact.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FreeQueue {
@@ -52,19 +52,19 @@ pub(super) struct FreeQueue {
 }
 
 impl Slots {
-    /// Free slots for each population, in order: population `i` gets `counts[i]`.
+    /// Free slots for each lane, in order: lane `i` gets `counts[i]`.
     pub(super) fn new(counts: &[u32]) -> (Self, Vec<FreeQueue>) {
         let total: u32 = counts.iter().sum();
         let mut slots = Vec::with_capacity(total as usize);
         let mut queues = Vec::with_capacity(counts.len());
-        for (population, &count) in counts.iter().enumerate() {
+        for (lane, &count) in counts.iter().enumerate() {
             let first = slots.len() as u32;
             for position in 0..count {
                 let next = if position + 1 < count { first + position + 1 } else { NONE };
                 slots.push(Slot {
                     state: SlotState::Free { since: Time::ZERO, next },
                     generation: 0,
-                    population: population as u16,
+                    lane: lane as u16,
                     pending: 0,
                 });
             }
@@ -105,12 +105,25 @@ impl Slots {
         Some((slot, since))
     }
 
-    /// Makes a slot free again: its next generation begins.
-    pub(super) fn put_free(&mut self, queue: &mut FreeQueue, slot: u32, now: Time) {
+    /// When this slot, which must be free, became so.
+    pub(super) fn free_since(&self, slot: u32) -> Time {
+        match self.get(slot).state {
+            SlotState::Free { since, .. } => since,
+            state => unreachable!("slot {slot} is not free but {state:?}"),
+        }
+    }
+
+    /// Makes a slot free that is not taken from a queue: its next generation begins.
+    pub(super) fn put_aside(&mut self, slot: u32, now: Time) {
         let entry = self.get_mut(slot);
         debug_assert_eq!(entry.pending, 0, "slot {slot} is freed with ops in flight");
         entry.generation = entry.generation.wrapping_add(1);
         entry.state = SlotState::Free { since: now, next: NONE };
+    }
+
+    /// Makes a slot free again: its next generation begins.
+    pub(super) fn put_free(&mut self, queue: &mut FreeQueue, slot: u32, now: Time) {
+        self.put_aside(slot, now);
         match queue.tail {
             NONE => queue.head = slot,
             tail => {
@@ -158,10 +171,6 @@ impl Slots {
 }
 
 impl FreeQueue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == NONE
-    }
-
     pub(super) fn len(&self) -> u32 {
         self.len
     }
@@ -185,7 +194,7 @@ mod tests {
         let (mut slots, mut queues) = Slots::new(&[2, 1]);
         let (a, _) = slots.take_free(&mut queues[0]).unwrap();
         let (b, _) = slots.take_free(&mut queues[0]).unwrap();
-        assert!(slots.take_free(&mut queues[0]).is_none(), "the other population's slot is not ours");
+        assert!(slots.take_free(&mut queues[0]).is_none(), "the other lane's slot is not ours");
         slots.put_free(&mut queues[0], b, Time::from_nanos(5));
         slots.put_free(&mut queues[0], a, Time::from_nanos(9));
         assert_eq!(slots.take_free(&mut queues[0]), Some((b, Time::from_nanos(5))));

@@ -7,13 +7,16 @@ use rand::Rng;
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
-use crate::load::{Arrivals, QuotaShare, WeightedTurns};
-use crate::measure::{Failure, FailureDetail, FailureKind, IntervalReport, Place, Recorder, Sample, Snapshot, Step};
+use crate::load::WeightedTurns;
+use crate::measure::{
+    Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample, Snapshot, Step,
+};
 use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
-use super::plan::{Client, ClosePolicy, Hold, Load, PopulationSpec, Verify, WorkerPlan};
+use super::plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, SharedRange, Verify, WorkerPlan};
+use super::schedule::{Next, Schedule, SlotUse, Start};
 use super::slots::{FreeQueue, SlotState, Slots};
 
 /// Attempts started in one turn: a burst must not keep completions waiting for their timestamp. Opening a loopback
@@ -31,7 +34,9 @@ pub struct Worker {
     /// When held connections are released at the latest.
     hold_end: Time,
     clients: Vec<Client>,
-    populations: Vec<Population>,
+    lanes: Vec<Lane>,
+    /// The lane that starts its attempts first in the next turn: each has its turn, so none starves.
+    first_lane: usize,
     slots: Slots,
     attempts: Attempts,
     deadlines: Deadlines,
@@ -39,8 +44,12 @@ pub struct Worker {
     /// Where S1 last carried its digest, by target and client, for attempts that are not verified: servers mirror the
     /// place of C1's.
     s1_digests: Box<[Option<S1Digest>]>,
+    headers: Option<Headers>,
+    next_header: u32,
     sampling: RandomStream,
+    holding: RandomStream,
     release: Release,
+    release_per_s: Option<f64>,
     /// Slots that are not free.
     busy: u32,
     next_start: Time,
@@ -63,28 +72,39 @@ pub struct Ends {
 enum Release {
     /// Connections are held as planned.
     No,
-    /// They are being closed; slots below the cursor have been seen.
-    Sweeping { cursor: u32 },
+    /// They are being closed, since when and how many so far; slots below the cursor have been seen.
+    Sweeping { cursor: u32, since: Time, released: u32 },
     /// Every slot was seen; what completes now is closed at once.
     Swept,
 }
 
+/// Attempts of the same kind, with slots of their own.
 #[derive(Debug)]
-struct Population {
+struct Lane {
     schedule: Schedule,
     free: FreeQueue,
+    first_slot: u32,
+    slots: u32,
+    /// Attempts whose outcome is open.
+    in_flight: u32,
+    /// Connections held.
+    held: u32,
+    /// Where the search for held connections to close goes on when there are more than the plan has use for.
+    surplus_cursor: u32,
     rules: Rules,
     turns: WeightedTurns,
     mix: Vec<ClientTurns>,
 }
 
-/// What one kind of client of a population uses next. Each kind has turns of its own: else with as many kinds as targets
+/// What one kind of client of a lane uses next. Each kind has turns of its own: else with as many kinds as targets
 /// each kind would meet but one target.
 #[derive(Debug)]
 struct ClientTurns {
     client: u16,
     next_template: u16,
-    next_target: usize,
+    targets: WeightedTurns,
+    /// Attempts until every target has had its weight and the next source is used.
+    left_in_cycle: u32,
     next_source: usize,
 }
 
@@ -98,38 +118,7 @@ struct Rules {
     close: ClosePolicy,
     connect_timeout: Nanos,
     timeout: Nanos,
-}
-
-/// When attempts start: what is left of the load.
-#[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one for each population; the cursors of an open loop stay where they are"
-)]
-enum Schedule {
-    /// Two cursors of one plan: `due` counts arrivals as their instants pass, `waiting` gives the next one to start.
-    /// What lies between them is the backlog; it needs no queue.
-    Open {
-        due: Arrivals,
-        waiting: Arrivals,
-        end: Nanos,
-    },
-    Closed {
-        quota: QuotaShare,
-        warmup_end: Time,
-        end: Time,
-        warmup_stage: u16,
-        stage: u16,
-    },
-    /// No further attempt starts.
-    Over,
-}
-
-/// When the next attempt can start.
-enum Next {
-    Now,
-    At(Time),
-    Never,
+    expect: Option<Expectation>,
 }
 
 /// What an attempt is made with.
@@ -138,12 +127,6 @@ struct Choices {
     target: TargetId,
     source: SourceId,
     template: u16,
-}
-
-/// An attempt about to start.
-struct Start {
-    stage: u16,
-    intended: Option<Time>,
 }
 
 /// Attempts in flight; entries are reused last in, first out, so a few stay in the cache.
@@ -158,24 +141,34 @@ struct Attempts {
 impl Worker {
     /// A worker that has not started anything yet. All its memory is reserved here.
     pub fn new(plan: WorkerPlan, recorder: Recorder) -> Self {
-        let counts: Vec<u32> = plan.populations.iter().map(|population| population.slots).collect();
+        let counts: Vec<u32> = plan.lanes.iter().map(|lane| lane.slots).collect();
         let (slots, queues) = Slots::new(&counts);
         let start = plan.start;
         let hold_end = start + plan.hold_end;
-        let populations =
-            plan.populations.into_iter().zip(queues).map(|(spec, free)| Population::new(spec, free, start)).collect();
+        let mut first_slot = 0;
+        let mut lanes = Vec::with_capacity(plan.lanes.len());
+        for (spec, free) in plan.lanes.into_iter().zip(queues) {
+            let lane = Lane::new(spec, free, first_slot, start);
+            first_slot += lane.slots;
+            lanes.push(lane);
+        }
         Self {
             start,
             hold_end,
-            populations,
+            lanes,
+            first_lane: 0,
             attempts: Attempts::with_capacity(slots.len()),
             deadlines: Deadlines::new(slots.len(), start),
             slots,
             recorder,
             s1_digests: vec![None; usize::from(plan.targets) * plan.clients.len()].into_boxed_slice(),
             clients: plan.clients,
+            headers: plan.headers,
+            next_header: 0,
             sampling: plan.sampling,
+            holding: plan.holding,
             release: Release::No,
+            release_per_s: plan.release_per_s,
             busy: 0,
             next_start: start,
             ends: Ends::default(),
@@ -191,6 +184,7 @@ impl Worker {
             self.expire(slot, now, buffers, ops);
         }
         self.start_due(now, ops);
+        self.close_surplus(now, buffers, ops);
         self.release_held(now, buffers, ops);
         if self.load_is_over() {
             self.ends.load.get_or_insert(now);
@@ -203,29 +197,33 @@ impl Worker {
 
     /// When the next turn is due if nothing completes before.
     pub fn next_wakeup(&self) -> Time {
-        let hold_end = match self.release {
+        let release = match self.release {
             Release::No => self.hold_end,
-            Release::Sweeping { .. } => Time::ZERO,
+            Release::Sweeping { since, released, .. } => match self.release_per_s {
+                Some(per_s) => since + Nanos::from_secs_f64(f64::from(released) / per_s),
+                None => Time::ZERO,
+            },
             Release::Swept => Time::MAX,
         };
-        self.next_start.min(self.deadlines.next_wakeup()).min(hold_end)
+        self.next_start.min(self.deadlines.next_wakeup()).min(release)
     }
 
     /// No further attempt starts: what is due and has not started is dropped, held connections are released.
     pub fn stop(&mut self, now: Time) {
-        let offset = if now < self.start { Nanos::ZERO } else { now.since(self.start) + Nanos::new(1) };
-        for population in &mut self.populations {
-            population.schedule.end(offset, &mut self.recorder, now);
+        let start = self.start;
+        let offset = if now < start { Nanos::ZERO } else { now.since(start) + Nanos::new(1) };
+        for lane in &mut self.lanes {
+            lane.schedule.end(offset, start, &mut self.recorder, now);
         }
         self.next_start = Time::MAX;
         self.ends.load.get_or_insert(now);
-        self.release();
+        self.release(now);
     }
 
     /// Held connections are closed, and what completes from now on is not held.
-    pub fn release(&mut self) {
+    pub fn release(&mut self, now: Time) {
         if self.release == Release::No {
-            self.release = Release::Sweeping { cursor: 0 };
+            self.release = Release::Sweeping { cursor: 0, since: now, released: 0 };
             self.ends.held.get_or_insert(self.recorder.held_now());
         }
     }
@@ -280,17 +278,14 @@ impl Worker {
     /// Arrivals due whose attempt has not started, by stage.
     pub fn waiting_by_stage(&self) -> Vec<u64> {
         let mut counts = vec![0; self.recorder.snapshot().layout().stages.len()];
-        for population in &self.populations {
-            if let Schedule::Open { due, waiting, .. } = &population.schedule {
-                let next_due = due.peek().map_or(Nanos::MAX, |arrival| arrival.intended);
-                waiting.clone().take_until(next_due, |stage, count| counts[usize::from(stage)] += count);
-            }
+        for lane in &self.lanes {
+            lane.schedule.waiting(|stage, count| counts[usize::from(stage)] += count);
         }
         counts
     }
 
     fn load_is_over(&self) -> bool {
-        self.populations.iter().all(|population| matches!(population.schedule, Schedule::Over))
+        self.lanes.iter().all(|lane| lane.schedule.is_over())
     }
 
     fn complete(&mut self, now: Time, completion: &Completion, buffers: &mut Buffers, ops: &mut Vec<Op>) {
@@ -303,7 +298,7 @@ impl Worker {
         match self.slots.get(slot).state {
             SlotState::InFlight { attempt } => {
                 let entry = &mut self.attempts.entries[attempt.0 as usize];
-                let rules = &self.populations[usize::from(self.slots.get(slot).population)].rules;
+                let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
                 let context = &mut Context {
                     now,
                     slot,
@@ -311,6 +306,7 @@ impl Worker {
                     buffers,
                     ops,
                     client: &self.clients[usize::from(entry.place.client)],
+                    timeout: rules.timeout,
                 };
                 let progress = match token.kind() {
                     OpKind::Open => {
@@ -323,11 +319,13 @@ impl Worker {
                 };
                 match progress {
                     Progress::Pending => {}
+                    Progress::Wakes(at) => self.deadlines.set(slot, at),
                     Progress::S0S1(digest) => {
                         let place = entry.place;
                         self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
                     }
                     Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
+                    Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
                     Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
                 }
             }
@@ -338,8 +336,11 @@ impl Worker {
                         Ok(_) => Failure { step: Step::Hold, kind: FailureKind::Closed, detail: FailureDetail::None },
                         Err(errno) => Failure::from_errno(Step::Hold, errno),
                     };
-                    self.recorder.held(-1, now);
                     self.recorder.lost_while_held(place, now.since(since), now, failure);
+                    let lane = self.no_longer_held(slot, now);
+                    if let Schedule::Storm(fleet) = &mut lane.schedule {
+                        fleet.lost(slot - lane.first_slot, now);
+                    }
                     self.close(slot, CloseHow::Rst, None, now, buffers, ops);
                 }
             },
@@ -350,9 +351,17 @@ impl Worker {
             },
             SlotState::Releasing { how, attempt } => self.close(slot, how, attempt, now, buffers, ops),
             SlotState::Closing => {
-                let population = usize::from(self.slots.get(slot).population);
-                self.slots.put_free(&mut self.populations[population].free, slot, now);
                 self.busy -= 1;
+                let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+                match &mut lane.schedule {
+                    Schedule::Storm(fleet) => {
+                        self.slots.put_aside(slot, now);
+                        fleet.slot_is_free(slot - lane.first_slot);
+                        // The client may try again at once: look when.
+                        self.next_start = Time::ZERO;
+                    }
+                    _ => self.slots.put_free(&mut lane.free, slot, now),
+                }
             }
             SlotState::Free { .. } => unreachable!("a free slot has nothing in flight"),
         }
@@ -361,8 +370,22 @@ impl Worker {
     fn expire(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
         match self.slots.get(slot).state {
             SlotState::InFlight { attempt } => {
-                let failure = self.attempts.get(attempt).connection.timed_out();
-                self.failed(slot, attempt, failure, now, buffers, ops);
+                let entry = &mut self.attempts.entries[attempt.0 as usize];
+                let context = &mut Context {
+                    now,
+                    slot,
+                    slots: &mut self.slots,
+                    buffers,
+                    ops,
+                    client: &self.clients[usize::from(entry.place.client)],
+                    timeout: Nanos::ZERO,
+                };
+                match entry.connection.woken(context) {
+                    Progress::Wakes(at) => self.deadlines.set(slot, at),
+                    Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
+                    Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
+                    progress => unreachable!("time alone leads to no {progress:?}"),
+                }
             }
             SlotState::Held { .. } => self.end_hold(slot, now, buffers, ops),
             SlotState::AwaitingFin => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
@@ -380,14 +403,13 @@ impl Worker {
         ops: &mut Vec<Op>,
     ) {
         let attempt = *self.attempts.get(id);
-        let population = self.slots.get(slot).population;
         self.recorder.completed(&Sample {
             place: attempt.place,
             intended: attempt.intended,
             slot_free: attempt.slot_free,
             started: attempt.started,
             connected: milestones.connected,
-            sent: milestones.connected,
+            sent: milestones.sent,
             s0s1: milestones.s0s1,
             s2: milestones.s2,
             completed: now,
@@ -396,19 +418,52 @@ impl Worker {
         self.deadlines.clear(slot);
         self.attempts.in_flight -= 1;
         self.free_attempt(id, buffers);
-        let rules = &self.populations[usize::from(population)].rules;
-        match rules.hold {
-            Hold::ForNs(0) => self.leave(slot, now, buffers, ops),
-            _ if self.release != Release::No => self.leave(slot, now, buffers, ops),
-            hold => {
-                if let Hold::ForNs(nanos) = hold {
-                    self.deadlines.set(slot, now + Nanos::new(nanos));
-                }
-                self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
-                self.recorder.held(1, now);
-                self.watch(slot, ops);
-            }
+        let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+        lane.in_flight -= 1;
+        if let Schedule::Storm(fleet) = &mut lane.schedule
+            && let Some((stage, after)) = fleet.completed(slot - lane.first_slot, now)
+        {
+            self.recorder.back(stage, after);
         }
+        let hold = match lane.rules.hold {
+            _ if self.release != Release::No => None,
+            Hold::ForNs(0) => None,
+            Hold::ForNs(nanos) => Some(Nanos::new(nanos)),
+            Hold::Exponential { mean_ns } => Some(exponential(&mut self.holding, mean_ns)),
+            Hold::Forever => Some(Nanos::MAX),
+        };
+        let Some(hold) = hold else { return self.leave(slot, now, buffers, ops) };
+        if hold < Nanos::MAX {
+            self.deadlines.set(slot, now + hold);
+        }
+        lane.held += 1;
+        self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
+        self.recorder.held(1, now);
+        self.watch(slot, ops);
+    }
+
+    /// An attempt of a hostile client is over: what the target did.
+    fn reacted(
+        &mut self,
+        slot: u32,
+        id: AttemptId,
+        reaction: Reaction,
+        now: Time,
+        buffers: &mut Buffers,
+        ops: &mut Vec<Op>,
+    ) {
+        let Attempt { place, intended, started, .. } = *self.attempts.get(id);
+        let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+        lane.in_flight -= 1;
+        let unexpected = lane.rules.expect.filter(|expected| !expected.is_met_by(&reaction));
+        let unexpected = unexpected.map(|_| Failure::unexpected(&reaction));
+        let how = match lane.rules.close {
+            ClosePolicy::Rst => CloseHow::Rst,
+            ClosePolicy::Fin | ClosePolicy::Peer => CloseHow::Fin,
+        };
+        self.recorder.reacted(place, intended, started, now, &reaction, unexpected);
+        self.attempts.in_flight -= 1;
+        self.close(slot, how, Some(id), now, buffers, ops);
     }
 
     fn failed(
@@ -420,15 +475,20 @@ impl Worker {
         buffers: &mut Buffers,
         ops: &mut Vec<Op>,
     ) {
-        let Attempt { place, started, .. } = *self.attempts.get(id);
-        self.recorder.failed(place, started, now, failure);
+        let Attempt { place, intended, started, .. } = *self.attempts.get(id);
+        let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+        lane.in_flight -= 1;
+        if let Schedule::Storm(fleet) = &mut lane.schedule {
+            fleet.failed(slot - lane.first_slot, now);
+        }
+        self.recorder.failed(place, intended, started, now, failure);
         self.attempts.in_flight -= 1;
         self.close(slot, CloseHow::Rst, Some(id), now, buffers, ops);
     }
 
     /// A completed connection is not needed any more: closes it as planned.
     fn leave(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let rules = &self.populations[usize::from(self.slots.get(slot).population)].rules;
+        let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
         match rules.close {
             ClosePolicy::Rst => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             ClosePolicy::Fin => self.close(slot, CloseHow::Fin, None, now, buffers, ops),
@@ -443,9 +503,17 @@ impl Worker {
     }
 
     fn end_hold(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        self.recorder.held(-1, now);
+        self.no_longer_held(slot, now);
         self.deadlines.clear(slot);
         self.leave(slot, now, buffers, ops);
+    }
+
+    /// Counts one held connection less; returns its lane.
+    fn no_longer_held(&mut self, slot: u32, now: Time) -> &mut Lane {
+        self.recorder.held(-1, now);
+        let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+        lane.held -= 1;
+        lane
     }
 
     /// Gives an attempt's entry and buffers back; none of its ops is in flight.
@@ -490,32 +558,34 @@ impl Worker {
     fn start_due(&mut self, now: Time, ops: &mut Vec<Op>) {
         let mut budget = STARTS_PER_TURN;
         let mut next_start = Time::MAX;
-        for population in 0..self.populations.len() {
-            let next = self.start_population(population, now, &mut budget, ops);
-            next_start = next_start.min(next);
+        let lanes = self.lanes.len();
+        for lane in (self.first_lane..lanes).chain(0..self.first_lane) {
+            if !self.lanes[lane].schedule.is_over() {
+                next_start = next_start.min(self.start_lane(lane, now, &mut budget, ops));
+            }
         }
+        self.first_lane = (self.first_lane + 1) % lanes.max(1);
         self.next_start = next_start;
     }
 
-    /// Starts what is due of one population; says when to look again.
-    fn start_population(&mut self, index: usize, now: Time, budget: &mut u32, ops: &mut Vec<Op>) -> Time {
+    /// Starts what is due of one lane; says when to look again.
+    fn start_lane(&mut self, index: usize, now: Time, budget: &mut u32, ops: &mut Vec<Op>) -> Time {
         let start = self.start;
-        self.populations[index].schedule.count_due(now, start, &mut self.recorder);
+        self.lanes[index].schedule.count_due(now, start, &mut self.recorder);
         loop {
-            let population = &mut self.populations[index];
-            let slot_is_free = !population.free.is_empty();
-            match population.schedule.next(now, start, slot_is_free) {
+            let lane = &mut self.lanes[index];
+            let slots = lane.slot_use();
+            match lane.schedule.next(now, start, slots) {
                 Next::At(at) => return at,
                 Next::Never => {
-                    let past = population.schedule.planned_end();
-                    population.schedule.end(past, &mut self.recorder, now);
+                    let past = lane.schedule.planned_end(start);
+                    lane.schedule.end(past, start, &mut self.recorder, now);
                     return Time::MAX;
                 }
                 Next::Now if *budget == 0 => return now,
                 Next::Now => {
                     *budget -= 1;
-                    if let Some(begin) = population.schedule.take(now, start, population.free.len(), &mut self.recorder)
-                    {
+                    if let Some(begin) = lane.schedule.take(now, start, slots, &mut self.recorder) {
                         self.start_attempt(index, begin, now, ops);
                     }
                 }
@@ -524,11 +594,18 @@ impl Worker {
     }
 
     fn start_attempt(&mut self, index: usize, begin: Start, now: Time, ops: &mut Vec<Op>) {
-        let population = &mut self.populations[index];
-        let (slot, slot_free) = self.slots.take_free(&mut population.free).expect("a slot is free");
-        let Choices { client, target, source, template } = population.next_choices(&self.clients);
+        let lane = &mut self.lanes[index];
+        let (slot, slot_free) = match begin.client {
+            None => self.slots.take_free(&mut lane.free).expect("a slot is free"),
+            Some(client) => {
+                let slot = lane.first_slot + client;
+                (slot, self.slots.free_since(slot))
+            }
+        };
+        let Choices { client, target, source, template } = lane.next_choices(&self.clients);
+        lane.in_flight += 1;
         let place = Place { stage: begin.stage, target: target.0, client };
-        let rules = &population.rules;
+        let rules = &lane.rules;
         let check = match rules.verify {
             Verify::All => Check::Full,
             Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
@@ -537,13 +614,18 @@ impl Worker {
                 known.map_or(Check::Locate, Check::Trust)
             }
         };
+        let header = self.headers.as_ref().map(|headers| {
+            self.next_header = (self.next_header + 1) % headers.per_target;
+            headers.of(target, self.next_header)
+        });
+        let spec = &self.clients[usize::from(client)];
         self.recorder.started(place, now);
         let id = self.attempts.insert(Attempt {
             place,
             intended: begin.intended,
             slot_free,
             started: now,
-            connection: Connection::connecting(template, check),
+            connection: Connection::connecting(spec, template, check, header),
         });
         self.slots.get_mut(slot).state = SlotState::InFlight { attempt: id };
         self.busy += 1;
@@ -552,44 +634,81 @@ impl Worker {
         ops.push(Op::Open { token, target, source });
     }
 
-    fn release_held(&mut self, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        if now >= self.hold_end {
-            self.release();
-        }
-        let Release::Sweeping { cursor } = self.release else { return };
-        let end = (cursor + RELEASES_PER_TURN).min(self.slots.len());
-        for slot in cursor..end {
-            if let SlotState::Held { .. } = self.slots.get(slot).state {
-                self.end_hold(slot, now, buffers, ops);
+    /// Closes held connections of lanes whose plan has use for fewer.
+    fn close_surplus(&mut self, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            let mut surplus = lane.schedule.surplus(now, self.start, lane.in_flight + lane.held).min(lane.held);
+            while surplus > 0 {
+                let lane = &mut self.lanes[index];
+                let slot = lane.first_slot + lane.surplus_cursor;
+                lane.surplus_cursor = (lane.surplus_cursor + 1) % lane.slots;
+                if let SlotState::Held { .. } = self.slots.get(slot).state {
+                    self.end_hold(slot, now, buffers, ops);
+                    surplus -= 1;
+                }
             }
         }
-        self.release = if end == self.slots.len() { Release::Swept } else { Release::Sweeping { cursor: end } };
+    }
+
+    fn release_held(&mut self, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        if now >= self.hold_end {
+            self.release(now);
+        }
+        let Release::Sweeping { mut cursor, since, mut released } = self.release else { return };
+        let end = (cursor + RELEASES_PER_TURN).min(self.slots.len());
+        let due = self.release_per_s.map_or(u32::MAX, |per_s| (now.since(since).as_secs_f64() * per_s) as u32 + 1);
+        while cursor < end {
+            if let SlotState::Held { .. } = self.slots.get(cursor).state {
+                if released >= due {
+                    break;
+                }
+                released += 1;
+                self.end_hold(cursor, now, buffers, ops);
+            }
+            cursor += 1;
+        }
+        let swept = cursor == self.slots.len();
+        self.release = if swept { Release::Swept } else { Release::Sweeping { cursor, since, released } };
     }
 }
 
-impl Population {
-    fn new(spec: PopulationSpec, free: FreeQueue, start: Time) -> Self {
-        // Each kind begins with another target, so that the first attempts do not all meet the same one.
-        let first = |index: usize| index % spec.targets.len();
-        let begin =
-            |(index, &client)| ClientTurns { client, next_template: 0, next_target: first(index), next_source: 0 };
+impl Lane {
+    fn new(spec: LaneSpec, free: FreeQueue, first_slot: u32, start: Time) -> Self {
+        let begin = |(index, &client)| {
+            let mut targets = WeightedTurns::new(spec.targets.iter().map(|(_, weight)| *weight));
+            // Each kind begins with another target, so that the first attempts do not all meet the same one.
+            for _ in 0..index % spec.targets.len() {
+                targets.take();
+            }
+            ClientTurns { client, next_template: 0, left_in_cycle: targets.cycle(), targets, next_source: 0 }
+        };
         let mix = spec.clients.iter().enumerate().map(begin).collect();
-        let schedule = if spec.slots == 0 { Schedule::Over } else { Schedule::new(spec.load, start) };
         Self {
-            schedule,
+            schedule: Schedule::new(spec.load, spec.slots, start),
             free,
+            first_slot,
+            slots: spec.slots,
+            in_flight: 0,
+            held: 0,
+            surplus_cursor: 0,
             rules: Rules {
                 verify: spec.verify,
-                targets: spec.targets,
+                targets: spec.targets.iter().map(|(target, _)| *target).collect(),
                 sources: spec.sources,
                 hold: spec.hold,
                 close: spec.close,
                 connect_timeout: spec.connect_timeout,
                 timeout: spec.timeout,
+                expect: spec.expect,
             },
             turns: spec.turns,
             mix,
         }
+    }
+
+    fn slot_use(&self) -> SlotUse {
+        SlotUse { free: self.free.len(), busy: self.slots - self.free.len() }
     }
 
     /// What the next attempt uses: the client whose turn it is takes its target, source and template in turn.
@@ -598,14 +717,14 @@ impl Population {
         let turns = &mut self.mix[self.turns.take()];
         let chosen = Choices {
             client: turns.client,
-            target: rules.targets[turns.next_target],
+            target: rules.targets[turns.targets.take()],
             source: rules.sources[turns.next_source],
             template: turns.next_template,
         };
         // A source goes to every target before the next source is used, so every pair of them occurs.
-        turns.next_target += 1;
-        if turns.next_target == rules.targets.len() {
-            turns.next_target = 0;
+        turns.left_in_cycle -= 1;
+        if turns.left_in_cycle == 0 {
+            turns.left_in_cycle = turns.targets.cycle();
             turns.next_source = (turns.next_source + 1) % rules.sources.len();
         }
         let templates = &clients[usize::from(turns.client)].templates;
@@ -614,88 +733,22 @@ impl Population {
     }
 }
 
+impl Headers {
+    fn of(&self, target: TargetId, number: u32) -> SharedRange {
+        self.ranges[(u32::from(target.0) * self.per_target + number) as usize]
+    }
+}
+
+/// A span drawn from the exponential distribution with this mean.
+fn exponential(random: &mut RandomStream, mean_ns: u64) -> Nanos {
+    // From 1 down to just above 0: the logarithm of 0 is not needed.
+    let uniform = (f64::from(random.next_u32()) + 1.0) / (f64::from(u32::MAX) + 1.0);
+    Nanos::new((-uniform.ln() * mean_ns as f64) as u64)
+}
+
 /// Where `place` has its entry among what is known of S1s.
 fn s1_digest_index(place: Place, clients: usize) -> usize {
     usize::from(place.target) * clients + usize::from(place.client)
-}
-
-impl Schedule {
-    fn new(load: Load, start: Time) -> Self {
-        match load {
-            Load::Open { arrivals, end } => Self::Open { due: arrivals.clone(), waiting: arrivals, end },
-            Load::Closed { quota, warmup, end, warmup_stage, stage } => {
-                Self::Closed { quota, warmup_end: start + warmup, end: start + end, warmup_stage, stage }
-            }
-        }
-    }
-
-    /// Counts the arrivals whose instant has passed.
-    fn count_due(&mut self, now: Time, start: Time, recorder: &mut Recorder) {
-        if let Self::Open { due, .. } = self
-            && now >= start
-        {
-            due.take_until(now.since(start) + Nanos::new(1), |stage, count| recorder.due(stage, count, now));
-        }
-    }
-
-    /// When the next attempt can start.
-    fn next(&self, now: Time, start: Time, slot_is_free: bool) -> Next {
-        match self {
-            Self::Over => Next::Never,
-            Self::Open { waiting, end, .. } => match waiting.peek() {
-                None => Next::Never,
-                Some(arrival) if start + arrival.intended > now => Next::At(start + arrival.intended),
-                Some(_) if slot_is_free => Next::Now,
-                Some(_) if now >= start + *end => Next::Never,
-                Some(_) => Next::At(start + *end),
-            },
-            Self::Closed { end, .. } if now >= *end => Next::Never,
-            Self::Closed { .. } if now < start => Next::At(start),
-            Self::Closed { .. } if slot_is_free => Next::Now,
-            // Held slots may never be free again: the load is over with the quota, not with the slot that misses it.
-            Self::Closed { quota, .. } if quota.is_used_up() => Next::Never,
-            Self::Closed { end, .. } => Next::At(*end),
-        }
-    }
-
-    /// Takes the next attempt, which is due; `None` if there turns out to be none left.
-    fn take(&mut self, now: Time, start: Time, free_slots: u32, recorder: &mut Recorder) -> Option<Start> {
-        match self {
-            Self::Over => None,
-            Self::Open { waiting, .. } => {
-                waiting.pop().map(|arrival| Start { stage: arrival.stage, intended: Some(start + arrival.intended) })
-            }
-            Self::Closed { quota, warmup_end, warmup_stage, stage, .. } => {
-                let stage = if now < *warmup_end {
-                    *warmup_stage
-                } else if quota.take(free_slots) {
-                    *stage
-                } else {
-                    *self = Self::Over;
-                    return None;
-                };
-                recorder.due(stage, 1, now);
-                Some(Start { stage, intended: None })
-            }
-        }
-    }
-
-    /// Ends the load at `offset` (exclusive): arrivals before it are due, and dropped if they have not started.
-    fn end(&mut self, offset: Nanos, recorder: &mut Recorder, now: Time) {
-        if let Self::Open { due, waiting, .. } = self {
-            due.take_until(offset, |stage, count| recorder.due(stage, count, now));
-            waiting.take_until(offset, |stage, count| recorder.dropped(stage, count));
-        }
-        *self = Self::Over;
-    }
-
-    /// The offset at which the plan ends the load.
-    fn planned_end(&self) -> Nanos {
-        match self {
-            Self::Open { end, .. } => *end,
-            Self::Closed { .. } | Self::Over => Nanos::ZERO,
-        }
-    }
 }
 
 impl Attempts {

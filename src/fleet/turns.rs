@@ -59,7 +59,7 @@ pub fn run_turns<I: Io>(
             return Ok(End::Abandoned);
         }
         if mailbox.has(Order::Release) {
-            worker.release();
+            worker.release(now);
         }
         worker.step(now, &completions, io.buffers(), &mut ops);
         completions.clear();

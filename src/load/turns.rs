@@ -7,6 +7,8 @@
 pub struct WeightedTurns {
     entries: Box<[Entry]>,
     sum: i64,
+    /// Where equal entries stand, which have their turns one after the other; else none.
+    round_robin: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,11 +28,25 @@ impl WeightedTurns {
             weights.into_iter().map(|weight| Entry { weight: i64::from(weight), credit: 0 }).collect();
         let sum = entries.iter().map(|entry| entry.weight).sum();
         assert!(sum > 0, "one weight at least is above zero");
-        Self { entries, sum }
+        let equal = entries.iter().all(|entry| entry.weight == entries[0].weight);
+        Self { entries, sum, round_robin: equal.then_some(0) }
+    }
+
+    /// Turns after which every entry has had a part that is as its weight.
+    pub fn cycle(&self) -> u32 {
+        match self.round_robin {
+            Some(_) => self.entries.len() as u32,
+            None => self.sum as u32,
+        }
     }
 
     /// Whose turn it is; the first of those with the most credit.
     pub fn take(&mut self) -> usize {
+        if let Some(next) = &mut self.round_robin {
+            let chosen = *next;
+            *next = (chosen + 1) % self.entries.len();
+            return chosen;
+        }
         let mut chosen = 0;
         for index in 0..self.entries.len() {
             self.entries[index].credit += self.entries[index].weight;

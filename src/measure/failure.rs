@@ -5,7 +5,9 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Violation;
+use super::reaction::{Ending, Reaction};
+use crate::base::Nanos;
+use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, Violation};
 
 /// One failed attempt, or one held connection that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,8 @@ pub enum FailureKind {
     BadS2Digest,
     /// The server answered the RTMP command with an error.
     Rejected,
+    /// The target did something else with a hostile client than the scenario expects.
+    Unexpected,
     /// No local port is free for the connection.
     NoPorts,
     /// The limit of open descriptors is reached.
@@ -111,6 +115,8 @@ pub enum FailureDetail {
     Errno(i32),
     /// Bytes received up to the failure.
     Received(u32),
+    /// What the target did with a hostile client, and after how many milliseconds.
+    Ended(Ending, u32),
 }
 
 impl Failure {
@@ -127,6 +133,19 @@ impl Failure {
     /// The failure that an operation's error number means in `step`; the number is kept as detail.
     pub fn from_errno(step: Step, errno: Errno) -> Self {
         Self { step, kind: FailureKind::from_errno(errno), detail: FailureDetail::Errno(errno.raw_os_error()) }
+    }
+
+    /// The target did something else with a hostile client than was expected.
+    pub fn unexpected(reaction: &Reaction) -> Self {
+        let step = match reaction.received as usize {
+            _ if reaction.ending == Ending::NotConnected => Step::Connect,
+            0 => Step::S0,
+            1..S0S1_SIZE => Step::S1,
+            S0S1_SIZE..S0S1S2_SIZE => Step::S2,
+            _ => Step::Hold,
+        };
+        let after_ms = u32::try_from(reaction.after.as_u64() / 1_000_000).unwrap_or(u32::MAX);
+        Self::new(step, FailureKind::Unexpected).with_detail(FailureDetail::Ended(reaction.ending, after_ms))
     }
 
     /// Whose failure it is: a function of step and kind.
@@ -171,6 +190,7 @@ impl Failure {
             (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
+            (_, Kind::Unexpected) => "the target treats this client otherwise than expected: compare by_client, or correct `expect`",
             (_, Kind::NoPorts) => "local ports ran out: add --source addresses or widen ip_local_port_range",
             (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",
             (_, Kind::NoMemory) => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
@@ -202,6 +222,7 @@ impl FailureKind {
         Self::BadS1Digest,
         Self::BadS2Digest,
         Self::Rejected,
+        Self::Unexpected,
         Self::NoPorts,
         Self::NoDescriptors,
         Self::NoMemory,
@@ -306,6 +327,7 @@ impl fmt::Display for FailureKind {
             Self::BadS1Digest => "bad_s1_digest",
             Self::BadS2Digest => "bad_s2_digest",
             Self::Rejected => "rejected",
+            Self::Unexpected => "unexpected",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",
             Self::NoMemory => "no_memory",
@@ -335,6 +357,7 @@ impl fmt::Display for FailureDetail {
             Self::FirstByte(byte) => write!(f, "first byte {byte:#04x}"),
             Self::Errno(errno) => std::io::Error::from_raw_os_error(*errno).fmt(f),
             Self::Received(bytes) => write!(f, "{bytes} bytes received"),
+            Self::Ended(ending, after_ms) => write!(f, "{ending} after {}", Nanos::from_millis(u64::from(*after_ms))),
         }
     }
 }

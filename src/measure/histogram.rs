@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Nanos;
 
-/// Spans in nanoseconds: three significant digits up to 60 s. A longer span is recorded as 60 s, so that percentiles
-/// stay lower bounds of the truth, and counted in [`overflow`](Self::overflow).
+/// Spans in nanoseconds: three significant digits up to 60 s (ages: up to 30 days). A longer span is recorded as the
+/// longest, so that percentiles stay lower bounds of the truth, and counted in [`overflow`](Self::overflow).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatencyHistogram {
     histogram: Histogram<u64>,
+    longest: Nanos,
     overflow: u64,
 }
 
@@ -29,9 +30,9 @@ pub struct Quantile {
 /// A distribution in a result file: its numbers, and itself. Latencies are in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencySummary {
-    /// Number of samples, those beyond 60 s included.
+    /// Number of samples, those beyond 60 s (ages: 30 days) included.
     pub count: u64,
-    /// Samples beyond 60 s; every number below counts them as 60 s.
+    /// Samples beyond that; every number below counts them as so long.
     pub overflow: u64,
     /// The shortest; null without samples.
     pub min_ns: Option<u64>,
@@ -63,25 +64,37 @@ pub struct LatencySummary {
 pub struct HistogramError(String);
 
 impl LatencyHistogram {
-    /// The longest span told apart.
+    /// The longest latency told apart.
     pub const LONGEST: Nanos = Nanos::from_secs(60);
+    /// The longest age told apart.
+    pub const LONGEST_AGE: Nanos = Nanos::from_secs(30 * 24 * 3600);
 
-    /// An empty distribution.
+    /// An empty distribution of latencies.
     pub fn new() -> Self {
-        Self { histogram: new_histogram(3), overflow: 0 }
+        Self { histogram: new_histogram(3), longest: Self::LONGEST, overflow: 0 }
+    }
+
+    /// An empty distribution of ages: how long something lasted that may last for days.
+    pub fn of_ages() -> Self {
+        Self { histogram: bounded(Self::LONGEST_AGE, 3), longest: Self::LONGEST_AGE, overflow: 0 }
     }
 
     /// Counts one span.
     pub fn record(&mut self, span: Nanos) {
-        if span > Self::LONGEST {
+        if span > self.longest {
             self.overflow += 1;
         }
-        self.histogram.saturating_record(span.min(Self::LONGEST).as_u64());
+        self.histogram.saturating_record(span.min(self.longest).as_u64());
+    }
+
+    /// Samples between `from` and `to`, both included, as exact as the digits are.
+    pub fn count_between(&self, from: Nanos, to: Nanos) -> u64 {
+        self.histogram.count_between(from.as_u64(), to.as_u64())
     }
 
     /// Adds the samples of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.histogram.add(&other.histogram).expect("all latency histograms have the same bounds");
+        self.histogram.add(&other.histogram).expect("histograms of one kind have the same bounds");
         self.overflow += other.overflow;
     }
 
@@ -90,7 +103,7 @@ impl LatencyHistogram {
         self.histogram.len()
     }
 
-    /// Samples beyond [`LONGEST`](Self::LONGEST).
+    /// Samples beyond the longest span told apart.
     pub fn overflow(&self) -> u64 {
         self.overflow
     }
@@ -149,9 +162,10 @@ impl LatencySummary {
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| HistogramError(error.to_string()))?;
-        let mut histogram = new_histogram(3);
-        histogram.add(&read).map_err(|error| HistogramError(error.to_string()))?;
-        Ok(LatencyHistogram { histogram, overflow: self.overflow })
+        let ages = read.high() > LatencyHistogram::LONGEST.as_u64();
+        let mut whole = if ages { LatencyHistogram::of_ages() } else { LatencyHistogram::new() };
+        whole.histogram.add(&read).map_err(|error| HistogramError(error.to_string()))?;
+        Ok(LatencyHistogram { overflow: self.overflow, ..whole })
     }
 
     /// The value at any `quantile`, or `None` where fewer than 10 samples lie above it.
@@ -228,7 +242,11 @@ impl fmt::Display for Quantile {
 
 /// A histogram of nanoseconds from 1 to 60 s.
 pub(super) fn new_histogram(significant_digits: u8) -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LatencyHistogram::LONGEST.as_u64(), significant_digits).expect("valid bounds")
+    bounded(LatencyHistogram::LONGEST, significant_digits)
+}
+
+fn bounded(longest: Nanos, significant_digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, longest.as_u64(), significant_digits).expect("valid bounds")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod failure;
 mod histogram;
 mod interval;
+mod reaction;
 mod recorder;
 mod sample;
 mod snapshot;
@@ -14,9 +15,11 @@ mod timeline;
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::IntervalReport;
+pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
 pub use recorder::{Recorder, RecorderLayout, StageInfo};
 pub use sample::{Metric, Place, Sample};
 pub use snapshot::{
-    ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, Snapshot, StageRecord, Tally,
+    ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, ProbeOutcome, Snapshot, StageRecord,
+    Tally,
 };
 pub use timeline::{Timeline, TimelineRow};

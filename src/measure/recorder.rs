@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use super::histogram::LatencyHistogram;
 use super::interval::{IntervalRecorder, IntervalReport};
+use super::reaction::Reaction;
 use super::sample::{Place, Sample};
-use super::snapshot::Snapshot;
+use super::snapshot::{ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -33,8 +35,8 @@ pub struct RecorderLayout {
     pub targets: Vec<String>,
     /// Names of the kinds of client.
     pub clients: Vec<String>,
-    /// By population: its attempts have intended instants.
-    pub open_loop: Vec<bool>,
+    /// By kind of client: its attempts end in a reaction of the target instead of being completed or failing.
+    pub hostile: Vec<bool>,
 }
 
 /// One stage of one population.
@@ -44,8 +46,14 @@ pub struct StageInfo {
     pub population: u16,
     /// Its name in the report.
     pub name: String,
-    /// Left out of the totals.
+    /// Left out of the totals: a warm-up, or the canary's.
     pub warmup: bool,
+    /// Its attempts have intended instants.
+    pub open_loop: bool,
+    /// Its attempts tell whether the target accepts (again): the outcome of each is kept.
+    pub probe: bool,
+    /// Its clients are a fleet that comes back: when each was back is recorded.
+    pub storm: bool,
 }
 
 impl Recorder {
@@ -79,12 +87,14 @@ impl Recorder {
     /// An attempt completed.
     pub fn completed(&mut self, sample: &Sample) {
         self.record.completed(sample);
+        self.ended(sample.place.stage, sample.intended, sample.completed, true);
         self.interval.at(sample.completed).completed(sample);
     }
 
-    /// An attempt that started at `started` failed at `at`.
-    pub fn failed(&mut self, place: Place, started: Time, at: Time, failure: Failure) {
+    /// An attempt that was `intended` (if planned) and started at `started` failed at `at`.
+    pub fn failed(&mut self, place: Place, intended: Option<Time>, started: Time, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
+        self.ended(place.stage, intended, at, false);
         let record = self.record.stage(place.stage);
         record.tally.counts.failed += 1;
         record.failures.count(failure, since_start);
@@ -93,6 +103,35 @@ impl Recorder {
             tally.counts.failed += 1;
         }
         self.interval.at(at).failed += 1;
+    }
+
+    /// An attempt of a hostile client, `intended` (if planned) and started at `started`, ended at `at` with a reaction of
+    /// the target. With `unexpected` it failed, for the target was to do something else.
+    pub fn reacted(
+        &mut self,
+        place: Place,
+        intended: Option<Time>,
+        started: Time,
+        at: Time,
+        reaction: &Reaction,
+        unexpected: Option<Failure>,
+    ) {
+        self.record.reacted(place, reaction, unexpected.is_none());
+        match unexpected {
+            Some(failure) => self.failed(place, intended, started, at, failure),
+            None => {
+                self.ended(place.stage, intended, at, true);
+                self.record.stage(place.stage).tally.counts.observed += 1;
+                for tally in self.record.rows(place) {
+                    tally.counts.observed += 1;
+                }
+            }
+        }
+    }
+
+    /// A client of a fleet is back, so long after the fleet lost its connections.
+    pub fn back(&mut self, stage: u16, after: Nanos) {
+        self.record.stage(stage).back.get_or_insert_with(LatencyHistogram::of_ages).record(after);
     }
 
     /// The number of held connections changed.
@@ -111,6 +150,17 @@ impl Recorder {
             tally.counts.lost_while_held += 1;
         }
         self.record.lost_age(age);
+    }
+
+    /// An attempt of `stage` came to its end.
+    fn ended(&mut self, stage: u16, intended: Option<Time>, at: Time, well: bool) {
+        let start = self.start;
+        let probe = self.record.layout().stages[usize::from(stage)].probe;
+        let record = self.record.stage(stage);
+        record.last_end = record.last_end.max(at.since(start));
+        if probe && let Some(intended) = intended {
+            record.probes.push(ProbeOutcome { intended: intended.since(start), completed: well });
+        }
     }
 
     /// One turn of the worker: how long it took, and how much later than asked it woke.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::{Failure, FailureDetail, FailureKind, Step};
 use super::histogram::LatencyHistogram;
+use super::reaction::{Reaction, Reactions};
 use super::recorder::RecorderLayout;
 use super::sample::{Metric, Place, Sample};
 use crate::base::Nanos;
@@ -15,6 +16,9 @@ const ALLOCATED_AT_START: usize = 8;
 /// Rows by target keep a latency distribution for the first targets only (216 KiB each and worker); all keep counts.
 const TARGET_HISTOGRAMS: usize = 64;
 
+/// Room for the outcomes of probes at the start; more grow the list now and then.
+const PROBES_AT_START: usize = 4_096;
+
 /// What a worker recorded, or what several did: a merge of snapshots is the snapshot of the merged run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -24,6 +28,8 @@ pub struct Snapshot {
     targets: Vec<Tally>,
     /// Measured attempts by client; empty if there is only one kind.
     clients: Vec<Tally>,
+    /// Reactions by client, those in warm-ups left out; `None` for clients that are not hostile.
+    reactions: Vec<Option<Box<Reactions>>>,
     turns: LatencyHistogram,
     oversleeps: LatencyHistogram,
     lost_ages: LatencyHistogram,
@@ -38,6 +44,21 @@ pub struct StageRecord {
     pub failures: FailureTable,
     /// How long failed attempts took to fail.
     pub time_to_failure: Option<LatencyHistogram>,
+    /// When the clients of a fleet were back, after they had lost their connections.
+    pub back: Option<LatencyHistogram>,
+    /// How each attempt of a probe ended, in the order of the ends.
+    pub probes: Vec<ProbeOutcome>,
+    /// When the last attempt ended, since the run's start.
+    pub last_end: Nanos,
+}
+
+/// How one attempt of a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeOutcome {
+    /// When it was intended, since the run's start.
+    pub intended: Nanos,
+    /// It was completed.
+    pub completed: bool,
 }
 
 /// Outcomes and latencies of a set of attempts.
@@ -51,7 +72,7 @@ pub struct Tally {
     pub latencies: Latencies,
 }
 
-/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + in_flight`.
+/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + observed + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Arrivals that became due.
@@ -64,6 +85,8 @@ pub struct Counts {
     pub completed: u64,
     /// Attempts failed.
     pub failed: u64,
+    /// Attempts of hostile clients that ended in a reaction of the target.
+    pub observed: u64,
     /// Completed attempts whose connection was lost while it was held.
     pub lost_while_held: u64,
 }
@@ -124,23 +147,26 @@ impl Snapshot {
         let mut stages = vec![StageRecord::default(); layout.stages.len()];
         if stages.len() <= ALLOCATED_AT_START {
             for (record, info) in stages.iter_mut().zip(&layout.stages) {
-                let open_loop = layout.open_loop[usize::from(info.population)];
                 record
                     .tally
                     .latencies
-                    .allocate(|metric| metric != Metric::Confirm && (open_loop || !metric.needs_plan()));
+                    .allocate(|metric| metric != Metric::Confirm && (info.open_loop || !metric.needs_plan()));
                 record.time_to_failure = Some(LatencyHistogram::new());
+                record.back = info.storm.then(LatencyHistogram::of_ages);
+                record.probes.reserve(if info.probe { PROBES_AT_START } else { 0 });
             }
         }
         let (targets, clients) = (rows(layout.targets.len(), &layout), rows(layout.clients.len(), &layout));
+        let reactions = layout.hostile.iter().map(|hostile| hostile.then(Box::default)).collect();
         Self {
             layout,
             stages,
             targets,
             clients,
+            reactions,
             turns: LatencyHistogram::new(),
             oversleeps: LatencyHistogram::new(),
-            lost_ages: LatencyHistogram::new(),
+            lost_ages: LatencyHistogram::of_ages(),
         }
     }
 
@@ -162,6 +188,11 @@ impl Snapshot {
     /// Measured attempts by client, likewise; empty with one kind of client.
     pub fn clients(&self) -> &[Tally] {
         &self.clients
+    }
+
+    /// Reactions of the target by client; `None` for clients that are not hostile.
+    pub fn reactions(&self) -> &[Option<Box<Reactions>>] {
+        &self.reactions
     }
 
     /// All stages but the warm-up.
@@ -207,6 +238,9 @@ impl Snapshot {
         for (mine, theirs) in self.clients.iter_mut().zip(&other.clients) {
             mine.merge(theirs);
         }
+        for (mine, theirs) in self.reactions.iter_mut().flatten().zip(other.reactions.iter().flatten()) {
+            mine.merge(theirs);
+        }
         self.turns.merge(&other.turns);
         self.oversleeps.merge(&other.oversleeps);
         self.lost_ages.merge(&other.lost_ages);
@@ -220,10 +254,10 @@ impl Snapshot {
         assert_eq!(in_flight_by_stage.len(), self.stages.len(), "one number per stage");
         for (stage, (record, in_flight)) in self.stages.iter().zip(in_flight_by_stage).enumerate() {
             let counts = &record.tally.counts;
-            let ended = counts.completed + counts.failed + in_flight;
+            let ended = counts.completed + counts.failed + counts.observed + in_flight;
             for (left_name, left, right_name, right) in [
                 ("due", counts.due, "started + dropped", counts.started + counts.dropped),
-                ("started", counts.started, "completed + failed + in flight", ended),
+                ("started", counts.started, "completed + failed + observed + in flight", ended),
                 ("completed", counts.completed, "the four modes", record.tally.modes.total()),
             ] {
                 if left != right {
@@ -245,6 +279,16 @@ impl Snapshot {
         let target = self.targets.get_mut(usize::from(place.target));
         let client = self.clients.get_mut(usize::from(place.client));
         target.into_iter().chain(client).filter(move |_| measured)
+    }
+
+    /// Counts the reaction to a hostile client, if its stage is measured.
+    pub(super) fn reacted(&mut self, place: Place, reaction: &Reaction, expected: bool) {
+        if self.layout.stages[usize::from(place.stage)].warmup {
+            return;
+        }
+        if let Some(Some(reactions)) = self.reactions.get_mut(usize::from(place.client)) {
+            reactions.count(reaction, expected);
+        }
     }
 
     /// Counts a completed attempt in its stage and, if measured, in the rows of its target and of its client.
@@ -289,7 +333,8 @@ fn rows(count: usize, layout: &RecorderLayout) -> Vec<Tally> {
     }
     let mut rows = vec![Tally::default(); count];
     if count <= ALLOCATED_AT_START {
-        let (any_open, any_closed) = (layout.open_loop.contains(&true), layout.open_loop.contains(&false));
+        let any_open = layout.stages.iter().any(|stage| stage.open_loop);
+        let any_closed = layout.stages.iter().any(|stage| !stage.open_loop);
         for tally in &mut rows {
             tally
                 .latencies
@@ -307,6 +352,11 @@ impl StageRecord {
         if let Some(theirs) = &other.time_to_failure {
             self.time_to_failure.get_or_insert_default().merge(theirs);
         }
+        if let Some(theirs) = &other.back {
+            self.back.get_or_insert_with(LatencyHistogram::of_ages).merge(theirs);
+        }
+        self.probes.extend_from_slice(&other.probes);
+        self.last_end = self.last_end.max(other.last_end);
     }
 }
 
@@ -332,7 +382,7 @@ impl Tally {
 impl Counts {
     /// Attempts started and not ended.
     pub fn in_flight(&self) -> u64 {
-        self.started.saturating_sub(self.completed + self.failed)
+        self.started.saturating_sub(self.completed + self.failed + self.observed)
     }
 
     fn merge(&mut self, other: &Self) {
@@ -341,6 +391,7 @@ impl Counts {
         self.dropped += other.dropped;
         self.completed += other.completed;
         self.failed += other.failed;
+        self.observed += other.observed;
         self.lost_while_held += other.lost_while_held;
     }
 }

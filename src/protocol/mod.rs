@@ -34,7 +34,8 @@ pub use client::{Check, ClientHandshake, ClientState, Negotiated, S1Digest};
 pub use explain::{Explanation, explain};
 pub use fingerprint::likely_server;
 pub use profile::{
-    C0C1Segments, C1Time, C2Rule, C2Signing, ClientClock, ClientProfile, ClientSpec, Filler, Provenance, UnknownProfile,
+    Afterwards, C1Digest, C1Time, C2Rule, C2Signing, ClientClock, ClientProfile, ClientSpec, Filler, Opening, Pacing,
+    Provenance, UnknownProfile,
 };
 pub use server::{C2Verdict, ServerHandshake, ServerState};
 pub use template::{C1Spec, ClientTemplates, ServerTemplates};

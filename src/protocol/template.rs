@@ -5,8 +5,8 @@ use std::fmt;
 use rand::Rng;
 
 use super::digest::{RESPONSE_DIGEST_AT, ResponseKey, Signer};
-use super::profile::{C0C1Segments, C2Rule, ClientClock, ClientSpec, Filler};
-use super::wire::{self, BLOCK_SIZE, Block, C0C1_SIZE, RTMP_VERSION};
+use super::profile::{Afterwards, C1Digest, C2Rule, ClientClock, ClientSpec, Opening, Pacing};
+use super::wire::{self, BLOCK_SIZE, Block, C0C1_SIZE, C2_SIZE};
 use super::{DigestAt, HandshakeMode};
 use crate::base::RandomStream;
 
@@ -35,19 +35,23 @@ impl C1Spec {
     }
 }
 
-/// A pool of C0C1s made before the load starts, each with the keyed HMAC state that verifies its S2.
+/// A pool of openings made before the load starts: C0C1s, each with the keyed HMAC state that verifies its S2, or what a
+/// hostile client sends in their place.
 ///
 /// Real clients do the same or less: ffmpeg sends one constant C1 for ever.
 pub struct ClientTemplates {
     mode: HandshakeMode,
     digest_at: DigestAt,
+    count: usize,
+    opening_len: usize,
     bytes: Box<[u8]>,
     /// One for each C1 in complex mode, none in simple mode.
     s2_keys: Box<[ResponseKey]>,
     /// A C2 without its digest.
     c2_filler: Box<[u8; RESPONSE_DIGEST_AT]>,
     c2_rule: C2Rule,
-    segments: C0C1Segments,
+    pacing: Pacing,
+    afterwards: Afterwards,
 }
 
 impl ClientTemplates {
@@ -57,49 +61,55 @@ impl ClientTemplates {
     /// # Panics
     /// If `count` is zero or a template's index would not fit 16 bits, or if a complex `spec` has version zero.
     pub fn sign(spec: &C1Spec, count: usize, random: &mut RandomStream) -> Self {
-        Self::draw(spec, Filler::Random, C2Rule::SHAKEDOWN, C0C1Segments::One, count, random)
+        Self::draw(spec, &ClientSpec::shakedown(spec.mode, spec.digest_at), count, random)
     }
 
-    /// Draws up to `count` C0C1s as the client that `spec` describes sends them, all at the time that `clock` shows; one
-    /// is enough for a client whose filler is constant.
+    /// Draws up to `count` openings as the client that `spec` describes sends them, all at the time that `clock` shows; one
+    /// is enough for a client whose opening is constant.
     ///
     /// # Panics
     /// As [`Self::sign`].
     pub fn of_client(spec: &ClientSpec, clock: ClientClock, count: usize, random: &mut RandomStream) -> Self {
-        let count = if spec.filler.is_constant() { count.min(1) } else { count };
-        Self::draw(&spec.c1(clock), spec.filler, spec.c2, spec.segments, count, random)
+        let count = if spec.is_constant() { count.min(1) } else { count };
+        Self::draw(&spec.c1(clock), spec, count, random)
     }
 
-    fn draw(
-        spec: &C1Spec,
-        filler: Filler,
-        c2_rule: C2Rule,
-        segments: C0C1Segments,
-        count: usize,
-        random: &mut RandomStream,
-    ) -> Self {
+    fn draw(c1: &C1Spec, client: &ClientSpec, count: usize, random: &mut RandomStream) -> Self {
         assert_countable(count);
-        assert!(spec.mode == HandshakeMode::Simple || spec.version != [0; 4], "a complex C1 has a non-zero version");
-        let mut bytes = Vec::with_capacity(count * C0C1_SIZE);
+        assert!(c1.mode == HandshakeMode::Simple || c1.version != [0; 4], "a complex C1 has a non-zero version");
+        let opening_len = client.opening.size();
+        let mut bytes = Vec::with_capacity(count * opening_len);
         let mut s2_keys = Vec::new();
         for _ in 0..count {
-            let mut c1 = opening(spec.time, spec.version);
-            filler.fill_c1(&mut c1, random);
-            if spec.mode == HandshakeMode::Complex {
-                Signer::Player.sign(&mut c1, spec.digest_at);
-                s2_keys.push(Signer::Server.response_key(&c1, spec.digest_at));
+            if let Opening::Bytes(fixed) = client.opening {
+                bytes.extend_from_slice(fixed);
+                continue;
             }
-            bytes.push(RTMP_VERSION);
-            bytes.extend_from_slice(&c1);
+            let mut block = opening(c1.time, c1.version);
+            client.filler.fill_c1(&mut block, random);
+            if c1.mode == HandshakeMode::Complex {
+                sign_c1(&mut block, c1.digest_at, client.digest);
+                s2_keys.push(Signer::Server.response_key(&block, c1.digest_at));
+            }
+            bytes.push(client.c0);
+            bytes.extend_from_slice(&block[..BLOCK_SIZE.min(opening_len - 1)]);
+            if let Opening::C0C1C2 = client.opening {
+                let mut c2 = [0; C2_SIZE];
+                random.fill_bytes(&mut c2);
+                bytes.extend_from_slice(&c2);
+            }
         }
         Self {
-            mode: spec.mode,
-            digest_at: spec.digest_at,
+            mode: c1.mode,
+            digest_at: c1.digest_at,
+            count,
+            opening_len,
             bytes: bytes.into(),
             s2_keys: s2_keys.into(),
-            c2_filler: filler.c2(random),
-            c2_rule,
-            segments,
+            c2_filler: client.filler.c2(random),
+            c2_rule: client.c2,
+            pacing: client.pacing,
+            afterwards: client.afterwards,
         }
     }
 
@@ -112,11 +122,14 @@ impl ClientTemplates {
         Some(Self {
             mode: if found.is_some() { HandshakeMode::Complex } else { HandshakeMode::Simple },
             digest_at: found.unwrap_or(DigestAt::FirstHalf),
+            count: 1,
+            opening_len: C0C1_SIZE,
             bytes: c0c1.to_vec().into(),
             s2_keys: found.map(|at| Signer::Server.response_key(c1, at)).into_iter().collect(),
             c2_filler: Box::new(*c1.first_chunk()?),
             c2_rule: C2Rule::SHAKEDOWN,
-            segments: C0C1Segments::One,
+            pacing: Pacing::AtOnce,
+            afterwards: Afterwards::Handshake,
         })
     }
 
@@ -125,28 +138,48 @@ impl ClientTemplates {
         self.mode
     }
 
-    /// How many C0C1s there are; at least one.
+    /// How many openings there are; at least one.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
-        self.bytes.len() / C0C1_SIZE
+        self.count
     }
 
-    /// All C0C1s back to back: the one with index `i` begins at `i * C0C1_SIZE`.
+    /// Bytes of each opening: 1537, and any number that fits 16 bits for hostile clients.
+    pub fn opening_len(&self) -> usize {
+        self.opening_len
+    }
+
+    /// All openings back to back: the one with index `i` begins at `i * opening_len()`.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// All bytes of one opening.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Self::len`].
+    pub fn opening(&self, index: usize) -> &[u8] {
+        assert!(index < self.count, "opening {index} of {}", self.count);
+        &self.bytes[index * self.opening_len..][..self.opening_len]
     }
 
     /// The 1537 bytes of one C0C1.
     ///
     /// # Panics
-    /// If `index` is not below [`Self::len`].
+    /// If `index` is not below [`Self::len`], or if the opening holds no whole C0C1.
     pub fn c0c1(&self, index: usize) -> &[u8] {
-        &self.bytes[index * C0C1_SIZE..][..C0C1_SIZE]
+        &self.opening(index)[..C0C1_SIZE]
     }
 
-    /// In how many sends a C0C1 leaves.
-    pub fn segments(&self) -> C0C1Segments {
-        self.segments
+    /// How an opening is cut into sends.
+    pub fn pacing(&self) -> Pacing {
+        self.pacing
+    }
+
+    /// What the client does when its opening is out. Only those that go on with the handshake may show an answer to a
+    /// [`ClientHandshake`](super::ClientHandshake).
+    pub fn afterwards(&self) -> Afterwards {
+        self.afterwards
     }
 
     pub(super) fn c1(&self, index: u16) -> &Block {
@@ -261,6 +294,14 @@ impl SignedS1 {
 const SERVER_TIME: u32 = 0;
 /// 4.5.0.1, a Flash Media Server. ffmpeg signs its C2 only for a major version of at least 3.
 const SERVER_VERSION: [u8; 4] = [4, 5, 0, 1];
+
+fn sign_c1(c1: &mut Block, at: DigestAt, digest: C1Digest) {
+    Signer::Player.sign(c1, at);
+    if digest == C1Digest::OneBitWrong {
+        let place = at.digest_range(c1);
+        c1[place.start] ^= 1;
+    }
+}
 
 fn assert_countable(count: usize) {
     assert!((1..=1 << 16).contains(&count), "{count} templates: expected 1 to 65536");

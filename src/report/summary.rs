@@ -7,7 +7,7 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Obstacle, Population, RunResult, Signal, StagePlan,
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal, StagePlan,
     ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed,
 };
 
@@ -80,6 +80,7 @@ fn asked(result: &RunResult, population: &Population) -> String {
     let hold = match population.hold {
         Hold::ForNs(0) => String::new(),
         Hold::ForNs(ns) => format!(", hold {}", asked_span(ns)),
+        Hold::Exponential { mean_ns } => format!(", hold {} on average", asked_span(mean_ns)),
         Hold::Forever => ", hold forever".to_owned(),
     };
     let close = match population.close {
@@ -110,28 +111,60 @@ fn clients(population: &Population) -> String {
 }
 
 fn load(population: &Population) -> String {
-    match &population.load {
-        LoadPlan::Closed { warmup_ns, duration_ns, attempts } => {
-            let length = length(*duration_ns, *attempts);
-            format!("closed loop, {} in flight{length}{}", population.concurrency, after_warmup(*warmup_ns))
+    population.lanes.iter().map(lane).collect::<Vec<_>>().join("; ")
+}
+
+fn lane(lane: &Lane) -> String {
+    let begins = match lane.begins_ns {
+        0 => String::new(),
+        ns => format!(" from {}", asked_span(ns)),
+    };
+    match &lane.load {
+        LoadPlan::Closed { steps, attempts } => {
+            let warmup_ns = steps.iter().filter(|step| step.warmup).filter_map(|step| step.duration_ns).sum();
+            let measured: Vec<_> = steps.iter().filter(|step| !step.warmup).collect();
+            let duration_ns = measured.iter().map(|step| step.duration_ns).sum();
+            let in_flight = measured.iter().map(|step| match (step.from, step.to) {
+                (from, to) if from == to => from.to_string(),
+                (from, to) => format!("{from} to {to}"),
+            });
+            format!(
+                "closed loop{begins}, {} in flight{}{}",
+                few(in_flight.collect(), "step"),
+                length(duration_ns, *attempts),
+                after_warmup(warmup_ns)
+            )
         }
-        LoadPlan::Open { arrival, stages, attempts } => {
+        LoadPlan::Open { arrival, stages, attempts, repeat } => {
             let pattern = match arrival {
                 ArrivalPattern::Uniform => "uniform",
                 ArrivalPattern::Poisson => "poisson",
             };
+            let probe = if stages.iter().any(|stage| stage.probe) { "probe, " } else { "" };
             let warmup_ns = stages.iter().filter(|stage| stage.warmup).filter_map(|stage| stage.duration_ns).sum();
             let measured: Vec<_> = stages.iter().filter(|stage| !stage.warmup).collect();
             let duration_ns = measured.iter().map(|stage| stage.duration_ns).sum();
+            let repeated = repeat.map(|repeat| {
+                format!(" every {}, {}", asked_span(repeat.every_ns), count(repeat.times as usize, "time"))
+            });
             format!(
-                "open loop, {} {pattern}{}{}, {}",
+                "{probe}open loop{begins}, {} {pattern}{}{}{}, {}",
                 rates(&measured),
                 length(duration_ns, *attempts),
+                repeated.unwrap_or_default(),
                 after_warmup(warmup_ns),
-                count(population.concurrency as usize, "slot")
+                count(lane.concurrency as usize, "slot")
             )
         }
+        LoadPlan::Storm { fleet, reconnect, duration_ns, .. } => {
+            format!("storm{begins}, a fleet of {fleet} comes back as {reconnect} for {}", asked_span(*duration_ns))
+        }
     }
+}
+
+/// Up to three things one after the other, or how many there are.
+fn few(things: Vec<String>, thing: &str) -> String {
+    if things.len() <= 3 { things.join(", then ") } else { count(things.len(), thing) }
 }
 
 fn length(duration_ns: Option<u64>, attempts: Option<u64>) -> String {
@@ -151,17 +184,15 @@ fn asked_span(ns: u64) -> String {
 
 fn rates(stages: &[&StagePlan]) -> String {
     let text = |per_s: f64| Rate::per_second(per_s).map_or_else(|_| per_s.to_string(), |rate| rate.to_string());
-    let stage = |stage: &&StagePlan| {
-        if stage.from_per_s == stage.to_per_s {
-            text(stage.from_per_s)
-        } else {
-            format!("{} to {}", text(stage.from_per_s), text(stage.to_per_s))
-        }
+    let stage = |stage: &&StagePlan| match stage.pace {
+        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => text(from_per_s),
+        Pace::Rate { from_per_s, to_per_s } => format!("{} to {}", text(from_per_s), text(to_per_s)),
+        Pace::Burst { count } => format!("{count} at once"),
     };
     if stages.len() <= 3 {
-        stages.iter().map(stage).collect::<Vec<_>>().join(", then ")
+        few(stages.iter().map(stage).collect(), "stage")
     } else {
-        let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+        let peak = stages.iter().map(|stage| stage.peak_per_s()).fold(0.0, f64::max);
         format!("{} with a peak of {}", count(stages.len(), "stage"), text(peak))
     }
 }
@@ -205,8 +236,9 @@ fn happened(result: &RunResult) -> String {
 
 /// A closed loop's rate is what its concurrency and the target's latency give (Little's law).
 fn not_a_capacity(result: &RunResult) -> Option<String> {
-    let closed = |population: &&Population| matches!(population.load, LoadPlan::Closed { .. });
-    let slots: u32 = result.plan.populations.iter().filter(closed).map(|population| population.concurrency).sum();
+    let closed = |lane: &&Lane| matches!(lane.load, LoadPlan::Closed { .. });
+    let lanes = result.plan.asked().flat_map(|population| &population.lanes);
+    let slots: u32 = lanes.filter(closed).map(|lane| lane.concurrency).sum();
     let in_flight = slots as usize * result.machines.len().max(1);
     let service = result.latency.service.as_ref()?;
     (in_flight > 0).then(|| match service.mean_ns {

@@ -14,7 +14,7 @@ use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
-use super::plan::{Hold, LoadPlan, RunPlan};
+use super::plan::{Hold, Population, RunPlan};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{ResultParts, Window, WorkerRow};
@@ -218,7 +218,7 @@ impl Ending {
             workers.clone().filter_map(end).max().map_or(planned, |end| end.since(self.start))
         };
         let load = last(|ends| ends.load);
-        let closed = self.plan.populations.iter().all(|population| matches!(population.load, LoadPlan::Closed { .. }));
+        let closed = !self.plan.asked().any(Population::is_open_loop);
         let length = match (self.ended_early, closed) {
             (true, _) => load,
             (false, true) => last(|ends| ends.drained),

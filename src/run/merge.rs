@@ -136,6 +136,7 @@ impl Attempts {
         self.dropped += other.dropped;
         self.completed += other.completed;
         self.failed += other.failed;
+        self.observed += other.observed;
         self.in_flight += other.in_flight;
     }
 }
@@ -293,13 +294,18 @@ fn population_difference(first: &Population, other: &Population) -> Option<(&'st
     ) -> Option<(&'static str, String, String)> {
         (first != other).then(|| (what, format!("{first:?}"), format!("{other:?}")))
     }
-    differ("the load", &first.load, &other.load)
-        .or_else(|| differ("the concurrency", &first.concurrency, &other.concurrency))
+    let loads = |population: &Population| {
+        population.lanes.iter().map(|lane| (lane.begins_ns, lane.load.clone())).collect::<Vec<_>>()
+    };
+    differ("the load", &loads(first), &loads(other))
+        .or_else(|| differ("the concurrency", &first.concurrency(), &other.concurrency()))
+        .or_else(|| differ("the list of targets", &first.targets, &other.targets))
         .or_else(|| differ("the list of clients", &first.clients, &other.clients))
         .or_else(|| differ("--verify", &first.verify, &other.verify))
         .or_else(|| differ("--until", &first.until, &other.until))
         .or_else(|| differ("--hold", &first.hold, &other.hold))
         .or_else(|| differ("--close", &first.close, &other.close))
+        .or_else(|| differ("the expectation", &first.expect, &other.expect))
         .or_else(|| differ("the connect timeout (ns)", &first.connect_timeout_ns, &other.connect_timeout_ns))
         .or_else(|| differ("the timeout (ns)", &first.timeout_ns, &other.timeout_ns))
 }
@@ -359,7 +365,7 @@ mod tests {
     #[test]
     fn different_plans_are_refused_with_the_difference() {
         let (first, mut other) = (share(0, 2), share(1, 2));
-        other.plan.populations[0].concurrency = 65;
+        other.plan.populations[0].lanes[0].concurrency = 65;
         let error = RunResult::merge(vec![first.clone(), other]).unwrap_err();
         insta::assert_snapshot!(error, @"the results are of different plans: the concurrency is 64 in the first and 65 in number 2");
         let mut other = share(1, 2);

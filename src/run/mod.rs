@@ -7,6 +7,7 @@ mod merge;
 mod plan;
 pub mod preflight;
 mod prepare;
+mod proxy;
 mod result;
 mod save;
 mod simulate;
@@ -17,7 +18,7 @@ pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use interruption::Interruption;
 pub use merge::MergeError;
 pub use plan::*;
-pub use prepare::Preparation;
+pub use prepare::{LoadError, PlannedStage, Preparation};
 pub use result::{
     Attempts, Connections, Environment, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
     ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,

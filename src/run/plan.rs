@@ -4,15 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use ipnet::IpNet;
+
 use crate::base::Seed;
 pub use crate::engine::{ClosePolicy, Hold, Verify};
+pub use crate::measure::Expectation;
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Share};
+use crate::load::{ArrivalPattern, Reconnect, Share};
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
 /// Everything a run does, decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunPlan {
+    /// Name of the scenario; null for a run that flags describe.
+    pub scenario: Option<String>,
     /// Where the load goes; populations refer to targets by index.
     pub targets: Vec<Target>,
     /// The target is the built-in sink, started for this run.
@@ -25,10 +30,18 @@ pub struct RunPlan {
     pub cpus: Vec<u32>,
     /// The clients, grouped by what they do.
     pub populations: Vec<Population>,
-    /// Local addresses to connect from, used in turn; empty: the kernel chooses.
+    /// Local addresses to connect from; populations refer to them by index.
     pub sources: Vec<IpAddr>,
     /// Conditions the result must meet, as written by the user.
     pub thresholds: Vec<String>,
+    /// Conditions that end the load early, as written by the user.
+    pub abort_if: Vec<String>,
+    /// Held connections released a second at the end; null: all at once.
+    pub release_per_s: Option<f64>,
+    /// Names are looked up again this often; null: once.
+    pub resolve_every_ns: Option<u64>,
+    /// The header of a load balancer before C0.
+    pub proxy_protocol: Option<ProxyPlan>,
     /// All randomness comes from it.
     pub seed: Seed,
     /// This machine's part of the arrivals.
@@ -48,15 +61,36 @@ pub struct Target {
     pub address: SocketAddr,
 }
 
+/// A PROXY header before C0, as a load balancer sends it (the PROXY protocol of haproxy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyPlan {
+    /// Its form.
+    pub version: ProxyVersion,
+    /// The addresses it names as clients, in turn.
+    pub client_ips: IpNet,
+}
+
+/// The form of a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// Clients that do the same thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Population {
     /// Its name in the report.
     pub name: String,
-    /// When its attempts start.
-    pub load: LoadPlan,
-    /// Slots: attempts in flight plus connections held.
-    pub concurrency: u32,
+    /// What it does: each lane has slots of its own, and lanes run side by side.
+    pub lanes: Vec<Lane>,
+    /// Its targets and their parts of the attempts; never empty.
+    pub targets: Vec<TargetShare>,
+    /// Its local addresses, as indices of the plan's; empty: the kernel chooses.
+    pub sources: Vec<u16>,
     /// Its kinds of client; never empty.
     pub clients: Vec<ClientShare>,
     /// Which handshakes have their digests checked.
@@ -69,8 +103,32 @@ pub struct Population {
     pub close: ClosePolicy,
     /// Limit of the TCP connect.
     pub connect_timeout_ns: u64,
-    /// Limit from connected to complete.
+    /// Limit from connected to complete; how long hostile clients wait for the target's reaction.
     pub timeout_ns: u64,
+    /// What the target is to do with hostile clients; null: whatever it does is no failure.
+    pub expect: Option<Expectation>,
+    /// It is the canary whose failure ends the load; it stays out of the totals.
+    pub guard: bool,
+}
+
+/// A target and its part of a population's attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetShare {
+    /// Index of the plan's targets.
+    pub target: u16,
+    /// Attempts that it gets in as many as the weights of the population's targets sum up to.
+    pub weight: u32,
+}
+
+/// A part of what a population does, with slots of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// When it begins, after the beginning of the load.
+    pub begins_ns: u64,
+    /// Slots: attempts in flight plus connections held.
+    pub concurrency: u32,
+    /// When its attempts start.
+    pub load: LoadPlan,
 }
 
 /// When attempts start.
@@ -79,11 +137,9 @@ pub struct Population {
 pub enum LoadPlan {
     /// A slot starts its next attempt when the last one is over: no rate is asked.
     Closed {
-        /// Not measured, before the rest.
-        warmup_ns: u64,
-        /// End of the load after the warm-up, if bounded by time.
-        duration_ns: Option<u64>,
-        /// End of the load after this many attempts, if bounded by number.
+        /// Planned numbers of slots in use, one after the other.
+        steps: Vec<StepPlan>,
+        /// End of the load after this many measured attempts, if bounded by number.
         attempts: Option<u64>,
     },
     /// Attempts start at planned instants, whatever the target does.
@@ -94,7 +150,29 @@ pub enum LoadPlan {
         stages: Vec<StagePlan>,
         /// End of the load after this many measured attempts, if bounded by number.
         attempts: Option<u64>,
+        /// The stages come again and again; null: once.
+        repeat: Option<Repeat>,
     },
+    /// A fleet that has lost its connections when the lane begins, and comes back by the encoders' own rules.
+    Storm {
+        /// The stage's name in the report.
+        name: String,
+        /// Clients, over all machines; each has a slot.
+        fleet: u32,
+        /// When a client tries again.
+        reconnect: Reconnect,
+        /// When those that are not back are given up.
+        duration_ns: u64,
+    },
+}
+
+/// How often the stages of a lane come, the first time included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// From one beginning to the next.
+    pub every_ns: u64,
+    /// How often.
+    pub times: u32,
 }
 
 /// One stretch of an open-loop plan.
@@ -104,11 +182,45 @@ pub struct StagePlan {
     pub name: String,
     /// Left out of the result's totals.
     pub warmup: bool,
-    /// Arrivals per second at its beginning.
-    pub from_per_s: f64,
-    /// Arrivals per second at its end.
-    pub to_per_s: f64,
+    /// Its attempts tell whether the target accepts (again).
+    pub probe: bool,
+    /// When its attempts are due.
+    #[serde(flatten)]
+    pub pace: Pace,
     /// Its length; `None` (last stage only): until `attempts` are due.
+    pub duration_ns: Option<u64>,
+}
+
+/// When a stage's attempts are due.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// Evenly, or around it.
+    Rate {
+        /// Arrivals per second at its beginning.
+        from_per_s: f64,
+        /// Arrivals per second at its end.
+        to_per_s: f64,
+    },
+    /// All at its beginning.
+    Burst {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// One stretch of a closed-loop plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepPlan {
+    /// Its name in the report.
+    pub name: String,
+    /// Left out of the result's totals.
+    pub warmup: bool,
+    /// Slots in use at its beginning.
+    pub from: u32,
+    /// Slots in use at its end.
+    pub to: u32,
+    /// Its length; `None` (last step only): until the attempts are used up.
     pub duration_ns: Option<u64>,
 }
 
@@ -143,7 +255,72 @@ pub enum Until {
     Handshake,
 }
 
+impl StagePlan {
+    /// The highest rate planned, arrivals per second; a burst counts as if spread over one second.
+    pub fn peak_per_s(&self) -> f64 {
+        match self.pace {
+            Pace::Rate { from_per_s, to_per_s } => from_per_s.max(to_per_s),
+            Pace::Burst { count } => count as f64,
+        }
+    }
+}
+
+impl LoadPlan {
+    /// A closed loop of constant concurrency: `warmup_ns` unmeasured, then until time or number of attempts end it.
+    pub fn closed(concurrency: u32, warmup_ns: u64, duration_ns: Option<u64>, attempts: Option<u64>) -> Self {
+        let step = |name: &str, warmup, duration_ns| StepPlan {
+            name: name.to_owned(),
+            warmup,
+            from: concurrency,
+            to: concurrency,
+            duration_ns,
+        };
+        let mut steps = vec![step("load", false, duration_ns)];
+        if warmup_ns > 0 {
+            steps.insert(0, step("warm-up", true, Some(warmup_ns)));
+        }
+        Self::Closed { steps, attempts }
+    }
+
+    /// Attempts have intended instants: planned ones, or those of the clients' back-off.
+    pub fn is_open_loop(&self) -> bool {
+        !matches!(self, Self::Closed { .. })
+    }
+
+    /// The highest rate planned, arrivals per second; `None` where none is: in closed loop. A fleet may come back all
+    /// at once.
+    pub fn peak_per_s(&self) -> Option<f64> {
+        match self {
+            Self::Closed { .. } => None,
+            Self::Open { stages, .. } => Some(stages.iter().map(StagePlan::peak_per_s).fold(0.0, f64::max)),
+            Self::Storm { fleet, .. } => Some(f64::from(*fleet)),
+        }
+    }
+}
+
+impl Population {
+    /// Slots of all its lanes.
+    pub fn concurrency(&self) -> u32 {
+        self.lanes.iter().map(|lane| lane.concurrency).sum()
+    }
+
+    /// The attempts of a lane at least have intended instants.
+    pub fn is_open_loop(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.load.is_open_loop())
+    }
+
+    /// The highest rate planned in a lane, arrivals per second; `None` if none is planned.
+    pub fn peak_per_s(&self) -> Option<f64> {
+        self.lanes.iter().filter_map(|lane| lane.load.peak_per_s()).reduce(f64::max)
+    }
+}
+
 impl RunPlan {
+    /// Slots of all populations.
+    pub fn concurrency(&self) -> u32 {
+        self.populations.iter().map(Population::concurrency).sum()
+    }
+
     /// Every kind of client once, in the order of the populations: the order in which recorders count them.
     pub fn clients(&self) -> Vec<ClientPlan> {
         let mut kinds = Vec::new();
@@ -167,6 +344,11 @@ impl ClientPlan {
             (profile, ..) => profile.to_string(),
         };
         if self.wrong_c2 { format!("{name}, wrong C2") } else { name }
+    }
+
+    /// It wants no handshake: what counts is how the target reacts.
+    pub fn is_hostile(&self) -> bool {
+        self.profile.is_hostile()
     }
 
     /// How its handshake looks. Only this program's own client leaves the mode and the digest's place open.

@@ -4,7 +4,7 @@ use crate::base::Nanos;
 use crate::engine::{ClosePolicy, Hold};
 
 use super::host::CpuShares;
-use super::plan::{LoadPlan, Population, RunPlan};
+use super::plan::{Population, RunPlan};
 use super::verdict::{Finding, Severity};
 
 /// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
@@ -22,8 +22,8 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     if plan.built_in_sink && cores < 2 {
         findings.push(shared_core());
     }
-    let tuples = plan.sources.len().max(1) as f64 * plan.targets.len() as f64;
-    for population in &plan.populations {
+    for population in plan.asked() {
+        let tuples = population.sources.len().max(1) as f64 * population.targets.len() as f64;
         findings.extend(port_search(population, tuples, ports));
         findings.extend(time_wait(population, tuples, ports));
         if !loopback {
@@ -67,13 +67,13 @@ fn shared_core() -> Finding {
 
 /// `connect()` searches one parity of the port range first and then scans: it slows down past the half.
 fn port_search(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
-    let share = f64::from(population.concurrency) / (tuples * f64::from(ports));
+    let share = f64::from(population.concurrency()) / (tuples * f64::from(ports));
     (share > 0.5 && population.hold != Hold::ForNs(0)).then(|| Finding {
         code: "port_search".into(),
         severity: Severity::Warning,
         message: format!(
             "{} connections may use {:.0} % of the local ports; connect() slows down past half of them",
-            population.concurrency,
+            population.concurrency(),
             share * 100.0
         ),
         remedy: "give more local addresses with --source".into(),
@@ -83,7 +83,7 @@ fn port_search(population: &Population, tuples: f64, ports: u32) -> Option<Findi
 /// Whoever closes first keeps the port in TIME_WAIT.
 fn time_wait(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
     let sustainable = tuples * f64::from(ports) / TIME_WAIT.as_secs_f64();
-    let rate = peak_per_s(population)?;
+    let rate = population.peak_per_s()?;
     (population.close == ClosePolicy::Fin && rate > sustainable).then(|| Finding {
         code: "time_wait".into(),
         severity: Severity::Warning,
@@ -96,7 +96,7 @@ fn time_wait(population: &Population, tuples: f64, ports: u32) -> Option<Finding
 
 /// A port that comes back soon looks like an old connection to stateful firewalls and NATs.
 fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
-    let rate = peak_per_s(population)?;
+    let rate = population.peak_per_s()?;
     let interval = tuples * f64::from(ports) / rate;
     (interval < TIME_WAIT.as_secs_f64()).then(|| Finding {
         code: "tuple_reuse".into(),
@@ -106,15 +106,6 @@ fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Findi
             "firewalls and NATs on the way may drop such SYNs: give more --source addresses, or see that there are none"
                 .into(),
     })
-}
-
-fn peak_per_s(population: &Population) -> Option<f64> {
-    match &population.load {
-        LoadPlan::Closed { .. } => None,
-        LoadPlan::Open { stages, .. } => {
-            Some(stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max))
-        }
-    }
 }
 
 #[cfg(test)]

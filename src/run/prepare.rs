@@ -6,13 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, StreamPurpose, Time};
-use crate::engine::{Client, Load, PopulationSpec, Worker, WorkerPlan};
+use crate::engine::{Client, Headers, LaneSpec, Load, Worker, WorkerPlan};
 use crate::io::{BufferPlan, Engine, IoPlan, SourceId, TargetId};
-use crate::load::{Arrivals, LoadProfile, LoadProfileError, Quota, QuotaShare, Segment, Shape, WeightedTurns};
+use crate::load::{
+    Arrivals, ConcurrencyError, ConcurrencyPlan, ConcurrencyStep, LoadProfile, LoadProfileError, Quota, QuotaShare,
+    Segment, Shape, Share, WeightedTurns,
+};
 use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{C2_SIZE, ClientClock, ClientTemplates, S0S1S2_SIZE};
 
-use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, StagePlan};
+use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan};
+use super::proxy;
 use super::result::recorder_layout;
 
 /// C0C1s of a kind of client that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
@@ -23,49 +27,70 @@ const TEMPLATES_PER_WORKER: usize = 64;
 pub struct Preparation {
     plan: Arc<RunPlan>,
     layout: Arc<RecorderLayout>,
-    populations: Vec<PreparedPopulation>,
+    lanes: Vec<PreparedLane>,
 }
 
+/// A lane of a population, and the first of its stages in the layout.
 #[derive(Debug)]
-struct PreparedPopulation {
+struct PreparedLane {
+    population: usize,
+    lane: usize,
     load: PreparedLoad,
-    /// The first of its stages in the layout.
     first_stage: u16,
 }
 
 #[derive(Debug)]
 enum PreparedLoad {
     Open(Arc<LoadProfile>),
-    Closed(Arc<Quota>),
+    Closed(Arc<Quota>, ConcurrencyPlan),
+    Storm,
+}
+
+/// Why a load cannot be planned.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// The arrivals cannot.
+    #[error(transparent)]
+    Profile(#[from] LoadProfileError),
+    /// The numbers of slots in use cannot.
+    #[error(transparent)]
+    Concurrency(#[from] ConcurrencyError),
 }
 
 /// A worker's part that is ready before the start instant is known: its templates.
 #[derive(Debug)]
 pub struct WorkerParts {
     clients: Vec<Client>,
+    headers: Option<Headers>,
 }
 
 impl Preparation {
-    /// Plans the arrivals of every population.
+    /// Plans the attempts of every lane.
     ///
     /// # Errors
-    /// If a population's stages are not a load profile.
-    pub fn new(plan: Arc<RunPlan>) -> Result<Self, LoadProfileError> {
+    /// If the stages of a lane are no load.
+    pub fn new(plan: Arc<RunPlan>) -> Result<Self, LoadError> {
         let layout = Arc::new(recorder_layout(&plan));
-        let mut populations = Vec::new();
-        for (index, population) in (0u16..).zip(&plan.populations) {
-            let first_stage = layout.stages.iter().position(|stage| stage.population == index).unwrap_or(0) as u16;
-            let load = match &population.load {
-                LoadPlan::Open { stages, attempts, .. } => {
-                    PreparedLoad::Open(Arc::new(profile(stages, first_stage, *attempts)?))
-                }
-                LoadPlan::Closed { attempts, .. } => {
-                    PreparedLoad::Closed(Arc::new(Quota::new(*attempts, plan.workers)))
-                }
-            };
-            populations.push(PreparedPopulation { load, first_stage });
+        let mut lanes = Vec::new();
+        let mut first_stage = 0;
+        for (index, population) in plan.populations.iter().enumerate() {
+            for (lane, Lane { begins_ns, load, .. }) in population.lanes.iter().enumerate() {
+                let begins = Nanos::new(*begins_ns);
+                let prepared = match load {
+                    LoadPlan::Open { stages, attempts, repeat, .. } => {
+                        PreparedLoad::Open(Arc::new(profile(begins, stages, *repeat, first_stage, *attempts)?))
+                    }
+                    LoadPlan::Closed { steps, attempts } => PreparedLoad::Closed(
+                        Arc::new(Quota::new(*attempts, plan.workers)),
+                        concurrency(begins, steps, first_stage)?,
+                    ),
+                    LoadPlan::Storm { .. } => PreparedLoad::Storm,
+                };
+                lanes.push(PreparedLane { population: index, lane, load: prepared, first_stage });
+                first_stage += load.stages().count() as u16;
+            }
         }
-        Ok(Self { plan, layout, populations })
+        Ok(Self { plan, layout, lanes })
     }
 
     /// What the recorders of this plan measure.
@@ -77,16 +102,22 @@ impl Preparation {
     pub fn parts(&self, worker: u32) -> (WorkerParts, IoPlan) {
         let mut bytes = Vec::new();
         let clock = self.clock();
-        let mut parts = WorkerParts { clients: Vec::new() };
+        let mut parts = WorkerParts { clients: Vec::new(), headers: None };
         for (index, client) in self.plan.clients().iter().enumerate() {
             let stream = worker | (index as u32) << 16;
             let mut random = self.plan.seed.stream(StreamPurpose::ClientTemplates, stream);
             let templates = ClientTemplates::of_client(&client.spec(), clock, TEMPLATES_PER_WORKER, &mut random);
             let templates_offset = bytes.len() as u32;
             bytes.extend_from_slice(templates.bytes());
-            parts.clients.push(Client { templates: Arc::new(templates), templates_offset, wrong_c2: client.wrong_c2 });
+            parts.clients.push(Client {
+                templates: Arc::new(templates),
+                templates_offset,
+                wrong_c2: client.wrong_c2,
+                hostile: client.is_hostile(),
+            });
         }
-        let slots: u32 = self.plan.populations.iter().map(|population| self.slots(population, worker)).sum();
+        parts.headers = self.plan.proxy_protocol.map(|proxy| proxy::headers(&proxy, &self.plan, worker, &mut bytes));
+        let slots: u32 = self.lanes.iter().map(|lane| self.slots(self.lane(lane), worker)).sum();
         let io = IoPlan {
             slots,
             targets: self.plan.targets.iter().map(|target| target.address).collect(),
@@ -106,53 +137,69 @@ impl Preparation {
     /// Makes a worker that begins at `start`.
     pub fn worker(&self, worker: u32, parts: WorkerParts, start: Time) -> Worker {
         let kinds = self.plan.clients();
-        let populations = self
-            .plan
-            .populations
-            .iter()
-            .zip(&self.populations)
-            .map(|(population, prepared)| PopulationSpec {
-                load: self.load(population, prepared, worker),
-                slots: self.slots(population, worker),
+        let spec = |(number, prepared): (u32, &PreparedLane)| {
+            let population = &self.plan.populations[prepared.population];
+            let targets = population.targets.iter().map(|share| (TargetId(share.target), share.weight)).collect();
+            LaneSpec {
+                load: self.load(number, prepared, worker),
+                slots: self.slots(self.lane(prepared), worker),
                 clients: indices(population, &kinds),
                 turns: self.turns(population, worker),
                 verify: population.verify,
-                targets: in_turn_from((0..self.plan.targets.len() as u16).map(TargetId).collect(), worker),
-                sources: in_turn_from(self.source_ids(), worker),
+                targets: in_turn_from(targets, worker),
+                sources: in_turn_from(source_ids(population), worker),
                 hold: population.hold,
                 close: population.close,
                 connect_timeout: Nanos::new(population.connect_timeout_ns),
                 timeout: Nanos::new(population.timeout_ns),
-            })
-            .collect();
+                expect: population.expect,
+            }
+        };
         let plan = WorkerPlan {
             start,
             hold_end: self.plan.length(),
             clients: parts.clients,
-            populations,
+            lanes: (0..).zip(&self.lanes).map(spec).collect(),
             targets: self.plan.targets.len() as u16,
+            headers: parts.headers,
+            release_per_s: self.plan.release_per_s.map(|per_s| per_s / f64::from(self.plan.workers)),
             sampling: self.plan.seed.stream(StreamPurpose::Sampling, worker),
+            holding: self.plan.seed.stream(StreamPurpose::Holding, worker),
         };
         Worker::new(plan, Recorder::new(Arc::clone(&self.layout), start))
     }
 
-    fn load(&self, population: &Population, prepared: &PreparedPopulation, worker: u32) -> Load {
-        match (&prepared.load, &population.load) {
+    fn lane(&self, prepared: &PreparedLane) -> &Lane {
+        &self.plan.populations[prepared.population].lanes[prepared.lane]
+    }
+
+    /// `number` is the lane's among all lanes: each has random numbers of its own.
+    fn load(&self, number: u32, prepared: &PreparedLane, worker: u32) -> Load {
+        let lane = self.lane(prepared);
+        // Workers without a slot get no attempts, so the others share all of them.
+        let serving = self.plan.workers.min(lane.concurrency).max(1);
+        let part = Share { index: worker.min(serving - 1), count: serving };
+        match (&prepared.load, &lane.load) {
             (PreparedLoad::Open(profile), LoadPlan::Open { arrival, .. }) => {
-                // Workers without a slot get no arrivals, so the others share all of them.
-                let serving = self.plan.workers.min(population.concurrency);
-                let share = self.plan.share.split(worker.min(serving - 1), serving);
-                let arrivals = Arrivals::new(Arc::clone(profile), *arrival, share, self.plan.seed);
+                let share = self.plan.share.split(part.index, part.count);
+                let seed = self.plan.seed.of_lane(number);
+                let arrivals = Arrivals::new(Arc::clone(profile), *arrival, share, seed);
                 Load::Open { arrivals, end: profile.length() }
             }
-            (PreparedLoad::Closed(quota), LoadPlan::Closed { warmup_ns, .. }) => Load::Closed {
-                quota: QuotaShare::new(Arc::clone(quota)),
-                warmup: Nanos::new(*warmup_ns),
-                end: population.load.length(),
-                warmup_stage: prepared.first_stage,
-                stage: prepared.first_stage + u16::from(*warmup_ns > 0),
+            (PreparedLoad::Closed(quota, plan), LoadPlan::Closed { .. }) => {
+                Load::Closed { quota: QuotaShare::new(Arc::clone(quota)), plan: plan.clone(), part }
+            }
+            (PreparedLoad::Storm, LoadPlan::Storm { reconnect, .. }) => Load::Storm {
+                rule: *reconnect,
+                begin: Nanos::new(lane.begins_ns),
+                end: lane.end(),
+                stage: prepared.first_stage,
+                random: self.plan.seed.of_lane(number).stream(
+                    StreamPurpose::Reconnects,
+                    self.plan.share.split(worker, self.plan.workers).index,
+                ),
             },
-            _ => unreachable!("a population was prepared from its own plan"),
+            _ => unreachable!("a lane was prepared from its own plan"),
         }
     }
 
@@ -179,17 +226,21 @@ impl Preparation {
         }
     }
 
-    /// Slots are dealt out evenly, the first workers get the remainder.
-    fn slots(&self, population: &Population, worker: u32) -> u32 {
-        let workers = self.plan.workers;
-        population.concurrency / workers + u32::from(worker < population.concurrency % workers)
+    /// Slots are dealt out evenly, the first workers get the remainder. The clients of a fleet are dealt out to machines
+    /// before.
+    fn slots(&self, lane: &Lane, worker: u32) -> u32 {
+        let of_machine = match lane.load {
+            LoadPlan::Storm { fleet, .. } => ConcurrencyPlan::part(fleet, self.plan.share),
+            LoadPlan::Open { .. } | LoadPlan::Closed { .. } => lane.concurrency,
+        };
+        ConcurrencyPlan::part(of_machine, Share { index: worker, count: self.plan.workers })
     }
+}
 
-    fn source_ids(&self) -> Vec<SourceId> {
-        match self.plan.sources.len() {
-            0 => vec![SourceId::ANY],
-            count => (0..count as u16).map(SourceId).collect(),
-        }
+fn source_ids(population: &Population) -> Vec<SourceId> {
+    match population.sources.as_slice() {
+        [] => vec![SourceId::ANY],
+        indices => indices.iter().copied().map(SourceId).collect(),
     }
 }
 
@@ -206,79 +257,168 @@ fn in_turn_from<T>(mut entries: Vec<T>, worker: u32) -> Vec<T> {
     entries
 }
 
-fn profile(stages: &[StagePlan], first_stage: u16, attempts: Option<u64>) -> Result<LoadProfile, LoadProfileError> {
-    let segments = (first_stage..)
-        .zip(stages)
-        .map(|(stage, plan)| Segment {
-            shape: if plan.from_per_s == plan.to_per_s {
-                Shape::Constant { per_s: plan.from_per_s }
-            } else {
-                Shape::Ramp { from_per_s: plan.from_per_s, to_per_s: plan.to_per_s }
-            },
-            length: plan.duration_ns.map_or(Nanos::MAX, Nanos::new),
-            stage,
-        })
-        .collect();
+fn profile(
+    begins: Nanos,
+    stages: &[StagePlan],
+    repeat: Option<Repeat>,
+    first_stage: u16,
+    attempts: Option<u64>,
+) -> Result<LoadProfile, LoadProfileError> {
+    let pause = |length: Nanos| Segment { shape: Shape::Constant { per_s: 0.0 }, length, stage: first_stage };
+    let once: Vec<Segment> = (first_stage..).zip(stages).map(|(stage, plan)| segment(plan, stage)).collect();
+    let mut segments = Vec::new();
+    if begins > Nanos::ZERO {
+        segments.push(pause(begins));
+    }
+    let Repeat { every_ns, times } = repeat.unwrap_or(Repeat { every_ns: 0, times: 1 });
+    let length = once.iter().fold(Nanos::ZERO, |sum, segment| sum + segment.length);
+    let gap = Nanos::new(every_ns).saturating_sub(length);
+    for time in 0..times {
+        if time > 0 && gap > Nanos::ZERO {
+            segments.push(pause(gap));
+        }
+        segments.extend_from_slice(&once);
+    }
     LoadProfile::new(segments, attempts)
 }
 
+fn segment(plan: &StagePlan, stage: u16) -> Segment {
+    let shape = match plan.pace {
+        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => Shape::Constant { per_s: from_per_s },
+        Pace::Rate { from_per_s, to_per_s } => Shape::Ramp { from_per_s, to_per_s },
+        Pace::Burst { count } => Shape::Burst { count },
+    };
+    Segment { shape, length: plan.duration_ns.map_or(Nanos::MAX, Nanos::new), stage }
+}
+
+fn concurrency(begins: Nanos, steps: &[StepPlan], first_stage: u16) -> Result<ConcurrencyPlan, ConcurrencyError> {
+    let step = |(stage, plan): (u16, &StepPlan)| ConcurrencyStep {
+        from: plan.from,
+        to: plan.to,
+        length: plan.duration_ns.map_or(Nanos::MAX, Nanos::new),
+        stage,
+        counts: !plan.warmup,
+    };
+    ConcurrencyPlan::new(begins, (first_stage..).zip(steps).map(step).collect())
+}
+
+/// A stage as every kind of load has it.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedStage<'a> {
+    /// Its name in the report.
+    pub name: &'a str,
+    /// Left out of the totals.
+    pub warmup: bool,
+    /// Its attempts tell whether the target accepts (again).
+    pub probe: bool,
+    /// Its length; none if only a number of attempts bounds it.
+    pub length: Option<Nanos>,
+}
+
 impl LoadPlan {
-    /// When the load is over at the latest, from its beginning; [`Nanos::MAX`] if only a number of attempts bounds it.
-    pub fn length(&self) -> Nanos {
+    /// Its stages, in the order in which recorders count them.
+    pub fn stages(&self) -> Box<dyn Iterator<Item = PlannedStage<'_>> + '_> {
         match self {
-            Self::Closed { warmup_ns, duration_ns, .. } => {
-                duration_ns.map_or(Nanos::MAX, |duration| Nanos::new(*warmup_ns) + Nanos::new(duration))
+            Self::Closed { steps, .. } => Box::new(steps.iter().map(|step| PlannedStage {
+                name: &step.name,
+                warmup: step.warmup,
+                probe: false,
+                length: step.duration_ns.map(Nanos::new),
+            })),
+            Self::Open { stages, .. } => Box::new(stages.iter().map(|stage| PlannedStage {
+                name: &stage.name,
+                warmup: stage.warmup,
+                probe: stage.probe,
+                length: stage.duration_ns.map(Nanos::new),
+            })),
+            Self::Storm { name, duration_ns, .. } => Box::new(std::iter::once(PlannedStage {
+                name,
+                warmup: false,
+                probe: false,
+                length: Some(Nanos::new(*duration_ns)),
+            })),
+        }
+    }
+
+    /// How long it lasts at most, from its beginning; [`Nanos::MAX`] if only a number of attempts bounds it.
+    pub fn length(&self) -> Nanos {
+        let once = self.stages().map(|stage| stage.length.unwrap_or(Nanos::MAX)).fold(Nanos::ZERO, |sum, length| sum + length);
+        match self {
+            Self::Open { repeat: Some(Repeat { every_ns, times }), .. } => {
+                Nanos::new(every_ns.saturating_mul(u64::from(times.saturating_sub(1)))) + once
             }
-            Self::Open { stages, .. } => stages
-                .iter()
-                .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
-                .fold(Nanos::ZERO, |sum, length| sum + length),
+            _ => once,
         }
     }
 
     /// When the arrival after the last one would be intended if the plan went on: the span that all arrivals together
     /// take at the planned rate. [`Nanos::MAX`] in closed loop, where nothing is planned.
-    pub fn paced_length(&self) -> Nanos {
-        let Self::Open { stages, attempts, .. } = self else { return Nanos::MAX };
-        let Some((last, before)) = stages.split_last() else { return Nanos::ZERO };
-        let begin = before
-            .iter()
-            .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
-            .fold(Nanos::ZERO, |sum, length| sum + length);
-        let reached = attempts.and_then(|attempts| {
-            let last_alone = profile(std::slice::from_ref(last), 0, None).ok()?;
-            last_alone.instant_of(attempts as f64)
-        });
-        reached.map_or(self.length(), |offset| begin + offset)
+    fn paced_length(&self) -> Nanos {
+        match self {
+            Self::Closed { .. } => Nanos::MAX,
+            Self::Open { stages, attempts: Some(attempts), repeat: None, .. } => {
+                let Some((last, before)) = stages.split_last() else { return Nanos::ZERO };
+                let begin = before
+                    .iter()
+                    .map(|stage| stage.duration_ns.map_or(Nanos::MAX, Nanos::new))
+                    .fold(Nanos::ZERO, |sum, length| sum + length);
+                let last_alone = profile(Nanos::ZERO, std::slice::from_ref(last), None, 0, None).ok();
+                let reached = last_alone.and_then(|last_alone| last_alone.instant_of(*attempts as f64));
+                reached.map_or(self.length(), |offset| begin + offset)
+            }
+            Self::Open { .. } | Self::Storm { .. } => self.length(),
+        }
+    }
+
+    /// How long it warms up before it is measured.
+    fn warmup(&self) -> Nanos {
+        self.stages()
+            .take_while(|stage| stage.warmup)
+            .fold(Nanos::ZERO, |sum, stage| sum + stage.length.unwrap_or(Nanos::ZERO))
+    }
+}
+
+impl Lane {
+    /// When it is over at the latest, after the beginning of the load.
+    pub fn end(&self) -> Nanos {
+        Nanos::new(self.begins_ns) + self.load.length()
+    }
+}
+
+impl Population {
+    /// When its last lane is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.
+    pub fn length(&self) -> Nanos {
+        self.lanes.iter().map(Lane::end).max().unwrap_or(Nanos::ZERO)
     }
 
     /// How long it warms up before it is measured.
     pub fn warmup(&self) -> Nanos {
-        match self {
-            Self::Closed { warmup_ns, .. } => Nanos::new(*warmup_ns),
-            Self::Open { stages, .. } => stages
-                .iter()
-                .take_while(|stage| stage.warmup)
-                .fold(Nanos::ZERO, |sum, stage| sum + stage.duration_ns.map_or(Nanos::ZERO, Nanos::new)),
-        }
+        let first = self.lanes.iter().filter(|lane| lane.begins_ns == 0);
+        first.map(|lane| lane.load.warmup()).max().unwrap_or(Nanos::ZERO)
     }
 }
 
 impl RunPlan {
+    /// The populations that are part of what was asked: all but the canary.
+    pub fn asked(&self) -> impl Iterator<Item = &Population> + Clone {
+        self.populations.iter().filter(|population| !population.guard)
+    }
+
     /// When the last load is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.
     pub fn length(&self) -> Nanos {
-        self.populations.iter().map(|population| population.load.length()).max().unwrap_or(Nanos::MAX)
+        self.asked().map(Population::length).max().unwrap_or(Nanos::MAX)
     }
 
     /// When the last planned arrival has had its share of time; zero if nothing is planned.
     pub fn paced_length(&self) -> Nanos {
-        let open = self.populations.iter().filter(|population| matches!(population.load, LoadPlan::Open { .. }));
-        open.map(|population| population.load.paced_length()).max().unwrap_or(Nanos::ZERO)
+        let lanes = self.asked().flat_map(|population| &population.lanes);
+        let open = lanes.filter(|lane| lane.load.is_open_loop());
+        open.map(|lane| Nanos::new(lane.begins_ns) + lane.load.paced_length()).max().unwrap_or(Nanos::ZERO)
     }
 
     /// How long the longest warm-up is.
     pub fn warmup(&self) -> Nanos {
-        self.populations.iter().map(|population| population.load.warmup()).max().unwrap_or(Nanos::ZERO)
+        self.asked().map(Population::warmup).max().unwrap_or(Nanos::ZERO)
     }
 }
 

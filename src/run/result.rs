@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{ClientPlan, LoadPlan, Population, RunPlan, Target};
+use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
 use crate::base::Nanos;
@@ -116,7 +116,8 @@ pub struct Window {
     pub warmup_s: f64,
 }
 
-/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + in_flight`.
+/// Arrivals and what became of them: `due = started + dropped`,
+/// `started = completed + failed + observed + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     /// Arrivals that became due.
@@ -129,6 +130,9 @@ pub struct Attempts {
     pub completed: u64,
     /// Attempts failed.
     pub failed: u64,
+    /// Attempts of hostile clients that ended in a reaction of the target, neither completed nor failed.
+    #[serde(default)]
+    pub observed: u64,
     /// Attempts that had not ended when the run was cut.
     pub in_flight: u64,
 }
@@ -357,25 +361,28 @@ pub enum ResultFileError {
     },
 }
 
-/// The stages, populations, targets and clients of a plan in the order in which recorders count them.
-///
-/// Stages are numbered through all populations. A closed-loop population has the stage `load`, after `warm-up` if it
-/// warms up.
+/// The stages, populations, targets and clients of a plan in the order in which recorders count them: stages are
+/// numbered through all lanes of all populations.
 pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
     let stages = plan.populations.iter().zip(0..).flat_map(|(population, index)| {
-        let names: Vec<_> = match &population.load {
-            LoadPlan::Open { stages, .. } => stages.iter().map(|stage| (stage.name.clone(), stage.warmup)).collect(),
-            LoadPlan::Closed { warmup_ns: 0, .. } => vec![("load".to_owned(), false)],
-            LoadPlan::Closed { .. } => vec![("warm-up".to_owned(), true), ("load".to_owned(), false)],
-        };
-        names.into_iter().map(move |(name, warmup)| StageInfo { population: index, name, warmup })
+        population.lanes.iter().flat_map(move |lane| {
+            lane.load.stages().map(move |stage| StageInfo {
+                population: index,
+                name: stage.name.to_owned(),
+                warmup: stage.warmup || population.guard,
+                open_loop: lane.load.is_open_loop(),
+                probe: stage.probe,
+                storm: matches!(lane.load, LoadPlan::Storm { .. }),
+            })
+        })
     });
+    let clients = plan.clients();
     RecorderLayout {
         stages: stages.collect(),
         populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
-        targets: plan.targets.iter().map(target_name).collect(),
-        clients: plan.clients().iter().map(ClientPlan::name).collect(),
-        open_loop: plan.populations.iter().map(is_open_loop).collect(),
+        targets: plan.targets.iter().map(Target::label).collect(),
+        clients: clients.iter().map(ClientPlan::name).collect(),
+        hostile: clients.iter().map(ClientPlan::is_hostile).collect(),
     }
 }
 
@@ -388,7 +395,7 @@ impl RunResult {
         let ResultParts { plan, snapshot, timeline, window, .. } = parts;
         assert_eq!(*snapshot.layout(), recorder_layout(&plan), "the snapshot is of this plan");
         let thresholds = Threshold::of_plan(&plan).expect("thresholds are checked before the run");
-        let open_loop = plan.populations.iter().any(is_open_loop);
+        let open_loop = plan.asked().any(Population::is_open_loop);
         let measured = snapshot.measured();
         let lost_while_held = snapshot.stages().iter().map(|stage| stage.tally.counts.lost_while_held).sum();
         let mut result = Self {
@@ -505,6 +512,7 @@ impl Attempts {
             dropped: counts.dropped,
             completed: counts.completed,
             failed: counts.failed,
+            observed: counts.observed,
             in_flight: counts.in_flight(),
         }
     }
@@ -597,31 +605,20 @@ impl Row {
     }
 }
 
-/// The population's attempts have intended instants.
-pub(super) fn is_open_loop(population: &Population) -> bool {
-    matches!(population.load, LoadPlan::Open { .. })
-}
-
-/// The name of a target's row: what the user wrote, and the address where that says more.
-fn target_name(target: &Target) -> String {
-    let address = target.address.to_string();
-    if target.name.contains(&address) { target.name.clone() } else { format!("{} ({address})", target.name) }
-}
-
 fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
     if plan.populations.len() < 2 {
         return Vec::new();
     }
     let row = |(population, index): (&Population, u16)| {
-        let open_loop = is_open_loop(population);
         let tally = snapshot.population(index).tally;
-        Row::new(population.name.clone(), &tally, window.duration_s, open_loop, &Metric::ALL)
+        let length_s = measured_length_s(population, window);
+        Row::new(population.name.clone(), &tally, length_s, population.is_open_loop(), &Metric::ALL)
     };
     plan.populations.iter().zip(0..).map(row).collect()
 }
 
 fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
-    rows_by(plan.targets.iter().map(target_name), snapshot.targets(), window)
+    rows_by(plan.targets.iter().map(Target::label), snapshot.targets(), window)
 }
 
 fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
@@ -645,10 +642,11 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
     if layout.stages.len() < 2 {
         return Vec::new();
     }
-    let lengths = plan.populations.iter().flat_map(|population| stage_lengths_s(population, window));
+    let lengths = plan.populations.iter().flat_map(|population| &population.lanes);
+    let lengths = lengths.flat_map(|lane| stage_lengths_s(lane, window));
     let row = |((info, record), length_s): ((&StageInfo, &StageRecord), f64)| {
         let population = &plan.populations[usize::from(info.population)];
-        let mut row = Row::new(info.name.clone(), &record.tally, length_s, is_open_loop(population), &Metric::ALL);
+        let mut row = Row::new(info.name.clone(), &record.tally, length_s, info.open_loop, &Metric::ALL);
         row.population = (plan.populations.len() > 1).then(|| population.name.clone());
         row.warmup = info.warmup;
         row
@@ -656,20 +654,30 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
     layout.stages.iter().zip(snapshot.stages()).zip(lengths).map(row).collect()
 }
 
-/// How long each stage of a population lasted: as planned, as far as the load went.
-fn stage_lengths_s(population: &Population, window: Window) -> Vec<f64> {
-    let planned: Vec<Option<u64>> = match &population.load {
-        LoadPlan::Open { stages, .. } => stages.iter().map(|stage| stage.duration_ns).collect(),
-        LoadPlan::Closed { warmup_ns: 0, .. } => vec![None],
-        LoadPlan::Closed { warmup_ns, .. } => vec![Some(*warmup_ns), None],
+/// How long each stage of a lane lasted: as planned, as far as the load went.
+fn stage_lengths_s(lane: &Lane, window: Window) -> Vec<f64> {
+    let load_s = window.warmup_s + window.duration_s;
+    let times = match lane.load {
+        LoadPlan::Open { repeat: Some(Repeat { times, .. }), .. } => f64::from(times),
+        _ => 1.0,
     };
-    let mut left_s = window.warmup_s + window.duration_s;
-    let mut length = |planned_ns: Option<u64>| {
-        let length_s = planned_ns.map_or(left_s, |planned_ns| (planned_ns as f64 / 1e9).min(left_s));
+    let mut left_s = (load_s - Nanos::new(lane.begins_ns).as_secs_f64()).max(0.0);
+    let mut length = |planned: Option<Nanos>| {
+        let length_s = planned.map_or(left_s, |planned| (planned.as_secs_f64() * times).min(left_s));
         left_s -= length_s;
         length_s
     };
-    planned.into_iter().map(&mut length).collect()
+    lane.load.stages().map(|stage| length(stage.length)).collect()
+}
+
+/// How long a population's load was measured: to the end of its own plan, as far as the load went.
+fn measured_length_s(population: &Population, window: Window) -> f64 {
+    let load_s = window.warmup_s + window.duration_s;
+    let end_s = match population.length() {
+        Nanos::MAX => load_s,
+        length => length.as_secs_f64().min(load_s),
+    };
+    (end_s - population.warmup().as_secs_f64()).max(0.0)
 }
 
 /// How much each counter grew; counters known at one end only are left out.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Population, RunPlan};
-use super::result::{Attempts, LatencyTable, Rates, RunResult, is_open_loop};
+use super::result::{Attempts, LatencyTable, Rates, RunResult};
 use crate::base::{DurationText, Nanos, Rate};
 use crate::measure::{LatencyHistogram, LatencySummary, Metric, ModeCounts, Quantile};
 
@@ -148,7 +148,7 @@ impl Threshold {
         if metric == Metric::Confirm {
             return error("has nothing to measure: the attempt is complete with S2, use s2 or service".to_owned());
         }
-        if metric.needs_plan() && !about.into_iter().any(is_open_loop) {
+        if metric.needs_plan() && !about.into_iter().any(Population::is_open_loop) {
             return error(format!(
                 "needs planned arrivals, and closed loop has none: use service.{statistic}, or give a rate (-R)"
             ));

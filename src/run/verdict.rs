@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Hold, LoadPlan, Population};
-use super::result::{RunResult, is_open_loop};
+use super::plan::{Hold, Lane, LoadPlan, Population};
+use super::result::RunResult;
 use super::threshold::{Scope, Threshold};
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
@@ -227,7 +227,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
         None if result.attempts.completed == 0 => return Verdict::Inconclusive,
         None => {}
     }
-    let rate_asked = result.plan.populations.iter().any(is_open_loop);
+    let rate_asked = result.plan.asked().any(Population::is_open_loop);
     let asked = rate_asked || thresholds.iter().any(Threshold::needs_an_unlimited_generator);
     let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
     if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
@@ -243,7 +243,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
 fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
     let mut limits = Vec::from_iter(local_errors(result));
-    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+    for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let Some(scope) = Scope::of(result, Some(&population.name)) else { continue };
         limits.extend(late_starts(population, &scope, tightest));
         match missed_starts(result, population, &scope, tightest) {
@@ -258,7 +258,7 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
 fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
     let mut remarks = Vec::new();
-    for population in result.plan.populations.iter().filter(|population| is_open_loop(population)) {
+    for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let shortfall = Scope::of(result, Some(&population.name))
             .and_then(|scope| missed_starts(result, population, &scope, tightest));
         if let Some(shortfall @ Shortfall { cause: Cause::Target, .. }) = shortfall {
@@ -360,7 +360,7 @@ fn missed_starts(
         return None;
     }
     // A machine's slots are for its share of the arrivals; a merged result has the slots of all machines.
-    let slots = f64::from(population.concurrency) * result.machines.len().max(1) as f64;
+    let slots = f64::from(open_slots(population)) * result.machines.len().max(1) as f64;
     let patience = tightest.unwrap_or(Nanos::new(population.timeout_ns));
     let needed = slots_needed(population, patience) / f64::from(result.plan.share.count);
     let needed = needed.min(attempts.due as f64);
@@ -381,12 +381,20 @@ fn missed_starts(
 /// which it is lost anyway, and is then held as planned. With fewer, an arrival that finds no slot says as much about
 /// the pool as about the target.
 fn slots_needed(population: &Population, patience: Nanos) -> f64 {
-    let LoadPlan::Open { stages, .. } = &population.load else { return 0.0 };
-    let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+    let peak: f64 = open_lanes(population).filter_map(|lane| lane.load.peak_per_s()).sum();
     match population.hold {
-        Hold::ForNs(hold) => peak * (patience + Nanos::new(hold)).as_secs_f64(),
+        Hold::ForNs(hold) | Hold::Exponential { mean_ns: hold } => peak * (patience + Nanos::new(hold)).as_secs_f64(),
         Hold::Forever => f64::INFINITY,
     }
+}
+
+/// The slots of the lanes whose arrivals wait for one. The clients of a fleet have slots of their own.
+fn open_slots(population: &Population) -> u32 {
+    open_lanes(population).map(|lane| lane.concurrency).sum()
+}
+
+fn open_lanes(population: &Population) -> impl Iterator<Item = &Lane> {
+    population.lanes.iter().filter(|lane| matches!(lane.load, LoadPlan::Open { .. }))
 }
 
 impl Shortfall {
@@ -395,7 +403,7 @@ impl Shortfall {
         let (code, message, remedy) = match self.cause {
             Cause::Target => (
                 "slots_held_by_target",
-                format!("{missed}: the target kept all {} slots busy", population.concurrency),
+                format!("{missed}: the target kept all {} slots busy", open_slots(population)),
                 "the target is slower than the load: lower the rate, or raise -c to see its queue grow",
             ),
             Cause::Pool { slots, needed } => (

@@ -10,7 +10,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::io::Engine;
-use crate::run::{AbortCondition, ProxyVersion, Threshold};
+use crate::run::{ProxyVersion, Threshold};
 
 use super::request::Request;
 use super::safety::Allowance;
@@ -77,9 +77,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         sources: sources(document.get("sources"))?,
         thresholds: thresholds(&document)?,
-        abort_if: elements(document.get("abort_if"), |item| {
-            item.read::<AbortCondition>().map(|condition| condition.to_string())
-        })?,
+        abort_if: elements(document.get("abort_if"), |item| item.text().map(str::to_owned))?,
         guard: optional(document.get("guard"), Item::read)?,
         release: optional(document.get("release"), Item::read)?,
         resolve_every: optional(document.get("resolve"), Item::length)?,
@@ -145,10 +143,7 @@ const THRESHOLD: Level = Level {
 
 const TARGET: Level = Level {
     what: "a target",
-    keys: &[&[
-        Key { name: "url", example: "\"rtmp://10.0.0.5:1935/live\"" },
-        Key { name: "weight", example: "3" },
-    ]],
+    keys: &[&[Key { name: "url", example: "\"rtmp://10.0.0.5:1935/live\"" }, Key { name: "weight", example: "3" }]],
 };
 
 fn populations(document: &Table, list: Item) -> Result<Vec<super::PopulationRequest>, ScenarioError> {

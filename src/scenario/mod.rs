@@ -3,19 +3,19 @@
 //! Everything optional is decided here and everything impossible is refused here, with the cause and the remedy. Below
 //! this layer nothing is optional, defaulted or validated again.
 
+mod addresses;
 mod file;
 mod machine;
 mod overlay;
 mod request;
 mod resolve;
 mod safety;
+mod stages;
 mod target;
 
 pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
-pub use request::{
-    ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
-};
+pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check as check_target, is_private};
 pub use target::{Lookup, TargetText, system_lookup};

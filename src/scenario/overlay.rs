@@ -13,7 +13,10 @@ impl Request {
     ///
     /// What describes clients replaces the same value of every population. `-R`, with `-d`, `-n` and `-w`, takes the
     /// place of the stages of the only population; `-d` alone ends the load after that long. Targets and sources replace
-    /// all of the file's. Conditions and allowances are added to the file's.
+    /// all of the file's. Conditions and allowances are added to the file's. A rehearsal on the simulated network is
+    /// without what that network does not have.
+    ///
+    /// The only population may be without stages then: its load is the request's own (`rate` to `warmup`).
     ///
     /// # Errors
     /// If a flag has nothing in the scenario that it could change.
@@ -35,7 +38,12 @@ impl Request {
         self.allowed.extend_from_slice(&flags.allowed);
         self.thresholds.extend_from_slice(&flags.thresholds);
         self.abort_if.extend_from_slice(&flags.abort_if);
-        self.wrong_c2 |= flags.wrong_c2;
+        if flags.engine == Engine::Sim {
+            // A rehearsal: the simulated network has one worker and names that do not change.
+            self.engine = flags.engine;
+            self.workers = None;
+            self.resolve_every = None;
+        }
         replace(&mut self.workers, &flags.workers);
         replace(&mut self.guard, &flags.guard);
         replace(&mut self.release, &flags.release);
@@ -45,9 +53,6 @@ impl Request {
         replace(&mut self.seed, &flags.seed);
         replace(&mut self.share, &flags.share);
         replace(&mut self.start_at, &flags.start_at);
-        if flags.engine != Engine::default() {
-            self.engine = flags.engine;
-        }
         Ok(self)
     }
 
@@ -63,13 +68,15 @@ impl Request {
             };
             population.stages.clear();
         }
-        if self.populations.iter().any(|population| population.stages.is_empty()) {
+        if let [population] = self.populations.as_slice()
+            && population.stages.is_empty()
+        {
             self.rate = flags.rate;
             self.duration = flags.duration;
             self.attempts = flags.attempts;
             self.warmup = flags.warmup;
-        }
-        if self.populations.iter().all(|population| population.stages.is_empty()) {
+            self.arrival = flags.arrival.or(population.arrival);
+            self.concurrency = flags.concurrency.or(population.concurrency);
             return Ok(());
         }
         for (flag, given) in [("-n", flags.attempts.is_some()), ("-w", flags.warmup.is_some())] {
@@ -116,9 +123,8 @@ impl Request {
             ));
         }
         // Who is expected to do something else is hostile: if anyone here is, the others complete.
-        let hostile = |population: &PopulationRequest| {
-            population.clients.iter().any(|client| client.profile.is_hostile())
-        };
+        let hostile =
+            |population: &PopulationRequest| population.clients.iter().any(|client| client.profile.is_hostile());
         let any_hostile = self.populations.iter().any(hostile);
         for population in &mut self.populations {
             if population.any_stage(StageLoad::has_a_rate) {
@@ -133,6 +139,7 @@ impl Request {
             if !flags.clients.is_empty() {
                 population.clients.clone_from(&flags.clients);
             }
+            population.wrong_c2 |= flags.wrong_c2;
             replace(&mut population.mode, &flags.mode);
             replace(&mut population.digest_at, &flags.digest_at);
             replace(&mut population.verify, &flags.verify);
@@ -323,6 +330,8 @@ mod tests {
         let request = scenario(one).overridden_by(&flags).unwrap();
         assert_eq!((request.rate, request.attempts, request.warmup), (flags.rate, flags.attempts, flags.warmup));
         assert!(request.populations[0].stages.is_empty() && !request.populations[0].clients.is_empty());
+        let idle = scenario("clients = \"obs\"\nconcurrency = 5").overridden_by(&Request::default()).unwrap();
+        assert_eq!((idle.concurrency, idle.rate), (Some(5), None), "a closed loop of five");
         insta::assert_snapshot!(refused(TWO, flags), @"-R replaces the stages of a scenario's only population, and this one has 2: encoders, fleet; edit their stages in the file, or write a scenario with one of them");
     }
 

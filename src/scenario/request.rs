@@ -4,22 +4,33 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::base::{RateRange, Seed};
+use ipnet::IpNet;
+
+use crate::base::{Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Share};
+use crate::load::{ArrivalPattern, Reconnect, Share};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use crate::run::Until;
+use crate::run::{Expectation, ProxyVersion, Until};
 
 use super::PlanError;
 use super::safety::Allowance;
 use super::target::TargetText;
 
-/// A run as asked for on the command line.
+/// A run as asked for by flags, by a scenario file, or by a file whose values flags override.
+///
+/// What describes clients (`rate` to `expect`) makes the only population if there are no `populations`; else it
+/// overrides the same value of each of them.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// Name of the scenario, if there is one.
+    pub scenario: Option<String>,
+    /// What a scenario's clients do, group by group; empty: what the flags say.
+    pub populations: Vec<PopulationRequest>,
     /// Empty: the built-in sink.
     pub targets: Vec<TargetText>,
+    /// Parts of the load that the targets get, in their order; empty: equal ones.
+    pub weights: Vec<u32>,
     /// Public addresses that may be loaded.
     pub allowed: Vec<Allowance>,
     /// Open loop at this rate; closed loop without.
@@ -58,8 +69,22 @@ pub struct Request {
     pub connect_timeout: Option<Duration>,
     /// Limit from connected to complete.
     pub timeout: Option<Duration>,
+    /// What the target is to do with hostile clients.
+    pub expect: Option<Expectation>,
     /// Conditions on the result.
     pub thresholds: Vec<String>,
+    /// Conditions that end the load early.
+    pub abort_if: Vec<String>,
+    /// A low-rate canary against this target ends the load when it fails.
+    pub guard: Option<TargetText>,
+    /// Held connections released a second at the end; all at once without.
+    pub release: Option<Rate>,
+    /// Names are looked up again this often.
+    pub resolve_every: Option<Duration>,
+    /// A PROXY header before C0, of this version.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// The clients' addresses in it.
+    pub client_ips: Option<IpNet>,
     /// Backend.
     pub engine: Engine,
     /// Seed of all randomness.
@@ -68,6 +93,87 @@ pub struct Request {
     pub share: Option<Share>,
     /// When to begin (RFC 3339).
     pub start_at: Option<String>,
+}
+
+/// Clients of a scenario that do the same thing.
+#[derive(Clone, Debug, Default)]
+pub struct PopulationRequest {
+    /// Its name in the report.
+    pub name: String,
+    /// What it does, one after the other.
+    pub stages: Vec<StageRequest>,
+    /// Empty: the run's targets.
+    pub targets: Vec<TargetText>,
+    /// Parts of the load that its own targets get; empty: equal ones.
+    pub weights: Vec<u32>,
+    /// Spacing of open-loop arrivals.
+    pub arrival: Option<ArrivalPattern>,
+    /// Slots of its open-loop stages.
+    pub concurrency: Option<u32>,
+    /// Kinds of client; empty: this program's own.
+    pub clients: Vec<ClientRequest>,
+    /// Mode asked of the server.
+    pub mode: Option<HandshakeMode>,
+    /// Where C1's digest lies.
+    pub digest_at: Option<DigestAt>,
+    /// Send a wrong C2.
+    pub wrong_c2: bool,
+    /// Which handshakes are verified.
+    pub verify: Option<Verify>,
+    /// What completes an attempt.
+    pub until: Option<Until>,
+    /// How long completed connections are kept.
+    pub hold: Option<HoldRequest>,
+    /// How they are closed.
+    pub close: Option<ClosePolicy>,
+    /// Local addresses; empty: the run's.
+    pub sources: Vec<SourceRange>,
+    /// Limit of the TCP connect.
+    pub connect_timeout: Option<Duration>,
+    /// Limit from connected to complete.
+    pub timeout: Option<Duration>,
+    /// What the target is to do with hostile clients.
+    pub expect: Option<Expectation>,
+}
+
+/// One stage of a population.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageRequest {
+    /// Its name in the report; numbered without.
+    pub name: Option<String>,
+    /// What happens in it.
+    pub load: StageLoad,
+    /// How long it lasts.
+    pub length: Duration,
+    /// Left out of the result's totals.
+    pub warmup: bool,
+    /// An event beside the other stages: it happens again and again at this distance.
+    pub every: Option<Duration>,
+}
+
+/// What happens in a stage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StageLoad {
+    /// Arrivals at a planned rate, constant or a ramp.
+    Rate(RateRange),
+    /// So many arrivals at its beginning.
+    Burst(u64),
+    /// So many clients at a time, each starting its next attempt when the last one is over; or a ramp of them.
+    Concurrency {
+        /// At the beginning.
+        from: u32,
+        /// At the end.
+        to: u32,
+    },
+    /// A fleet that has lost its connections at the stage's beginning and comes back.
+    Storm {
+        /// Clients.
+        fleet: u32,
+        /// By which rule they come back.
+        reconnect: Reconnect,
+    },
+    /// A low rate that says whether the target accepts (again).
+    Probe(Rate),
 }
 
 /// `NAME` or `NAME=WEIGHT` of `--client`.
@@ -79,11 +185,13 @@ pub struct ClientRequest {
     pub weight: u32,
 }
 
-/// `--hold 30s` or `--hold forever`.
+/// `--hold 30s`, `--hold exp:20m` or `--hold forever`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldRequest {
     /// For a time.
     For(Duration),
+    /// For exponentially distributed times of this mean.
+    Exponential(Duration),
     /// To the end of the run.
     Forever,
 }
@@ -96,9 +204,35 @@ pub struct SourceRange {
 }
 
 /// The highest weight: more would be a typing error.
-const MAX_WEIGHT: u32 = 1_000_000;
+pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// Most addresses one range may have: more would be a typing error.
 const MAX_RANGE: u128 = 65_534;
+
+impl PopulationRequest {
+    /// What the flags say about the only population; its load is theirs.
+    pub fn of_flags(flags: &Request) -> Self {
+        Self {
+            name: "clients".to_owned(),
+            stages: Vec::new(),
+            targets: Vec::new(),
+            weights: Vec::new(),
+            arrival: flags.arrival,
+            concurrency: flags.concurrency,
+            clients: flags.clients.clone(),
+            mode: flags.mode,
+            digest_at: flags.digest_at,
+            wrong_c2: flags.wrong_c2,
+            verify: flags.verify,
+            until: flags.until,
+            hold: flags.hold,
+            close: flags.close,
+            sources: flags.sources.clone(),
+            connect_timeout: flags.connect_timeout,
+            timeout: flags.timeout,
+            expect: flags.expect,
+        }
+    }
+}
 
 impl FromStr for ClientRequest {
     type Err = PlanError;
@@ -122,9 +256,13 @@ impl FromStr for HoldRequest {
         if text == "forever" {
             return Ok(Self::Forever);
         }
+        let (text, hold): (_, fn(Duration) -> Self) = match text.strip_prefix("exp:") {
+            Some(mean) => (mean, Self::Exponential),
+            None => (text, Self::For),
+        };
         text.parse::<crate::base::DurationText>()
-            .map(|duration| Self::For(duration.0))
-            .map_err(|error| PlanError::new(format!("{error}, or 'forever'")))
+            .map(|duration| hold(duration.0))
+            .map_err(|error| PlanError::new(format!("{error}, 'exp:' and a mean such as exp:20m, or 'forever'")))
     }
 }
 

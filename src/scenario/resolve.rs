@@ -1,28 +1,36 @@
 //! A request and a machine become one effective plan.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{Nanos, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share};
+use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Threshold, Until,
+    ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, RunPlan, StagePlan, Target,
+    Threshold, Until,
 };
 
 use super::PlanError;
+use super::addresses::Addresses;
 use super::machine::Machine;
-use super::request::{ClientRequest, HoldRequest, Request};
-use super::safety;
+use super::request::{ClientRequest, HoldRequest, PopulationRequest, Request};
+use super::stages;
 use super::target::{Lookup, TargetText};
 
 const DEFAULT_CONCURRENCY: u32 = 64;
 const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
 const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
-/// What the simulated network is asked to play without a target.
-const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
+/// The canary's name.
+const GUARD: &str = "guard";
+/// A canary that fails slowly shall not run out of slots.
+const GUARD_SLOTS: u32 = 8;
+/// An attempt of the canary that takes longer has failed.
+const GUARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sources have 16-bit names, one of which means "the kernel chooses".
 const MAX_SOURCES: usize = 65_535;
 /// Connections of a simulated run: as many as one ring's file table may hold.
@@ -45,27 +53,25 @@ pub struct Resolved {
 /// One sentence with the cause and the remedy; the exit code for it is 2.
 pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Result<Resolved, PlanError> {
     let mut notes = Vec::new();
-    let built_in_sink = request.targets.is_empty() && request.engine == Engine::IoUring;
-    let targets = resolve_targets(request, lookup)?;
-    let hold = request.hold.map_or(Hold::ForNs(0), |hold| match hold {
-        HoldRequest::For(duration) => Hold::ForNs(Nanos::from(duration).as_u64()),
-        HoldRequest::Forever => Hold::Forever,
-    });
-    let timeout = request.timeout.map_or(DEFAULT_TIMEOUT, Nanos::from);
-    let connect_timeout = request.connect_timeout.map_or(DEFAULT_TIMEOUT, Nanos::from);
-    for (name, value) in [("--timeout", timeout), ("--connect-timeout", connect_timeout)] {
-        if value == Nanos::ZERO {
-            return Err(PlanError::new(format!("{name} 0s would fail every attempt; give it a length, such as 10s")));
-        }
+    let built_in_sink = uses_built_in_sink(request);
+    let mut addresses = Addresses::new(request, lookup);
+    let flags = PopulationRequest::of_flags(request);
+    let asked = if request.populations.is_empty() { std::slice::from_ref(&flags) } else { &request.populations[..] };
+    let mut populations = Vec::new();
+    for population in asked {
+        // The only population of a scenario may leave its load to the flags.
+        let lanes = match asked {
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request)?)],
+            _ => stages::lanes(population)?,
+        };
+        populations.push(resolve_population(population, lanes, &mut addresses)?);
     }
-    let load = resolve_load(request)?;
-    let mut sources: Vec<IpAddr> = Vec::new();
-    for address in request.sources.iter().flat_map(|range| range.addresses()) {
-        if !sources.contains(&address) {
-            sources.push(address);
-        }
+    if let Some(guard) = &request.guard {
+        populations.push(guard_of(guard, &populations, &mut addresses)?);
     }
-    check_sources(&sources, &targets)?;
+    let Addresses { targets, mut sources, .. } = addresses;
+    check_names(&populations)?;
+    check_sources(&sources, &targets, &populations)?;
 
     // Without a target the machine is shared with the sink: half of the cores each.
     let cores = match (built_in_sink, request.engine) {
@@ -74,53 +80,50 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         (false, _) => machine.cores.max(1),
     };
     let automatic_sources = built_in_sink && sources.is_empty();
-    let port_sets = if automatic_sources {
-        u64::from(LOOPBACK_SOURCES)
-    } else {
-        sources.len().max(1) as u64 * targets.len() as u64
+    let ports = |population: &Population| {
+        let sets = if automatic_sources { LOOPBACK_SOURCES as usize } else { population.sources.len().max(1) };
+        u64::from(machine.ports) * sets as u64 * population.targets.len() as u64
     };
-    let ports = u64::from(machine.ports) * port_sets;
-    let concurrency = match request.concurrency {
-        Some(0) => return Err(PlanError::new("-c 0 leaves no slot to connect with; give at least 1")),
-        Some(count) => count,
-        None => {
-            let capacity = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
-            default_concurrency(&load, hold, timeout, capacity.min(ports))
+    let tables = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
+    size_lanes(&mut populations, tables, ports);
+    for population in &populations {
+        for lane in &population.lanes {
+            check_hold(&lane.load, population.hold, lane.concurrency, &mut notes)?;
         }
-    };
-    check_hold(&load, hold, concurrency, &mut notes)?;
-    check_ports(concurrency, ports, targets.len(), machine, request.engine)?;
+        check_ports(population, ports(population), machine, request.engine)?;
+    }
+    let concurrency: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
+    let concurrency = u32::try_from(concurrency).map_err(|_| {
+        PlanError::new(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
+    })?;
     let workers = resolve_workers(request, concurrency, cores, machine, &mut notes)?;
     if automatic_sources && request.engine == Engine::IoUring {
         sources = loopback_sources(concurrency, machine);
+        for population in &mut populations {
+            population.sources = (0..sources.len() as u16).collect();
+        }
     }
     let share = request.share.unwrap_or(Share::WHOLE);
-    if share.count > 1 && matches!(load, LoadPlan::Closed { .. }) {
+    let closed = |lane: &Lane| matches!(lane.load, LoadPlan::Closed { .. });
+    if share.count > 1 && populations.iter().flat_map(|population| &population.lanes).any(closed) {
         return Err(PlanError::new(
             "--share deals out planned arrivals and a closed loop has none; give a rate with -R",
         ));
     }
-    let clients = resolve_clients(request)?;
     let plan = RunPlan {
+        scenario: request.scenario.clone(),
         targets,
         built_in_sink,
         engine: request.engine,
         workers,
         cpus: if request.engine == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
-        populations: vec![Population {
-            name: "clients".into(),
-            load,
-            concurrency,
-            clients,
-            verify: request.verify.unwrap_or(Verify::All),
-            until: request.until.unwrap_or(Until::Handshake),
-            hold,
-            close: request.close.unwrap_or(ClosePolicy::Rst),
-            connect_timeout_ns: connect_timeout.as_u64(),
-            timeout_ns: timeout.as_u64(),
-        }],
+        populations,
         sources,
         thresholds: request.thresholds.clone(),
+        abort_if: request.abort_if.clone(),
+        release_per_s: request.release.map(Rate::as_per_second),
+        resolve_every_ns: resolve_every(request)?,
+        proxy_protocol: proxy(request)?,
         seed: request.seed.unwrap_or_else(Seed::random),
         share,
         start_at: request.start_at.clone(),
@@ -130,58 +133,191 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     Ok(Resolved { plan, notes })
 }
 
-fn resolve_targets(request: &Request, lookup: Lookup<'_>) -> Result<Vec<Target>, PlanError> {
-    let mut targets = Vec::new();
-    for text in &request.targets {
-        for address in text.addresses(lookup)? {
-            safety::check(text, address, &request.allowed)?;
-            targets.push(Target::of(text, address));
-        }
-    }
-    if targets.is_empty() && request.engine == Engine::Sim {
-        let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
-        let addresses = text.addresses(lookup)?;
-        targets.extend(addresses.into_iter().map(|address| Target::of(&text, address)));
-    }
-    if targets.is_empty() {
-        // The port is known once the sink listens.
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        targets.push(Target { name: "built-in sink".into(), host: "127.0.0.1".into(), address });
-    }
-    if targets.len() > usize::from(u16::MAX) {
+fn uses_built_in_sink(request: &Request) -> bool {
+    let own = request.populations.iter().any(|population| !population.targets.is_empty());
+    request.targets.is_empty() && !own && request.engine == Engine::IoUring
+}
+
+/// The whole of a load that flags describe; its slots are decided later.
+fn whole(load: LoadPlan) -> Lane {
+    Lane { begins_ns: 0, concurrency: 0, load }
+}
+
+fn resolve_population(
+    asked: &PopulationRequest,
+    mut lanes: Vec<Lane>,
+    addresses: &mut Addresses<'_>,
+) -> Result<Population, PlanError> {
+    let name = &asked.name;
+    let clients = resolve_clients(asked)?;
+    let hostile = clients.iter().any(|share| share.client.is_hostile());
+    if asked.expect.is_some() && !hostile {
         return Err(PlanError::new(format!(
-            "{} target addresses are too many; the most is {}",
-            targets.len(),
-            u16::MAX
+            "{name} expects a reaction to hostile clients and has none; give it one (such as half-c1), or use thresholds"
         )));
     }
-    Ok(targets)
+    let storm = lanes.iter().any(|lane| matches!(lane.load, LoadPlan::Storm { .. }));
+    if storm && hostile {
+        return Err(PlanError::new(format!(
+            "the fleet of {name} comes back to stay, and hostile clients do not; give them a population of their own"
+        )));
+    }
+    if asked.concurrency == Some(0) {
+        return Err(PlanError::new("-c 0 leaves no slot to connect with; give at least 1"));
+    }
+    for lane in &mut lanes {
+        lane.concurrency = match &lane.load {
+            LoadPlan::Open { .. } => asked.concurrency.unwrap_or(0),
+            LoadPlan::Closed { steps, .. } => steps.iter().map(|step| step.from.max(step.to)).max().unwrap_or(0),
+            LoadPlan::Storm { fleet, .. } => *fleet,
+        };
+    }
+    let (timeout, connect_timeout) = (
+        // Whether something was to happen by then is known only after it.
+        asked.timeout.map_or_else(|| patience(asked.expect), Nanos::from),
+        asked.connect_timeout.map_or(DEFAULT_TIMEOUT, Nanos::from),
+    );
+    for (flag, value) in [("--timeout", timeout), ("--connect-timeout", connect_timeout)] {
+        if value == Nanos::ZERO {
+            return Err(PlanError::new(format!("{flag} 0s would fail every attempt; give it a length, such as 10s")));
+        }
+    }
+    if let Some(expect) = asked.expect.filter(|expect| expect.limit > timeout) {
+        return Err(PlanError::new(format!(
+            "{name} expects '{expect}' and waits only {timeout} for it; give it a longer --timeout, or none"
+        )));
+    }
+    Ok(Population {
+        name: name.clone(),
+        lanes,
+        targets: addresses.targets(asked)?,
+        sources: addresses.sources(asked),
+        clients,
+        verify: asked.verify.unwrap_or(Verify::All),
+        until: asked.until.unwrap_or(Until::Handshake),
+        hold: match asked.hold {
+            Some(HoldRequest::For(duration)) => Hold::ForNs(Nanos::from(duration).as_u64()),
+            Some(HoldRequest::Exponential(mean)) => Hold::Exponential { mean_ns: Nanos::from(mean).as_u64() },
+            Some(HoldRequest::Forever) => Hold::Forever,
+            None if storm => Hold::Forever,
+            None => Hold::ForNs(0),
+        },
+        close: asked.close.unwrap_or(ClosePolicy::Rst),
+        connect_timeout_ns: connect_timeout.as_u64(),
+        timeout_ns: timeout.as_u64(),
+        expect: asked.expect,
+        guard: false,
+    })
 }
 
-impl Target {
-    fn of(text: &TargetText, address: SocketAddr) -> Self {
-        Self { name: text.text.clone(), host: text.host.clone(), address }
+/// How long attempts have, and how long hostile clients wait for a reaction: a little longer than it may take.
+fn patience(expect: Option<Expectation>) -> Nanos {
+    expect.map_or(DEFAULT_TIMEOUT, |expect| match expect.event {
+        ExpectedEvent::Open => expect.limit,
+        _ => expect.limit + Nanos::new(expect.limit.as_u64() / 4).max(Nanos::from_secs(1)),
+    })
+}
+
+/// The canary: one attempt a second as long as anything else goes on.
+fn guard_of(
+    target: &TargetText,
+    populations: &[Population],
+    addresses: &mut Addresses<'_>,
+) -> Result<Population, PlanError> {
+    let asked = PopulationRequest {
+        name: GUARD.to_owned(),
+        targets: vec![target.clone()],
+        concurrency: Some(GUARD_SLOTS),
+        timeout: Some(GUARD_TIMEOUT),
+        connect_timeout: Some(GUARD_TIMEOUT),
+        ..PopulationRequest::default()
+    };
+    let length = populations.iter().map(Population::length).max().filter(|length| *length < Nanos::MAX);
+    let stage = StagePlan {
+        name: GUARD.to_owned(),
+        warmup: false,
+        probe: false,
+        pace: Pace::Rate { from_per_s: 1.0, to_per_s: 1.0 },
+        duration_ns: length.map(Nanos::as_u64),
+    };
+    let load = LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages: vec![stage], attempts: None, repeat: None };
+    Ok(Population { guard: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
+}
+
+/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine.
+fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&Population) -> u64) {
+    let sized: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
+    let unsized_lanes = |population: &Population| population.lanes.iter().filter(|lane| lane.concurrency == 0).count();
+    let lanes: usize = populations.iter().map(unsized_lanes).sum();
+    if lanes == 0 {
+        return;
+    }
+    let part = tables.saturating_sub(sized) / lanes as u64;
+    for population in populations {
+        let capacity = part.min(ports(population) / unsized_lanes(population).max(1) as u64);
+        let (hold, timeout) = (population.hold, Nanos::new(population.timeout_ns));
+        for lane in population.lanes.iter_mut().filter(|lane| lane.concurrency == 0) {
+            lane.concurrency = default_concurrency(&lane.load, hold, timeout, capacity);
+        }
     }
 }
 
-fn resolve_clients(request: &Request) -> Result<Vec<ClientShare>, PlanError> {
-    if request.mode == Some(HandshakeMode::Simple) && request.digest_at.is_some() {
+fn check_names(populations: &[Population]) -> Result<(), PlanError> {
+    for (index, population) in populations.iter().enumerate() {
+        if populations[..index].iter().any(|other| other.name == population.name) {
+            return Err(PlanError::new(format!(
+                "two populations are called '{}'; give each a name of its own",
+                population.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn resolve_every(request: &Request) -> Result<Option<u64>, PlanError> {
+    match request.resolve_every {
+        None => Ok(None),
+        Some(_) if request.engine == Engine::Sim => {
+            Err(PlanError::new("the names of the simulated network do not change; drop --resolve"))
+        }
+        Some(every) if every < Duration::from_secs(1) => {
+            Err(PlanError::new("--resolve asks the resolver more than once a second; give it 1s or more"))
+        }
+        Some(every) => Ok(Some(Nanos::from(every).as_u64())),
+    }
+}
+
+fn proxy(request: &Request) -> Result<Option<ProxyPlan>, PlanError> {
+    match (request.proxy_protocol, request.client_ips) {
+        (None, None) => Ok(None),
+        (Some(version), Some(client_ips)) => Ok(Some(ProxyPlan { version, client_ips })),
+        (Some(_), None) => Err(PlanError::new(
+            "--proxy-protocol names clients and no addresses are given for them; add --client-ips, such as 10.9.0.0/16",
+        )),
+        (None, Some(_)) => Err(PlanError::new(
+            "--client-ips are sent in a PROXY header and none is asked; add --proxy-protocol v1 or v2",
+        )),
+    }
+}
+
+fn resolve_clients(asked: &PopulationRequest) -> Result<Vec<ClientShare>, PlanError> {
+    if asked.mode == Some(HandshakeMode::Simple) && asked.digest_at.is_some() {
         return Err(PlanError::new("--digest places a digest and --mode simple has none; drop one of them"));
     }
     let own = [ClientRequest { profile: ClientProfile::Shakedown, weight: 1 }];
-    let asked = if request.clients.is_empty() { &own[..] } else { &request.clients };
+    let clients = if asked.clients.is_empty() { &own[..] } else { &asked.clients };
     let mut shares: Vec<ClientShare> = Vec::new();
-    for &ClientRequest { profile, weight } in asked {
+    for &ClientRequest { profile, weight } in clients {
         if shares.iter().any(|share| share.client.profile == profile) {
             return Err(PlanError::new(format!("--client names {profile} twice; give it one weight")));
         }
-        shares.push(ClientShare { client: resolve_client(profile, request)?, weight });
+        shares.push(ClientShare { client: resolve_client(profile, asked)?, weight });
     }
     Ok(shares)
 }
 
 /// A client that is imitated has its mode and its place of the digest; only this program's own takes them from the flags.
-fn resolve_client(profile: ClientProfile, request: &Request) -> Result<ClientPlan, PlanError> {
+fn resolve_client(profile: ClientProfile, request: &PopulationRequest) -> Result<ClientPlan, PlanError> {
     let spec = profile.spec();
     let (mode, digest_at) = match profile {
         ClientProfile::Shakedown => (request.mode.unwrap_or(spec.mode), request.digest_at.unwrap_or(spec.digest_at)),
@@ -222,11 +358,8 @@ fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
                 "--arrival spaces planned arrivals and a closed loop has none; give a rate with -R",
             ));
         }
-        return Ok(LoadPlan::Closed {
-            warmup_ns: warmup.as_u64(),
-            duration_ns: duration.map(Nanos::as_u64),
-            attempts: request.attempts,
-        });
+        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+        return Ok(LoadPlan::closed(concurrency, warmup.as_u64(), duration.map(Nanos::as_u64), request.attempts));
     };
     if !rate.is_constant() && request.duration.is_none() {
         return Err(PlanError::new(format!("-R {rate} is a ramp and needs a length; give it with -d")));
@@ -235,6 +368,7 @@ fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
         arrival: request.arrival.unwrap_or(ArrivalPattern::Uniform),
         stages: open_stages(rate, warmup, duration),
         attempts: request.attempts,
+        repeat: None,
     })
 }
 
@@ -242,8 +376,8 @@ fn open_stages(rate: RateRange, warmup: Nanos, duration: Option<Nanos>) -> Vec<S
     let stage = |name: &str, warmup, from: Rate, to: Rate, length: Option<Nanos>| StagePlan {
         name: name.into(),
         warmup,
-        from_per_s: from.as_per_second(),
-        to_per_s: to.as_per_second(),
+        probe: false,
+        pace: Pace::Rate { from_per_s: from.as_per_second(), to_per_s: to.as_per_second() },
         duration_ns: length.map(Nanos::as_u64),
     };
     let mut stages = Vec::new();
@@ -260,13 +394,17 @@ fn open_stages(rate: RateRange, warmup: Nanos, duration: Option<Nanos>) -> Vec<S
 /// what the tables and ports of this machine can hold.
 fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u64) -> u32 {
     let LoadPlan::Open { stages, .. } = load else { return DEFAULT_CONCURRENCY };
-    let peak = stages.iter().map(|stage| stage.from_per_s.max(stage.to_per_s)).fold(0.0, f64::max);
+    let peak = stages.iter().map(StagePlan::peak_per_s).fold(0.0, f64::max);
     let held = match hold {
         Hold::ForNs(nanos) => Nanos::new(nanos),
+        // One in 400 holds is longer than six times the mean.
+        Hold::Exponential { mean_ns } => Nanos::new(mean_ns.saturating_mul(6)),
         Hold::Forever => Nanos::MAX,
     };
     let occupied = (timeout + held).min(load.length());
-    let by_rate = (peak * occupied.as_secs_f64()).ceil() as u64;
+    // A burst of a stage that is shorter than a second is its number all the same.
+    let bursts: u64 = stages.iter().map(|stage| if let Pace::Burst { count } = stage.pace { count } else { 0 }).sum();
+    let by_rate = ((peak * occupied.as_secs_f64()).ceil() as u64).max(bursts);
     let wanted = most_attempts(load).map_or(by_rate, |most| most.min(by_rate));
     wanted.max(u64::from(DEFAULT_CONCURRENCY)).min(capacity.max(1)).min(u64::from(u32::MAX)) as u32
 }
@@ -276,11 +414,10 @@ fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u6
 fn most_attempts(load: &LoadPlan) -> Option<u64> {
     let (before_last, arrival, attempts) = match load {
         LoadPlan::Closed { attempts, .. } => return *attempts,
-        LoadPlan::Open { arrival, stages, attempts } => (stages.split_last()?.1, *arrival, (*attempts)?),
+        LoadPlan::Open { arrival, stages, attempts, .. } => (stages.split_last()?.1, *arrival, (*attempts)?),
+        LoadPlan::Storm { .. } => return None,
     };
-    let length_s = |stage: &StagePlan| stage.duration_ns.map_or(0.0, |ns| Nanos::new(ns).as_secs_f64());
-    let planned: f64 =
-        before_last.iter().map(|stage| (stage.from_per_s + stage.to_per_s) / 2.0 * length_s(stage)).sum();
+    let planned: f64 = before_last.iter().map(planned_attempts).sum();
     let spread = match arrival {
         ArrivalPattern::Uniform => 0.0,
         ArrivalPattern::Poisson => 6.0 * planned.sqrt(),
@@ -288,12 +425,24 @@ fn most_attempts(load: &LoadPlan) -> Option<u64> {
     Some(attempts.saturating_add((planned + spread).ceil() as u64))
 }
 
+/// Arrivals that a stage plans.
+fn planned_attempts(stage: &StagePlan) -> f64 {
+    match stage.pace {
+        Pace::Rate { from_per_s, to_per_s } => {
+            (from_per_s + to_per_s) / 2.0 * stage.duration_ns.map_or(0.0, |ns| Nanos::new(ns).as_secs_f64())
+        }
+        Pace::Burst { count } => count as f64,
+    }
+}
+
 /// Connections held for ever leave their slots to nobody: what waits for one would wait for ever.
 fn check_hold(load: &LoadPlan, hold: Hold, concurrency: u32, notes: &mut Vec<String>) -> Result<(), PlanError> {
     if hold != Hold::Forever {
         return Ok(());
     }
-    if let LoadPlan::Closed { warmup_ns: 1.., attempts, .. } = load {
+    if let LoadPlan::Closed { steps, attempts } = load
+        && steps.iter().any(|step| step.warmup)
+    {
         if attempts.is_some() {
             return Err(PlanError::new(
                 "--hold forever never frees a slot, so the warm-up of a closed loop leaves none for -n; drop -w, or give \
@@ -312,35 +461,33 @@ fn check_hold(load: &LoadPlan, hold: Hold, concurrency: u32, notes: &mut Vec<Str
     }
 }
 
-fn check_sources(sources: &[IpAddr], targets: &[Target]) -> Result<(), PlanError> {
+fn check_sources(sources: &[IpAddr], targets: &[Target], populations: &[Population]) -> Result<(), PlanError> {
     if sources.len() > MAX_SOURCES {
         return Err(PlanError::new(format!(
             "{} source addresses are too many; the most is {MAX_SOURCES}",
             sources.len()
         )));
     }
-    for source in sources {
-        if let Some(target) = targets.iter().find(|target| target.address.is_ipv4() != source.is_ipv4()) {
-            return Err(PlanError::new(format!(
-                "source {source} and target {} are of different address families; give sources of the target's family",
-                target.address
-            )));
+    for population in populations {
+        for source in population.sources.iter().map(|index| sources[usize::from(*index)]) {
+            let targets = population.targets.iter().map(|share| &targets[usize::from(share.target)]);
+            if let Some(target) = targets.into_iter().find(|target| target.address.is_ipv4() != source.is_ipv4()) {
+                return Err(PlanError::new(format!(
+                    "source {source} and target {} are of different address families; give sources of the target's family",
+                    target.address
+                )));
+            }
         }
     }
     Ok(())
 }
 
-fn check_ports(
-    concurrency: u32,
-    ports: u64,
-    targets: usize,
-    machine: &Machine,
-    engine: Engine,
-) -> Result<(), PlanError> {
+fn check_ports(population: &Population, ports: u64, machine: &Machine, engine: Engine) -> Result<(), PlanError> {
+    let concurrency = population.concurrency();
     if engine == Engine::Sim || u64::from(concurrency) <= ports {
         return Ok(());
     }
-    let of_a_source = (u64::from(machine.ports) * targets as u64).max(1);
+    let of_a_source = (u64::from(machine.ports) * population.targets.len() as u64).max(1);
     Err(PlanError::new(format!(
         "{concurrency} connections need {concurrency} local ports and there are {ports} ({} for each source and target); \
          give {} source addresses with --source, widen net.ipv4.ip_local_port_range, or lower -c",

@@ -8,6 +8,7 @@
 
 mod capture;
 mod ffmpeg;
+mod link;
 mod namespace;
 mod nginx;
 mod process;
@@ -18,6 +19,7 @@ mod sink_process;
 
 pub use capture::{Capture, malformed_packets, tshark};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
+pub use link::{Carried, Link, LinkOptions, LostSyns};
 pub use namespace::Namespace;
 pub use nginx::{Nginx, NginxOptions};
 pub use process::{PATIENCE, Server, tool};

@@ -1,7 +1,12 @@
 //! A network and process namespace of a test, for programs that insist on a fixed port.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::tool;
 
@@ -40,6 +45,23 @@ impl Namespace {
         command.arg(format!("--net={namespaces}/net")).arg(format!("--pid={namespaces}/pid_for_children"));
         command.arg(tool(program));
         command
+    }
+
+    /// What `make` returns on a thread inside the network: sockets and devices that it opens, and processes that it
+    /// starts, are there and stay there. Those processes are in the caller's process namespace.
+    ///
+    /// # Panics
+    /// Where the caller is not root: a process with several threads cannot enter a user namespace.
+    pub fn within<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.anchor.id());
+        let network = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let inside = || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .unwrap_or_else(|error| panic!("cannot enter {path}: {error}; run this test as root"));
+            make()
+        };
+        let made = thread::scope(|scope| scope.spawn(inside).join());
+        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -1,6 +1,6 @@
 //! nginx with its RTMP module, from Debian's `nginx-light` and `libnginx-mod-rtmp`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,6 +11,8 @@ const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 /// What a test chooses about its nginx.
 #[derive(Clone, Copy, Debug)]
 pub struct NginxOptions {
+    /// Where it listens: an address of the network that the calling thread is in.
+    pub listen: Ipv4Addr,
     pub workers: u32,
     /// Connections of one worker, its own descriptors included; more are closed at once after they are accepted.
     pub worker_connections: u32,
@@ -18,7 +20,7 @@ pub struct NginxOptions {
 
 impl Default for NginxOptions {
     fn default() -> Self {
-        Self { workers: 1, worker_connections: 4096 }
+        Self { listen: Ipv4Addr::LOCALHOST, workers: 1, worker_connections: 4096 }
     }
 }
 
@@ -51,7 +53,7 @@ impl Nginx {
             started += u32::from(line.contains("start worker process "));
             started == options.workers
         })?;
-        Ok(Self { server, address: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder })
+        Ok(Self { server, address: SocketAddr::from((options.listen, port)), _folder: folder })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -70,7 +72,7 @@ impl Nginx {
 }
 
 fn configuration(port: u16, options: NginxOptions, folder: &Path) -> String {
-    let NginxOptions { workers, worker_connections } = options;
+    let NginxOptions { listen, workers, worker_connections } = options;
     // Started by root, nginx would give its workers to a user that cannot reach the temporary folder; started by
     // another user, it warns about the directive.
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
@@ -84,7 +86,7 @@ error_log stderr notice;
 events {{ worker_connections {worker_connections}; }}
 rtmp {{
     access_log off;
-    server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }}
+    server {{ listen {listen}:{port}; application live {{ live on; }} }}
 }}
 ",
         folder.display()

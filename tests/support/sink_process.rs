@@ -1,7 +1,7 @@
 //! `shakedown sink` as a process: a server that counts what it saw.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{ChildStdout, Stdio};
 
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ use shakedown::sink::SinkCounts;
 use super::process::Server;
 use super::run_command::shakedown_command;
 
-/// A running sink on a free port of loopback.
+/// A running sink on a free port.
 pub struct SinkProcess {
     process: Server,
     printed: BufReader<ChildStdout>,
@@ -18,10 +18,15 @@ pub struct SinkProcess {
 }
 
 impl SinkProcess {
-    /// Starts a sink with `options`, which are separated by spaces, and waits until it listens.
+    /// Starts a sink on loopback with `options`, which are separated by spaces, and waits until it listens.
     pub fn start(options: &str) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST, options)
+    }
+
+    /// Likewise, on another address of this machine or of the network that the calling thread is in.
+    pub fn start_on(address: Ipv4Addr, options: &str) -> Self {
         let mut command = shakedown_command();
-        command.args(["sink", "--listen", "127.0.0.1:0", "--json"]).args(options.split_whitespace());
+        command.args(["sink", "--listen", &format!("{address}:0"), "--json"]).args(options.split_whitespace());
         let mut process = Server::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let mut printed = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
         let mut first = String::new();

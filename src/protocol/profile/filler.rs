@@ -6,7 +6,7 @@ use crate::base::RandomStream;
 use crate::protocol::digest::RESPONSE_DIGEST_AT;
 use crate::protocol::wire::{self, Block};
 
-/// Where a client's filler comes from. All of them pass for a Diffie-Hellman public value, which servers look for in it.
+/// Where a client's filler comes from. All but zero pass for a Diffie-Hellman public value, which servers look for in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filler {
     /// Any bytes.
@@ -19,6 +19,8 @@ pub enum Filler {
     UnseededRand,
     /// The first bytes of a generator with a fixed seed: the same bytes in every process (ffmpeg).
     Ffmpeg,
+    /// Zeros.
+    Zero,
 }
 
 /// ffmpeg's bytes 8..1536 of C1, its digest included, and bytes 0..1504 of the C2 it signs, as recorded.
@@ -35,7 +37,7 @@ const OFFSET_BYTES: u32 = 728 / 4;
 impl Filler {
     /// Every C1 of this client is the same but for its time.
     pub const fn is_constant(self) -> bool {
-        matches!(self, Self::UnseededRand | Self::Ffmpeg)
+        matches!(self, Self::UnseededRand | Self::Ffmpeg | Self::Zero)
     }
 
     /// Fills a C1 behind its version.
@@ -64,6 +66,7 @@ impl Filler {
         match self {
             Self::UnseededRand => Some(unseeded_rand()),
             Self::Ffmpeg => Some(Box::new(*FFMPEG)),
+            Self::Zero => Some(Box::new([0; CONSTANT_SIZE])),
             Self::Random | Self::MiddleBytes | Self::Letters => None,
         }
     }
@@ -73,7 +76,7 @@ impl Filler {
         match self {
             Self::MiddleBytes => filler.iter_mut().for_each(|byte| *byte = 0x0f + *byte % (0xf1 - 0x0f)),
             Self::Letters => filler.iter_mut().for_each(|byte| *byte = LETTERS[usize::from(*byte) % LETTERS.len()]),
-            Self::Random | Self::UnseededRand | Self::Ffmpeg => {}
+            Self::Random | Self::UnseededRand | Self::Ffmpeg | Self::Zero => {}
         }
     }
 }

@@ -1,18 +1,22 @@
-//! What real clients send.
+//! What clients send: real ones, and hostile or odd ones.
 
+mod conduct;
 mod filler;
+mod hostile;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use conduct::{Afterwards, Opening, Pacing};
 pub use filler::Filler;
 
-use super::wire::C0C1_SIZE;
+use super::wire::RTMP_VERSION;
 use super::{C1Spec, DigestAt, HandshakeMode};
+use crate::base::Nanos;
 
-/// A client whose handshake is imitated. C0 is 3 for all of them.
+/// A client: first those whose handshake is imitated, then those that break the rules ([`Self::is_hostile`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientProfile {
@@ -42,6 +46,44 @@ pub enum ClientProfile {
     Zlmediakit,
     /// srs-bench.
     SrsBench,
+
+    /// Hostile: C0 is 0, an obsolete version.
+    #[serde(rename = "version-0x00")]
+    Version0x00,
+    /// Hostile: C0 is 1, an obsolete version.
+    #[serde(rename = "version-0x01")]
+    Version0x01,
+    /// Hostile: C0 is 6, that of RTMPE, before the C1 of plain RTMP.
+    #[serde(rename = "version-0x06")]
+    Version0x06,
+    /// Hostile: C0 is 0x20, the first of the values that are not allowed.
+    #[serde(rename = "version-0x20")]
+    Version0x20,
+    /// Hostile: one bit of C1's digest is wrong.
+    WrongDigest,
+    /// Hostile: C1 is signed, and all its filler is zero.
+    ZeroFiller,
+    /// Hostile: C0 and half of C1, then silence.
+    HalfC1,
+    /// Hostile: C0C1 at one byte a second.
+    Drip,
+    /// Hostile: no C2.
+    NoC2,
+    /// Hostile: a wrong C2.
+    WrongC2,
+    /// Hostile: it connects and says nothing.
+    Silent,
+    /// Hostile: it closes as soon as C0C1 is out.
+    CloseAfterC1,
+    /// Odd: an HTTP request.
+    Http,
+    /// Odd: a TLS ClientHello.
+    Tls,
+    /// Odd: C0C1 is cut after 1536 bytes.
+    #[serde(rename = "split-1536")]
+    Split1536,
+    /// Hostile: C2 leaves with C0C1.
+    EarlyC2,
 }
 
 /// How a profile is known.
@@ -49,6 +91,8 @@ pub enum ClientProfile {
 pub enum Provenance {
     /// It is this program's own.
     Own,
+    /// It is this program's own, made to break the rules.
+    Hostile,
     /// Recorded: the folders of `tests/vectors` that hold it.
     Captured(&'static [&'static str]),
     /// The client uses the library of a client that was recorded.
@@ -60,10 +104,20 @@ pub enum Provenance {
 /// Everything that distinguishes a client's side of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientSpec {
+    /// What it sends first.
+    pub opening: Opening,
+    /// How the opening is cut into sends.
+    pub pacing: Pacing,
+    /// What it does then.
+    pub afterwards: Afterwards,
+    /// The version byte.
+    pub c0: u8,
     /// Whether C1 is signed.
     pub mode: HandshakeMode,
     /// Where a signed C1 holds its digest; without meaning in simple mode.
     pub digest_at: DigestAt,
+    /// Whether that digest is right; without meaning in simple mode.
+    pub digest: C1Digest,
     /// C1's time.
     pub time: C1Time,
     /// C1's version bytes.
@@ -72,8 +126,15 @@ pub struct ClientSpec {
     pub filler: Filler,
     /// What C2 is made from.
     pub c2: C2Rule,
-    /// In how many sends C0C1 leaves.
-    pub segments: C0C1Segments,
+}
+
+/// Whether a signed C1 proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum C1Digest {
+    /// The digest is right.
+    Right,
+    /// The lowest bit of its first byte is inverted.
+    OneBitWrong,
 }
 
 /// Which clock C1's time is read from.
@@ -118,23 +179,18 @@ pub enum C2Signing {
     CopyOfS1,
 }
 
-/// In how many sends C0C1 leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum C0C1Segments {
-    /// 1537 bytes at once.
-    One,
-    /// C0, then C1.
-    C0ThenC1,
-}
-
 /// A text that names no profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a client; the clients are {names}", names = ClientProfile::ALL.map(|profile| profile.name()).join(", "))]
+#[error(
+    "'{0}' is not a client; the clients are {imitated}; hostile and odd ones are {hostile}",
+    imitated = names(false),
+    hostile = names(true)
+)]
 pub struct UnknownProfile(String);
 
 impl ClientProfile {
-    /// Every profile.
-    pub const ALL: [Self; 13] = [
+    /// Every profile: the imitated ones, then the hostile and odd ones.
+    pub const ALL: [Self; 29] = [
         Self::Shakedown,
         Self::Ffmpeg,
         Self::FfmpegPlay,
@@ -148,7 +204,29 @@ impl ClientProfile {
         Self::Srs,
         Self::Zlmediakit,
         Self::SrsBench,
+        Self::Version0x00,
+        Self::Version0x01,
+        Self::Version0x06,
+        Self::Version0x20,
+        Self::WrongDigest,
+        Self::ZeroFiller,
+        Self::HalfC1,
+        Self::Drip,
+        Self::NoC2,
+        Self::WrongC2,
+        Self::Silent,
+        Self::CloseAfterC1,
+        Self::Http,
+        Self::Tls,
+        Self::Split1536,
+        Self::EarlyC2,
     ];
+
+    /// Whether it breaks the rules of the handshake, or of what arrives together: what counts of its attempts is how the
+    /// server reacts, and they neither complete nor fail.
+    pub const fn is_hostile(self) -> bool {
+        matches!(self.provenance(), Provenance::Hostile)
+    }
 
     /// Its name on the command line and in results.
     pub const fn name(self) -> &'static str {
@@ -166,6 +244,22 @@ impl ClientProfile {
             Self::Srs => "srs",
             Self::Zlmediakit => "zlmediakit",
             Self::SrsBench => "srs-bench",
+            Self::Version0x00 => "version-0x00",
+            Self::Version0x01 => "version-0x01",
+            Self::Version0x06 => "version-0x06",
+            Self::Version0x20 => "version-0x20",
+            Self::WrongDigest => "wrong-digest",
+            Self::ZeroFiller => "zero-filler",
+            Self::HalfC1 => "half-c1",
+            Self::Drip => "drip",
+            Self::NoC2 => "no-c2",
+            Self::WrongC2 => "wrong-c2",
+            Self::Silent => "silent",
+            Self::CloseAfterC1 => "close-after-c1",
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Split1536 => "split-1536",
+            Self::EarlyC2 => "early-c2",
         }
     }
 
@@ -205,9 +299,26 @@ impl ClientProfile {
                 version: [0x80, 0x00, 0x07, 0x02],
                 filler: Filler::Letters,
                 c2: C2Rule { signing: C2Signing::CopyOfS1, echo_sets_time: false },
-                segments: C0C1Segments::C0ThenC1,
+                pacing: Pacing::Split { first: 1, gap: Nanos::ZERO },
+                ..LIBRTMP
             },
             Self::SrsBench => ClientSpec { time: C1Time::UnixSeconds, filler: Filler::MiddleBytes, ..LIBRTMP },
+            Self::Version0x00 => hostile::version(0x00),
+            Self::Version0x01 => hostile::version(0x01),
+            Self::Version0x06 => hostile::version(0x06),
+            Self::Version0x20 => hostile::version(0x20),
+            Self::WrongDigest => hostile::WRONG_DIGEST,
+            Self::ZeroFiller => hostile::ZERO_FILLER,
+            Self::HalfC1 => hostile::HALF_C1,
+            Self::Drip => hostile::DRIP,
+            Self::NoC2 => hostile::NO_C2,
+            Self::WrongC2 => hostile::WRONG_C2,
+            Self::Silent => hostile::SILENT,
+            Self::CloseAfterC1 => hostile::CLOSE_AFTER_C1,
+            Self::Http => hostile::HTTP,
+            Self::Tls => hostile::TLS,
+            Self::Split1536 => hostile::SPLIT_1536,
+            Self::EarlyC2 => hostile::EARLY_C2,
         }
     }
 
@@ -227,6 +338,22 @@ impl ClientProfile {
             Self::NginxRtmp => Provenance::Captured(&["nginx-relay__srs"]),
             Self::Zlmediakit => Provenance::Captured(&["zlm-bench-pull__nginx"]),
             Self::SrsBench => Provenance::Captured(&["srs-bench-load__srs"]),
+            Self::Version0x00
+            | Self::Version0x01
+            | Self::Version0x06
+            | Self::Version0x20
+            | Self::WrongDigest
+            | Self::ZeroFiller
+            | Self::HalfC1
+            | Self::Drip
+            | Self::NoC2
+            | Self::WrongC2
+            | Self::Silent
+            | Self::CloseAfterC1
+            | Self::Http
+            | Self::Tls
+            | Self::Split1536
+            | Self::EarlyC2 => Provenance::Hostile,
         }
     }
 }
@@ -239,14 +366,23 @@ impl ClientSpec {
             HandshakeMode::Complex => C1Spec::complex(digest_at),
         };
         Self {
+            opening: Opening::C0C1,
+            pacing: Pacing::AtOnce,
+            afterwards: Afterwards::Handshake,
+            c0: RTMP_VERSION,
             mode,
             digest_at,
+            digest: C1Digest::Right,
             time: C1Time::Zero,
             version: c1.version,
             filler: Filler::Random,
             c2: C2Rule::SHAKEDOWN,
-            segments: C0C1Segments::One,
         }
+    }
+
+    /// Every opening of this client is the same but for C1's time.
+    pub const fn is_constant(&self) -> bool {
+        self.filler.is_constant() || matches!(self.opening, Opening::Bytes(_))
     }
 
     /// The C1 it sends when its machine's clocks show `clock`.
@@ -268,35 +404,24 @@ impl C2Rule {
     const SIGNED: Self = Self { signing: C2Signing::Filler, echo_sets_time: false };
 }
 
-impl C0C1Segments {
-    /// Bytes of the first send.
-    pub const fn first(self) -> usize {
-        match self {
-            Self::One => C0C1_SIZE,
-            Self::C0ThenC1 => 1,
-        }
-    }
-}
-
 const FFMPEG_PLAY: ClientSpec = ClientSpec {
-    mode: HandshakeMode::Complex,
-    digest_at: DigestAt::FirstHalf,
-    time: C1Time::Zero,
     version: [0x09, 0x00, 0x7c, 0x02],
     filler: Filler::Ffmpeg,
     c2: C2Rule { signing: C2Signing::FillerFromVersion3, echo_sets_time: false },
-    segments: C0C1Segments::One,
+    ..ClientSpec::shakedown(HandshakeMode::Complex, DigestAt::FirstHalf)
 };
 
 const LIBRTMP: ClientSpec = ClientSpec {
-    mode: HandshakeMode::Simple,
-    digest_at: DigestAt::FirstHalf,
     time: C1Time::UptimeMs,
-    version: [0; 4],
     filler: Filler::UnseededRand,
     c2: C2Rule::ECHO,
-    segments: C0C1Segments::One,
+    ..ClientSpec::shakedown(HandshakeMode::Simple, DigestAt::FirstHalf)
 };
+
+fn names(hostile: bool) -> String {
+    let profiles = ClientProfile::ALL.into_iter().filter(|profile| profile.is_hostile() == hostile);
+    profiles.map(ClientProfile::name).collect::<Vec<_>>().join(", ")
+}
 
 impl fmt::Display for ClientProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -317,6 +442,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_profile_is_listed_once_and_the_hostile_ones_last() {
+        let mut names = ClientProfile::ALL.map(ClientProfile::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ClientProfile::ALL.len());
+        assert_eq!(ClientProfile::ALL.last().map(|last| *last as usize + 1), Some(names.len()));
+        assert!(ClientProfile::ALL.is_sorted_by_key(|profile| (profile.is_hostile(), *profile as usize)));
+    }
+
+    #[test]
     fn names_are_read_back() {
         for profile in ClientProfile::ALL {
             assert_eq!(profile.to_string().parse(), Ok(profile));
@@ -324,5 +459,7 @@ mod tests {
         }
         let error = "ffmpg".parse::<ClientProfile>().unwrap_err().to_string();
         assert!(error.starts_with("'ffmpg' is not a client; the clients are shakedown, ffmpeg, "), "{error}");
+        assert!(error.contains(", srs-bench; hostile and odd ones are version-0x00, "), "{error}");
+        assert!(error.ends_with(", early-c2"), "{error}");
     }
 }

@@ -209,10 +209,10 @@ impl<'a> Item<'a> {
                     .map_err(|_| self.error(format!("{number} is too large"))),
             },
             // Decimal, for 1e3 is a number in TOML but not in the grammar of rates.
-            DeValue::Float(number) => Ok(number.as_str().parse::<f64>().map_or_else(
-                |_| number.as_str().to_owned(),
-                |number| number.to_string(),
-            )),
+            DeValue::Float(number) => Ok(number
+                .as_str()
+                .parse::<f64>()
+                .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string())),
             _ => Err(self.wrong_type()),
         }
     }
@@ -258,9 +258,7 @@ impl<'a> Item<'a> {
     /// A duration above zero.
     pub(super) fn length(&self) -> Result<Duration, ScenarioError> {
         match self.read::<DurationText>()?.0 {
-            Duration::ZERO => {
-                Err(self.error(format!("it must be longer than nothing, such as {}", self.key.example)))
-            }
+            Duration::ZERO => Err(self.error(format!("it must be longer than nothing, such as {}", self.key.example))),
             length => Ok(length),
         }
     }
@@ -288,9 +286,7 @@ impl<'a> Item<'a> {
     /// The tables of a list, such as that of `[[population]]`.
     pub(super) fn tables(&self, level: &'static Level, others: &[&Level]) -> Result<Vec<Table<'a>>, ScenarioError> {
         match self.value.get_ref() {
-            DeValue::Array(values) => {
-                values.iter().map(|value| Item { value, ..*self }.table(level, others)).collect()
-            }
+            DeValue::Array(values) => values.iter().map(|value| Item { value, ..*self }.table(level, others)).collect(),
             _ => Err(self.wrong_type()),
         }
     }

@@ -4,9 +4,7 @@ use crate::engine::{ClosePolicy, Verify};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
-use crate::scenario::request::{
-    ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest,
-};
+use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
 
 use super::document::{Item, Key, ScenarioError, Table, nearest};
 use super::{elements, optional, stage, targets};
@@ -69,6 +67,7 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         connect_timeout: optional(table.get("connect_timeout"), Item::length)?,
         timeout: optional(table.get("timeout"), Item::length)?,
         expect: optional(table.get("expect"), Item::read)?,
+        ..PopulationRequest::default()
     })
 }
 

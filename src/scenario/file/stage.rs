@@ -57,6 +57,7 @@ pub(super) fn stages(list: Item) -> Result<Vec<StageRequest>, ScenarioError> {
     }
     let stages = tables.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
     check_names(&tables, &stages)?;
+    check_warmups(&tables, &stages)?;
     check_events(&tables, &stages)?;
     Ok(stages)
 }
@@ -101,6 +102,11 @@ fn stage(table: &Table) -> Result<StageRequest, ScenarioError> {
             return Err(item.key_error("'warmup' and 'every' contradict each other: an event comes later; drop one"));
         }
     }
+    if let Some(item) = table.get("every")
+        && matches!(load, StageLoad::Concurrency { .. } | StageLoad::Storm { .. })
+    {
+        return Err(item.key_error("'every' repeats a rate, a burst or a probe, and nothing else; drop it"));
+    }
     if let (Some(item), Some(every)) = (table.get("every"), every)
         && every < length
     {
@@ -121,9 +127,10 @@ fn concurrency(item: &Item) -> Result<StageLoad, ScenarioError> {
     match (from.trim().parse(), to.trim().parse()) {
         (Ok(0), Ok(0)) => Err(item.error(format!("'{text}' is nobody; one end must be above zero, such as 0:500"))),
         (Ok(from), Ok(to)) => Ok(StageLoad::Concurrency { from, to }),
-        _ => Err(item.error(format!(
-            "'{text}' is not a number of clients; write for example 64, or \"10:500\" for a ramp"
-        ))),
+        _ => {
+            Err(item
+                .error(format!("'{text}' is not a number of clients; write for example 64, or \"10:500\" for a ramp")))
+        }
     }
 }
 
@@ -140,6 +147,18 @@ fn check_names(tables: &[Table], stages: &[StageRequest]) -> Result<(), Scenario
         }
     }
     Ok(())
+}
+
+/// The measured part of a population is in one piece.
+fn check_warmups(tables: &[Table], stages: &[StageRequest]) -> Result<(), ScenarioError> {
+    let sequence = || tables.iter().zip(stages).filter(|(_, stage)| stage.every.is_none());
+    match sequence().skip_while(|(_, stage)| stage.warmup).find(|(_, stage)| stage.warmup) {
+        Some((table, _)) => Err(table.error("a warm-up cannot come after measured stages; put it first")),
+        None if sequence().count() > 0 && sequence().all(|(_, stage)| stage.warmup) => {
+            Err(tables[0].error("all stages are warm-ups, which are not measured; add a stage without 'warmup'"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Events happen beside the other stages, whose end is theirs too.

@@ -1,0 +1,171 @@
+//! The targets and local addresses of all populations: each once in the plan, populations refer to them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::io::Engine;
+use crate::run::{Target, TargetShare};
+
+use super::PlanError;
+use super::request::{PopulationRequest, Request, SourceRange};
+use super::safety;
+use super::target::{Lookup, TargetText};
+
+/// What the simulated network is asked to play without a target.
+const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
+/// The highest weight: more would be a typing error.
+const MAX_WEIGHT: u32 = 1_000_000;
+
+/// Addresses found so far.
+pub(super) struct Addresses<'a> {
+    request: &'a Request,
+    lookup: Lookup<'a>,
+    pub targets: Vec<Target>,
+    pub sources: Vec<IpAddr>,
+}
+
+impl<'a> Addresses<'a> {
+    pub(super) fn new(request: &'a Request, lookup: Lookup<'a>) -> Self {
+        Self { request, lookup, targets: Vec::new(), sources: Vec::new() }
+    }
+
+    /// The addresses of a population's targets: its own, or the run's.
+    pub(super) fn targets(&mut self, asked: &PopulationRequest) -> Result<Vec<TargetShare>, PlanError> {
+        let request = self.request;
+        let (texts, weights) = match asked.targets.as_slice() {
+            [] => (&request.targets, &request.weights),
+            _ => (&asked.targets, &asked.weights),
+        };
+        check_weights(texts, weights)?;
+        let mut found: Vec<Vec<u16>> = Vec::new();
+        for text in texts {
+            let mut indices = Vec::new();
+            for address in text.addresses(self.lookup)? {
+                safety::check(text, address, &request.allowed)?;
+                indices.push(self.target(Target::of(text, address))?);
+            }
+            found.push(indices);
+        }
+        if found.is_empty() {
+            found.push(self.default_target()?);
+        }
+        Ok(shares(&found, weights))
+    }
+
+    /// A population's local addresses: its own, or the run's.
+    pub(super) fn sources(&mut self, asked: &PopulationRequest) -> Vec<u16> {
+        let ranges: &[SourceRange] = match asked.sources.as_slice() {
+            [] => &self.request.sources,
+            own => own,
+        };
+        let mut indices = Vec::new();
+        for address in ranges.iter().flat_map(|range| range.addresses()) {
+            let index = self.sources.iter().position(|known| *known == address).unwrap_or_else(|| {
+                self.sources.push(address);
+                self.sources.len() - 1
+            });
+            // More than can be named are refused with their number.
+            let index = index.min(usize::from(u16::MAX)) as u16;
+            if !indices.contains(&index) {
+                indices.push(index);
+            }
+        }
+        indices
+    }
+
+    fn default_target(&mut self) -> Result<Vec<u16>, PlanError> {
+        if self.request.engine == Engine::Sim {
+            let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
+            let addresses = text.addresses(self.lookup)?;
+            return addresses.into_iter().map(|address| self.target(Target::of(&text, address))).collect();
+        }
+        // The port is known once the sink listens.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(vec![self.target(Target { name: "built-in sink".into(), host: "127.0.0.1".into(), address })?])
+    }
+
+    fn target(&mut self, target: Target) -> Result<u16, PlanError> {
+        if let Some(index) = self.targets.iter().position(|known| *known == target) {
+            return Ok(index as u16);
+        }
+        if self.targets.len() >= usize::from(u16::MAX) {
+            return Err(PlanError::new(format!("more than {} target addresses are too many", u16::MAX)));
+        }
+        self.targets.push(target);
+        Ok(self.targets.len() as u16 - 1)
+    }
+}
+
+impl Target {
+    fn of(text: &TargetText, address: SocketAddr) -> Self {
+        Self { name: text.text.clone(), host: text.host.clone(), address }
+    }
+}
+
+fn check_weights(targets: &[TargetText], weights: &[u32]) -> Result<(), PlanError> {
+    if !weights.is_empty() && weights.len() != targets.len() {
+        return Err(PlanError::new(format!(
+            "{} weights for {} targets; give one for each target, in their order",
+            weights.len(),
+            targets.len()
+        )));
+    }
+    match weights.iter().find(|weight| !(1..=MAX_WEIGHT).contains(*weight)) {
+        Some(weight) => Err(PlanError::new(format!("{weight} is not a weight: give a whole number from 1 to {MAX_WEIGHT}"))),
+        None => Ok(()),
+    }
+}
+
+/// The part of each address. Without weights all addresses are equal; with them each name has its weight, whatever the
+/// number of its addresses.
+fn shares(found: &[Vec<u16>], weights: &[u32]) -> Vec<TargetShare> {
+    let equal = weights.is_empty() || found.iter().all(|addresses| addresses.len() == 1) && weights.iter().all(|weight| *weight == weights[0]);
+    let common = found.iter().map(|addresses| addresses.len() as u64).fold(1, lcm);
+    let mut shares: Vec<TargetShare> = Vec::new();
+    for (index, addresses) in found.iter().enumerate() {
+        let weight = match weights.get(index) {
+            Some(weight) if !equal => u64::from(*weight) * (common / addresses.len() as u64),
+            _ => 1,
+        };
+        for &target in addresses {
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX / 2);
+            match shares.iter_mut().find(|share| share.target == target) {
+                // The same address under two names has one row and both parts.
+                Some(share) if !weights.is_empty() => share.weight = share.weight.saturating_add(weight),
+                Some(_) => {}
+                None => shares.push(TargetShare { target, weight }),
+            }
+        }
+    }
+    shares
+}
+
+/// The least common multiple; numbers of addresses that have none of reasonable size count as one.
+fn lcm(a: u64, b: u64) -> u64 {
+    let gcd = |mut a: u64, mut b: u64| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    match a / gcd(a, b) * b {
+        reasonable @ ..=1_000 => reasonable,
+        _ => a,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(found: &[Vec<u16>], weights: &[u32]) -> Vec<(u16, u32)> {
+        shares(found, weights).iter().map(|share| (share.target, share.weight)).collect()
+    }
+
+    #[test]
+    fn a_name_has_its_weight_whatever_the_number_of_its_addresses() {
+        assert_eq!(weights(&[vec![0], vec![1, 2]], &[]), [(0, 1), (1, 1), (2, 1)], "without weights addresses are equal");
+        assert_eq!(weights(&[vec![0], vec![1, 2]], &[1, 1]), [(0, 2), (1, 1), (2, 1)]);
+        assert_eq!(weights(&[vec![0], vec![1]], &[3, 1]), [(0, 3), (1, 1)]);
+        assert_eq!(weights(&[vec![0, 1, 2], vec![3, 4]], &[1, 3]), [(0, 2), (1, 2), (2, 2), (3, 9), (4, 9)]);
+    }
+}
