@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::io::Engine;
 use crate::run::{ProxyVersion, Threshold};
 
-use super::request::Request;
+use super::request::{PopulationRequest, Request};
 use super::safety::Allowance;
 use super::target::TargetText;
 pub use document::ScenarioError;
@@ -146,7 +146,7 @@ const TARGET: Level = Level {
     keys: &[&[Key { name: "url", example: "\"rtmp://10.0.0.5:1935/live\"" }, Key { name: "weight", example: "3" }]],
 };
 
-fn populations(document: &Table, list: Item) -> Result<Vec<super::PopulationRequest>, ScenarioError> {
+fn populations(document: &Table, list: Item) -> Result<Vec<PopulationRequest>, ScenarioError> {
     let own = POPULATION_KEYS.iter().map(|key| key.name);
     let stray: Vec<&str> = own.filter(|name| !SCENARIO_KEYS.iter().any(|key| key.name == *name)).collect();
     if let Some(stray) = document.present(&stray).first() {
@@ -158,13 +158,15 @@ fn populations(document: &Table, list: Item) -> Result<Vec<super::PopulationRequ
     }
     let tables = list.tables(&POPULATION, &[&ALONE, &stage::STAGE, &stage::STORM, &THRESHOLD])?;
     let several = tables.len() > 1;
-    let mut populations: Vec<super::PopulationRequest> = Vec::new();
+    let mut populations: Vec<PopulationRequest> = Vec::new();
     for table in &tables {
         let name = match table.get("name") {
             None if several => Some(table.require("name")?),
             name => name,
         };
-        let population = population(table, name)?;
+        let (targets, weights) = targets(table.get("targets"))?;
+        let sources = sources(table.get("sources"))?;
+        let population = PopulationRequest { targets, weights, sources, ..population(table, name)? };
         if let Some(index) = populations.iter().position(|other| other.name == population.name) {
             let first = tables[index].get("name").map_or(0, |name| name.line());
             return Err(name.expect("only one population may lack a name").error(format!(

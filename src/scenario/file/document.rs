@@ -165,11 +165,6 @@ impl<'a> Table<'a> {
         in_order(self.entries).into_iter().map(|(key, _)| (key.span().start, key.get_ref().as_ref())).collect()
     }
 
-    /// It is the whole text.
-    pub(super) fn is_document(&self) -> bool {
-        std::ptr::eq(self.level, &super::ALONE)
-    }
-
     /// Without any key.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -7,7 +7,7 @@ use crate::run::Until;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
 
 use super::document::{Item, Key, ScenarioError, Table, nearest};
-use super::{elements, optional, stage, targets};
+use super::{elements, optional, stage};
 
 /// Keys of a population.
 pub(super) const POPULATION_KEYS: &[Key] = &[
@@ -32,18 +32,14 @@ pub(super) const POPULATION_KEYS: &[Key] = &[
 /// The name of the only population if it has none.
 const UNNAMED: &str = "clients";
 
-/// The population of `table`: one `[[population]]`, or a whole scenario, whose `name`, `targets` and `sources` are not
-/// the population's.
+/// The population of `table`, which is one `[[population]]` or a whole scenario; without targets and sources, which are
+/// the scenario's then.
 pub(super) fn population(table: &Table, name: Option<Item>) -> Result<PopulationRequest, ScenarioError> {
     let stages = optional(table.get("stages"), |item| stage::stages(*item))?.unwrap_or_default();
     check_spacing(table, &stages)?;
-    let of_its_own = |key| table.get(key).filter(|_| !table.is_document());
-    let (targets, weights) = targets(of_its_own("targets"))?;
     Ok(PopulationRequest {
         name: name.map_or_else(|| Ok(UNNAMED.into()), |item| item.label())?,
         stages,
-        targets,
-        weights,
         arrival: optional(table.get("arrival"), |item| {
             item.one_of(&[("uniform", ArrivalPattern::Uniform), ("poisson", ArrivalPattern::Poisson)])
         })?,
@@ -63,7 +59,6 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         close: optional(table.get("close"), |item| {
             item.one_of(&[("rst", ClosePolicy::Rst), ("fin", ClosePolicy::Fin), ("peer", ClosePolicy::Peer)])
         })?,
-        sources: sources(of_its_own("sources"))?,
         connect_timeout: optional(table.get("connect_timeout"), Item::length)?,
         timeout: optional(table.get("timeout"), Item::length)?,
         expect: optional(table.get("expect"), Item::read)?,
