@@ -51,7 +51,8 @@ fn clients(population: &Population) -> String {
     match population.clients.as_slice() {
         [only] => format!("as {}", only.client.name()),
         several => {
-            let named: Vec<_> = several.iter().map(|share| format!("{}={}", share.client.name(), share.weight)).collect();
+            let named: Vec<_> =
+                several.iter().map(|share| format!("{}={}", share.client.name(), share.weight)).collect();
             format!("as {}", named.join(","))
         }
     }

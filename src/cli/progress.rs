@@ -34,7 +34,8 @@ enum Length {
 impl Progress {
     /// Nothing is shown off a terminal.
     pub(super) fn new(plan: &RunPlan, quiet: bool, hidden: bool, color: Color) -> Self {
-        let attempts = plan.asked().flat_map(|population| &population.lanes).map(|lane| lane.load.attempts()).sum::<Option<u64>>();
+        let attempts =
+            plan.asked().flat_map(|population| &population.lanes).map(|lane| lane.load.attempts()).sum::<Option<u64>>();
         let length = match (attempts, plan.length()) {
             (Some(attempts), Nanos::MAX) => Length::Attempts(attempts),
             (_, time) => Length::Time(time),

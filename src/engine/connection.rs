@@ -67,8 +67,9 @@ pub(super) struct Wire {
 /// Where C2 is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum C2 {
-    /// C0C1's send has not completed; two sends of one connection are never in flight together.
-    WaitsForC0C1,
+    /// It is signed, and C0C1's send has not completed: two sends of one connection are never in flight together. It
+    /// cannot be signed later, for the receive that waits for S2 has the buffer with S1.
+    WaitsForC0C1(BufferId),
     /// Its send is in flight.
     Sending(BufferId),
     /// Handed to the kernel.
@@ -175,9 +176,9 @@ impl Connection {
                 unreachable!("no part of a handshake is sent in this state")
             }
             Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
-            Self::AwaitingS2 { wire, c2, .. } => *c2 = wire.next_c2(*c2, context),
+            Self::AwaitingS2 { c2, .. } => *c2 = c2.after_a_send(context),
             Self::FlushingC2 { wire, s0s1, s2, negotiated, c2 } => {
-                *c2 = wire.next_c2(*c2, context);
+                *c2 = c2.after_a_send(context);
                 if let C2::Sent = c2 {
                     return Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated));
                 }
@@ -245,7 +246,7 @@ impl Connection {
             Self::AwaitingS2 { wire, c2, .. } | Self::FlushingC2 { wire, c2, .. } => (wire, Some(c2)),
         };
         buffers.receive.release(wire.receive);
-        if let Some(C2::Sending(send)) = c2 {
+        if let Some(C2::WaitsForC0C1(send) | C2::Sending(send)) = c2 {
             buffers.send.release(*send);
         }
     }
@@ -259,13 +260,13 @@ impl Connection {
                 Progress::Pending
             }
             (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::AwaitingS2) => {
-                let c2 = if c0c1_sent { wire.send_c2(context) } else { C2::WaitsForC0C1 };
+                let c2 = wire.sign_c2(context).sent_after(c0c1_sent, context);
                 wire.receive_more(context);
                 *self = Self::AwaitingS2 { wire, s0s1: context.now, c2 };
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::Done(negotiated)) => {
-                let c2 = if c0c1_sent { wire.send_c2(context) } else { C2::WaitsForC0C1 };
+                let c2 = wire.sign_c2(context).sent_after(c0c1_sent, context);
                 *self = Self::FlushingC2 { wire, s0s1: context.now, s2: context.now, negotiated, c2 };
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
@@ -329,19 +330,8 @@ impl Wire {
             .push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
     }
 
-    /// C2's next state after a send has completed.
-    fn next_c2(&self, c2: C2, context: &mut Context<'_>) -> C2 {
-        match c2 {
-            C2::WaitsForC0C1 => self.send_c2(context),
-            C2::Sending(send) => {
-                context.buffers.send.release(send);
-                C2::Sent
-            }
-            C2::Sent => unreachable!("C2 is sent once"),
-        }
-    }
-
-    fn send_c2(&self, context: &mut Context<'_>) -> C2 {
+    /// C2 in a buffer of its own. No receive may be armed.
+    fn sign_c2(&self, context: &mut Context<'_>) -> C2 {
         let Buffers { receive, send } = &mut *context.buffers;
         let buffer = send.take().expect("a send buffer for each slot");
         let received = &receive.bytes(self.receive)[..self.received as usize];
@@ -353,9 +343,7 @@ impl Wire {
         } else {
             self.handshake.write_c2(received, templates, read_at_ms, c2);
         }
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
-        C2::Sending(buffer)
+        C2::WaitsForC0C1(buffer)
     }
 
     /// A connection that broke says how many bytes had come.
@@ -364,6 +352,32 @@ impl Wire {
             FailureKind::Reset => Failure { detail: FailureDetail::Received(self.received), ..failure },
             _ => failure,
         }
+    }
+}
+
+impl C2 {
+    /// Sends it unless C0C1 is still on its way.
+    fn sent_after(self, c0c1_sent: bool, context: &mut Context<'_>) -> Self {
+        if c0c1_sent { self.send(context) } else { self }
+    }
+
+    /// The state after a send has completed: C0C1's, or its own.
+    fn after_a_send(self, context: &mut Context<'_>) -> Self {
+        match self {
+            Self::WaitsForC0C1(_) => self.send(context),
+            Self::Sending(send) => {
+                context.buffers.send.release(send);
+                Self::Sent
+            }
+            Self::Sent => unreachable!("C2 is sent once"),
+        }
+    }
+
+    fn send(self, context: &mut Context<'_>) -> Self {
+        let Self::WaitsForC0C1(buffer) = self else { unreachable!("C2 is sent once") };
+        let token = context.slots.arm(context.slot, OpKind::Send);
+        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
+        Self::Sending(buffer)
     }
 }
 

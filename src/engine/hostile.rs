@@ -35,6 +35,8 @@ enum C2 {
     NotYet,
     /// It sends none, or S0S1 was none that a C2 answers.
     Never,
+    /// It is signed, and the opening is not out. It cannot be signed later: a receive has the buffer with S1 then.
+    Waits(BufferId),
     Sending(BufferId),
     Sent,
 }
@@ -80,7 +82,7 @@ impl Play {
         if templates.afterwards() == Afterwards::Close {
             return self.ends(Ending::Left, context.now);
         }
-        self.answer(context);
+        self.send_c2(context);
         Progress::Pending
     }
 
@@ -94,7 +96,8 @@ impl Play {
         if self.answered.is_none() && Reaction::is_answer(self.received) {
             self.answered = Some(context.now);
         }
-        self.answer(context);
+        self.sign_c2(context);
+        self.send_c2(context);
         self.listen(context);
         Progress::Pending
     }
@@ -113,7 +116,7 @@ impl Play {
     /// Gives the buffers back; no op is in flight.
     pub(super) fn release_buffers(&self, buffers: &mut Buffers) {
         buffers.receive.release(self.receive);
-        if let C2::Sending(send) = self.c2 {
+        if let C2::Waits(send) | C2::Sending(send) = self.c2 {
             buffers.send.release(send);
         }
     }
@@ -132,12 +135,12 @@ impl Play {
         self.sending = true;
     }
 
-    /// Sends the C2 that its course asks for, once S0S1 is there and the opening is out.
-    fn answer(&mut self, context: &mut Context<'_>) {
-        let client = context.client;
-        if self.c2 != C2::NotYet || self.sending || (self.issued as usize) < client.templates.opening_len() {
+    /// Signs the C2 that its course asks for, once S0S1 is there. No receive is armed.
+    fn sign_c2(&mut self, context: &mut Context<'_>) {
+        if self.c2 != C2::NotYet {
             return;
         }
+        let client = context.client;
         let wrong = match client.templates.afterwards() {
             Afterwards::Handshake => false,
             Afterwards::WrongC2 => true,
@@ -166,10 +169,20 @@ impl Play {
         } else {
             self.handshake.write_c2(received, &client.templates, read_at_ms, c2);
         }
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
-        self.c2 = C2::Sending(buffer);
-        self.sending = true;
+        self.c2 = C2::Waits(buffer);
+    }
+
+    /// Sends C2 if it is signed and the opening is out.
+    fn send_c2(&mut self, context: &mut Context<'_>) {
+        let out = !self.sending && self.issued as usize >= context.client.templates.opening_len();
+        if let C2::Waits(buffer) = self.c2
+            && out
+        {
+            let token = context.slots.arm(context.slot, OpKind::Send);
+            context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
+            self.c2 = C2::Sending(buffer);
+            self.sending = true;
+        }
     }
 
     /// Arms a receive: into the buffer as long as it has room, then only to notice what comes.

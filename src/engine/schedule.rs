@@ -186,7 +186,8 @@ impl Schedule {
                 waiting.take_until(offset, |stage, count| recorder.dropped(stage, count));
             }
             Self::Storm(fleet) => {
-                let late = fleet.tries.iter().filter(|Reverse((at, _))| *at < start + offset && *at < fleet.end).count();
+                let late =
+                    fleet.tries.iter().filter(|Reverse((at, _))| *at < start + offset && *at < fleet.end).count();
                 if late > 0 {
                     recorder.due(fleet.stage, late as u64, now);
                     recorder.dropped(fleet.stage, late as u64);
@@ -209,9 +210,8 @@ impl Schedule {
 
 impl Fleet {
     fn new(rule: Reconnect, begin: Time, end: Time, stage: u16, size: u32, mut random: RandomStream) -> Self {
-        let clients: Box<[FleetClient]> = (0..size)
-            .map(|_| FleetClient { backoff: rule.first(&mut random), retry_at: None, back: false })
-            .collect();
+        let clients: Box<[FleetClient]> =
+            (0..size).map(|_| FleetClient { backoff: rule.first(&mut random), retry_at: None, back: false }).collect();
         let mut tries = BinaryHeap::with_capacity(clients.len());
         tries.extend((0..).zip(&clients).map(|(client, state)| Reverse((begin + state.backoff.delay(), client))));
         Self { rule, begin, end, stage, clients, tries }

@@ -92,9 +92,21 @@ impl LatencyHistogram {
         self.histogram.count_between(from.as_u64(), to.as_u64())
     }
 
-    /// Adds the samples of `other`.
+    /// The sample number `rank`, counted from 1 in ascending order; `None` if there are fewer.
+    pub fn nth(&self, rank: u64) -> Option<Nanos> {
+        let count = self.histogram.len();
+        // Half a rank below: the quotient cannot round up to the next sample.
+        let quantile = || (rank as f64 - 0.5) / count as f64;
+        (1..=count).contains(&rank).then(|| Nanos::new(self.histogram.value_at_quantile(quantile())))
+    }
+
+    /// Adds the samples of `other`. A file may pair latencies with ages: then the sum is of ages.
     pub fn merge(&mut self, other: &Self) {
-        self.histogram.add(&other.histogram).expect("histograms of one kind have the same bounds");
+        if other.longest > self.longest {
+            let latencies = std::mem::replace(self, Self { overflow: self.overflow, ..Self::of_ages() });
+            self.histogram.add(&latencies.histogram).expect("ages have room for latencies");
+        }
+        self.histogram.add(&other.histogram).expect("the longest of both has room");
         self.overflow += other.overflow;
     }
 

@@ -237,7 +237,9 @@ mod tests {
         for text in ["closed within 1m", "reset within 5s", "answered within 250ms", "open for 30s"] {
             assert_eq!(text.parse::<Expectation>().unwrap().to_string(), text);
         }
-        for text in ["", "closed", "closed within", "closed within 5", "closed for 5s", "open for 0s", "closed within 5s x"] {
+        for text in
+            ["", "closed", "closed within", "closed within 5", "closed for 5s", "open for 0s", "closed within 5s x"]
+        {
             assert!(text.parse::<Expectation>().is_err(), "{text}");
         }
     }

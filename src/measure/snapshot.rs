@@ -156,7 +156,11 @@ impl Snapshot {
                 record.probes.reserve(if info.probe { PROBES_AT_START } else { 0 });
             }
         }
-        let (targets, clients) = (rows(layout.targets.len(), &layout), rows(layout.clients.len(), &layout));
+        let (targets, mut clients) = (rows(layout.targets.len(), &layout), rows(layout.clients.len(), &layout));
+        if layout.hostile == [true] {
+            // Its reactions are told in its row.
+            clients.push(Tally::default());
+        }
         let reactions = layout.hostile.iter().map(|hostile| hostile.then(Box::default)).collect();
         Self {
             layout,

@@ -7,8 +7,8 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal, StagePlan,
-    ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed,
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal,
+    StagePlan, ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed, unexpected_reactions,
 };
 
 /// What matters most about a result, in words.
@@ -218,6 +218,9 @@ fn happened(result: &RunResult) -> String {
         attempts.due
     )];
     parts.push(format!("{} failed ({})", attempts.failed, percent(attempts.failed, attempts.due)));
+    if attempts.observed > 0 {
+        parts.push(format!("{} of hostile clients observed", attempts.observed));
+    }
     if attempts.dropped > 0 {
         parts.push(format!("{} dropped ({})", attempts.dropped, percent(attempts.dropped, attempts.due)));
     }
@@ -251,7 +254,9 @@ fn reason(result: &RunResult) -> String {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return "nothing completed, because of this machine's limits".to_owned(),
         Some(Obstacle::Target) => return "nothing completed: the target or the way to it failed".to_owned(),
-        None if result.attempts.completed == 0 => return "the run ended before anything completed".to_owned(),
+        None if result.attempts.completed + result.attempts.observed == 0 => {
+            return "the run ended before anything completed".to_owned();
+        }
         None => {}
     }
     let with = |pass: Option<bool>| result.thresholds.iter().filter(move |threshold| threshold.pass == pass);
@@ -272,7 +277,11 @@ fn reason(result: &RunResult) -> String {
         Verdict::Fail => {
             let missed =
                 |threshold: &ThresholdResult| format!("{} is missed: {}", threshold.expression, measured(threshold));
-            with(Some(false)).map(missed).collect::<Vec<_>>().join("; ")
+            let unexpected = unexpected_reactions(result);
+            let reactions = (unexpected > 0).then(|| {
+                format!("{} of hostile clients went otherwise than expected", count(unexpected as usize, "attempt"))
+            });
+            with(Some(false)).map(missed).chain(reactions).collect::<Vec<_>>().join("; ")
         }
         Verdict::Pass => {
             let dropped = result.attempts.dropped;

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::quantity::{count, per_s, percent, span};
+use super::quantity::{count, per_s, percent, seconds, span};
 use super::summary::{Summary, measured};
 use crate::base::Nanos;
 use crate::measure::{LatencySummary, Metric, Side};
-use crate::run::{FailureRow, Row, RunResult, Severity, Verdict};
+use crate::run::{Event, FailureRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub fn render(result: &RunResult, style: Style) -> String {
     latency(&mut page, result);
     outcomes(&mut page, result);
     failures(&mut page, &result.failures);
+    reactions(&mut page, &result.by_client);
+    storms(&mut page, &result.storms);
+    recoveries(&mut page, &result.recoveries);
     for (title, rows) in [
         ("by population", &result.by_population),
         ("by stage", &result.by_stage),
@@ -43,6 +46,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
     ] {
         breakdown(&mut page, title, rows);
     }
+    events(&mut page, &result.events);
     findings(&mut page, result);
     page.text
 }
@@ -174,6 +178,92 @@ fn failures(page: &mut Page, failures: &[FailureRow]) {
         page.item((&failure.count.to_string(), PLAIN), &text, &failure.advice);
     }
     page.rest(failures.len(), "more kind");
+}
+
+/// What the target did with hostile clients.
+fn reactions(page: &mut Page, clients: &[Row]) {
+    let row = |row: &Row| {
+        let reactions = row.reactions.as_ref()?;
+        let counts = [
+            reactions.answered,
+            reactions.closed,
+            reactions.reset,
+            reactions.open,
+            reactions.left,
+            reactions.not_connected,
+            reactions.unexpected,
+        ];
+        let times = [reactions.open_time.p50_ns, reactions.open_time.max_ns].map(span);
+        let cells = std::iter::once(row.name.clone()).chain(counts.map(|count| count.to_string())).chain(times);
+        Some(cells.collect::<Vec<_>>())
+    };
+    let heading = [
+        "reactions to",
+        "answered",
+        "closed",
+        "reset",
+        "left open",
+        "left by us",
+        "no connection",
+        "unexpected",
+        "open p50",
+        "max",
+    ];
+    page.table(&heading, clients.iter().filter_map(row).collect());
+}
+
+/// How fleets came back.
+fn storms(page: &mut Page, storms: &[StormRow]) {
+    let row = |storm: &StormRow| {
+        let times = [storm.back_50_ns, storm.back_90_ns, storm.back_99_ns, storm.back_100_ns].map(|time| match time {
+            Some(_) => span(time),
+            None => "never".to_owned(),
+        });
+        let attempts = storm.attempts_per_success.map_or("-".to_owned(), |attempts| format!("{attempts:.2}"));
+        let name = format!("{}: {}", storm.population, storm.stage);
+        let cells = [name, format!("{} of {}", storm.back, storm.fleet)];
+        cells.into_iter().chain(times).chain([attempts]).collect::<Vec<_>>()
+    };
+    let heading = ["storm", "back", "50 % after", "90 %", "99 %", "100 %", "attempts each"];
+    page.table(&heading, storms.iter().map(row).collect());
+}
+
+/// Whether the target accepted again.
+fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
+    if recoveries.is_empty() {
+        return;
+    }
+    page.blank();
+    for row in recoveries {
+        let accepted = match row.accepted_after_s {
+            _ if row.probes == 0 => format!("cannot be told, no probe ended in {}", seconds(row.watched_s)),
+            Some(0.0) => "accepted all the time".to_owned(),
+            Some(after_s) => format!("recovered after {}", seconds(after_s)),
+            None => format!("never, in {}", seconds(row.watched_s)),
+        };
+        let text = format!(
+            "{} of {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
+            row.stage,
+            row.population,
+            row.failed,
+            row.probes,
+            seconds(row.drained_after_s)
+        );
+        page.labelled("recovery", &text);
+    }
+}
+
+/// What happened while the load ran.
+fn events(page: &mut Page, events: &[Event]) {
+    if events.is_empty() {
+        return;
+    }
+    page.title("events");
+    for event in events.iter().take(MOST_ROWS) {
+        let lead = page.lead(&[("  ", PLAIN), (&seconds(event.t_s), PLAIN)]);
+        page.wrapped(lead, 4, &format!(" {}: {}", event.code, event.text));
+    }
+    page.rest(events.len(), "more event");
 }
 
 fn breakdown(page: &mut Page, title: &str, rows: &[Row]) {

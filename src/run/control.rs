@@ -17,7 +17,7 @@ use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::plan::{Hold, Population, RunPlan};
 use super::preflight;
 use super::prepare::Preparation;
-use super::result::{ResultParts, Window, WorkerRow};
+use super::result::{Event, ResultParts, Window, WorkerRow};
 use super::verdict::{Finding, Severity, Signal};
 
 /// Between the workers' readiness and the first arrival: time enough to make the workers and go to sleep.
@@ -144,11 +144,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings }.parts(
-        outcomes,
-        timeline,
-        &preparation,
-    );
+    let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings, events: Vec::new() }
+        .parts(outcomes, timeline, &preparation);
     Ok(Ran { parts, broken })
 }
 
@@ -163,6 +160,7 @@ pub(super) struct Ending {
     /// TCP counters before and after.
     pub network: (BTreeMap<String, u64>, BTreeMap<String, u64>),
     pub findings: Vec<Finding>,
+    pub events: Vec<Event>,
 }
 
 impl Ending {
@@ -203,6 +201,7 @@ impl Ending {
             network_before: self.network.0,
             network_after: self.network.1,
             findings: self.findings,
+            events: self.events,
             interrupted: self.interrupted,
             plan: RunPlan::clone(&self.plan),
         }
@@ -305,6 +304,7 @@ mod tests {
             ended_early,
             network: (BTreeMap::new(), BTreeMap::new()),
             findings: Vec::new(),
+            events: Vec::new(),
         };
         let Window { duration_s, warmup_s } = ending.window(workers.iter().copied());
         (duration_s, warmup_s)

@@ -127,8 +127,18 @@ pub fn environment(engine: Engine) -> Environment {
         cpu_model,
         engine,
         nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        more: BTreeMap::new(),
+        more: sysctls(),
     }
+}
+
+/// Settings of this kernel that the numbers depend on, by the last part of their names; those it does not have are left
+/// out.
+fn sysctls() -> BTreeMap<String, serde_json::Value> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim().parse::<u64>().ok();
+    ["core/somaxconn", "ipv4/tcp_syn_linear_timeouts", "ipv4/tcp_syncookies"]
+        .into_iter()
+        .filter_map(|name| Some((name.rsplit('/').next()?.to_owned(), read(name)?.into())))
+        .collect()
 }
 
 #[cfg(test)]

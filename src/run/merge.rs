@@ -1,7 +1,7 @@
 //! One result from those of several machines that ran shares of the same plan.
 
 use super::plan::{Population, RunPlan};
-use super::result::{Attempts, FailureRow, LatencyTable, Machine, Rates, Row, RunResult, Window};
+use super::result::{Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, Row, RunResult, Window};
 use super::threshold::{Threshold, ThresholdError};
 use super::verdict;
 use crate::load::Share;
@@ -94,6 +94,14 @@ impl RunResult {
                 mine.add(theirs)?;
             }
         }
+        for (mine, theirs) in self.storms.iter_mut().zip(&part.storms) {
+            mine.add(theirs)?;
+        }
+        for (mine, theirs) in self.recoveries.iter_mut().zip(&part.recoveries) {
+            mine.add(theirs);
+        }
+        self.events.extend(part.events);
+        self.events.sort_by(|one, other| one.t_s.total_cmp(&other.t_s));
         self.workers.extend(part.workers);
         self.timeline = join_timelines(std::mem::take(&mut self.timeline), part.timeline);
         for (name, count) in part.network {
@@ -162,7 +170,27 @@ impl Row {
         self.rate.add(&other.rate);
         self.modes.merge(&other.modes);
         self.lost_while_held += other.lost_while_held;
+        if let (Some(mine), Some(theirs)) = (&mut self.reactions, &other.reactions) {
+            mine.add(theirs)?;
+        }
         self.latency.add(&other.latency)
+    }
+}
+
+impl ReactionRow {
+    fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
+        self.not_connected += other.not_connected;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.open += other.open;
+        self.left += other.left;
+        self.answered += other.answered;
+        self.partly_answered += other.partly_answered;
+        self.unexpected += other.unexpected;
+        let mut open_time = self.open_time.histogram()?;
+        open_time.merge(&other.open_time.histogram()?);
+        self.open_time = open_time.summary();
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Layer 4: one run: its plan, the control of its workers, its result and the verdict on it.
 
 mod control;
+mod diagnosis;
 pub mod host;
 mod interruption;
 mod merge;
@@ -8,6 +9,7 @@ mod plan;
 pub mod preflight;
 mod prepare;
 mod proxy;
+mod recovery;
 mod result;
 mod save;
 mod simulate;
@@ -19,14 +21,17 @@ pub use interruption::Interruption;
 pub use merge::MergeError;
 pub use plan::*;
 pub use prepare::{LoadError, PlannedStage, Preparation};
+pub use recovery::{RecoveryRow, StormRow};
 pub use result::{
-    Attempts, Connections, Environment, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
-    ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
+    Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
+    ReactionRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
 pub use save::ResultFile;
 pub use simulate::{simulate, simulate_until};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
-pub use verdict::{ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed};
+pub use verdict::{
+    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
+};
 
 #[cfg(test)]
 pub(crate) use result::fixtures;

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use crate::base::Seed;
 pub use crate::engine::{ClosePolicy, Hold, Verify};
-pub use crate::measure::Expectation;
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Reconnect, Share};
+pub use crate::measure::Expectation;
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
 /// Everything a run does, decided.

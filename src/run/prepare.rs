@@ -194,10 +194,11 @@ impl Preparation {
                 begin: Nanos::new(lane.begins_ns),
                 end: lane.end(),
                 stage: prepared.first_stage,
-                random: self.plan.seed.of_lane(number).stream(
-                    StreamPurpose::Reconnects,
-                    self.plan.share.split(worker, self.plan.workers).index,
-                ),
+                random: self
+                    .plan
+                    .seed
+                    .of_lane(number)
+                    .stream(StreamPurpose::Reconnects, self.plan.share.split(worker, self.plan.workers).index),
             },
             _ => unreachable!("a lane was prepared from its own plan"),
         }
@@ -342,7 +343,8 @@ impl LoadPlan {
 
     /// How long it lasts at most, from its beginning; [`Nanos::MAX`] if only a number of attempts bounds it.
     pub fn length(&self) -> Nanos {
-        let once = self.stages().map(|stage| stage.length.unwrap_or(Nanos::MAX)).fold(Nanos::ZERO, |sum, length| sum + length);
+        let once =
+            self.stages().map(|stage| stage.length.unwrap_or(Nanos::MAX)).fold(Nanos::ZERO, |sum, length| sum + length);
         match self {
             Self::Open { repeat: Some(Repeat { every_ns, times }), .. } => {
                 Nanos::new(every_ns.saturating_mul(u64::from(times.saturating_sub(1)))) + once

@@ -88,9 +88,11 @@ mod tests {
 
     #[test]
     fn version_2_is_binary_and_reads_back() {
-        for (client, target, size) in
-            [("10.9.0.7:1024", "127.0.0.1:1935", 28), ("[fd00::7]:1024", "[::1]:1935", 52), ("10.9.0.7:9", "[::1]:1", 52)]
-        {
+        for (client, target, size) in [
+            ("10.9.0.7:1024", "127.0.0.1:1935", 28),
+            ("[fd00::7]:1024", "[::1]:1935", 52),
+            ("10.9.0.7:9", "[::1]:1", 52),
+        ] {
             let bytes = header(ProxyVersion::V2, client.parse().unwrap(), target.parse().unwrap());
             assert_eq!(bytes.len(), size);
             assert!(bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x21"));

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::diagnosis;
 use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
+use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
 use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, Metric, ModeCounts, Quantile,
-    RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
+    Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, Metric, ModeCounts,
+    Quantile, Reactions, RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
 };
 
 /// The schema of this version's result files.
@@ -59,6 +61,15 @@ pub struct RunResult {
     pub by_client: Vec<Row>,
     /// A row per stage, warm-up included, if there is more than one.
     pub by_stage: Vec<Row>,
+    /// Fleets that lost their connections and came back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storms: Vec<StormRow>,
+    /// What probe stages found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<RecoveryRow>,
+    /// What happened while the load ran, beside its attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
     /// The generator's threads.
     pub workers: Vec<WorkerRow>,
     /// The run in rows of one second (long runs: of more).
@@ -226,6 +237,43 @@ pub struct Row {
     pub lost_while_held: u64,
     /// Its latencies.
     pub latency: LatencyTable,
+    /// What the target did with it, if it is a hostile client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactions: Option<ReactionRow>,
+}
+
+/// What a target did with the connections of a hostile client. The first five add up to its attempts that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReactionRow {
+    /// The connection never came to be.
+    pub not_connected: u64,
+    /// The target closed it (FIN).
+    pub closed: u64,
+    /// The target reset it.
+    pub reset: u64,
+    /// It was open when the client's patience was over.
+    pub open: u64,
+    /// The client closed it itself, as it always does.
+    pub left: u64,
+    /// It was answered with S0, S1 and S2.
+    pub answered: u64,
+    /// It received some bytes, but no whole answer.
+    pub partly_answered: u64,
+    /// The reaction was not the expected one.
+    pub unexpected: u64,
+    /// How long the connections were open.
+    pub open_time: LatencySummary,
+}
+
+/// Something that happened while the load ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, seconds since the run's start.
+    pub t_s: f64,
+    /// What kind of event, in snake case.
+    pub code: String,
+    /// What happened.
+    pub text: String,
 }
 
 /// One thread of the generator.
@@ -304,6 +352,8 @@ pub struct ResultParts {
     pub network_after: BTreeMap<String, u64>,
     /// What was found before and during the run.
     pub findings: Vec<Finding>,
+    /// What happened while the load ran.
+    pub events: Vec<Event>,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
 }
@@ -398,6 +448,10 @@ impl RunResult {
         let open_loop = plan.asked().any(Population::is_open_loop);
         let measured = snapshot.measured();
         let lost_while_held = snapshot.stages().iter().map(|stage| stage.tally.counts.lost_while_held).sum();
+        let network = growth(&parts.network_before, &parts.network_after);
+        let mut findings = parts.findings;
+        let retransmits = network.get("syn_retransmits").copied();
+        findings.extend(diagnosis::findings(&measured, linear_syn_retries(&parts.environment), retransmits));
         let mut result = Self {
             schema: RESULT_SCHEMA.to_owned(),
             tool: Tool::this(),
@@ -421,10 +475,13 @@ impl RunResult {
             by_target: rows_by_target(&plan, &snapshot, window),
             by_client: rows_by_client(&plan, &snapshot, window),
             by_stage: rows_by_stage(&plan, &snapshot, window),
+            storms: recovery::storms(&plan, &snapshot),
+            recoveries: recovery::recoveries(&plan, &snapshot),
+            events: parts.events,
             workers: parts.workers,
             timeline: timeline.rows(),
-            generator: Generator { limited: false, cpu_us_per_attempt: None, findings: parts.findings },
-            network: growth(&parts.network_before, &parts.network_after),
+            generator: Generator { limited: false, cpu_us_per_attempt: None, findings },
+            network,
             thresholds: Vec::new(),
             verdict: Verdict::Pass,
             interrupted: parts.interrupted,
@@ -601,6 +658,23 @@ impl Row {
             modes: tally.modes,
             lost_while_held: tally.counts.lost_while_held,
             latency: LatencyTable::of(&tally.latencies, metrics, open_loop),
+            reactions: None,
+        }
+    }
+}
+
+impl ReactionRow {
+    fn of(reactions: &Reactions) -> Self {
+        Self {
+            not_connected: reactions.ended(Ending::NotConnected),
+            closed: reactions.ended(Ending::Closed),
+            reset: reactions.ended(Ending::Reset),
+            open: reactions.ended(Ending::Open),
+            left: reactions.ended(Ending::Left),
+            answered: reactions.answered,
+            partly_answered: reactions.partly_answered,
+            unexpected: reactions.unexpected,
+            open_time: reactions.open_time.summary(),
         }
     }
 }
@@ -622,7 +696,11 @@ fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Ro
 }
 
 fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
-    rows_by(plan.clients().iter().map(ClientPlan::name), snapshot.clients(), window)
+    let mut rows = rows_by(plan.clients().iter().map(ClientPlan::name), snapshot.clients(), window);
+    for (row, reactions) in rows.iter_mut().zip(snapshot.reactions()) {
+        row.reactions = reactions.as_deref().map(ReactionRow::of);
+    }
+    rows
 }
 
 fn rows_by(names: impl Iterator<Item = String>, tallies: &[Tally], window: Window) -> Vec<Row> {
@@ -678,6 +756,12 @@ fn measured_length_s(population: &Population, window: Window) -> f64 {
         length => length.as_secs_f64().min(load_s),
     };
     (end_s - population.warmup().as_secs_f64()).max(0.0)
+}
+
+/// How often this kernel sends a SYN again at constant distance; 0 on kernels that double it from the beginning.
+fn linear_syn_retries(environment: &Environment) -> u32 {
+    let known = environment.more.get("tcp_syn_linear_timeouts").and_then(serde_json::Value::as_u64);
+    known.unwrap_or(0) as u32
 }
 
 /// How much each counter grew; counters known at one end only are left out.

@@ -67,6 +67,7 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         ended_early: interruption.received().is_some(),
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
+        events: Vec::new(),
     };
     let parts = ending.parts(vec![outcome], collector.timeline, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }

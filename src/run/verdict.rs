@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Hold, Lane, LoadPlan, Population};
-use super::result::RunResult;
+use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
@@ -145,7 +145,7 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
 /// Why nothing completed; `None` if something did, nothing was due, or a signal ended everything first.
 pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
     let attempts = &result.attempts;
-    if attempts.due == 0 || attempts.completed > 0 {
+    if attempts.due == 0 || attempts.completed > 0 || !meant_to_complete(result) && attempts.observed > 0 {
         return None;
     }
     let mut failures = result.failures.iter().filter(|failure| failure.step != Step::Hold);
@@ -156,6 +156,18 @@ pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
     } else {
         failures.any(|failure| failure.side != Side::Generator).then_some(Obstacle::Target)
     }
+}
+
+/// Some client is no hostile one.
+fn meant_to_complete(result: &RunResult) -> bool {
+    let mut clients = result.plan.asked().flat_map(|population| &population.clients);
+    clients.any(|share| !share.client.is_hostile())
+}
+
+/// Attempts of hostile clients that were not treated as the plan expects.
+pub fn unexpected_reactions(result: &RunResult) -> u64 {
+    let unexpected = |failure: &&FailureRow| failure.kind == FailureKind::Unexpected;
+    result.failures.iter().filter(unexpected).map(|failure| failure.count).sum()
 }
 
 impl ExitCode {
@@ -224,7 +236,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
         // A signal came before anything was over: nothing is known of the target.
-        None if result.attempts.completed == 0 => return Verdict::Inconclusive,
+        None if result.attempts.completed + result.attempts.observed == 0 => return Verdict::Inconclusive,
         None => {}
     }
     let rate_asked = result.plan.asked().any(Population::is_open_loop);
@@ -232,7 +244,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
     let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
     if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
         Verdict::Inconclusive
-    } else if passes().any(|pass| pass == Some(false)) {
+    } else if passes().any(|pass| pass == Some(false)) || unexpected_reactions(result) > 0 {
         Verdict::Fail
     } else {
         Verdict::Pass

@@ -110,7 +110,9 @@ fn check_weights(targets: &[TargetText], weights: &[u32]) -> Result<(), PlanErro
         )));
     }
     match weights.iter().find(|weight| !(1..=MAX_WEIGHT).contains(*weight)) {
-        Some(weight) => Err(PlanError::new(format!("{weight} is not a weight: give a whole number from 1 to {MAX_WEIGHT}"))),
+        Some(weight) => {
+            Err(PlanError::new(format!("{weight} is not a weight: give a whole number from 1 to {MAX_WEIGHT}")))
+        }
         None => Ok(()),
     }
 }
@@ -118,7 +120,8 @@ fn check_weights(targets: &[TargetText], weights: &[u32]) -> Result<(), PlanErro
 /// The part of each address. Without weights all addresses are equal; with them each name has its weight, whatever the
 /// number of its addresses.
 fn shares(found: &[Vec<u16>], weights: &[u32]) -> Vec<TargetShare> {
-    let equal = weights.is_empty() || found.iter().all(|addresses| addresses.len() == 1) && weights.iter().all(|weight| *weight == weights[0]);
+    let equal = weights.is_empty()
+        || found.iter().all(|addresses| addresses.len() == 1) && weights.iter().all(|weight| *weight == weights[0]);
     let common = found.iter().map(|addresses| addresses.len() as u64).fold(1, lcm);
     let mut shares: Vec<TargetShare> = Vec::new();
     for (index, addresses) in found.iter().enumerate() {
@@ -163,7 +166,11 @@ mod tests {
 
     #[test]
     fn a_name_has_its_weight_whatever_the_number_of_its_addresses() {
-        assert_eq!(weights(&[vec![0], vec![1, 2]], &[]), [(0, 1), (1, 1), (2, 1)], "without weights addresses are equal");
+        assert_eq!(
+            weights(&[vec![0], vec![1, 2]], &[]),
+            [(0, 1), (1, 1), (2, 1)],
+            "without weights addresses are equal"
+        );
         assert_eq!(weights(&[vec![0], vec![1, 2]], &[1, 1]), [(0, 2), (1, 1), (2, 1)]);
         assert_eq!(weights(&[vec![0], vec![1]], &[3, 1]), [(0, 3), (1, 1)]);
         assert_eq!(weights(&[vec![0, 1, 2], vec![3, 4]], &[1, 3]), [(0, 2), (1, 2), (2, 2), (3, 9), (4, 9)]);

@@ -62,9 +62,11 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
     }
     for (number, stage) in (1..).zip(&population.stages) {
         if let Some(every) = stage.every {
-            lanes.push(event(stage, number, every, at, arrival).map_err(|text| {
-                PlanError::new(format!("population '{}': stage {number} {text}", population.name))
-            })?);
+            lanes.push(
+                event(stage, number, every, at, arrival).map_err(|text| {
+                    PlanError::new(format!("population '{}': stage {number} {text}", population.name))
+                })?,
+            );
         }
     }
     Ok(lanes)
@@ -116,13 +118,7 @@ fn stage_plan(stage: &StageRequest, number: usize) -> StagePlan {
         }
         StageLoad::Concurrency { .. } | StageLoad::Storm { .. } => unreachable!("no stage of an open loop"),
     };
-    StagePlan {
-        name: name(stage, number),
-        warmup: stage.warmup,
-        probe,
-        pace,
-        duration_ns: Some(nanos(stage.length)),
-    }
+    StagePlan { name: name(stage, number), warmup: stage.warmup, probe, pace, duration_ns: Some(nanos(stage.length)) }
 }
 
 fn step_plan(stage: &StageRequest, number: usize, from: u32, to: u32) -> StepPlan {

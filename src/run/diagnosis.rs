@@ -1,0 +1,130 @@
+//! What the shape of the latencies says about their cause.
+
+use super::verdict::{Finding, Severity};
+use crate::base::Nanos;
+use crate::measure::{LatencyHistogram, Metric, Quantile, StageRecord};
+
+/// Linux delays an ACK for 40 ms (`TCP_DELACK_MIN`, or `TCP_ATO_MIN`); a sender under Nagle's algorithm waits for it.
+const PLATEAU: [Nanos; 2] = [Nanos::from_millis(38), Nanos::from_millis(46)];
+/// As wide as the plateau, on either side of it.
+const BESIDE: [[Nanos; 2]; 2] =
+    [[Nanos::from_millis(26), Nanos::from_millis(34)], [Nanos::from_millis(52), Nanos::from_millis(60)]];
+/// A path this slow has latencies of this size of its own.
+const SLOW_PATH: Nanos = Nanos::from_millis(20);
+/// Fewer samples make no plateau.
+const LEAST_SAMPLES: u64 = 20;
+
+/// The first SYN is sent again after this long (`TCP_TIMEOUT_INIT`, RFC 6298).
+const FIRST_SYN_RETRY: Nanos = Nanos::from_secs(1);
+/// A connect that sits on a retry is late by no more than this and a few round trips.
+const RETRY_SLACK: Nanos = Nanos::from_millis(30);
+
+/// Findings about the measured attempts. The kernel sends a SYN again at constant distance `linear_syn_retries` times
+/// (`net.ipv4.tcp_syn_linear_timeouts`, Linux 6.5) before it doubles the distance.
+pub(super) fn findings(measured: &StageRecord, linear_syn_retries: u32, syn_retransmits: Option<u64>) -> Vec<Finding> {
+    let latencies = &measured.tally.latencies;
+    let connect = latencies.get(Metric::Connect);
+    let slow_path = connect.and_then(|connect| connect.at(Quantile::P50)).is_some_and(|median| median >= SLOW_PATH);
+    let mut findings: Vec<Finding> = Vec::new();
+    if !slow_path {
+        let phases = [Metric::S0s1, Metric::S2, Metric::Confirm];
+        let plateau = phases.into_iter().find_map(|phase| nagle_plateau(phase, latencies.get(phase)?));
+        findings.extend(plateau);
+    }
+    findings.extend(connect.and_then(|connect| syn_retries(connect, linear_syn_retries, syn_retransmits)));
+    findings
+}
+
+/// A flat plateau near 40 ms: more samples there than beside it.
+fn nagle_plateau(phase: Metric, latency: &LatencyHistogram) -> Option<Finding> {
+    let within = |[from, to]: [Nanos; 2]| latency.count_between(from, to);
+    let there = within(PLATEAU);
+    let beside = BESIDE.into_iter().map(within).max().unwrap_or(0);
+    let stands_out = there >= LEAST_SAMPLES.max(latency.count() / 20) && there > 4 * beside;
+    stands_out.then(|| Finding {
+        code: "nagle_plateau".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "{there} of {} attempts lie on a flat plateau near 40 ms in {phase}: delayed ACK against Nagle suspected",
+            latency.count()
+        ),
+        remedy: "it is no limit of capacity: set TCP_NODELAY on the server, or let it write its answer at once".into(),
+    })
+}
+
+/// Connects that took as long as a SYN that is sent again.
+fn syn_retries(connect: &LatencyHistogram, linear: u32, retransmits: Option<u64>) -> Option<Finding> {
+    let usual = connect.at(Quantile::P50).unwrap_or(Nanos::ZERO);
+    let late = RETRY_SLACK + Nanos::new(usual.as_u64().min(FIRST_SYN_RETRY.as_u64() / 8) * 4);
+    let times = retry_times(linear);
+    let on_retry: u64 = times.iter().map(|at| connect.count_between(*at, *at + late)).sum();
+    let counted = match retransmits {
+        Some(retransmits) => format!("; the host sent {retransmits} SYNs again"),
+        None => String::new(),
+    };
+    (on_retry > 0).then(|| Finding {
+        code: "syn_retries".into(),
+        severity: Severity::Warning,
+        message: format!(
+            "{on_retry} of {} connects took as long as a SYN that is sent again ({}, ...){counted}",
+            connect.count(),
+            times.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ),
+        remedy: "SYNs were lost on the path or dropped by a full listen backlog: compare somaxconn and ListenDrops of the target"
+            .into(),
+    })
+}
+
+/// When the kernel has sent the SYN again, after the first: at constant distance first, then the distance doubles.
+fn retry_times(linear: u32) -> Vec<Nanos> {
+    let mut times = vec![FIRST_SYN_RETRY];
+    let mut distance = FIRST_SYN_RETRY;
+    let mut at = FIRST_SYN_RETRY;
+    for retry in 0.. {
+        if retry >= linear {
+            distance += distance;
+        }
+        at += distance;
+        if at > LatencyHistogram::LONGEST {
+            return times;
+        }
+        times.push(at);
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(spans_ms: impl IntoIterator<Item = u64>) -> LatencyHistogram {
+        let mut histogram = LatencyHistogram::new();
+        spans_ms.into_iter().for_each(|span| histogram.record(Nanos::from_millis(span)));
+        histogram
+    }
+
+    #[test]
+    fn the_kernels_retries_are_linear_and_then_double() {
+        let seconds = |linear| retry_times(linear).iter().map(|at| at.as_u64() / 1_000_000_000).collect::<Vec<_>>();
+        assert_eq!(seconds(0), [1, 3, 7, 15, 31]);
+        assert_eq!(seconds(4), [1, 2, 3, 4, 5, 7, 11, 19, 35]);
+    }
+
+    #[test]
+    fn a_plateau_near_40_ms_is_suspected() {
+        let plateau = histogram((0..100).map(|n| if n % 3 == 0 { 41 } else { 1 }));
+        let finding = nagle_plateau(Metric::S2, &plateau).unwrap();
+        insta::assert_snapshot!(finding.message, @"34 of 100 attempts lie on a flat plateau near 40 ms in s2: delayed ACK against Nagle suspected");
+        assert_eq!(nagle_plateau(Metric::S2, &histogram(1..=100)), None, "spread evenly");
+        assert_eq!(nagle_plateau(Metric::S2, &histogram([41; 19])), None, "too few");
+        assert_eq!(nagle_plateau(Metric::S2, &histogram([30; 100].into_iter().chain([41; 100]))), None, "no plateau");
+    }
+
+    #[test]
+    fn connects_on_a_syn_retry_are_named() {
+        let connect = histogram([1; 97].into_iter().chain([1_001, 2_002, 1_500]));
+        let finding = syn_retries(&connect, 4, Some(3)).unwrap();
+        insta::assert_snapshot!(finding.message, @"2 of 100 connects took as long as a SYN that is sent again (1 s, 2 s, 3 s, ...); the host sent 3 SYNs again");
+        assert_eq!(syn_retries(&histogram([1; 100].into_iter().chain([900, 1_500])), 4, None), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! How a fleet came back, and whether a target accepted again after an overload.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Lane, LoadPlan, RunPlan};
+use crate::base::Nanos;
+use crate::load::{ConcurrencyPlan, Reconnect};
+use crate::measure::{HistogramError, LatencyHistogram, LatencySummary, ProbeOutcome, Snapshot, StageRecord};
+
+/// A fleet that lost its connections: when its clients were back. Times count from the loss, and percentages are of the
+/// whole fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StormRow {
+    /// Whose storm it is.
+    pub population: String,
+    /// The stage.
+    pub stage: String,
+    /// By which rule the clients came back.
+    pub reconnect: Reconnect,
+    /// Clients.
+    pub fleet: u64,
+    /// Clients that were back at least once.
+    pub back: u64,
+    /// When half of the fleet was back; null if it never was.
+    pub back_50_ns: Option<u64>,
+    /// When 90 % were back.
+    pub back_90_ns: Option<u64>,
+    /// When 99 % were back.
+    pub back_99_ns: Option<u64>,
+    /// When all were back.
+    pub back_100_ns: Option<u64>,
+    /// Attempts started.
+    pub attempts: u64,
+    /// Attempts for each completed one; null if none was.
+    pub attempts_per_success: Option<f64>,
+    /// When each client was back.
+    pub time_to_back: LatencySummary,
+}
+
+/// What a probe stage found. Times count from the stage's beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryRow {
+    /// Whose stage it is.
+    pub population: String,
+    /// The probe stage.
+    pub stage: String,
+    /// When it began, seconds since the run's start.
+    pub began_s: f64,
+    /// How long it watched, seconds.
+    pub watched_s: f64,
+    /// Probes that ended.
+    pub probes: u64,
+    /// Probes that failed.
+    pub failed: u64,
+    /// When the first probe was due that, like all after it, was accepted: 0 if none failed, null if the last one failed.
+    pub accepted_after_s: Option<f64>,
+    /// When the last attempt of the stages before it had ended: what was left had drained.
+    pub drained_after_s: f64,
+}
+
+/// A row for each storm of the plan.
+pub(super) fn storms(plan: &RunPlan, snapshot: &Snapshot) -> Vec<StormRow> {
+    let row = |(population, lane, record): (&str, &Lane, &[StageRecord])| {
+        let LoadPlan::Storm { name, fleet, reconnect, .. } = &lane.load else { return None };
+        let [record] = record else { return None };
+        let counts = &record.tally.counts;
+        let mut row = StormRow {
+            population: population.to_owned(),
+            stage: name.clone(),
+            reconnect: *reconnect,
+            fleet: u64::from(ConcurrencyPlan::part(*fleet, plan.share)),
+            back: 0,
+            back_50_ns: None,
+            back_90_ns: None,
+            back_99_ns: None,
+            back_100_ns: None,
+            attempts: counts.started,
+            attempts_per_success: (counts.completed > 0).then(|| counts.started as f64 / counts.completed as f64),
+            time_to_back: LatencyHistogram::of_ages().summary(),
+        };
+        row.set_times(record.back.as_ref().unwrap_or(&LatencyHistogram::of_ages()));
+        Some(row)
+    };
+    lanes(plan, snapshot).filter_map(row).collect()
+}
+
+/// A row for each probe stage of the plan that stands in a sequence.
+pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow> {
+    let row = |(population, lane, records): (&str, &Lane, &[StageRecord])| {
+        let LoadPlan::Open { stages, repeat: None, .. } = &lane.load else { return None };
+        let ([stage], [record]) = (stages.as_slice(), records) else { return None };
+        let began = Nanos::new(lane.begins_ns);
+        let before = |(other, other_lane, records): (&str, &Lane, &[StageRecord])| {
+            (other == population && other_lane.end() <= began)
+                .then(|| records.iter().map(|record| record.last_end).max())
+                .flatten()
+        };
+        let drained = lanes(plan, snapshot).filter_map(before).max().unwrap_or(Nanos::ZERO);
+        let mut outcomes = record.probes.clone();
+        outcomes.sort_unstable();
+        stage.probe.then(|| RecoveryRow {
+            population: population.to_owned(),
+            stage: stage.name.clone(),
+            began_s: began.as_secs_f64(),
+            watched_s: lane.load.length().as_secs_f64(),
+            probes: outcomes.len() as u64,
+            failed: outcomes.iter().filter(|outcome| !outcome.completed).count() as u64,
+            accepted_after_s: accepted_after(&outcomes, began),
+            drained_after_s: drained.saturating_sub(began).as_secs_f64(),
+        })
+    };
+    lanes(plan, snapshot).filter_map(row).collect()
+}
+
+/// From the stage's beginning to the first probe that, like all after it, was accepted.
+fn accepted_after(outcomes: &[ProbeOutcome], began: Nanos) -> Option<f64> {
+    let accepted = outcomes.iter().rev().take_while(|outcome| outcome.completed).last()?;
+    if outcomes.iter().all(|outcome| outcome.completed) {
+        return Some(0.0);
+    }
+    Some(accepted.intended.saturating_sub(began).as_secs_f64())
+}
+
+/// Every lane with its population's name and the records of its stages.
+fn lanes<'a>(
+    plan: &'a RunPlan,
+    snapshot: &'a Snapshot,
+) -> impl Iterator<Item = (&'a str, &'a Lane, &'a [StageRecord])> {
+    let mut records = snapshot.stages();
+    let lanes = plan
+        .populations
+        .iter()
+        .flat_map(|population| population.lanes.iter().map(move |lane| (population.name.as_str(), lane)));
+    lanes.map(move |(population, lane)| {
+        let (own, others) = records.split_at(lane.load.stages().count());
+        records = others;
+        (population, lane, own)
+    })
+}
+
+impl StormRow {
+    /// Adds the clients of the same storm on another machine.
+    pub(super) fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
+        let mut back = self.time_to_back.histogram()?;
+        back.merge(&other.time_to_back.histogram()?);
+        let completed = |row: &Self| row.attempts_per_success.map_or(0.0, |attempts| row.attempts as f64 / attempts);
+        let successes = completed(self) + completed(other);
+        self.fleet += other.fleet;
+        self.attempts += other.attempts;
+        self.attempts_per_success = (successes > 0.0).then(|| self.attempts as f64 / successes);
+        self.set_times(&back);
+        Ok(())
+    }
+
+    fn set_times(&mut self, back: &LatencyHistogram) {
+        let percent = |percent: u64| back.nth((self.fleet * percent).div_ceil(100)).map(Nanos::as_u64);
+        (self.back_50_ns, self.back_90_ns) = (percent(50), percent(90));
+        (self.back_99_ns, self.back_100_ns) = (percent(99), percent(100));
+        self.back = back.count();
+        self.time_to_back = back.summary();
+    }
+}
+
+impl RecoveryRow {
+    /// Adds the probes of another machine: the target accepts again when it accepts from both.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.probes += other.probes;
+        self.failed += other.failed;
+        self.accepted_after_s =
+            self.accepted_after_s.zip(other.accepted_after_s).map(|(mine, theirs)| mine.max(theirs));
+        self.drained_after_s = self.drained_after_s.max(other.drained_after_s);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(each: &str) -> Vec<ProbeOutcome> {
+        let outcome = |(second, kind)| ProbeOutcome { intended: Nanos::from_secs(second), completed: kind == 'o' };
+        (10..).zip(each.chars()).map(outcome).collect()
+    }
+
+    #[test]
+    fn accepted_again_from_the_first_probe_after_which_none_failed() {
+        let after = |each| accepted_after(&outcomes(each), Nanos::from_secs(10));
+        assert_eq!(after("xxoxoo"), Some(4.0));
+        assert_eq!(after("oooo"), Some(0.0));
+        assert_eq!(after("ooxo"), Some(3.0));
+        assert_eq!(after("ooox"), None);
+        assert_eq!(after(""), None);
+    }
+}
