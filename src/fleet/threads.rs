@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::base::{Nanos, Time};
 use crate::engine::{Ends, Worker};
 use crate::io::Io;
-use crate::measure::{IntervalReport, Snapshot, Timeline};
+use crate::measure::{CompletedSecond, IntervalReport, Snapshot, Timeline};
 
 use super::affinity::pin_current_thread;
 use super::mailbox::{Mailbox, Order, Progress};
@@ -67,6 +67,8 @@ pub struct Fleet {
     spares: Vec<Sender<Box<IntervalReport>>>,
     events: Receiver<Event>,
     timeline: Timeline,
+    /// The last second that each worker has reported.
+    last_seconds: Vec<u32>,
     outcomes: Vec<Option<Outcome>>,
     now: fn() -> Time,
 }
@@ -98,7 +100,8 @@ impl Fleet {
             starts: Vec::new(),
             spares: Vec::new(),
             events,
-            timeline: Timeline::new(workers),
+            timeline: Timeline::new(workers).with_seconds(),
+            last_seconds: vec![0; workers as usize],
             outcomes: (0..workers).map(|_| None).collect(),
             now,
         };
@@ -188,6 +191,11 @@ impl Fleet {
         &self.timeline
     }
 
+    /// The seconds that every worker has reported and that were not taken yet, in order; take them often.
+    pub fn take_seconds(&mut self) -> impl Iterator<Item = CompletedSecond> {
+        self.timeline.take_completed()
+    }
+
     /// Waits for the workers' ends and gives their outcomes, in order, with the complete timeline.
     ///
     /// # Panics
@@ -208,11 +216,15 @@ impl Fleet {
         match event {
             Event::Interval(worker, mut report) => {
                 self.timeline.add(&report);
+                self.last_seconds[worker] = report.index;
                 report.clear();
                 // A worker that is gone needs no spare.
                 let _ = self.spares[worker].send(report);
             }
-            Event::Ended(worker, outcome) => self.outcomes[worker] = Some(*outcome),
+            Event::Ended(worker, outcome) => {
+                self.timeline.worker_ended(self.last_seconds[worker]);
+                self.outcomes[worker] = Some(*outcome);
+            }
             Event::Ready | Event::Failed(_) => {}
         }
     }

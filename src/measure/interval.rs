@@ -1,5 +1,7 @@
 //! What one worker saw in one second.
 
+use std::ops::{AddAssign, SubAssign};
+
 use hdrhistogram::Histogram;
 
 use super::histogram::new_histogram;
@@ -14,16 +16,10 @@ const SPARES: usize = 4;
 pub struct IntervalReport {
     /// Whole seconds since the run's start.
     pub index: u32,
-    /// Arrivals that became due.
-    pub due: u64,
-    /// Attempts started.
-    pub started: u64,
-    /// Attempts that ended complete in it.
-    pub completed: u64,
-    /// Attempts that failed in it.
-    pub failed: u64,
-    /// Arrivals given up.
-    pub dropped: u64,
+    /// Counts of all populations together.
+    pub totals: IntervalCounts,
+    /// The same by population, in the order of the layout.
+    pub populations: Box<[IntervalCounts]>,
     /// Connections held at its end.
     pub held: u32,
     /// Most connections held at once, by 10 ms.
@@ -32,6 +28,21 @@ pub struct IntervalReport {
     pub response: Histogram<u64>,
     /// Lateness of the attempts that completed in it, likewise.
     pub lateness: Histogram<u64>,
+}
+
+/// What happened to arrivals and attempts in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntervalCounts {
+    /// Arrivals that became due.
+    pub due: u64,
+    /// Attempts started.
+    pub started: u64,
+    /// Attempts that ended complete in it.
+    pub completed: u64,
+    /// Attempts that failed in it.
+    pub failed: u64,
+    /// Arrivals given up in it.
+    pub dropped: u64,
 }
 
 /// The recorder's current interval and the reports waiting to be used again.
@@ -56,15 +67,12 @@ impl IntervalReport {
     /// The length of a bucket of `held_max`.
     pub const BUCKET_LENGTH: Nanos = Nanos::from_millis(10);
 
-    /// An empty report.
-    pub fn new() -> Self {
+    /// An empty report of a run with `populations` populations.
+    pub fn new(populations: usize) -> Self {
         Self {
             index: 0,
-            due: 0,
-            started: 0,
-            completed: 0,
-            failed: 0,
-            dropped: 0,
+            totals: IntervalCounts::default(),
+            populations: vec![IntervalCounts::default(); populations].into(),
             held: 0,
             held_max: [0; Self::BUCKETS],
             response: new_histogram(2),
@@ -77,12 +85,20 @@ impl IntervalReport {
         self.response.reset();
         self.lateness.reset();
         (self.index, self.held, self.held_max) = (0, 0, [0; Self::BUCKETS]);
-        (self.due, self.started, self.completed, self.failed, self.dropped) = (0, 0, 0, 0, 0);
+        self.totals = IntervalCounts::default();
+        self.populations.fill(IntervalCounts::default());
     }
 
-    /// Counts one completed attempt.
-    pub(super) fn completed(&mut self, sample: &Sample) {
-        self.completed += 1;
+    /// The counts that something of `population` changes: its own and the totals.
+    pub(super) fn counts(&mut self, population: u16) -> [&mut IntervalCounts; 2] {
+        [&mut self.totals, &mut self.populations[usize::from(population)]]
+    }
+
+    /// Counts one completed attempt of `population`.
+    pub(super) fn completed(&mut self, population: u16, sample: &Sample) {
+        for counts in self.counts(population) {
+            counts.completed += 1;
+        }
         if let Some(response) = sample.span(Metric::Response) {
             self.response.saturating_record(response.as_u64());
         }
@@ -92,20 +108,35 @@ impl IntervalReport {
     }
 }
 
-impl Default for IntervalReport {
-    fn default() -> Self {
-        Self::new()
+impl AddAssign for IntervalCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.due += other.due;
+        self.started += other.started;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+    }
+}
+
+impl SubAssign for IntervalCounts {
+    /// Takes away what was added before.
+    fn sub_assign(&mut self, other: Self) {
+        self.due -= other.due;
+        self.started -= other.started;
+        self.completed -= other.completed;
+        self.failed -= other.failed;
+        self.dropped -= other.dropped;
     }
 }
 
 impl IntervalRecorder {
-    pub(super) fn new(start: Time) -> Self {
+    pub(super) fn new(start: Time, populations: usize) -> Self {
         let mut spares = Vec::with_capacity(SPARES);
-        spares.push(Box::new(IntervalReport::new()));
+        spares.push(Box::new(IntervalReport::new(populations)));
         Self {
             start,
             end: start + IntervalReport::LENGTH,
-            current: Box::new(IntervalReport::new()),
+            current: Box::new(IntervalReport::new(populations)),
             spares,
             held: 0,
             next_bucket: 0,
@@ -143,7 +174,8 @@ impl IntervalRecorder {
             return None;
         }
         // Without a spare the control thread is more than a second behind: one allocation, off the fast path.
-        let mut next = self.spares.pop().unwrap_or_else(|| Box::new(IntervalReport::new()));
+        let populations = self.current.populations.len();
+        let mut next = self.spares.pop().unwrap_or_else(|| Box::new(IntervalReport::new(populations)));
         next.index = self.current.index + 1;
         self.close();
         self.start = self.end;
@@ -187,7 +219,7 @@ mod tests {
 
     #[test]
     fn held_connections_are_carried_from_bucket_to_bucket() {
-        let mut recorder = IntervalRecorder::new(Time::from_nanos(7 * MS));
+        let mut recorder = IntervalRecorder::new(Time::from_nanos(7 * MS), 1);
         let at = |ms: u64| Time::from_nanos((7 + ms) * MS);
         recorder.held(3, at(12));
         recorder.held(-2, at(15));
@@ -207,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_slept_hands_out_every_second() {
-        let mut recorder = IntervalRecorder::new(Time::ZERO);
+        let mut recorder = IntervalRecorder::new(Time::ZERO, 1);
         recorder.held(2, Time::from_nanos(1));
         let reports: Vec<_> = std::iter::from_fn(|| recorder.roll(Time::from_nanos(3_500 * MS))).collect();
         assert_eq!(reports.iter().map(|report| report.index).collect::<Vec<_>>(), [0, 1, 2]);
@@ -217,15 +249,17 @@ mod tests {
 
     #[test]
     fn a_spare_comes_back_empty() {
-        let mut recorder = IntervalRecorder::new(Time::ZERO);
-        recorder.current().due = 5;
+        let mut recorder = IntervalRecorder::new(Time::ZERO, 1);
+        for counts in recorder.current().counts(0) {
+            counts.due = 5;
+        }
         recorder.current().response.saturating_record(9);
         recorder.held(1, Time::from_nanos(1));
         for second in 1..4 {
             let used = recorder.roll(Time::from_nanos(second * 1_000 * MS)).unwrap();
             recorder.give_spare(used);
         }
-        let mut expected = IntervalReport::new();
+        let mut expected = IntervalReport::new(1);
         expected.index = 3;
         assert_eq!(*recorder.current(), expected);
     }

@@ -10,11 +10,12 @@ mod reaction;
 mod recorder;
 mod sample;
 mod snapshot;
+mod sparse;
 mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
-pub use interval::IntervalReport;
+pub use interval::{IntervalCounts, IntervalReport};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
 pub use recorder::{Recorder, RecorderLayout, StageInfo};
 pub use sample::{Metric, Place, Sample};
@@ -22,4 +23,5 @@ pub use snapshot::{
     ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, ProbeOutcome, Snapshot, StageRecord,
     Tally,
 };
-pub use timeline::{Timeline, TimelineRow};
+pub use sparse::SparseCounts;
+pub use timeline::{CompletedSecond, Timeline, TimelineRow};

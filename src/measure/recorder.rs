@@ -59,13 +59,16 @@ pub struct StageInfo {
 impl Recorder {
     /// A recorder for a run that starts at `start`.
     pub fn new(layout: Arc<RecorderLayout>, start: Time) -> Self {
-        Self { record: Snapshot::new(layout), interval: IntervalRecorder::new(start), start }
+        let populations = layout.populations.len();
+        Self { record: Snapshot::new(layout), interval: IntervalRecorder::new(start, populations), start }
     }
 
     /// `count` arrivals of `stage` became due, seen at `at`.
     pub fn due(&mut self, stage: u16, count: u64, at: Time) {
         self.record.stage(stage).tally.counts.due += count;
-        self.interval.at(at).due += count;
+        for counts in self.interval.at(at).counts(self.record.layout().population_of(stage)) {
+            counts.due += count;
+        }
     }
 
     /// An attempt started.
@@ -75,20 +78,24 @@ impl Recorder {
             tally.counts.due += 1;
             tally.counts.started += 1;
         }
-        self.interval.at(at).started += 1;
+        for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
+            counts.started += 1;
+        }
     }
 
     /// `count` due arrivals of `stage` will never start.
     pub fn dropped(&mut self, stage: u16, count: u64) {
         self.record.stage(stage).tally.counts.dropped += count;
-        self.interval.current().dropped += count;
+        for counts in self.interval.current().counts(self.record.layout().population_of(stage)) {
+            counts.dropped += count;
+        }
     }
 
     /// An attempt completed.
     pub fn completed(&mut self, sample: &Sample) {
         self.record.completed(sample);
         self.ended(sample.place.stage, sample.intended, sample.completed, true);
-        self.interval.at(sample.completed).completed(sample);
+        self.interval.at(sample.completed).completed(self.record.layout().population_of(sample.place.stage), sample);
     }
 
     /// An attempt that was `intended` (if planned) and started at `started` failed at `at`.
@@ -102,7 +109,9 @@ impl Recorder {
         for tally in self.record.rows(place) {
             tally.counts.failed += 1;
         }
-        self.interval.at(at).failed += 1;
+        for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
+            counts.failed += 1;
+        }
     }
 
     /// An attempt of a hostile client, `intended` (if planned) and started at `started`, ended at `at` with a reaction of
@@ -194,5 +203,57 @@ impl Recorder {
         let mut reports: Vec<_> = std::iter::from_fn(|| self.roll(now)).collect();
         reports.push(self.interval.finish());
         (self.record, reports)
+    }
+}
+
+impl RecorderLayout {
+    /// The population that `stage` belongs to.
+    fn population_of(&self, stage: u16) -> u16 {
+        self.stages[usize::from(stage)].population
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::{FailureKind, Step};
+    use super::super::interval::IntervalCounts;
+    use super::*;
+    use crate::protocol::Negotiated;
+
+    #[test]
+    fn a_second_counts_each_population_and_all_of_them() {
+        let stage = |population| StageInfo { population, name: "load".to_owned(), warmup: false };
+        let layout = RecorderLayout {
+            stages: vec![stage(0), stage(1), stage(1)],
+            populations: vec!["encoders".to_owned(), "scanners".to_owned()],
+            targets: vec!["a".to_owned()],
+            clients: vec!["obs".to_owned()],
+            open_loop: vec![true, true],
+        };
+        let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);
+        let at = Time::from_nanos(5);
+        let place = |stage| Place { stage, target: 0, client: 0 };
+        recorder.due(0, 7, at);
+        recorder.dropped(0, 6);
+        recorder.started(place(1), at);
+        recorder.started(place(2), at);
+        recorder.failed(place(2), at, at, Failure::new(Step::S0, FailureKind::Reset));
+        recorder.completed(&Sample {
+            place: place(1),
+            intended: Some(at),
+            slot_free: at,
+            started: at,
+            connected: at,
+            sent: at,
+            s0s1: at,
+            s2: at,
+            completed: at,
+            negotiated: Negotiated::Simple,
+        });
+        let report = recorder.roll(Time::from_nanos(1_000_000_000)).unwrap();
+        let encoders = IntervalCounts { due: 7, dropped: 6, ..IntervalCounts::default() };
+        let scanners = IntervalCounts { started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
+        assert_eq!(*report.populations, [encoders, scanners]);
+        assert_eq!(report.totals, IntervalCounts { due: 7, started: 2, completed: 1, failed: 1, dropped: 6 });
     }
 }

@@ -1,12 +1,12 @@
 //! The run second by second, all workers together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Quantile;
-use super::interval::IntervalReport;
+use super::interval::{IntervalCounts, IntervalReport};
+use super::sparse::SparseCounts;
 
 /// Merges the workers' interval reports by their second; workers may be out of step.
 ///
@@ -17,8 +17,12 @@ pub struct Timeline {
     /// Seconds in a row.
     width_s: u32,
     rows: Vec<Row>,
-    /// Simultaneously held connections by 10 ms, for the seconds that not every worker has reported yet.
-    open_seconds: BTreeMap<u32, HeldSums>,
+    /// The seconds that not every worker has reported yet.
+    open_seconds: BTreeMap<u32, OpenSecond>,
+    /// The last second of each worker that has ended.
+    ended: Vec<u32>,
+    /// The seconds to be taken; `None` if nobody asked for them.
+    completed: Option<VecDeque<CompletedSecond>>,
     /// The most in any second that every worker has reported.
     held_peak: u64,
 }
@@ -50,11 +54,7 @@ pub struct TimelineRow {
 
 #[derive(Clone, Debug, Default)]
 struct Row {
-    due: u64,
-    started: u64,
-    completed: u64,
-    failed: u64,
-    dropped: u64,
+    counts: IntervalCounts,
     /// Held at the end of the latest second reported in this row, and that second.
     held: u64,
     held_second: u32,
@@ -62,15 +62,27 @@ struct Row {
     lateness: SparseCounts,
 }
 
-#[derive(Clone, Debug)]
-struct HeldSums {
-    reports: u32,
-    sums: Box<[u64; IntervalReport::BUCKETS]>,
+/// One second of the run, all workers together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompletedSecond {
+    /// Whole seconds since the run's start.
+    pub index: u32,
+    /// Counts of all populations together.
+    pub totals: IntervalCounts,
+    /// The same by population, in the order of the layout.
+    pub populations: Box<[IntervalCounts]>,
+    /// Response times of the attempts that completed in it, two significant digits, nanoseconds.
+    pub response: SparseCounts,
 }
 
-/// The occupied buckets of a histogram, by value: a row has a few hundred of 4 000, and there are thousands of rows.
-#[derive(Clone, Debug, Default)]
-struct SparseCounts(Vec<(u64, u64)>);
+#[derive(Clone, Debug)]
+struct OpenSecond {
+    reports: u32,
+    /// Simultaneously held connections by 10 ms.
+    held: Box<[u64; IntervalReport::BUCKETS]>,
+    /// What is handed out, if anything is.
+    sum: Option<CompletedSecond>,
+}
 
 impl Timeline {
     /// Most rows kept.
@@ -78,12 +90,38 @@ impl Timeline {
 
     /// A timeline of the reports of `workers` workers.
     pub fn new(workers: u32) -> Self {
-        Self { workers, width_s: 1, rows: Vec::new(), open_seconds: BTreeMap::new(), held_peak: 0 }
+        Self {
+            workers,
+            width_s: 1,
+            rows: Vec::new(),
+            open_seconds: BTreeMap::new(),
+            ended: Vec::new(),
+            completed: None,
+            held_peak: 0,
+        }
     }
 
-    /// Adds one worker's report of one second. A worker reports a second once.
+    /// Keeps every second that is complete until [`take_completed`](Self::take_completed) takes it.
+    pub fn with_seconds(self) -> Self {
+        Self { completed: Some(VecDeque::new()), ..self }
+    }
+
+    /// The seconds that every worker has reported and that were not taken yet, in order and without gaps. None without
+    /// [`with_seconds`](Self::with_seconds); with it, take them about once a second: they wait in memory.
+    pub fn take_completed(&mut self) -> impl Iterator<Item = CompletedSecond> {
+        self.completed.iter_mut().flat_map(|completed| completed.drain(..))
+    }
+
+    /// A worker reports nothing after second `last`: later seconds are complete without it.
+    pub fn worker_ended(&mut self, last: u32) {
+        self.ended.push(last);
+        self.complete_seconds();
+    }
+
+    /// Adds one worker's report of one second. A worker reports every second once, in order.
     pub fn add(&mut self, report: &IntervalReport) {
-        self.add_held(report);
+        let response = SparseCounts::from(&report.response);
+        self.add_to_second(report, &response);
         while (report.index / self.width_s) as usize >= Self::MAX_ROWS {
             self.double_width();
         }
@@ -91,7 +129,8 @@ impl Timeline {
         if self.rows.len() <= index {
             self.rows.resize_with(index + 1, Row::default);
         }
-        self.rows[index].add(report);
+        self.rows[index].add(report, &response);
+        self.complete_seconds();
     }
 
     /// Seconds in a row.
@@ -101,7 +140,7 @@ impl Timeline {
 
     /// The most connections held at once: the maximum over 10 ms buckets of the sum over workers.
     pub fn held_peak(&self) -> u64 {
-        let open = self.open_seconds.values().map(HeldSums::max).max().unwrap_or(0);
+        let open = self.open_seconds.values().map(OpenSecond::held_peak).max().unwrap_or(0);
         self.held_peak.max(open)
     }
 
@@ -121,15 +160,34 @@ impl Timeline {
         Some(self.rows.get(index as usize)?.to_result(index * self.width_s))
     }
 
-    fn add_held(&mut self, report: &IntervalReport) {
-        let second = self.open_seconds.entry(report.index).or_default();
+    fn add_to_second(&mut self, report: &IntervalReport, response: &SparseCounts) {
+        let handed_out = self.completed.is_some();
+        let second = self.open_seconds.entry(report.index).or_insert_with(|| OpenSecond::new(report, handed_out));
         second.reports += 1;
-        for (sum, held) in second.sums.iter_mut().zip(report.held_max) {
+        for (sum, held) in second.held.iter_mut().zip(report.held_max) {
             *sum += u64::from(held);
         }
-        if second.reports == self.workers {
-            self.held_peak = self.held_peak.max(second.max());
-            self.open_seconds.remove(&report.index);
+        if let Some(sum) = &mut second.sum {
+            sum.totals += report.totals;
+            for (sum, counts) in sum.populations.iter_mut().zip(&report.populations) {
+                *sum += *counts;
+            }
+            sum.response.add(response);
+        }
+    }
+
+    /// Closes the seconds that have all their reports. Workers report in order, so seconds become complete in order.
+    fn complete_seconds(&mut self) {
+        while let Some(second) = self.open_seconds.first_entry() {
+            let ended_before = self.ended.iter().filter(|last| *last < second.key()).count() as u32;
+            if second.get().reports + ended_before < self.workers {
+                return;
+            }
+            let second = second.remove();
+            self.held_peak = self.held_peak.max(second.held_peak());
+            if let Some(completed) = &mut self.completed {
+                completed.extend(second.sum);
+            }
         }
     }
 
@@ -141,29 +199,21 @@ impl Timeline {
 }
 
 impl Row {
-    fn add(&mut self, report: &IntervalReport) {
-        self.due += report.due;
-        self.started += report.started;
-        self.completed += report.completed;
-        self.failed += report.failed;
-        self.dropped += report.dropped;
+    fn add(&mut self, report: &IntervalReport, response: &SparseCounts) {
+        self.counts += report.totals;
         if report.index > self.held_second {
             (self.held, self.held_second) = (0, report.index);
         }
         if report.index == self.held_second {
             self.held += u64::from(report.held);
         }
-        self.response.add(&SparseCounts::from(&report.response));
+        self.response.add(response);
         self.lateness.add(&SparseCounts::from(&report.lateness));
     }
 
     /// This row and the one after it.
     fn join(mut self, next: Self) -> Self {
-        self.due += next.due;
-        self.started += next.started;
-        self.completed += next.completed;
-        self.failed += next.failed;
-        self.dropped += next.dropped;
+        self.counts += next.counts;
         (self.held, self.held_second) = (next.held, next.held_second);
         self.response.add(&next.response);
         self.lateness.add(&next.lateness);
@@ -173,11 +223,11 @@ impl Row {
     fn to_result(&self, t_s: u32) -> TimelineRow {
         TimelineRow {
             t_s,
-            due: self.due,
-            started: self.started,
-            completed: self.completed,
-            failed: self.failed,
-            dropped: self.dropped,
+            due: self.counts.due,
+            started: self.counts.started,
+            completed: self.counts.completed,
+            failed: self.counts.failed,
+            dropped: self.counts.dropped,
             held: self.held,
             response_p50_ns: self.response.at(Quantile::P50),
             response_p99_ns: self.response.at(Quantile::P99),
@@ -186,56 +236,31 @@ impl Row {
     }
 }
 
-impl HeldSums {
-    fn max(&self) -> u64 {
-        self.sums.iter().copied().max().unwrap_or(0)
-    }
-}
-
-impl Default for HeldSums {
-    fn default() -> Self {
-        Self { reports: 0, sums: Box::new([0; IntervalReport::BUCKETS]) }
-    }
-}
-
-impl SparseCounts {
-    fn at(&self, quantile: Quantile) -> Option<u64> {
-        let count: u64 = self.0.iter().map(|(_, count)| count).sum();
-        let rank = quantile.rank(count)?;
-        let mut below = 0;
-        self.0.iter().find_map(|(value, count)| {
-            below += count;
-            (below >= rank).then_some(*value)
-        })
+impl OpenSecond {
+    /// The second of `report`, before that is added.
+    fn new(report: &IntervalReport, handed_out: bool) -> Self {
+        let sum = || CompletedSecond {
+            index: report.index,
+            totals: IntervalCounts::default(),
+            populations: vec![IntervalCounts::default(); report.populations.len()].into(),
+            response: SparseCounts::default(),
+        };
+        Self { reports: 0, held: Box::new([0; IntervalReport::BUCKETS]), sum: handed_out.then(sum) }
     }
 
-    fn add(&mut self, other: &Self) {
-        self.0.extend_from_slice(&other.0);
-        self.0.sort_unstable_by_key(|(value, _)| *value);
-        self.0.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            kept.1 += if same { later.1 } else { 0 };
-            same
-        });
-    }
-}
-
-impl From<&Histogram<u64>> for SparseCounts {
-    fn from(histogram: &Histogram<u64>) -> Self {
-        Self(histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect())
+    fn held_peak(&self) -> u64 {
+        self.held.iter().copied().max().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::histogram::new_histogram;
     use super::*;
-    use proptest::prelude::*;
 
     fn report(index: u32, responses: impl IntoIterator<Item = u64>) -> IntervalReport {
-        let mut report = IntervalReport { index, ..IntervalReport::new() };
+        let mut report = IntervalReport { index, ..IntervalReport::new(1) };
         for response in responses {
-            report.completed += 1;
+            report.counts(0).into_iter().for_each(|counts| counts.completed += 1);
             report.response.saturating_record(response);
         }
         report
@@ -276,7 +301,7 @@ mod tests {
         let mut timeline = Timeline::new(1);
         for second in 0..Timeline::MAX_ROWS as u32 + 1 {
             let mut report = report(second, 1..=10);
-            (report.due, report.held) = (u64::from(second), second);
+            (report.totals.due, report.held) = (u64::from(second), second);
             timeline.add(&report);
         }
         let rows = timeline.rows();
@@ -296,15 +321,62 @@ mod tests {
         assert_eq!(timeline.rows().last().unwrap().held, 5);
     }
 
-    proptest! {
-        #[test]
-        fn sparse_percentiles_are_the_histograms(responses in prop::collection::vec(0..60_000_000_000_u64, 0..2_000)) {
-            let mut histogram = new_histogram(2);
-            responses.iter().for_each(|response| histogram.saturating_record(*response));
-            let sparse = SparseCounts::from(&histogram);
-            for quantile in [Quantile::P50, Quantile::P90, Quantile::P99] {
-                prop_assert_eq!(sparse.at(quantile), quantile.of(&histogram).map(|value| value.as_u64()));
+    /// Indices and completions of the seconds that can be taken.
+    fn taken(timeline: &mut Timeline) -> Vec<(u32, u64, u64)> {
+        let numbers = |second: CompletedSecond| (second.index, second.totals.completed, second.response.count());
+        timeline.take_completed().map(numbers).collect()
+    }
+
+    #[test]
+    fn a_second_is_handed_out_once_every_worker_has_reported_it() {
+        let mut timeline = Timeline::new(2).with_seconds();
+        timeline.add(&report(0, [1, 2]));
+        timeline.add(&report(1, [3]));
+        assert_eq!(taken(&mut timeline), []);
+        timeline.add(&report(0, [4]));
+        assert_eq!(taken(&mut timeline), [(0, 3, 3)]);
+        assert_eq!(taken(&mut timeline), []);
+        timeline.add(&report(1, []));
+        timeline.add(&report(2, []));
+        timeline.add(&report(2, [5, 6]));
+        assert_eq!(taken(&mut timeline), [(1, 1, 1), (2, 2, 2)]);
+    }
+
+    #[test]
+    fn a_second_has_the_counts_of_its_populations() {
+        let mut timeline = Timeline::new(2).with_seconds();
+        for due in [[3, 4], [10, 20]] {
+            let mut report = IntervalReport::new(2);
+            for (counts, due) in report.populations.iter_mut().zip(due) {
+                counts.due = due;
             }
+            timeline.add(&report);
         }
+        let second = timeline.take_completed().next().unwrap();
+        assert_eq!(second.populations.iter().map(|counts| counts.due).collect::<Vec<_>>(), [13, 24]);
+    }
+
+    #[test]
+    fn workers_that_have_ended_are_not_waited_for() {
+        let mut timeline = Timeline::new(3).with_seconds();
+        timeline.add(&report(0, []));
+        timeline.worker_ended(0);
+        timeline.add(&report(0, [1]));
+        timeline.add(&report(1, [2]));
+        timeline.add(&report(0, [3]));
+        assert_eq!(taken(&mut timeline), [(0, 2, 2)]);
+        timeline.add(&report(1, [4]));
+        timeline.add(&report(2, [5]));
+        assert_eq!(taken(&mut timeline), [(1, 2, 2)]);
+        assert_eq!(timeline.latest().unwrap().t_s, 1);
+        timeline.worker_ended(1);
+        assert_eq!(taken(&mut timeline), [(2, 1, 1)]);
+    }
+
+    #[test]
+    fn nothing_waits_where_nobody_takes() {
+        let mut timeline = Timeline::new(1);
+        timeline.add(&report(0, [1]));
+        assert_eq!(taken(&mut timeline), []);
     }
 }

@@ -4,6 +4,7 @@ mod quantity;
 mod summary;
 
 pub mod json;
+pub mod plot;
 pub mod text;
 
 pub use summary::Summary;

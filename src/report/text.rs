@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use super::plot;
 use super::quantity::{count, per_s, percent, seconds, span};
 use super::summary::{Summary, measured};
 use crate::base::Nanos;
@@ -34,6 +35,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
     head(&mut page, result);
     latency(&mut page, result);
     outcomes(&mut page, result);
+    over_time(&mut page, result);
     failures(&mut page, &result.failures);
     reactions(&mut page, &result.by_client);
     storms(&mut page, &result.storms);
@@ -134,6 +136,15 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     }
     for (label, text) in lines {
         page.labelled(label, &text);
+    }
+}
+
+fn over_time(page: &mut Page, result: &RunResult) {
+    let planned = result.rate.intended_per_s.is_some();
+    let plots = plot::timeline(&result.timeline, planned, page.style.color, page.style.width);
+    if !plots.is_empty() {
+        page.title("over time");
+        page.text += &plots;
     }
 }
 

@@ -11,14 +11,16 @@ use crate::base::{Nanos, Time};
 use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
 use crate::io::ring::Ring;
-use crate::measure::{Snapshot, Timeline};
+use crate::measure::{RecorderLayout, Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::plan::{Hold, Population, RunPlan};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
+use super::threshold::Threshold;
 use super::verdict::{Finding, Severity, Signal};
+use super::watch::WindowWatch;
 
 /// Between the workers' readiness and the first arrival: time enough to make the workers and go to sleep.
 const LEAD: Nanos = Nanos::from_millis(50);
@@ -102,6 +104,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
+    let mut windows = plan.window_watch(preparation.layout());
     let mut interrupted = None;
     let mut refused = false;
     let mut ended_early = false;
@@ -111,6 +114,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             _ = interrupt.recv() => Some(Signal::Interrupt),
             _ = terminate.recv() => Some(Signal::Terminate),
         };
+        fleet.take_seconds().for_each(|second| windows.push(second));
         let progress = fleet.progress();
         if let Some(signal) = received {
             if interrupted.is_none() {
@@ -137,15 +141,16 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             fleet.order(Order::Release);
         }
     }
-    let (outcomes, timeline) = fleet.join();
+    let (outcomes, mut timeline) = fleet.join();
+    timeline.take_completed().for_each(|second| windows.push(second));
     if refused {
         findings.push(refused_finding());
     }
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let parts = Ending { plan, start, started_at, interrupted, ended_early, network, findings, events: Vec::new() }
-        .parts(outcomes, timeline, &preparation);
+    let ending = Ending { plan, start, started_at, interrupted, ended_early, network, findings, events: Vec::new() };
+    let parts = ending.parts(outcomes, timeline, windows, &preparation);
     Ok(Ran { parts, broken })
 }
 
@@ -169,6 +174,7 @@ impl Ending {
         mut self,
         outcomes: Vec<Outcome>,
         timeline: Timeline,
+        windows: WindowWatch,
         preparation: &Preparation,
     ) -> ResultParts {
         let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
@@ -189,8 +195,11 @@ impl Ending {
         if overflows > 0 {
             self.findings.push(overflow_finding(overflows));
         }
+        let window = self.window(outcomes.iter().map(|outcome| outcome.ends));
+        let load_end = ((window.warmup_s + window.duration_s) * 1e9).round() as u64;
         ResultParts {
-            window: self.window(outcomes.iter().map(|outcome| outcome.ends)),
+            window,
+            watched: windows.finish(Nanos::new(load_end)),
             held: outcomes.iter().map(|outcome| u64::from(outcome.ends.held.unwrap_or(0))).sum(),
             snapshot,
             timeline,
@@ -245,6 +254,15 @@ fn monotonic_now() -> Time {
 }
 
 impl RunPlan {
+    /// A watch for the plan's conditions on single seconds.
+    ///
+    /// # Panics
+    /// If a condition is not one of this plan: they are checked before a run.
+    pub(super) fn window_watch(&self, layout: &RecorderLayout) -> WindowWatch {
+        let thresholds = Threshold::of_plan(self).expect("thresholds are checked before the run");
+        WindowWatch::new(&thresholds, layout, self.warmup())
+    }
+
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
         self.populations.iter().any(|population| population.hold == Hold::Forever)

@@ -4,6 +4,7 @@ use super::plan::{Population, RunPlan};
 use super::result::{Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, Row, RunResult, Window};
 use super::threshold::{Threshold, ThresholdError};
 use super::verdict;
+use super::watch::WatchOutcome;
 use crate::load::Share;
 use crate::measure::{HistogramError, LatencySummary, Metric, TimelineRow};
 
@@ -69,7 +70,7 @@ impl RunResult {
             worker.index = index;
         }
         let thresholds = Threshold::of_plan(&merged.plan)?;
-        verdict::judge(&mut merged, &thresholds);
+        verdict::judge(&mut merged, &thresholds, &WatchOutcome::default());
         Ok(merged)
     }
 

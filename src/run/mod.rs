@@ -15,6 +15,7 @@ mod save;
 mod simulate;
 mod threshold;
 mod verdict;
+mod watch;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use interruption::Interruption;
@@ -32,6 +33,7 @@ pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
 };
+pub use watch::{AbortCondition, AbortWatch, GuardWatch, Trip, WatchOutcome, WindowWatch};
 
 #[cfg(test)]
 pub(crate) use result::fixtures;

@@ -11,6 +11,7 @@ use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Targe
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
+use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
@@ -334,6 +335,8 @@ pub struct ResultParts {
     pub snapshot: Snapshot,
     /// All workers' interval reports.
     pub timeline: Timeline,
+    /// What conditions on single seconds met.
+    pub watched: WatchOutcome,
     /// When the load began (RFC 3339).
     pub started_at: String,
     /// Where it was measured from.
@@ -488,7 +491,7 @@ impl RunResult {
             machines: Vec::new(),
             plan,
         };
-        verdict::judge(&mut result, &thresholds);
+        verdict::judge(&mut result, &thresholds, &parts.watched);
         result
     }
 

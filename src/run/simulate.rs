@@ -14,6 +14,7 @@ use super::control::{Ending, Ran};
 use super::interruption::Interruption;
 use super::plan::RunPlan;
 use super::prepare::Preparation;
+use super::watch::WindowWatch;
 
 /// Virtual time between the network's beginning and the load's.
 const LEAD: Nanos = Nanos::from_millis(1);
@@ -41,13 +42,18 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
     let start = network.now() + LEAD;
     let mut worker = preparation.worker(0, parts, start);
     let mailbox = &interruption.mailbox;
-    let mut collector = Collector { timeline: Timeline::new(1), mailbox, releases_on_order: plan.releases_on_order() };
+    let mut collector = Collector {
+        timeline: Timeline::new(1).with_seconds(),
+        windows: plan.window_watch(preparation.layout()),
+        mailbox,
+        releases_on_order: plan.releases_on_order(),
+    };
     let end = run_turns(&mut network, &mut worker, mailbox, &mut collector);
     let ended: Time = network.now();
     let ends = worker.ends();
     let (snapshot, reports) = worker.finish(ended);
     for report in reports {
-        collector.timeline.add(&report);
+        collector.add(&report);
     }
     let outcome = Outcome {
         snapshot,
@@ -69,20 +75,28 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         findings: Vec::new(),
         events: Vec::new(),
     };
-    let parts = ending.parts(vec![outcome], collector.timeline, &preparation);
+    let parts = ending.parts(vec![outcome], collector.timeline, collector.windows, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }
 }
 
 /// What the control thread does for workers in real time: takes the timeline and orders the release.
 struct Collector<'a> {
     timeline: Timeline,
+    windows: WindowWatch,
     mailbox: &'a Mailbox,
     releases_on_order: bool,
 }
 
+impl Collector<'_> {
+    fn add(&mut self, report: &IntervalReport) {
+        self.timeline.add(report);
+        self.timeline.take_completed().for_each(|second| self.windows.push(second));
+    }
+}
+
 impl Observer for Collector<'_> {
     fn interval(&mut self, mut report: Box<IntervalReport>) -> Option<Box<IntervalReport>> {
-        self.timeline.add(&report);
+        self.add(&report);
         report.clear();
         Some(report)
     }

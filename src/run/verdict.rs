@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Hold, Lane, LoadPlan, Population};
 use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
+use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
 
@@ -129,8 +130,8 @@ const JUDGED: [&str; 7] = [
     "worker_busy",
 ];
 
-/// Judges the generator, evaluates `thresholds`, and sets the verdict.
-pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
+/// Judges the generator, evaluates `thresholds` (with what was `watched` while the run went on), and sets the verdict.
+pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold], watched: &WatchOutcome) {
     let limits = generator_limits(result, thresholds);
     let remarks = remarks(result, thresholds);
     let generator = &mut result.generator;
@@ -138,7 +139,7 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold]) {
     generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
     generator.findings.extend(limits.into_iter().chain(remarks));
     result.generator.cpu_us_per_attempt = cpu_us_per_attempt(result);
-    result.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(result)).collect();
+    result.thresholds = thresholds.iter().map(|threshold| threshold.evaluate(result, watched)).collect();
     result.verdict = verdict(result, thresholds);
 }
 

@@ -226,6 +226,15 @@ fn slots_exhausted_by_a_slow_target() {
 
     modes      259 complex, verified
 
+    over time
+      completed per second; dotted: due
+         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁
+               │
+               │⠤⠤⠤⠤⠤⠤⠤⠤⠖⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⢲
+               │                                       ⢸
+             0 │                                       ⠘⢒⠒⡒⢒⠒⡒⢒⠒
+                0s                                            6s
+
     findings
       warning pool_too_small: 241 of 500 planned attempts of clients never started:
         all 10 slots were busy, and the plan may need 500
@@ -315,6 +324,23 @@ fn this_machine_is_the_limit() {
 
     modes      80 complex, verified
     held       16 at most, 16 when the load ended
+
+    over time
+      completed per second; dotted: due; x: failures
+         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁
+               │
+               │
+               │
+             0 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹⣀⣀⣀⣀⣀⣀⣀⣀
+                xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+                0s                                            6s
+      held
+            16 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
+               │                                       ⢸
+               │                                       ⢸
+               │                                       ⢸
+             0 │                                       ⢸⣀⣀⣀⣀⣀⣀⣀⣀
+                0s                                            6s
 
     failures
       420 x connect no_ports (our own): Cannot assign requested address (os error

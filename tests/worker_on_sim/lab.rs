@@ -15,7 +15,7 @@ use shakedown::measure::{
 use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
     ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult,
-    StagePlan, Target, Until, Verify, Window, host,
+    StagePlan, Target, Until, Verify, WatchOutcome, Window, host,
 };
 
 /// What each packet takes, in microseconds.
@@ -314,6 +314,7 @@ impl Report {
             },
             snapshot: self.snapshot,
             timeline: self.timeline,
+            watched: WatchOutcome::default(),
             started_at: "1970-01-01T00:00:00.000Z".into(),
             environment: host::environment(Engine::Sim),
             labels: BTreeMap::new(),

@@ -198,6 +198,7 @@ impl Record {
             plan,
             snapshot,
             timeline,
+            watched: WatchOutcome::default(),
             started_at: "2026-01-02T03:04:05Z".to_owned(),
             environment: Environment {
                 kernel: "6.18.0".to_owned(),

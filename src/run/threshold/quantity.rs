@@ -1,0 +1,276 @@
+//! What a condition measures and compares, and how it is written.
+
+use std::fmt;
+
+use super::{Condition, Scope, Subject, Unit};
+use crate::base::{DurationText, Nanos, Rate};
+use crate::measure::{IntervalCounts, LatencyHistogram, LatencySummary, Metric, Quantile, SparseCounts};
+
+/// The longest window, and the longest `for` of a condition that ends a run: their seconds are kept in memory.
+const LONGEST_WINDOW_S: u32 = 3_600;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::run) enum Quantity {
+    Latency(Metric, Statistic),
+    Failed,
+    Dropped,
+    Downgraded,
+    Rate,
+    /// The longest stretch of whole seconds without a completion.
+    Outage,
+}
+
+/// A number of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::run) enum Statistic {
+    Min,
+    Mean,
+    Quantile(Quantile),
+    Max,
+}
+
+/// How a value stands to its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Quantity {
+    pub(in crate::run) fn unit(self) -> Unit {
+        match self {
+            Self::Latency(..) | Self::Outage => Unit::Ns,
+            Self::Failed | Self::Dropped | Self::Downgraded => Unit::Ratio,
+            Self::Rate => Unit::PerS,
+        }
+    }
+
+    /// The value over a whole run, or why there is none.
+    pub(super) fn measured(self, scope: &Scope) -> Result<f64, String> {
+        let share = |count: u64| match scope.attempts.due {
+            0 => Err("no attempt was due".to_owned()),
+            due => Ok(count as f64 / due as f64),
+        };
+        match self {
+            Self::Latency(metric, statistic) => {
+                let summary = scope.latency.get(metric).ok_or_else(|| format!("{metric} was not measured"))?;
+                statistic.of(summary).map(|value| value as f64)
+            }
+            Self::Failed => share(scope.attempts.failed),
+            Self::Dropped => share(scope.attempts.dropped),
+            Self::Downgraded => share(scope.modes.downgraded),
+            Self::Rate => Ok(scope.rate.completed_per_s),
+            Self::Outage => Err("it was not watched while the run went on".to_owned()),
+        }
+    }
+
+    /// The value over `seconds` seconds with these counts and response times, or `None` if they cannot tell. A share is
+    /// of what was due in them, at most all: an attempt may fail in a later second than it was due in.
+    pub(in crate::run) fn over(self, seconds: u32, counts: &IntervalCounts, response: &SparseCounts) -> Option<f64> {
+        let share = |count: u64| {
+            let of = counts.due.max(count);
+            (of > 0).then(|| count as f64 / of as f64)
+        };
+        match self {
+            Self::Failed => share(counts.failed),
+            Self::Dropped => share(counts.dropped),
+            Self::Rate => Some(counts.completed as f64 / f64::from(seconds)),
+            Self::Latency(Metric::Response, statistic) => statistic.of_counts(response).map(|value| value as f64),
+            Self::Latency(..) | Self::Downgraded | Self::Outage => None,
+        }
+    }
+
+    /// The limit, or how it should be written.
+    fn parse_limit(self, text: &str) -> Result<f64, String> {
+        match self.unit() {
+            Unit::Ns if self == Self::Outage => {
+                let duration: DurationText = text
+                    .parse()
+                    .map_err(|_| format!("has the value '{text}': an outage is written with a unit, as 10s or 2m"))?;
+                let limit = Nanos::from(duration.0);
+                if limit < Nanos::from_secs(1) {
+                    return Err("is too fine: outages are told apart in whole seconds, write 1s or more".to_owned());
+                }
+                Ok(limit.as_u64() as f64)
+            }
+            Unit::Ns => {
+                let duration: DurationText = text
+                    .parse()
+                    .map_err(|_| format!("has the value '{text}': a latency needs a unit, as 50ms or 1.5s"))?;
+                let limit = Nanos::from(duration.0);
+                if limit > LatencyHistogram::LONGEST {
+                    return Err("is beyond what is measured: latencies are told apart up to 60s".to_owned());
+                }
+                Ok(limit.as_u64() as f64)
+            }
+            Unit::Ratio => {
+                let percent = text.strip_suffix('%').or((text == "0").then_some(text)).map(str::trim);
+                percent
+                    .and_then(|number| number.parse().ok())
+                    .filter(|percent| (0.0..=100.0).contains(percent))
+                    .map(|percent: f64| percent / 100.0)
+                    .ok_or_else(|| {
+                        format!("has the value '{text}': a share of the due attempts is written as 1% or 0.05%")
+                    })
+            }
+            Unit::PerS => {
+                let rate: Rate =
+                    text.parse().map_err(|_| format!("has the value '{text}': a rate is written as 20k/s"))?;
+                Ok(rate.as_per_second())
+            }
+        }
+    }
+}
+
+impl Statistic {
+    fn of(self, summary: &LatencySummary) -> Result<u64, String> {
+        let value = match self {
+            Self::Min => summary.min_ns,
+            Self::Mean => summary.mean_ns,
+            Self::Max => summary.max_ns,
+            Self::Quantile(quantile) => {
+                summary.at(quantile).map_err(|error| error.to_string())?.map(|value| value.as_u64())
+            }
+        };
+        value.ok_or_else(|| match self {
+            Self::Quantile(quantile) if summary.count > 0 => {
+                format!("{quantile} needs 10 samples above it, and {} attempts completed", summary.count)
+            }
+            _ => "no attempt completed".to_owned(),
+        })
+    }
+
+    fn of_counts(self, counts: &SparseCounts) -> Option<u64> {
+        match self {
+            Self::Min => counts.min(),
+            Self::Mean => counts.mean(),
+            Self::Max => counts.max(),
+            Self::Quantile(quantile) => counts.at(quantile),
+        }
+    }
+}
+
+impl Comparison {
+    pub(super) fn holds(self, actual: f64, limit: f64) -> bool {
+        match self {
+            Self::Less => actual < limit,
+            Self::LessOrEqual => actual <= limit,
+            Self::Greater => actual > limit,
+            Self::GreaterOrEqual => actual >= limit,
+        }
+    }
+
+    /// Smaller values are better.
+    pub(in crate::run) fn is_upper(self) -> bool {
+        matches!(self, Self::Less | Self::LessOrEqual)
+    }
+}
+
+impl fmt::Display for Statistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Min => f.write_str("min"),
+            Self::Mean => f.write_str("mean"),
+            Self::Max => f.write_str("max"),
+            Self::Quantile(quantile) => quantile.fmt(f),
+        }
+    }
+}
+
+/// `[SCOPE.]METRIC OP VALUE [WORD SECONDS]`, or what is wrong with it, to stand after the text itself; `example` shows
+/// how one is written.
+pub(in crate::run) fn parse_condition(
+    expression: &str,
+    word: &str,
+    example: &str,
+) -> Result<(Subject, Condition, Option<u32>), String> {
+    let Some(at) = expression.find(['<', '>']) else {
+        return Err(format!("has no comparison: write for example '{example}' with < <= > or >="));
+    };
+    let (subject, rest) = expression.split_at(at);
+    let (comparison, rest) = if let Some(rest) = rest.strip_prefix("<=") {
+        (Comparison::LessOrEqual, rest)
+    } else if let Some(rest) = rest.strip_prefix(">=") {
+        (Comparison::GreaterOrEqual, rest)
+    } else if let Some(rest) = rest.strip_prefix('<') {
+        (Comparison::Less, rest)
+    } else {
+        (Comparison::Greater, &rest[1..])
+    };
+    let (subject, quantity) = parse_subject(subject.trim())?;
+    let (value, seconds) = match rest.split_once(&format!(" {word} ")) {
+        Some((value, seconds)) => (value, Some(parse_seconds(seconds.trim(), word)?)),
+        None => (rest, None),
+    };
+    let limit = quantity.parse_limit(value.trim())?;
+    Ok((subject, Condition { quantity, comparison, limit }, seconds))
+}
+
+fn parse_seconds(text: &str, word: &str) -> Result<u32, String> {
+    let duration: DurationText =
+        text.parse().map_err(|_| format!("has '{text}' after '{word}': write a time with its unit, as 30s or 1m"))?;
+    let (seconds, rest) = (duration.0.as_secs(), duration.0.subsec_nanos());
+    u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| rest == 0 && (1..=LONGEST_WINDOW_S).contains(seconds))
+        .ok_or_else(|| format!("has '{text}' after '{word}': give whole seconds, from 1s to 1h"))
+}
+
+/// Scope and quantity: the metric is the longest end of the text that is one.
+fn parse_subject(text: &str) -> Result<(Subject, Quantity), String> {
+    let beginnings = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
+    let mut unknown = QuantityError::UnknownMetric;
+    for at in beginnings {
+        match parse_quantity(&text[at..]) {
+            Ok(quantity) => return Ok((Subject::parse(text[..at].trim_end_matches('.'))?, quantity)),
+            Err(error @ QuantityError::UnknownStatistic) => unknown = error,
+            Err(QuantityError::UnknownMetric) => {}
+        }
+    }
+    Err(match unknown {
+        QuantityError::UnknownMetric => {
+            let latencies = Metric::ALL.map(|metric| metric.to_string()).join(", ");
+            format!(
+                "names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic {latencies}"
+            )
+        }
+        QuantityError::UnknownStatistic => {
+            "has no such statistic: there is min, mean, p50 to p99.99 and max, as in response.p99".to_owned()
+        }
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum QuantityError {
+    UnknownMetric,
+    UnknownStatistic,
+}
+
+fn parse_quantity(text: &str) -> Result<Quantity, QuantityError> {
+    match text {
+        "failed" => return Ok(Quantity::Failed),
+        "dropped" => return Ok(Quantity::Dropped),
+        "downgraded" => return Ok(Quantity::Downgraded),
+        "rate" => return Ok(Quantity::Rate),
+        "outage" => return Ok(Quantity::Outage),
+        _ => {}
+    }
+    let (metric, statistic) = text.split_once('.').unwrap_or((text, ""));
+    let metric =
+        Metric::ALL.into_iter().find(|known| known.to_string() == metric).ok_or(QuantityError::UnknownMetric)?;
+    let statistic = match statistic {
+        "min" => Statistic::Min,
+        "mean" => Statistic::Mean,
+        "max" => Statistic::Max,
+        _ => statistic
+            .parse()
+            .ok()
+            .filter(|quantile| *quantile >= Quantile::P50)
+            .map(Statistic::Quantile)
+            .ok_or(QuantityError::UnknownStatistic)?,
+    };
+    Ok(Quantity::Latency(metric, statistic))
+}

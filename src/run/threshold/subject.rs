@@ -1,0 +1,167 @@
+//! Whose attempts a condition is about.
+
+use super::super::plan::{ClientPlan, Population, RunPlan};
+use super::super::result::recorder_layout;
+use super::Quantity;
+use crate::measure::{Metric, StageInfo};
+
+/// Whose attempts a condition is about, as the user named them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Subject {
+    All,
+    Population(String),
+    Stage(String),
+    Target(String),
+    Client(String),
+}
+
+impl Subject {
+    /// What stands before the metric; nothing stands for all.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let named = |name: &str| match name.trim() {
+            "" => Err("has a scope without a name: write for example target:10.0.0.1:1935.failed<1%".to_owned()),
+            name => Ok(name.to_owned()),
+        };
+        if text.is_empty() {
+            return Ok(Self::All);
+        }
+        match text.split_once(':') {
+            Some(("population", name)) => named(name).map(Self::Population),
+            Some(("stage", name)) => named(name).map(Self::Stage),
+            Some(("target", name)) => named(name).map(Self::Target),
+            Some(("client", name)) => named(name).map(Self::Client),
+            _ => Ok(Self::Population(text.to_owned())),
+        }
+    }
+
+    /// Which population, stage, target or client of the plan it is.
+    ///
+    /// # Errors
+    /// None has the name (those that exist are listed), or several have it.
+    pub(super) fn index(&self, plan: &RunPlan) -> Result<usize, String> {
+        let (kind, name, rows) = match self {
+            Self::All => unreachable!("all attempts are no row"),
+            Self::Population(name) => {
+                let names = plan.populations.iter().map(|population| vec![population.name.clone()]);
+                ("population", name, names.collect())
+            }
+            Self::Stage(name) => ("stage", name, stage_names(plan)),
+            Self::Target(name) => {
+                let names = plan.targets.iter().map(|t| vec![t.label(), t.name.clone(), t.address.to_string()]);
+                ("target", name, names.collect())
+            }
+            Self::Client(name) => {
+                let names = plan.clients().iter().map(|client| vec![ClientPlan::name(client)]).collect();
+                ("client", name, names)
+            }
+        };
+        let rows: Vec<Vec<String>> = rows;
+        let named: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].contains(name)).collect();
+        let list = |rows: Vec<String>| rows.join(", ");
+        match named.as_slice() {
+            [index] => Ok(*index),
+            [] => {
+                let known = rows.into_iter().map(|mut names| names.swap_remove(0)).collect();
+                Err(format!("names no {kind} of the plan: there is {}", list(known)))
+            }
+            several => {
+                // The first name of a row is told apart from all others.
+                let meant = several.iter().map(|row| rows[*row][0].clone()).collect();
+                Err(format!("names {} {kind}s: write one of {}", several.len(), list(meant)))
+            }
+        }
+    }
+
+    /// The plan has it, and it has the quantity.
+    pub(in crate::run) fn check(&self, quantity: Quantity, plan: &RunPlan) -> Result<(), String> {
+        let about: Vec<&Population> = match self {
+            Self::All | Self::Target(_) | Self::Client(_) => plan.populations.iter().collect(),
+            Self::Population(_) => vec![&plan.populations[self.index(plan)?]],
+            Self::Stage(_) => {
+                let stage = &recorder_layout(plan).stages[self.index(plan)?];
+                vec![&plan.populations[usize::from(stage.population)]]
+            }
+        };
+        let any_open = about.iter().any(|population| Population::is_open_loop(population));
+        let any_closed = about.iter().any(|population| !Population::is_open_loop(population));
+        if let Quantity::Latency(metric, statistic) = quantity {
+            if metric == Metric::Confirm {
+                return Err("has nothing to measure: the attempt is complete with S2, use s2 or service".to_owned());
+            }
+            if metric.needs_plan() && !any_open {
+                return Err(format!(
+                    "needs planned arrivals, and closed loop has none: use service.{statistic}, or give a rate (-R)"
+                ));
+            }
+        }
+        let kind = match self {
+            Self::All | Self::Population(_) | Self::Stage(_) => return Ok(()),
+            Self::Target(_) => "target",
+            Self::Client(_) => "client",
+        };
+        self.index(plan)?;
+        match quantity {
+            Quantity::Dropped => Err(format!(
+                "has nothing to count: what is dropped never had a {kind}; leave it out, or name a population or a stage"
+            )),
+            Quantity::Latency(Metric::Response, _) => Ok(()),
+            Quantity::Latency(Metric::Service, _) if any_closed => Ok(()),
+            Quantity::Latency(_, statistic) => {
+                let kept = if any_open { Metric::Response } else { Metric::Service };
+                Err(format!(
+                    "is not measured by {kind}, only {kept} is: use {kept}.{statistic}, or leave the {kind} out"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Its seconds have the quantity.
+    pub(in crate::run) fn check_by_second(&self, quantity: Quantity, plan: &RunPlan) -> Result<(), String> {
+        if !matches!(self, Self::All | Self::Population(_)) {
+            return Err("is not counted second by second: name a population, or nothing".to_owned());
+        }
+        match quantity {
+            Quantity::Latency(Metric::Response, _) => match self {
+                Self::Population(_) if plan.populations.len() > 1 => {
+                    Err("has latencies second by second of all populations together only: leave the name out"
+                        .to_owned())
+                }
+                _ => Ok(()),
+            },
+            Quantity::Latency(_, statistic) => Err(format!(
+                "has no such latency second by second: use response.{statistic}, with planned arrivals (-R)"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The population it is, by its place in `populations`; `None` for all.
+    ///
+    /// # Panics
+    /// If it has no seconds of its own or there is no such population: both are checked with the plan.
+    pub(in crate::run) fn population_in(&self, populations: &[String]) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Population(name) => {
+                let index = populations.iter().position(|population| population == name);
+                Some(index.expect("the population is one of the plan"))
+            }
+            Self::Stage(_) | Self::Target(_) | Self::Client(_) => panic!("it is not counted second by second"),
+        }
+    }
+}
+
+/// The names of each stage, the unambiguous one first: a stage's name alone, or after its population's.
+fn stage_names(plan: &RunPlan) -> Vec<Vec<String>> {
+    let layout = recorder_layout(plan);
+    let names = |stage: &StageInfo| {
+        let qualified = format!("{}:{}", layout.populations[usize::from(stage.population)], stage.name);
+        if layout.populations.len() > 1 {
+            vec![qualified, stage.name.clone()]
+        } else {
+            vec![stage.name.clone(), qualified]
+        }
+    };
+    layout.stages.iter().map(names).collect()
+}

@@ -1,0 +1,243 @@
+use super::super::plan::{LoadPlan, Population, Target};
+use super::super::result::fixtures;
+use super::*;
+use crate::load::Share;
+
+fn error(text: &str) -> String {
+    text.parse::<Threshold>().unwrap_err().to_string()
+}
+
+#[test]
+fn every_form_of_the_grammar_is_read() {
+    for (text, limit) in [
+        ("response.p99<50ms", 5e7),
+        (" service.max <= 1s ", 1e9),
+        ("s0s1.p99.99<250us", 250e3),
+        ("lateness.mean<1ms", 1e6),
+        ("connect.min>1us", 1e3),
+        ("slot_wait.p50<60s", 6e10),
+        ("failed<1%", 0.01),
+        ("dropped<=0", 0.0),
+        ("downgraded<0.05%", 0.0005),
+        ("rate>=19k/s", 19_000.0),
+        ("encoders.response.p99.9<50ms", 5e7),
+        ("encoders.failed<1%", 0.01),
+        ("outage<2m", 120e9),
+        ("encoders.outage<=1s", 1e9),
+    ] {
+        let threshold: Threshold = text.parse().unwrap();
+        assert!((threshold.condition.limit - limit).abs() <= limit * 1e-12, "{text}: {}", threshold.condition.limit);
+        let subject =
+            if text.starts_with("encoders") { Subject::Population("encoders".to_owned()) } else { Subject::All };
+        assert_eq!((threshold.subject(), threshold.window_s()), (&subject, None), "{text}");
+        assert_eq!(threshold.to_string(), text.trim());
+    }
+}
+
+#[test]
+fn errors_are_one_sentence_with_the_valid_names() {
+    insta::assert_snapshot!(error("response.p99=50ms"), @"threshold 'response.p99=50ms' has no comparison: write for example 'response.p99<50ms' with < <= > or >=");
+    insta::assert_snapshot!(error("respons.p99<50ms"), @"threshold 'respons.p99<50ms' names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic response, service, connect, s0s1, s2, confirm, slot_wait, lateness");
+    insta::assert_snapshot!(error("response.p9<50ms"), @"threshold 'response.p9<50ms' has no such statistic: there is min, mean, p50 to p99.99 and max, as in response.p99");
+    insta::assert_snapshot!(error("response<50ms"), @"threshold 'response<50ms' has no such statistic: there is min, mean, p50 to p99.99 and max, as in response.p99");
+    insta::assert_snapshot!(error("response.p99<50"), @"threshold 'response.p99<50' has the value '50': a latency needs a unit, as 50ms or 1.5s");
+    insta::assert_snapshot!(error("response.p99<2m"), @"threshold 'response.p99<2m' is beyond what is measured: latencies are told apart up to 60s");
+    insta::assert_snapshot!(error("failed<5"), @"threshold 'failed<5' has the value '5': a share of the due attempts is written as 1% or 0.05%");
+    insta::assert_snapshot!(error("failed<500%"), @"threshold 'failed<500%' has the value '500%': a share of the due attempts is written as 1% or 0.05%");
+    insta::assert_snapshot!(error("rate>fast"), @"threshold 'rate>fast' has the value 'fast': a rate is written as 20k/s");
+    insta::assert_snapshot!(error("<5%"), @"threshold '<5%' names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic response, service, connect, s0s1, s2, confirm, slot_wait, lateness");
+}
+
+#[test]
+fn closed_loop_has_no_planned_arrivals() {
+    let mut plan = fixtures::closed_plan();
+    for metric in ["response", "slot_wait", "lateness"] {
+        plan.thresholds = vec![format!("{metric}.p99<50ms")];
+        let error = Threshold::of_plan(&plan).unwrap_err().to_string();
+        assert!(error.contains("closed loop") && error.contains("service.p99"), "{error}");
+    }
+    plan.thresholds = vec!["service.p99<50ms".to_owned(), "rate>1".to_owned()];
+    assert_eq!(Threshold::of_plan(&plan).unwrap().len(), 2);
+}
+
+#[test]
+fn a_condition_must_be_about_something_in_the_plan() {
+    let mut plan = fixtures::open_plan();
+    plan.thresholds = vec!["decoders.failed<1%".to_owned()];
+    insta::assert_snapshot!(Threshold::of_plan(&plan).unwrap_err(), @"threshold 'decoders.failed<1%' names no population of the plan: there is encoders");
+    plan.thresholds = vec!["confirm.p99<1ms".to_owned()];
+    assert!(Threshold::of_plan(&plan).unwrap_err().to_string().contains("complete with S2"));
+}
+
+#[test]
+fn conditions_are_met_missed_or_undecidable() {
+    // 2 000 due: 1 980 completed with service 1..=1 980 us, 10 failed, 10 dropped, 2 s.
+    let result = fixtures::open_result(&[]);
+    for (text, actual, pass) in [
+        ("failed<=0.5%", Some(0.005), Some(true)),
+        ("failed<0.5%", Some(0.005), Some(false)),
+        ("dropped<1%", Some(0.005), Some(true)),
+        ("downgraded<=0", Some(0.0), Some(true)),
+        ("rate>=990/s", Some(990.0), Some(true)),
+        ("rate>990/s", Some(990.0), Some(false)),
+        ("encoders.rate>1k/s", Some(990.0), Some(false)),
+        ("service.p99.9<1s", None, None),
+    ] {
+        let met = text.parse::<Threshold>().unwrap().evaluate(&result, &WatchOutcome::default());
+        assert_eq!((met.actual, met.pass), (actual, pass), "{text}");
+        assert_eq!(met.reason.is_some(), pass.is_none(), "{text}");
+    }
+    let median = "service.p50<1ms".parse::<Threshold>().unwrap().evaluate(&result, &WatchOutcome::default());
+    assert_eq!(median.pass, Some(true), "{median:?}");
+    let p75 = "service.p75>1.48ms".parse::<Threshold>().unwrap().evaluate(&result, &WatchOutcome::default());
+    assert_eq!(p75.pass, Some(true), "{p75:?}");
+}
+
+#[test]
+fn an_undecidable_percentile_says_what_it_needs() {
+    let met = "service.p99.9<1s"
+        .parse::<Threshold>()
+        .unwrap()
+        .evaluate(&fixtures::open_result(&[]), &WatchOutcome::default());
+    insta::assert_snapshot!(met.reason.unwrap(), @"p99.9 needs 10 samples above it, and 1980 attempts completed");
+}
+
+#[test]
+fn the_scope_is_what_stands_before_the_longest_metric() {
+    use Subject::{All, Client, Population, Stage, Target};
+    let name = |name: &str| name.to_owned();
+    for (text, subject, window_s) in [
+        ("rate>1", All, None),
+        ("response.p99<1s", All, None),
+        ("response.rate>1", Population(name("response")), None),
+        ("rate.rate>1", Population(name("rate")), None),
+        ("a.b.response.p99.9<1s", Population(name("a.b")), None),
+        ("population:stage:x.failed<1%", Population(name("stage:x")), None),
+        ("stage:load.failed<1%", Stage(name("load")), None),
+        ("target:10.0.0.1:1935.failed<1%", Target(name("10.0.0.1:1935")), None),
+        ("target:[::1]:1935.response.mean<1s", Target(name("[::1]:1935")), None),
+        ("client:shakedown, simple.downgraded<1%", Client(name("shakedown, simple")), None),
+        ("failed<1% in 1m", All, Some(60)),
+        ("encoders.rate>=19k/s in 1m 30s", Population(name("encoders")), Some(90)),
+    ] {
+        let threshold: Threshold = text.parse().unwrap();
+        assert_eq!((threshold.subject(), threshold.window_s()), (&subject, window_s), "{text}");
+    }
+}
+
+#[test]
+fn errors_of_windows_and_scopes_name_the_remedy() {
+    insta::assert_snapshot!(error("failed<1% in 2h"), @"threshold 'failed<1% in 2h' has '2h' after 'in': give whole seconds, from 1s to 1h");
+    insta::assert_snapshot!(error("failed<1% in 1500ms"), @"threshold 'failed<1% in 1500ms' has '1500ms' after 'in': give whole seconds, from 1s to 1h");
+    insta::assert_snapshot!(error("failed<1% in soon"), @"threshold 'failed<1% in soon' has 'soon' after 'in': write a time with its unit, as 30s or 1m");
+    insta::assert_snapshot!(error("outage<10s in 1m"), @"threshold 'outage<10s in 1m' needs no window: an outage is looked for in the whole run");
+    insta::assert_snapshot!(error("downgraded<1% in 1m"), @"threshold 'downgraded<1% in 1m' cannot have a window: downgrades are counted for the whole run only");
+    insta::assert_snapshot!(error("outage<500ms"), @"threshold 'outage<500ms' is too fine: outages are told apart in whole seconds, write 1s or more");
+    insta::assert_snapshot!(error("outage<5%"), @"threshold 'outage<5%' has the value '5%': an outage is written with a unit, as 10s or 2m");
+    insta::assert_snapshot!(error("target:.failed<1%"), @"threshold 'target:.failed<1%' has a scope without a name: write for example target:10.0.0.1:1935.failed<1%");
+}
+
+/// Two populations, the second in closed loop, with two targets; a stage of both is called "load".
+fn two_populations() -> RunPlan {
+    let mut plan = fixtures::open_plan();
+    let name = "scanners".to_owned();
+    let load = LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(2_000_000_000), attempts: None };
+    plan.populations.push(Population { name, load, ..plan.populations[0].clone() });
+    let address = "10.0.0.2:1935".parse().unwrap();
+    plan.targets.push(Target { name: "rtmp://b/live".to_owned(), host: "b".to_owned(), address });
+    plan
+}
+
+fn refusal(plan: &RunPlan, text: &str) -> String {
+    let plan = RunPlan { thresholds: vec![text.to_owned()], ..plan.clone() };
+    Threshold::of_plan(&plan).unwrap_err().to_string()
+}
+
+#[test]
+fn a_scope_must_be_in_the_plan_and_have_the_metric() {
+    let plan = two_populations();
+    let error = |text: &str| refusal(&plan, text);
+    insta::assert_snapshot!(error("decoders.failed<1%"), @"threshold 'decoders.failed<1%' names no population of the plan: there is encoders, scanners");
+    insta::assert_snapshot!(error("target:c.failed<1%"), @"threshold 'target:c.failed<1%' names no target of the plan: there is rtmp://127.0.0.1:1935/live, rtmp://b/live (10.0.0.2:1935)");
+    insta::assert_snapshot!(error("client:obs.failed<1%"), @"threshold 'client:obs.failed<1%' names no client of the plan: there is shakedown");
+    insta::assert_snapshot!(error("stage:peak.failed<1%"), @"threshold 'stage:peak.failed<1%' names no stage of the plan: there is encoders:load, scanners:load");
+    insta::assert_snapshot!(error("stage:load.failed<1%"), @"threshold 'stage:load.failed<1%' names 2 stages: write one of encoders:load, scanners:load");
+    insta::assert_snapshot!(error("target:rtmp://b/live.dropped<1%"), @"threshold 'target:rtmp://b/live.dropped<1%' has nothing to count: what is dropped never had a target; leave it out, or name a population or a stage");
+    insta::assert_snapshot!(error("target:rtmp://b/live.s0s1.p99<1s"), @"threshold 'target:rtmp://b/live.s0s1.p99<1s' is not measured by target, only response is: use response.p99, or leave the target out");
+    insta::assert_snapshot!(error("scanners.response.p99<1s"), @"threshold 'scanners.response.p99<1s' needs planned arrivals, and closed loop has none: use service.p99, or give a rate (-R)");
+    insta::assert_snapshot!(error("encoders.response.p99<1s in 10s"), @"threshold 'encoders.response.p99<1s in 10s' has latencies second by second of all populations together only: leave the name out");
+    insta::assert_snapshot!(error("service.p99<1s in 10s"), @"threshold 'service.p99<1s in 10s' has no such latency second by second: use response.p99, with planned arrivals (-R)");
+    insta::assert_snapshot!(error("target:rtmp://b/live.outage<10s"), @"threshold 'target:rtmp://b/live.outage<10s' is not counted second by second: name a population, or nothing");
+    insta::assert_snapshot!(error("stage:encoders:load.failed<1% in 10s"), @"threshold 'stage:encoders:load.failed<1% in 10s' is not counted second by second: name a population, or nothing");
+    insta::assert_snapshot!(refusal(&fixtures::open_plan(), "client:shakedown.service.p99<1s"), @"threshold 'client:shakedown.service.p99<1s' is not measured by client, only response is: use response.p99, or leave the client out");
+}
+
+#[test]
+fn every_name_of_a_row_is_taken() {
+    let mut plan = two_populations();
+    plan.thresholds = [
+        "target:rtmp://b/live (10.0.0.2:1935).failed<1%",
+        "target:rtmp://b/live.rate>1",
+        "target:10.0.0.2:1935.response.p99<1s",
+        "target:10.0.0.2:1935.service.p99<1s",
+        "client:shakedown.downgraded<1%",
+        "stage:scanners:load.s0s1.p99<1s",
+        "population:scanners.failed<1% in 1m",
+        "scanners.outage<10s",
+        "response.p99<1s in 1m",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    Threshold::of_plan(&plan).unwrap();
+}
+
+#[test]
+fn a_scoped_condition_is_about_its_row() {
+    let mut result = fixtures::open_result(&[]);
+    result.plan = two_populations();
+    let mut row = Row {
+        name: "rtmp://b/live".to_owned(),
+        population: None,
+        warmup: false,
+        attempts: Attempts { due: 10, started: 10, failed: 1, ..Attempts::default() },
+        rate: result.rate,
+        modes: result.modes,
+        lost_while_held: 0,
+        latency: LatencyTable::default(),
+    };
+    result.by_target = vec![row.clone(), row.clone()];
+    row.attempts.failed = 5;
+    (result.by_population, result.by_stage) = (vec![row.clone(), row.clone()], vec![row.clone(), row]);
+    result.by_target[0].attempts.failed = 0;
+    let met = |text: &str| text.parse::<Threshold>().unwrap().evaluate(&result, &WatchOutcome::default());
+    for (text, actual) in [
+        ("failed<1%", 0.005),
+        ("target:rtmp://b/live.failed<1%", 0.1),
+        ("target:127.0.0.1:1935.failed<1%", 0.0),
+        ("scanners.failed<1%", 0.5),
+        ("stage:scanners:load.failed<1%", 0.5),
+        // There is but one kind of client.
+        ("client:shakedown.failed<1%", 0.005),
+    ] {
+        assert_eq!(met(text).actual, Some(actual), "{text}");
+    }
+    insta::assert_snapshot!(met("target:rtmp://b/live.service.p99<1s").reason.unwrap(), @"service was not measured");
+}
+
+#[test]
+fn what_was_not_watched_cannot_be_told() {
+    let mut result = fixtures::open_result(&[]);
+    let reason = |result: &RunResult| {
+        let met = "failed<1% in 1s".parse::<Threshold>().unwrap().evaluate(result, &WatchOutcome::default());
+        assert_eq!((met.actual, met.at_s, met.pass), (None, None, None));
+        met.reason.unwrap()
+    };
+    insta::assert_snapshot!(reason(&result), @"it was not watched while the run went on");
+    let machine = |index| super::super::result::Machine {
+        share: Share { index, count: 2 },
+        started_at: result.started_at.clone(),
+        environment: result.environment.clone(),
+    };
+    result.machines = vec![machine(0), machine(1)];
+    insta::assert_snapshot!(reason(&result), @"what each machine saw second by second is not in its file: see the machines' own results");
+}

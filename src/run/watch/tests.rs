@@ -1,0 +1,257 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::measure::{IntervalReport, StageInfo, Timeline};
+use crate::run::{RunResult, fixtures, simulate};
+use proptest::prelude::*;
+
+fn layout() -> RecorderLayout {
+    RecorderLayout {
+        stages: vec![StageInfo { population: 0, name: "load".to_owned(), warmup: false }],
+        populations: vec!["encoders".to_owned(), "guard".to_owned()],
+        targets: Vec::new(),
+        clients: Vec::new(),
+        open_loop: vec![true, true],
+    }
+}
+
+/// What happens in a second: due, completed, failed; and the response times in nanoseconds.
+type Happening = ([u64; 3], Vec<u64>);
+
+/// The first population has it all, the second population half of it.
+fn second((index, (counts, responses)): (u32, &Happening)) -> CompletedSecond {
+    let counts = |part: u64| {
+        let [due, completed, failed] = counts.map(|count| count / part);
+        IntervalCounts { due, completed, failed, ..IntervalCounts::default() }
+    };
+    let mut report = IntervalReport::new(2);
+    (report.totals, report.populations) = (counts(1), [counts(1), counts(2)].into());
+    responses.iter().for_each(|response| report.response.saturating_record(*response));
+    let mut timeline = Timeline::new(1).with_seconds();
+    timeline.add(&report);
+    CompletedSecond { index, ..timeline.take_completed().next().unwrap() }
+}
+
+fn seconds(run: &[Happening]) -> Vec<CompletedSecond> {
+    (0..).zip(run).map(second).collect()
+}
+
+fn counts_only(run: &[[u64; 3]]) -> Vec<CompletedSecond> {
+    seconds(&run.iter().map(|counts| (*counts, Vec::new())).collect::<Vec<_>>())
+}
+
+/// What the condition met in a run with so many milliseconds of warm-up and of load.
+fn met(text: &str, run: &[CompletedSecond], warmup_ms: u64, load_end_ms: u64) -> Result<(f64, Option<u32>), String> {
+    let threshold: Threshold = text.parse().unwrap();
+    let mut watch = WindowWatch::new(&[threshold], &layout(), Nanos::from_millis(warmup_ms));
+    run.iter().cloned().for_each(|second| watch.push(second));
+    let outcome = watch.finish(Nanos::from_millis(load_end_ms));
+    outcome.of(text).unwrap().clone().map(|worst| (worst.value, worst.at_s))
+}
+
+#[test]
+fn the_worst_window_decides_and_says_when_it_was() {
+    let run = counts_only(&[[100, 100, 0], [100, 90, 10], [100, 50, 50], [100, 80, 20], [100, 100, 0]]);
+    assert_eq!(met("failed<1% in 1s", &run, 0, 5_000), Ok((0.5, Some(2))));
+    assert_eq!(met("failed<1% in 2s", &run, 0, 5_000), Ok((0.35, Some(2))));
+    assert_eq!(met("failed>1% in 2s", &run, 0, 5_000), Ok((0.05, Some(0))), "for a lower limit the least is the worst");
+    assert_eq!(met("rate>=90/s in 2s", &run, 0, 5_000), Ok((65.0, Some(2))));
+    assert_eq!(met("guard.rate>=90/s in 2s", &run, 0, 5_000), Ok((32.5, Some(2))));
+    let equal = counts_only(&[[100, 90, 10]; 3]);
+    assert_eq!(met("failed<1% in 1s", &equal, 0, 3_000), Ok((0.1, Some(0))), "the worst of equals is the first");
+}
+
+#[test]
+fn warm_up_and_what_follows_the_load_are_left_out() {
+    let run = counts_only(&[[9, 0, 9], [10, 10, 0], [10, 9, 1], [10, 10, 0], [0, 0, 0], [0, 0, 5], [0, 0, 0]]);
+    assert_eq!(met("failed<1% in 1s", &run, 1_000, 4_000), Ok((0.1, Some(2))));
+    assert_eq!(met("failed<1% in 2s", &run, 500, 4_000), Ok((0.05, Some(1))), "a second of half warm-up is warm-up");
+    assert_eq!(met("rate>5/s in 1s", &run, 0, 4_000), Ok((0.0, Some(0))));
+    assert_eq!(met("rate>5/s in 1s", &run, 1_000, 4_000), Ok((9.0, Some(2))), "after the load nothing completes");
+    // A load that goes on without arrivals is load all the same.
+    assert_eq!(met("rate>5/s in 1s", &run, 1_000, 6_000), Ok((0.0, Some(4))));
+    assert_eq!(met("failed<1% in 1s", &run, 1_000, 6_500), Ok((1.0, Some(5))), "more failed than was due is all");
+    let reason = met("failed<1% in 4s", &run, 1_000, 4_500).unwrap_err();
+    insta::assert_snapshot!(reason, @"the measured load was shorter than one window of 4s");
+    let idle = counts_only(&[[0, 0, 0]; 3]);
+    insta::assert_snapshot!(met("failed<1% in 2s", &idle, 0, 3_000).unwrap_err(), @"nothing was due in any window of 2s");
+}
+
+#[test]
+fn latency_windows_need_samples() {
+    let run = seconds(&[([20, 20, 0], vec![1_000; 20]), ([20, 20, 0], vec![9_000; 20]), ([20, 1, 0], vec![50_000; 1])]);
+    let (worst, at_s) = met("response.p50<1ms in 1s", &run, 0, 3_000).unwrap();
+    assert!((9_000.0..9_100.0).contains(&worst) && at_s == Some(1), "{worst} {at_s:?}");
+    assert_eq!(met("response.max<1ms in 1s", &run, 0, 3_000).unwrap().1, Some(2));
+    insta::assert_snapshot!(met("response.p99<1ms in 1s", &run, 0, 3_000).unwrap_err(), @"too few attempts completed in any window of 1s: a percentile needs 10 samples above it");
+}
+
+#[test]
+fn an_outage_lasts_from_the_first_second_without_a_completion_to_the_next_with_one() {
+    let run = counts_only(&[
+        [5, 5, 0],
+        [0, 0, 0], // Nothing was due: no outage.
+        [5, 0, 0],
+        [0, 0, 0],
+        [0, 0, 5],
+        [5, 5, 0],
+        [5, 0, 0],
+        [5, 1, 0],
+        [5, 0, 5],
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+    ]);
+    assert_eq!(met("outage<10s", &run[..8], 0, 8_000), Ok((3e9, Some(2))));
+    assert_eq!(met("outage<10s", &run[..8], 3_500, 8_000), Ok((1e9, Some(4))), "warm-up begins none");
+    assert_eq!(met("outage<10s", &run[..2], 0, 2_000), Ok((0.0, None)));
+    assert_eq!(met("outage<10s", &run, 0, 9_000), Ok((3e9, Some(2))), "what holds on after the load is none");
+    assert_eq!(met("outage<10s", &run, 0, 11_500), Ok((4e9, Some(8))), "one may last to the end of the load");
+    assert_eq!(met("outage<10s", &run[..4], 0, 4_000), Ok((2e9, Some(2))));
+    insta::assert_snapshot!(met("outage<10s", &run[..2], 5_000, 7_000).unwrap_err(), @"no whole second was measured");
+}
+
+/// Seconds in which an abort condition or the guard tripped.
+fn trips(mut push: impl FnMut(&CompletedSecond) -> Option<Trip>, run: &[[u64; 3]]) -> Vec<u32> {
+    counts_only(run).iter().filter_map(&mut push).map(|trip| trip.at_s).collect()
+}
+
+fn aborts(text: &str, run: &[[u64; 3]]) -> Vec<u32> {
+    let mut watch = AbortWatch::new(vec![text.parse().unwrap()], &layout());
+    trips(|second| watch.push(second), run)
+}
+
+#[test]
+fn a_condition_must_hold_in_every_second_of_its_time() {
+    let (good, bad, silent) = ([10, 10, 0], [10, 5, 5], [0, 0, 0]);
+    assert_eq!(aborts("failed>5% for 3s", &[bad, bad, good, bad, bad, bad, bad, good]), [6, 7]);
+    assert_eq!(aborts("failed>5% for 2s", &[bad, silent, silent, bad, good]), [4], "a silent second tells nothing");
+    assert_eq!(aborts("rate<10/s for 1s", &[good, silent, bad]), [3]);
+    assert_eq!(aborts("guard.rate<3/s for 1s", &[good, bad]), [2]);
+    assert_eq!(aborts("outage>=3s for 1s", &[good, [5, 0, 0], silent, silent, good, silent]), [4]);
+    let all = ["failed>50% for 1s", "rate<1/s for 1s"].map(|text| text.parse().unwrap()).to_vec();
+    let mut watch = AbortWatch::new(all, &layout());
+    let trip = counts_only(&[[10, 0, 10]]).iter().find_map(|second| watch.push(second)).unwrap();
+    insta::assert_snapshot!(trip.text, @"failed>50% for 1s held in a second up to 1 s, in the last one with 100.0 %");
+    assert_eq!((trip.condition.as_str(), trip.at_s), ("failed>50% for 1s", 1));
+    let mut watch = AbortWatch::new(vec!["rate<10/s for 2s".parse().unwrap()], &layout());
+    let trip = counts_only(&[bad, bad]).iter().find_map(|second| watch.push(second)).unwrap();
+    insta::assert_snapshot!(trip.text, @"rate<10/s for 2s held in 2 seconds in a row up to 2 s, in the last one with 5/s");
+}
+
+#[test]
+fn a_guard_trips_when_nothing_of_it_completes() {
+    let guard = |run: &[[u64; 3]]| {
+        let mut watch = GuardWatch::new(1, "canary");
+        trips(|second| watch.push(second), run)
+    };
+    // The second population has half of each number.
+    let (good, bad, mixed, silent) = ([4, 4, 0], [4, 0, 4], [4, 2, 2], [4, 0, 0]);
+    assert_eq!(guard(&[bad, bad, good, bad, bad, bad, bad]), [6, 7]);
+    assert_eq!(guard(&[bad, silent, bad, silent, silent, bad, mixed]), [6,]);
+    let mut watch = GuardWatch::new(1, "canary");
+    let text = counts_only(&[bad; 3]).iter().find_map(|second| watch.push(second)).unwrap().text;
+    insta::assert_snapshot!(text, @"the guard canary failed: none of its attempts completed in 3 seconds in a row, up to 3 s");
+}
+
+#[test]
+fn what_cannot_end_a_run_is_refused() {
+    let error = |text: &str| text.parse::<AbortCondition>().unwrap_err().to_string();
+    insta::assert_snapshot!(error("failed>5%"), @"the condition 'failed>5%' to end the run does not say for how long: write for example 'failed>5% for 5s'");
+    insta::assert_snapshot!(error("failed=5% for 5s"), @"the condition 'failed=5% for 5s' to end the run has no comparison: write for example 'failed>5% for 5s' with < <= > or >=");
+    insta::assert_snapshot!(error("failed>5% for 2h"), @"the condition 'failed>5% for 2h' to end the run has '2h' after 'for': give whole seconds, from 1s to 1h");
+    insta::assert_snapshot!(error("service.p99>1s for 5s"), @"the condition 'service.p99>1s for 5s' to end the run is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic");
+    insta::assert_snapshot!(error("downgraded>5% for 5s"), @"the condition 'downgraded>5% for 5s' to end the run is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic");
+    let refusal = |text: &str| AbortCondition::of_plan(&[text.to_owned()], &fixtures::open_plan()).unwrap_err();
+    insta::assert_snapshot!(refusal("decoders.failed>5% for 5s"), @"the condition 'decoders.failed>5% for 5s' to end the run names no population of the plan: there is encoders");
+    insta::assert_snapshot!(refusal("stage:load.failed>5% for 5s"), @"the condition 'stage:load.failed>5% for 5s' to end the run is not counted second by second: name a population, or nothing");
+    let texts = ["encoders.failed>5% for 5s", "response.p99>1s for 1m"].map(str::to_owned);
+    let conditions = AbortCondition::of_plan(&texts, &fixtures::open_plan()).unwrap();
+    assert_eq!(conditions.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
+}
+
+/// The thresholds of a simulated load of 1 000/s for 2 s.
+fn simulated(host: &str, thresholds: &[&str]) -> RunResult {
+    let mut plan = fixtures::open_plan();
+    plan.targets[0].host = host.to_owned();
+    plan.thresholds = thresholds.iter().map(|text| (*text).to_owned()).collect();
+    RunResult::assemble(simulate(Arc::new(plan)).parts)
+}
+
+#[test]
+fn a_run_is_watched_to_its_end() {
+    let thresholds =
+        ["rate>=900/s in 1s", "failed<1% in 2s", "encoders.outage<1s", "response.p90<1s in 1s", "rate>1/s in 3s"];
+    let result = simulated("serve.sim", &thresholds);
+    let met: Vec<_> = result.thresholds.iter().map(|threshold| (threshold.at_s.is_some(), threshold.pass)).collect();
+    let yes = Some(true);
+    assert_eq!(met, [(true, yes), (true, yes), (false, yes), (true, yes), (false, None)], "{:?}", result.thresholds);
+    let refused = simulated("refuse.sim", &["outage<1s", "failed<1% in 1s"]);
+    let met: Vec<_> = refused.thresholds.iter().map(|threshold| (threshold.actual, threshold.pass)).collect();
+    assert_eq!(met, [(Some(2e9), Some(false)), (Some(1.0), Some(false))]);
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let count = || prop_oneof![Just(0_u64), 0..50_u64];
+    ([count(), count(), count()], prop::collection::vec(1..1_000_000_u64, 0..40))
+}
+
+/// The worst window, each one summed up anew.
+fn naive(quantity: &Threshold, length: usize, run: &[CompletedSecond], first: usize, end: usize) -> Option<(f64, u32)> {
+    let mut worst: Option<(f64, u32)> = None;
+    for begin in first..(end + 1).saturating_sub(length) {
+        let (mut counts, mut response) = (IntervalCounts::default(), SparseCounts::default());
+        for second in &run[begin..begin + length] {
+            counts += second.totals;
+            response.add(&second.response);
+        }
+        let condition = quantity.condition();
+        let Some(value) = condition.quantity.over(length as u32, &counts, &response) else { continue };
+        let worse = |than: f64| if condition.comparison.is_upper() { value > than } else { value < than };
+        if worst.is_none_or(|(than, _)| worse(than)) {
+            worst = Some((value, begin as u32));
+        }
+    }
+    worst
+}
+
+proptest! {
+    #[test]
+    fn sliding_is_summing_each_window_anew(
+        run in prop::collection::vec(happening(), 1..30),
+        metric in prop::sample::select(vec!["failed<1%", "rate>5/s", "response.p50<1ms", "response.max<1ms", "failed>1%"]),
+        length in 1..8_usize,
+        first in 0..4_usize,
+        cut in 0..10_usize,
+    ) {
+        let run = seconds(&run);
+        // The load ends at the earliest with the last second in which something was due.
+        let last_due = run.iter().rposition(|second| second.totals.due > 0).unwrap_or(0);
+        let end = (last_due + cut).min(run.len());
+        let threshold: Threshold = format!("{metric} in {length}s").parse().unwrap();
+        let seen = met(threshold.expression(), &run, first as u64 * 1_000, end as u64 * 1_000);
+        let expected = naive(&threshold, length, &run, first, end);
+        prop_assert_eq!(seen.ok(), expected.map(|(value, begin)| (value, Some(begin))));
+    }
+
+    #[test]
+    fn the_longest_outage_is_the_longest_stretch(run in prop::collection::vec(happening(), 1..40), cut in 0..10_usize) {
+        let run = seconds(&run);
+        let last_due = run.iter().rposition(|second| second.totals.due > 0).unwrap_or(0);
+        let end = (last_due + cut).min(run.len());
+        let mut longest = (0, None);
+        for begin in 0..end {
+            let counts = run[begin].totals;
+            if counts.completed > 0 || counts.due + counts.failed == 0 {
+                continue;
+            }
+            let length = run[begin..end].iter().take_while(|second| second.totals.completed == 0).count();
+            if length > longest.0 {
+                longest = (length, Some(begin as u32));
+            }
+        }
+        let seen = met("outage<10s", &run, 0, end as u64 * 1_000).unwrap();
+        prop_assert_eq!(seen, (longest.0 as f64 * 1e9, longest.1));
+    }
+}
