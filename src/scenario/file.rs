@@ -10,7 +10,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::io::Engine;
-use crate::run::{ProxyVersion, Threshold};
+use crate::run::{AbortCondition, ProxyVersion, Threshold};
 
 use super::request::{PopulationRequest, Request};
 use super::safety::Allowance;
@@ -77,7 +77,9 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         sources: sources(document.get("sources"))?,
         thresholds: thresholds(&document)?,
-        abort_if: elements(document.get("abort_if"), |item| item.text().map(str::to_owned))?,
+        abort_if: elements(document.get("abort_if"), |item| {
+            item.read::<AbortCondition>().map(|condition| condition.to_string())
+        })?,
         guard: optional(document.get("guard"), Item::read)?,
         release: optional(document.get("release"), Item::read)?,
         resolve_every: optional(document.get("resolve"), Item::length)?,

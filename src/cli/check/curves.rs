@@ -6,10 +6,11 @@ use crate::run::{Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan}
 /// Steps of a curve.
 const STEPS: u32 = 96;
 
-/// Planned arrivals per second over time (seconds), in steps over `length`; empty if none are planned.
-pub(super) fn arrivals(population: &Population, length: Nanos) -> Vec<(f64, f64)> {
+/// Planned arrivals per second over time (seconds), in steps; empty if none are planned, or without an end.
+pub(super) fn arrivals(population: &Population) -> Vec<(f64, f64)> {
     let lanes: Vec<_> = population.lanes.iter().filter(|lane| matches!(lane.load, LoadPlan::Open { .. })).collect();
-    if lanes.is_empty() {
+    let length = population.length();
+    if lanes.is_empty() || length == Nanos::MAX {
         return Vec::new();
     }
     let by = |t: f64| lanes.iter().map(|lane| arrivals_by(lane, t)).sum::<f64>();

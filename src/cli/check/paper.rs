@@ -70,7 +70,7 @@ impl Paper {
         }
         self.text.push('\n');
         self.stages(population);
-        let arrivals = curves::arrivals(population, length_of(population));
+        let arrivals = curves::arrivals(population);
         if !arrivals.is_empty() {
             self.line("");
             self.line("  planned arrivals per second");
@@ -306,12 +306,10 @@ fn attempts(plan: &RunPlan) -> String {
 }
 
 fn length(plan: &RunPlan) -> String {
-    let longest = plan.populations.iter().map(length_of).max().unwrap_or(Nanos::ZERO);
-    if longest == Nanos::MAX { "as long as the attempts last".to_owned() } else { span(longest.as_u64()) }
-}
-
-fn length_of(population: &Population) -> Nanos {
-    population.length()
+    match plan.length() {
+        Nanos::MAX => "as long as the attempts last".to_owned(),
+        length => span(length.as_u64()),
+    }
 }
 
 fn span(ns: u64) -> String {
@@ -319,9 +317,13 @@ fn span(ns: u64) -> String {
 }
 
 fn rate(per_s: f64) -> String {
-    // A cut ramp ends anywhere: three digits are enough for people.
-    let rounded = if per_s >= 1_000.0 { per_s.round() } else { (per_s * 1_000.0).round() / 1_000.0 };
-    Rate::per_second(rounded).map_or_else(|_| per_s.to_string(), |rate| rate.to_string())
+    const LONG: usize = 9;
+    let written = |per_s| Rate::per_second(per_s).map_or_else(|_| per_s.to_string(), |rate| rate.to_string());
+    match written(per_s) {
+        // A ramp that was cut ends anywhere.
+        long if long.len() > LONG => written((per_s * 10.0).round() / 10.0),
+        short => short,
+    }
 }
 
 fn count(number: u64, thing: &str) -> String {
