@@ -58,11 +58,18 @@ fn attempts(criterion: &mut Criterion) {
 
 fn recorder(criterion: &mut Criterion) {
     let layout = Arc::new(RecorderLayout {
-        stages: vec![StageInfo { population: 0, name: "load".into(), warmup: false }],
+        stages: vec![StageInfo {
+            population: 0,
+            name: "load".into(),
+            warmup: false,
+            open_loop: true,
+            probe: false,
+            storm: false,
+        }],
         populations: vec!["bench".into()],
         targets: vec!["one".into(), "two".into()],
         clients: vec!["shakedown".into()],
-        open_loop: vec![true],
+        hostile: vec![false],
     });
     let mut recorder = Recorder::new(layout, Time::ZERO);
     let place = Place { stage: 0, target: 0, client: 0 };

@@ -59,7 +59,7 @@ fn what_one_client_learns_of_a_target_is_not_taken_for_anothers() {
     use ClientProfile::{FfmpegPlay, Obs, Zlmediakit};
     let mut plan = plan(&[(Obs, 1), (FfmpegPlay, 1), (Zlmediakit, 1)], 90, 1);
     plan.populations[0].verify = Verify::None;
-    plan.populations[0].concurrency = 3;
+    plan.populations[0].lanes[0].concurrency = 3;
     let (snapshot, peers) = play(&plan);
     assert_eq!((peers[0].c2_valid, peers[0].c2_echo, peers[0].c2_invalid), (60, 30, 0));
     assert_eq!(snapshot.measured().tally.modes.complex_unverified, 60);

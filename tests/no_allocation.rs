@@ -6,14 +6,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use shakedown::base::{Nanos, Seed, Time};
+use shakedown::io::Io;
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
-use shakedown::io::{Engine, Io};
-use shakedown::load::{ArrivalPattern, Share};
-use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use shakedown::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, StagePlan, Target, Until,
-    Verify,
-};
+use shakedown::run::{ClosePolicy, Hold, LoadPlan, Preparation, RunPlan, StagePlan, Verify};
+
+use plans::{aim, closed, open, poisson, stage, target, warmup};
+
+mod plans;
 
 /// Counts the allocations of a thread while it asks for it.
 struct Counting;
@@ -71,60 +70,18 @@ fn allocations<T>(work: impl FnOnce() -> T) -> (T, u64) {
 /// Room for the completions and ops of a turn, as in the loop of a worker thread.
 const BATCH: usize = 8_192;
 
-fn open_loop(arrival: ArrivalPattern) -> LoadPlan {
-    let stage = |name: &str, warmup, to_per_s| StagePlan {
-        name: name.into(),
-        warmup,
-        from_per_s: 1_000.0,
-        to_per_s,
-        duration_ns: Some(600_000_000),
-    };
-    LoadPlan::Open {
-        arrival,
-        stages: vec![stage("warm-up", true, 1_000.0), stage("load", false, 3_000.0)],
-        attempts: None,
-    }
+fn stages() -> Vec<StagePlan> {
+    let length = Nanos::from_millis(600);
+    vec![warmup(1_000.0, length), stage("load", 1_000.0, 3_000.0, Some(length))]
 }
 
 fn plan(load: LoadPlan, hold: Hold, close: ClosePolicy, verify: Verify, targets: u16) -> RunPlan {
-    let target = |index: u16| Target {
-        name: format!("target {index}"),
-        host: "10.0.0.1".into(),
-        address: ([10, 0, 0, 1], 1_935 + index).into(),
-    };
-    let population = Population {
-        name: "clients".into(),
-        load,
-        concurrency: 200,
-        clients: vec![ClientShare {
-            client: ClientPlan {
-                profile: ClientProfile::Shakedown,
-                mode: HandshakeMode::Complex,
-                digest_at: DigestAt::FirstHalf,
-                wrong_c2: false,
-            },
-            weight: 1,
-        }],
-        verify,
-        until: Until::Handshake,
-        hold,
-        close,
-        connect_timeout_ns: 100_000_000,
-        timeout_ns: 100_000_000,
-    };
-    RunPlan {
-        targets: (0..targets).map(target).collect(),
-        built_in_sink: false,
-        engine: Engine::Sim,
-        workers: 1,
-        cpus: Vec::new(),
-        populations: vec![population],
-        sources: Vec::new(),
-        thresholds: Vec::new(),
-        seed: Seed::new(1),
-        share: Share::WHOLE,
-        start_at: None,
-    }
+    let mut plan = plans::plan(load, 200);
+    let population = &mut plan.populations[0];
+    (population.hold, population.close, population.verify) = (hold, close, verify);
+    (population.connect_timeout_ns, population.timeout_ns) = (100_000_000, 100_000_000);
+    aim(&mut plan, (0..targets).map(|index| target(([10, 0, 0, 1], 1_935 + index).into())).collect());
+    plan
 }
 
 /// Runs `plan` turn by turn: completed attempts, failed ones, and what the worker allocated in all turns.
@@ -168,28 +125,21 @@ fn the_counter_counts() {
 
 #[test]
 fn a_turn_allocates_nothing() {
-    let closed = LoadPlan::Closed { warmup_ns: 500_000_000, duration_ns: Some(500_000_000), attempts: None };
+    let half_a_second = Nanos::from_millis(500);
+    let closed = closed(half_a_second, Some(half_a_second), None);
     let held = Hold::ForNs(50_000_000);
     for (plan, script, completes) in [
-        (
-            plan(open_loop(ArrivalPattern::Uniform), Hold::ForNs(0), ClosePolicy::Rst, Verify::All, 1),
-            PeerScript::serve(),
-            true,
-        ),
-        (
-            plan(open_loop(ArrivalPattern::Poisson), held, ClosePolicy::Fin, Verify::Sample, 8),
-            PeerScript::serve(),
-            true,
-        ),
+        (plan(open(stages(), None), Hold::ForNs(0), ClosePolicy::Rst, Verify::All, 1), PeerScript::serve(), true),
+        (plan(poisson(stages()), held, ClosePolicy::Fin, Verify::Sample, 8), PeerScript::serve(), true),
         (plan(closed, Hold::ForNs(0), ClosePolicy::Peer, Verify::None, 2), PeerScript::ClosesWithFin, true),
         (
-            plan(open_loop(ArrivalPattern::Uniform), Hold::Forever, ClosePolicy::Rst, Verify::All, 1),
+            plan(open(stages(), None), Hold::Forever, ClosePolicy::Rst, Verify::All, 1),
             PeerScript::CloseHeldAfter { after: Nanos::from_millis(20) },
             true,
         ),
-        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 3), PeerScript::Silent, false),
-        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Refuse, false),
-        (plan(open_loop(ArrivalPattern::Uniform), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Http, false),
+        (plan(open(stages(), None), held, ClosePolicy::Rst, Verify::All, 3), PeerScript::Silent, false),
+        (plan(open(stages(), None), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Refuse, false),
+        (plan(open(stages(), None), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Http, false),
     ] {
         let (completed, failed, allocated) = run(plan, script.clone());
         assert!((completed > 500) == completes && (failed > 500) != completes, "{script:?}: {completed}, {failed}");

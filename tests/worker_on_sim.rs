@@ -3,6 +3,8 @@
 //! The network's arithmetic is done on paper: with 100 us each way and 200 us of service an attempt that nobody delays
 //! connects after 200 us, is answered 400 us later and so takes 600 us. What is asserted here are such numbers.
 
+mod plans;
+
 mod worker_on_sim {
     mod conservation;
     mod holding;

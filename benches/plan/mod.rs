@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use shakedown::base::Seed;
 use shakedown::io::Engine;
-use shakedown::load::Share;
-use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use shakedown::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
-};
+use shakedown::protocol::HandshakeMode;
+use shakedown::run::{LoadPlan, Preparation, Verify};
+
+use plans::aim;
+
+#[path = "../../tests/plans/mod.rs"]
+mod plans;
 
 /// What the clients of a bench do; in flight are always [`CONCURRENCY`] attempts.
 #[derive(Clone, Copy, Debug)]
@@ -21,44 +23,16 @@ pub struct Clients {
 /// Attempts in flight.
 pub const CONCURRENCY: u32 = 64;
 
-const TIMEOUT_NS: u64 = 10_000_000_000;
-
 impl Clients {
     /// `attempts` attempts to `target`, each closed by an RST as soon as it is complete.
     pub fn prepare(self, target: SocketAddr, attempts: u64) -> Preparation {
-        let population = Population {
-            name: "bench".into(),
-            load: LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) },
-            concurrency: CONCURRENCY,
-            clients: vec![ClientShare {
-                client: ClientPlan {
-                    profile: ClientProfile::Shakedown,
-                    mode: self.mode,
-                    digest_at: DigestAt::FirstHalf,
-                    wrong_c2: false,
-                },
-                weight: 1,
-            }],
-            verify: self.verify,
-            until: Until::Handshake,
-            hold: Hold::ForNs(0),
-            close: ClosePolicy::Rst,
-            connect_timeout_ns: TIMEOUT_NS,
-            timeout_ns: TIMEOUT_NS,
-        };
-        let plan = RunPlan {
-            targets: vec![Target { name: target.to_string(), host: target.ip().to_string(), address: target }],
-            built_in_sink: false,
-            engine: Engine::IoUring,
-            workers: 1,
-            cpus: Vec::new(),
-            populations: vec![population],
-            sources: Vec::new(),
-            thresholds: Vec::new(),
-            seed: Seed::new(1935),
-            share: Share::WHOLE,
-            start_at: None,
-        };
+        let load = LoadPlan::closed(CONCURRENCY, 0, None, Some(attempts));
+        let mut plan = plans::plan(load, CONCURRENCY);
+        plan.engine = Engine::IoUring;
+        plan.seed = Seed::new(1935);
+        plan.populations[0].clients[0].client.mode = self.mode;
+        plan.populations[0].verify = self.verify;
+        aim(&mut plan, vec![plans::target(target)]);
         Preparation::new(Arc::new(plan)).expect("a closed loop has no profile to be refused")
     }
 }

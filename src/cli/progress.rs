@@ -93,7 +93,7 @@ impl Watch for Progress {
         self.bar.set_message(message);
     }
 
-    fn notice(&mut self, notice: Notice) {
+    fn notice(&mut self, notice: Notice<'_>) {
         if self.quiet {
             return;
         }
@@ -105,6 +105,7 @@ impl Watch for Progress {
                     Signal::Terminate => "terminated",
                 }
             ),
+            Notice::Tripped(trip) => format!("{}: ending the load", trip.text),
             Notice::Abandoning => "stopping at once".into(),
             Notice::Refused => "every target refuses every connection: ending the load (--keep-going would not)".into(),
         };

@@ -191,7 +191,7 @@ impl Failure {
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
             (_, Kind::Unexpected) => {
-                "the target treats this client otherwise than expected: compare by_client, or correct `expect`"
+                "the target did not treat this client as expected: compare by_client or correct `expect`"
             }
             (_, Kind::NoPorts) => "local ports ran out: add --source addresses or widen ip_local_port_range",
             (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",

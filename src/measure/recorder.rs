@@ -222,13 +222,20 @@ mod tests {
 
     #[test]
     fn a_second_counts_each_population_and_all_of_them() {
-        let stage = |population| StageInfo { population, name: "load".to_owned(), warmup: false };
+        let stage = |population| StageInfo {
+            population,
+            name: "load".to_owned(),
+            warmup: false,
+            open_loop: true,
+            probe: false,
+            storm: false,
+        };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1), stage(1)],
             populations: vec!["encoders".to_owned(), "scanners".to_owned()],
             targets: vec!["a".to_owned()],
             clients: vec!["obs".to_owned()],
-            open_loop: vec![true, true],
+            hostile: Vec::new(),
         };
         let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);
         let at = Time::from_nanos(5);
@@ -237,7 +244,7 @@ mod tests {
         recorder.dropped(0, 6);
         recorder.started(place(1), at);
         recorder.started(place(2), at);
-        recorder.failed(place(2), at, at, Failure::new(Step::S0, FailureKind::Reset));
+        recorder.failed(place(2), None, at, at, Failure::new(Step::S0, FailureKind::Reset));
         recorder.completed(&Sample {
             place: place(1),
             intended: Some(at),

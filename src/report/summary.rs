@@ -281,7 +281,8 @@ fn reason(result: &RunResult) -> String {
             let reactions = (unexpected > 0).then(|| {
                 format!("{} of hostile clients went otherwise than expected", count(unexpected as usize, "attempt"))
             });
-            with(Some(false)).map(missed).chain(reactions).collect::<Vec<_>>().join("; ")
+            let ended = result.ended_by.as_ref().map(|why| format!("the load was ended: {why}"));
+            ended.into_iter().chain(with(Some(false)).map(missed)).chain(reactions).collect::<Vec<_>>().join("; ")
         }
         Verdict::Pass => {
             let dropped = result.attempts.dropped;

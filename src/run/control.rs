@@ -6,21 +6,23 @@ use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::base::{Nanos, Time};
 use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
+use crate::io::TargetId;
 use crate::io::ring::Ring;
-use crate::measure::{RecorderLayout, Snapshot, Timeline};
+use crate::measure::{Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
+use super::names::{Names, Resolver};
 use super::plan::{Hold, Population, RunPlan};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
-use super::threshold::Threshold;
 use super::verdict::{Finding, Severity, Signal};
-use super::watch::WindowWatch;
+use super::watch::{RunWatch, Trip};
 
 /// Between the workers' readiness and the first arrival: time enough to make the workers and go to sleep.
 const LEAD: Nanos = Nanos::from_millis(50);
@@ -42,9 +44,11 @@ pub enum ControlError {
 
 /// Something that happened while the load ran, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Notice<'a> {
     /// The first signal: what is in flight is waited for.
     Stopping(Signal, u64),
+    /// A condition of `--abort-if`, or the canary: what is in flight is waited for.
+    Tripped(&'a Trip),
     /// The second one.
     Abandoning,
     /// Every target refused every attempt for three seconds, and nothing completed.
@@ -57,16 +61,18 @@ pub trait Watch {
     fn progress(&mut self, progress: &Progress, elapsed: Nanos);
 
     /// Called once per event.
-    fn notice(&mut self, notice: Notice);
+    fn notice(&mut self, notice: Notice<'_>);
 }
 
 /// How a run is carried out, beside its plan.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Conduct {
     /// Do not end a load that every target refuses.
     pub keep_going: bool,
     /// When the load begins, if not at once: the same instant on every machine, however long each takes to set up.
     pub start_at: Option<SystemTime>,
+    /// Looks names up again while the load runs, if the plan asks for it.
+    pub resolver: Option<Resolver>,
 }
 
 /// A run that is over.
@@ -104,7 +110,12 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
-    let mut windows = plan.window_watch(preparation.layout());
+    let mut seconds = RunWatch::new(&plan, preparation.layout());
+    let mut trip: Option<Trip> = None;
+    let mut names = Names::of(&plan);
+    let mut look_up: Option<JoinHandle<_>> = None;
+    let mut next_look_up = conduct.resolver.as_ref().and(plan.resolve_every_ns).map(|every| start + Nanos::new(every));
+    let mut events = Vec::new();
     let mut interrupted = None;
     let mut refused = false;
     let mut ended_early = false;
@@ -114,7 +125,15 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             _ = interrupt.recv() => Some(Signal::Interrupt),
             _ = terminate.recv() => Some(Signal::Terminate),
         };
-        fleet.take_seconds().for_each(|second| windows.push(second));
+        // All seconds are taken in, also those after one that ends the run.
+        let tripped = fleet.take_seconds().fold(None, |trip, second| trip.or(seconds.push(second)));
+        if let (None, Some(tripped)) = (&trip, tripped) {
+            ended_early |= !fleet.is_drained();
+            fleet.order(Order::Stop);
+            watch.notice(Notice::Tripped(&tripped));
+            events.push(Event::of_trip(&tripped));
+            trip = Some(tripped);
+        }
         let progress = fleet.progress();
         if let Some(signal) = received {
             if interrupted.is_none() {
@@ -129,10 +148,29 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             }
         }
         let elapsed = fleet.now().since(start);
+        if let (Some(resolver), Some(at)) = (&conduct.resolver, next_look_up)
+            && fleet.now() >= at
+            && look_up.is_none()
+        {
+            let (names, resolver) = (names.clone(), resolver.clone());
+            look_up = Some(tokio::task::spawn_blocking(move || names.look_up(&resolver)));
+            next_look_up = plan.resolve_every_ns.map(|every| at + Nanos::new(every));
+        }
+        if let Some(done) = look_up.take_if(|look_up| look_up.is_finished())
+            && let Ok(found) = done.await
+        {
+            let changes = names.follow(found);
+            let retargets = changes.retargets.iter().map(|(target, address)| (TargetId(*target), *address));
+            fleet.retarget(&retargets.collect::<Vec<_>>());
+            let event = |text| Event { t_s: elapsed.as_secs_f64(), code: "resolved".into(), text };
+            events.extend(changes.texts.into_iter().map(event));
+        }
         watch.progress(&progress, elapsed);
         let all_refused = progress.completed == 0 && progress.failed > 0 && progress.refused == progress.failed;
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
+            let text = format!("every target refused every connection for {REFUSED_FOR}");
+            events.push(Event { t_s: elapsed.as_secs_f64(), code: "ended".into(), text });
             ended_early = true;
             fleet.order(Order::Stop);
             watch.notice(Notice::Refused);
@@ -142,15 +180,17 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         }
     }
     let (outcomes, mut timeline) = fleet.join();
-    timeline.take_completed().for_each(|second| windows.push(second));
+    for second in timeline.take_completed() {
+        seconds.push(second);
+    }
     if refused {
         findings.push(refused_finding());
     }
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let ending = Ending { plan, start, started_at, interrupted, ended_early, network, findings, events: Vec::new() };
-    let parts = ending.parts(outcomes, timeline, windows, &preparation);
+    let ending = Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events };
+    let parts = ending.parts(outcomes, timeline, seconds, &preparation);
     Ok(Ran { parts, broken })
 }
 
@@ -160,6 +200,8 @@ pub(super) struct Ending {
     pub start: Time,
     pub started_at: String,
     pub interrupted: Option<Signal>,
+    /// Why the run was ended by its own conditions.
+    pub trip: Option<Trip>,
     /// The load was ended by an order, not by its plan.
     pub ended_early: bool,
     /// TCP counters before and after.
@@ -174,7 +216,7 @@ impl Ending {
         mut self,
         outcomes: Vec<Outcome>,
         timeline: Timeline,
-        windows: WindowWatch,
+        windows: RunWatch,
         preparation: &Preparation,
     ) -> ResultParts {
         let mut snapshot = Snapshot::new(Arc::clone(preparation.layout()));
@@ -211,6 +253,7 @@ impl Ending {
             network_after: self.network.1,
             findings: self.findings,
             events: self.events,
+            ended_by: self.trip.map(|trip| trip.text),
             interrupted: self.interrupted,
             plan: RunPlan::clone(&self.plan),
         }
@@ -257,12 +300,6 @@ impl RunPlan {
     /// A watch for the plan's conditions on single seconds.
     ///
     /// # Panics
-    /// If a condition is not one of this plan: they are checked before a run.
-    pub(super) fn window_watch(&self, layout: &RecorderLayout) -> WindowWatch {
-        let thresholds = Threshold::of_plan(self).expect("thresholds are checked before the run");
-        WindowWatch::new(&thresholds, layout, self.warmup())
-    }
-
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
         self.populations.iter().any(|population| population.hold == Hold::Forever)
@@ -300,8 +337,8 @@ fn overflow_finding(count: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::StagePlan;
-    use super::super::result::fixtures::{closed_plan, open_plan};
+    use super::super::plan::LoadPlan;
+    use super::super::result::fixtures::{closed_plan, open_load, open_plan, stage};
     use super::*;
 
     const START: Time = Time::from_nanos(5_000_000_000);
@@ -319,6 +356,7 @@ mod tests {
             start: START,
             started_at: String::new(),
             interrupted: None,
+            trip: None,
             ended_early,
             network: (BTreeMap::new(), BTreeMap::new()),
             findings: Vec::new(),
@@ -331,27 +369,18 @@ mod tests {
     /// `duration_s` of 0 is none.
     fn open(from_per_s: f64, to_per_s: f64, duration_s: u64, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
         let mut plan = open_plan();
-        let stage = |name: &str, warmup, from_per_s, to_per_s, seconds: u64| StagePlan {
-            name: name.into(),
-            warmup,
-            from_per_s,
-            to_per_s,
-            duration_ns: (seconds > 0).then_some(seconds * 1_000_000_000),
-        };
-        let LoadPlan::Open { stages, attempts: limit, .. } = &mut plan.populations[0].load else { unreachable!() };
-        *limit = attempts;
-        *stages = vec![stage("load", false, from_per_s, to_per_s, duration_s)];
+        let mut stages = vec![stage("load", false, from_per_s, to_per_s, (duration_s > 0).then_some(duration_s))];
         if warmup_s > 0 {
-            stages.insert(0, stage("warm-up", true, 10.0, 10.0, warmup_s));
+            stages.insert(0, stage("warm-up", true, 10.0, 10.0, Some(warmup_s)));
         }
+        plan.populations[0].lanes[0].load = open_load(stages, attempts);
         plan
     }
 
     fn closed(duration_s: Option<u64>, attempts: Option<u64>, warmup_s: u64) -> RunPlan {
         let mut plan = closed_plan();
         let nanos = |seconds: u64| seconds * 1_000_000_000;
-        plan.populations[0].load =
-            LoadPlan::Closed { warmup_ns: nanos(warmup_s), duration_ns: duration_s.map(nanos), attempts };
+        plan.populations[0].lanes[0].load = LoadPlan::closed(64, nanos(warmup_s), duration_s.map(nanos), attempts);
         plan
     }
 

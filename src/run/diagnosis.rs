@@ -124,7 +124,7 @@ mod tests {
     fn connects_on_a_syn_retry_are_named() {
         let connect = histogram([1; 97].into_iter().chain([1_001, 2_002, 1_500]));
         let finding = syn_retries(&connect, 4, Some(3)).unwrap();
-        insta::assert_snapshot!(finding.message, @"2 of 100 connects took as long as a SYN that is sent again (1 s, 2 s, 3 s, ...); the host sent 3 SYNs again");
+        insta::assert_snapshot!(finding.message, @"2 of 100 connects took as long as a SYN that is sent again (1.00 s, 2.00 s, 3.00 s, ...); the host sent 3 SYNs again");
         assert_eq!(syn_retries(&histogram([1; 100].into_iter().chain([900, 1_500])), 4, None), None);
     }
 }

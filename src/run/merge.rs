@@ -118,6 +118,7 @@ impl RunResult {
         }
         self.started_at = std::mem::take(&mut self.started_at).min(part.started_at);
         self.interrupted = self.interrupted.or(part.interrupted);
+        self.ended_by = self.ended_by.take().or(part.ended_by);
         Ok(())
     }
 

@@ -125,8 +125,11 @@ mod tests {
         // 1 000 a second use each of 28 232 ports again after 28 s.
         assert_eq!(codes(|_| ()), ["tuple_reuse"]);
         assert!(
-            codes(|plan| plan.sources = vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into(), [10, 0, 0, 3].into()])
-                .is_empty()
+            codes(|plan| {
+                plan.sources = (1..=3).map(|last| [10, 0, 0, last].into()).collect();
+                plan.populations[0].sources = vec![0, 1, 2];
+            })
+            .is_empty()
         );
         assert_eq!(
             codes(|plan| plan.targets[0].address = "127.0.0.1:1935".parse().unwrap()),
@@ -134,7 +137,7 @@ mod tests {
         );
         assert_eq!(codes(|plan| plan.populations[0].close = ClosePolicy::Fin), ["time_wait", "tuple_reuse"]);
         let held = |plan: &mut RunPlan| {
-            plan.populations[0].concurrency = 20_000;
+            plan.populations[0].lanes[0].concurrency = 20_000;
             plan.populations[0].hold = Hold::Forever;
         };
         assert_eq!(codes(held), ["port_search", "tuple_reuse"]);

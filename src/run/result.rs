@@ -11,6 +11,7 @@ use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Targe
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
+use super::watch::Trip;
 use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::io::Engine;
@@ -85,6 +86,9 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// The signal that ended the run early; null if it ended by its plan.
     pub interrupted: Option<Signal>,
+    /// Which of its own conditions ended the run early, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
     /// The machines' parts, if this result was merged from several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,
@@ -359,6 +363,8 @@ pub struct ResultParts {
     pub events: Vec<Event>,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
+    /// Which of its own conditions ended the run early, and why.
+    pub ended_by: Option<String>,
 }
 
 /// Why a result file cannot be read or written.
@@ -488,6 +494,7 @@ impl RunResult {
             thresholds: Vec::new(),
             verdict: Verdict::Pass,
             interrupted: parts.interrupted,
+            ended_by: parts.ended_by,
             machines: Vec::new(),
             plan,
         };
@@ -528,6 +535,13 @@ impl RunResult {
         let mut text = serde_json::to_string_pretty(self).expect("a result has string keys only");
         text.push('\n');
         text
+    }
+}
+
+impl Event {
+    /// The run was ended by a condition of its own.
+    pub(super) fn of_trip(trip: &Trip) -> Self {
+        Self { t_s: f64::from(trip.at_s), code: "ended".into(), text: trip.text.clone() }
     }
 }
 

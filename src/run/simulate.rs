@@ -14,7 +14,8 @@ use super::control::{Ending, Ran};
 use super::interruption::Interruption;
 use super::plan::RunPlan;
 use super::prepare::Preparation;
-use super::watch::WindowWatch;
+use super::result::Event;
+use super::watch::{RunWatch, Trip};
 
 /// Virtual time between the network's beginning and the load's.
 const LEAD: Nanos = Nanos::from_millis(1);
@@ -44,7 +45,8 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
     let mailbox = &interruption.mailbox;
     let mut collector = Collector {
         timeline: Timeline::new(1).with_seconds(),
-        windows: plan.window_watch(preparation.layout()),
+        seconds: RunWatch::new(&plan, preparation.layout()),
+        trip: None,
         mailbox,
         releases_on_order: plan.releases_on_order(),
     };
@@ -70,19 +72,21 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         start,
         started_at: STARTED_AT.into(),
         interrupted: interruption.received(),
-        ended_early: interruption.received().is_some(),
+        ended_early: interruption.received().is_some() || collector.trip.is_some(),
+        events: collector.trip.iter().map(Event::of_trip).collect(),
+        trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
-        events: Vec::new(),
     };
-    let parts = ending.parts(vec![outcome], collector.timeline, collector.windows, &preparation);
+    let parts = ending.parts(vec![outcome], collector.timeline, collector.seconds, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }
 }
 
 /// What the control thread does for workers in real time: takes the timeline and orders the release.
 struct Collector<'a> {
     timeline: Timeline,
-    windows: WindowWatch,
+    seconds: RunWatch,
+    trip: Option<Trip>,
     mailbox: &'a Mailbox,
     releases_on_order: bool,
 }
@@ -90,7 +94,13 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn add(&mut self, report: &IntervalReport) {
         self.timeline.add(report);
-        self.timeline.take_completed().for_each(|second| self.windows.push(second));
+        for second in self.timeline.take_completed() {
+            let tripped = self.seconds.push(second);
+            if self.trip.is_none() && tripped.is_some() {
+                self.mailbox.order(Order::Stop);
+                self.trip = tripped;
+            }
+        }
     }
 }
 

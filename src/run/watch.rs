@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::plan::RunPlan;
 use super::threshold::{Condition, Quantity, Threshold};
 use crate::base::{DurationText, Nanos};
 use crate::measure::{CompletedSecond, IntervalCounts, RecorderLayout, SparseCounts};
@@ -80,6 +81,50 @@ struct LongestOutage {
 #[derive(Clone, Copy, Debug, Default)]
 struct Outage {
     since: Option<u32>,
+}
+
+/// Everything that is followed second by second in a run.
+#[derive(Clone, Debug)]
+pub(super) struct RunWatch {
+    windows: WindowWatch,
+    abort: AbortWatch,
+    guard: Option<GuardWatch>,
+    guard_population: Option<usize>,
+}
+
+impl RunWatch {
+    /// The watch of a plan.
+    ///
+    /// # Panics
+    /// If the plan's conditions do not parse: they are checked before a run.
+    pub(super) fn new(plan: &RunPlan, layout: &RecorderLayout) -> Self {
+        let thresholds = Threshold::of_plan(plan).expect("thresholds are checked before the run");
+        let conditions = AbortCondition::of_plan(&plan.abort_if, plan).expect("conditions are checked before the run");
+        let guard_population = plan.populations.iter().position(|population| population.guard);
+        Self {
+            windows: WindowWatch::new(&thresholds, layout, plan.warmup()),
+            abort: AbortWatch::new(conditions, layout),
+            guard: guard_population.map(|index| GuardWatch::new(index, &plan.populations[index].name)),
+            guard_population,
+        }
+    }
+
+    /// Takes in the next second; says why the run is to be ended, if it is.
+    pub(super) fn push(&mut self, mut second: CompletedSecond) -> Option<Trip> {
+        // The canary's attempts are no part of what was asked.
+        if let Some(counts) = self.guard_population.and_then(|guard| second.populations.get(guard)).copied() {
+            second.totals -= counts;
+        }
+        let guard = self.guard.as_mut().and_then(|guard| guard.push(&second));
+        let trip = guard.or_else(|| self.abort.push(&second));
+        self.windows.push(second);
+        trip
+    }
+
+    /// What the windows and outages were, in a load that ended at `load_end`.
+    pub(super) fn finish(self, load_end: Nanos) -> WatchOutcome {
+        self.windows.finish(load_end)
+    }
 }
 
 impl WindowWatch {

@@ -71,7 +71,7 @@ fn a_planned_rate_is_due_exactly() {
     let nginx = nginx();
     // On a busy machine the generator may find itself late and its rate inconclusive; the books balance all the same.
     let result = run_by(shakedown_command(), &format!("{} -R 1k/s -d 2s", nginx.url("x"))).result();
-    let Attempts { due, started, dropped, completed, failed, in_flight } = result.attempts;
+    let Attempts { due, started, dropped, completed, failed, in_flight, .. } = result.attempts;
     assert_eq!((due, failed, in_flight), (2_000, 0, 0), "{:?}", result.failures);
     assert_eq!((started + dropped, completed), (2_000, started));
     let rows = &result.timeline;
@@ -117,7 +117,7 @@ fn nginx_accepts_any_c2() {
 fn connections_beyond_the_limit_of_nginx_are_its_failures() {
     let nginx = Nginx::start(NginxOptions { worker_connections: 64, ..NginxOptions::default() });
     let result = run(&format!("{} -c 200 -n 200 --hold forever", nginx.url("x")));
-    let Attempts { due, started, dropped: 0, completed, failed, in_flight: 0 } = result.attempts else {
+    let Attempts { due, started, dropped: 0, completed, failed, observed: 0, in_flight: 0 } = result.attempts else {
         panic!("{:?}", result.attempts)
     };
     assert_eq!((due, started, completed + failed), (200, 200, 200));

@@ -1,21 +1,19 @@
 //! One worker, driven to its end on either backend.
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use shakedown::base::{Nanos, Seed};
+use shakedown::base::Nanos;
 use shakedown::engine::Worker;
 use shakedown::fleet::{End, Mailbox, Observer, Order, run_turns};
 use shakedown::io::ring::{Descriptors, Ring};
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::{BufferPool, Engine, Io};
-use shakedown::load::Share;
 use shakedown::measure::{Counts, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
-use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use shakedown::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, RunPlan, Target, Until, Verify,
-};
+use shakedown::run::{Hold, Preparation, RunPlan};
+
+use crate::plans::{self, closed, target};
 
 pub const BOTH: [Descriptors; 2] = [Descriptors::Direct, Descriptors::Ordinary];
 
@@ -24,47 +22,16 @@ const NEVER_NS: u64 = 60_000_000_000;
 
 /// A closed loop of `attempts` on `slots` slots, complex, verified, closed by RST.
 pub fn plan(slots: u32, attempts: u64) -> RunPlan {
-    RunPlan {
-        targets: vec![target(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))],
-        built_in_sink: false,
-        engine: Engine::IoUring,
-        workers: 1,
-        cpus: Vec::new(),
-        populations: vec![Population {
-            name: "clients".into(),
-            load: LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) },
-            concurrency: slots,
-            clients: vec![ClientShare {
-                client: ClientPlan {
-                    profile: ClientProfile::Shakedown,
-                    mode: HandshakeMode::Complex,
-                    digest_at: DigestAt::FirstHalf,
-                    wrong_c2: false,
-                },
-                weight: 1,
-            }],
-            verify: Verify::All,
-            until: Until::Handshake,
-            hold: Hold::ForNs(0),
-            close: ClosePolicy::Rst,
-            connect_timeout_ns: NEVER_NS,
-            timeout_ns: NEVER_NS,
-        }],
-        sources: Vec::new(),
-        thresholds: Vec::new(),
-        seed: Seed::new(20),
-        share: Share::WHOLE,
-        start_at: None,
-    }
+    let mut plan = plans::plan(closed(Nanos::ZERO, None, Some(attempts)), slots);
+    plan.engine = Engine::IoUring;
+    let population = &mut plan.populations[0];
+    (population.connect_timeout_ns, population.timeout_ns) = (NEVER_NS, NEVER_NS);
+    plan
 }
 
 /// The same plan for another address.
 pub fn against(plan: &RunPlan, address: SocketAddr) -> RunPlan {
     RunPlan { targets: vec![target(address)], ..plan.clone() }
-}
-
-fn target(address: SocketAddr) -> Target {
-    Target { name: address.to_string(), host: address.ip().to_string(), address }
 }
 
 /// How a worker ended.
@@ -130,7 +97,7 @@ fn drive<I: Io>(
     mailbox: &Mailbox,
     order: impl FnMut(&Worker) -> Option<Order>,
 ) -> Ended {
-    let slots = plan.populations[0].concurrency as usize;
+    let slots = plan.concurrency() as usize;
     let forever = plan.populations[0].hold == Hold::Forever;
     let mut audit = Audit { mailbox, forever, order, latest: Cell::new(Counts::default()) };
     let end = run_turns(io, &mut worker, mailbox, &mut audit).expect("the backend works");
@@ -168,7 +135,7 @@ impl<F: FnMut(&Worker) -> Option<Order>> Observer for Audit<'_, F> {
         for ((stage, waiting), in_flight) in stages.iter().zip(waiting).zip(in_flight) {
             let counts = stage.tally.counts;
             assert_eq!(counts.due, counts.started + counts.dropped + waiting, "{counts:?}");
-            assert_eq!(counts.started, counts.completed + counts.failed + in_flight, "{counts:?}");
+            assert_eq!(counts.started, counts.completed + counts.failed + counts.observed + in_flight, "{counts:?}");
             assert_eq!(counts.completed, stage.tally.modes.total());
         }
         let counts = worker.recorder().snapshot().measured().tally.counts;

@@ -137,7 +137,7 @@ fn a_silent_server_times_out() {
 fn a_server_that_stops_halfway_times_out() {
     // Long enough for half of S1 to arrive first.
     let mut plan = impatient(1_500);
-    plan.populations[0].concurrency = ATTEMPTS as u32;
+    plan.populations[0].lanes[0].concurrency = ATTEMPTS as u32;
     check(&plan, &PeerScript::HalfOfS1, Fate::Failed(Step::S1, FailureKind::Timeout));
 }
 
@@ -188,7 +188,7 @@ fn held_connections_are_released() {
 fn a_close_may_wait_for_the_server() {
     let closing_by_peer = |timeout| {
         let mut plan = impatient(timeout);
-        (plan.populations[0].close, plan.populations[0].concurrency) = (ClosePolicy::Peer, ATTEMPTS as u32);
+        (plan.populations[0].close, plan.populations[0].lanes[0].concurrency) = (ClosePolicy::Peer, ATTEMPTS as u32);
         plan
     };
     check(&closing_by_peer(60_000), &PeerScript::ClosesWithFin, Fate::Verified);

@@ -8,11 +8,12 @@ use shakedown::io::sim::PeerScript;
 use shakedown::load::ArrivalPattern;
 use shakedown::measure::{Metric, ModeCounts};
 use shakedown::protocol::HandshakeMode;
-use shakedown::run::{ClosePolicy, Hold, LoadPlan, StagePlan};
+use shakedown::run::{ClosePolicy, Hold, LoadPlan};
 use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
 
 use super::drive::{BOTH, against, on_ring, on_ring_with_orders, plan};
 use super::peers::RealPeer;
+use crate::plans::{stage, warmup};
 
 fn sink() -> Sink {
     Sink::start(SinkPlan {
@@ -70,18 +71,9 @@ fn planned_arrivals_are_all_accounted_for() {
         {
             let sink = sink();
             let mut plan = against(&plan(slots, 0), sink.address());
-            let stage = |name: &str, warmup, rate, millis| StagePlan {
-                name: name.into(),
-                warmup,
-                from_per_s: rate,
-                to_per_s: rate,
-                duration_ns: Some(Nanos::from_millis(millis).as_u64()),
-            };
-            plan.populations[0].load = LoadPlan::Open {
-                arrival,
-                stages: vec![stage("warm-up", true, 500.0, 200), stage("load", false, 2_000.0, 500)],
-                attempts: None,
-            };
+            let load = stage("load", 2_000.0, 2_000.0, Some(Nanos::from_millis(500)));
+            let stages = vec![warmup(500.0, Nanos::from_millis(200)), load];
+            plan.populations[0].lanes[0].load = LoadPlan::Open { arrival, stages, attempts: None, repeat: None };
             let ended = on_ring(&plan, descriptors);
             let [warmup, load] = ended.snapshot.stages() else { panic!("two stages") };
             if arrival == ArrivalPattern::Uniform {

@@ -39,7 +39,7 @@ fn open_loop() -> impl Strategy<Value = LoadPlan> {
             let to = if length.is_some() { to } else { from };
             let mut stages: Vec<_> = warm.into_iter().map(|(per_s, length)| warmup(per_s, length)).collect();
             stages.push(stage("load", from, to, length));
-            LoadPlan::Open { arrival, stages, attempts }
+            LoadPlan::Open { arrival, stages, attempts, repeat: None }
         },
     )
 }
@@ -50,11 +50,8 @@ fn closed_loop() -> impl Strategy<Value = LoadPlan> {
         (1..200_u64).prop_map(|attempts| (None, Some(attempts))),
         (span(), 1..200_u64).prop_map(|(length, attempts)| (Some(length), Some(attempts))),
     ];
-    (bounds, prop::option::of(span())).prop_map(|((length, attempts), warm)| LoadPlan::Closed {
-        warmup_ns: warm.map_or(0, Nanos::as_u64),
-        duration_ns: length.map(Nanos::as_u64),
-        attempts,
-    })
+    (bounds, prop::option::of(span()))
+        .prop_map(|((length, attempts), warm)| closed(warm.unwrap_or(Nanos::ZERO), length, attempts))
 }
 
 prop_compose! {
@@ -118,8 +115,8 @@ prop_compose! {
     ) -> Lab {
         let mut lab = Lab::new(closed_of(1), 1).seeded(seed);
         lab.plan.populations = populations;
-        lab.plan.targets = (0..peers.len() as u8).map(target).collect();
-        lab.plan.sources = (0..sources).map(|last| [10, 1, 0, last].into()).collect();
+        aim(&mut lab.plan, targets(peers.len() as u8));
+        lab.sources((0..sources).map(|last| [10, 1, 0, last].into()).collect());
         lab.network.peers = peers;
         lab.network.freezes = generator;
         lab.network.one_way = micros(one_way);
@@ -154,13 +151,15 @@ proptest! {
 
         // One number of attempts holds whatever happens to them, unless something ends the load before.
         for (index, population) in (0..).zip(&lab.plan.populations) {
-            let bound = match &population.load {
+            let load = &population.lanes[0].load;
+            let bound = match load {
                 LoadPlan::Open { attempts, .. } | LoadPlan::Closed { attempts, .. } => *attempts,
+                LoadPlan::Storm { .. } => None,
             };
             let due = report.snapshot.population(index).tally.counts.due;
             if let Some(attempts) = bound {
                 prop_assert!(due <= attempts);
-                prop_assert!(due == attempts || population.load.length() < Nanos::MAX || !lab.orders.is_empty());
+                prop_assert!(due == attempts || load.length() < Nanos::MAX || !lab.orders.is_empty());
             }
         }
     }

@@ -4,7 +4,7 @@ use shakedown::base::Nanos;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::PeerScript;
 use shakedown::measure::Counts;
-use shakedown::run::{Hold, LoadPlan};
+use shakedown::run::Hold;
 
 use super::lab::*;
 
@@ -96,11 +96,7 @@ fn a_closed_loop_stops_too() {
 
 #[test]
 fn a_stop_in_the_warmup_leaves_nothing_measured() {
-    let load = LoadPlan::Open {
-        arrival: shakedown::load::ArrivalPattern::Uniform,
-        stages: vec![warmup(1_000.0, secs(2)), stage("load", 1_000.0, 1_000.0, Some(secs(2)))],
-        attempts: None,
-    };
+    let load = open(vec![warmup(1_000.0, secs(2)), stage("load", 1_000.0, 1_000.0, Some(secs(2)))], None);
     let report = Lab::new(load, 100).simple().order(secs(1) + micros(500), Order::Stop).run();
     assert_eq!((report.stage(0).due, report.stage(1)), (1_001, Counts::default()));
     assert_eq!(report.counts(), Counts::default());

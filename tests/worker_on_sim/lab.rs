@@ -1,6 +1,7 @@
 //! A run on a network made for it, and what came of it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use shakedown::base::{Nanos, Seed, Time};
@@ -8,15 +9,15 @@ use shakedown::engine::{Ends, Worker};
 use shakedown::fleet::{End, Mailbox, Observer, Order, run_turns};
 use shakedown::io::sim::{Freeze, Peer, PeerCounts, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::{Buffers, Completion, Engine, Io, Op, TargetId};
-use shakedown::load::{ArrivalPattern, Share};
 use shakedown::measure::{
     Counts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
 };
-use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
+use shakedown::protocol::HandshakeMode;
 use shakedown::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult,
-    StagePlan, Target, Until, Verify, WatchOutcome, Window, host,
+    Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target, WatchOutcome, Window, host,
 };
+
+pub use crate::plans::*;
 
 /// What each packet takes, in microseconds.
 pub const ONE_WAY: u64 = 100;
@@ -71,42 +72,25 @@ pub fn secs(secs: u64) -> Nanos {
 
 /// A constant rate for a time.
 pub fn open_for(per_s: f64, length: Nanos) -> LoadPlan {
-    LoadPlan::Open {
-        arrival: ArrivalPattern::Uniform,
-        stages: vec![stage("load", per_s, per_s, Some(length))],
-        attempts: None,
-    }
+    open(vec![stage("load", per_s, per_s, Some(length))], None)
 }
 
 /// A constant rate until so many attempts are due.
 pub fn open_of(per_s: f64, attempts: u64) -> LoadPlan {
-    LoadPlan::Open {
-        arrival: ArrivalPattern::Uniform,
-        stages: vec![stage("load", per_s, per_s, None)],
-        attempts: Some(attempts),
-    }
+    open(vec![stage("load", per_s, per_s, None)], Some(attempts))
 }
 
 pub fn closed_for(length: Nanos) -> LoadPlan {
-    LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(length.as_u64()), attempts: None }
+    closed(Nanos::ZERO, Some(length), None)
 }
 
 pub fn closed_of(attempts: u64) -> LoadPlan {
-    LoadPlan::Closed { warmup_ns: 0, duration_ns: None, attempts: Some(attempts) }
+    closed(Nanos::ZERO, None, Some(attempts))
 }
 
-pub fn stage(name: &str, from_per_s: f64, to_per_s: f64, length: Option<Nanos>) -> StagePlan {
-    StagePlan { name: name.into(), warmup: false, from_per_s, to_per_s, duration_ns: length.map(Nanos::as_u64) }
-}
-
-pub fn warmup(per_s: f64, length: Nanos) -> StagePlan {
-    StagePlan { warmup: true, ..stage("warm-up", per_s, per_s, Some(length)) }
-}
-
-/// The `count`th of several equal targets.
-pub fn target(count: u8) -> Target {
-    let address = format!("10.0.0.{}:1935", count + 1);
-    Target { name: address.clone(), host: address.clone(), address: address.parse().unwrap() }
+/// So many equal targets.
+pub fn targets(count: u8) -> Vec<Target> {
+    (1..=count).map(|last| target(([10, 0, 0, last], 1935).into())).collect()
 }
 
 /// A stretch from `at` after the load's start.
@@ -130,14 +114,14 @@ pub fn failure(step: Step, kind: FailureKind, detail: FailureDetail) -> Failure 
     Failure::new(step, kind).with_detail(detail)
 }
 
-/// Every arrival is waiting, started or dropped, and every started one completed, failed or in flight.
+/// Every arrival is waiting, started or dropped, and every started one completed, failed, observed or in flight.
 pub fn audit(worker: &Worker) {
     let stages = worker.recorder().snapshot().stages().iter();
     let open = worker.waiting_by_stage().into_iter().zip(worker.in_flight_by_stage());
     for (stage, (waiting, in_flight)) in stages.zip(open) {
-        let Counts { due, started, dropped, completed, failed, .. } = stage.tally.counts;
+        let Counts { due, started, dropped, completed, failed, observed, .. } = stage.tally.counts;
         assert_eq!(due, waiting + started + dropped, "due = waiting + started + dropped");
-        assert_eq!(started, completed + failed + in_flight, "started = completed + failed + in flight");
+        assert_eq!(started, completed + failed + observed + in_flight, "started = the ended ones + in flight");
         assert_eq!(completed, stage.tally.modes.total(), "completed = the four modes");
     }
 }
@@ -145,39 +129,7 @@ pub fn audit(worker: &Worker) {
 impl Lab {
     /// One population against one default peer; no noise.
     pub fn new(load: LoadPlan, slots: u32) -> Self {
-        let population = Population {
-            name: "clients".into(),
-            load,
-            concurrency: slots,
-            clients: vec![ClientShare {
-                client: ClientPlan {
-                    profile: ClientProfile::Shakedown,
-                    mode: HandshakeMode::Complex,
-                    digest_at: DigestAt::FirstHalf,
-                    wrong_c2: false,
-                },
-                weight: 1,
-            }],
-            verify: Verify::All,
-            until: Until::Handshake,
-            hold: Hold::ForNs(0),
-            close: ClosePolicy::Rst,
-            connect_timeout_ns: secs(10).as_u64(),
-            timeout_ns: secs(10).as_u64(),
-        };
-        let plan = RunPlan {
-            targets: vec![target(0)],
-            built_in_sink: false,
-            engine: Engine::Sim,
-            workers: 1,
-            cpus: Vec::new(),
-            populations: vec![population],
-            sources: Vec::new(),
-            thresholds: Vec::new(),
-            seed: Seed::new(1),
-            share: Share::WHOLE,
-            start_at: None,
-        };
+        let plan = plan(load, slots);
         Self { network: SimConfig::new(plan.seed), plan, orders: Vec::new(), audited: false }
     }
 
@@ -193,6 +145,14 @@ impl Lab {
     pub fn with(mut self, change: impl FnOnce(&mut Population)) -> Self {
         change(&mut self.plan.populations[0]);
         self
+    }
+
+    /// Local addresses of every population.
+    pub fn sources(&mut self, sources: Vec<IpAddr>) {
+        for population in &mut self.plan.populations {
+            population.sources = (0..sources.len() as u16).collect();
+        }
+        self.plan.sources = sources;
     }
 
     /// Handshakes without digests: counts and instants are the same, and no HMAC is computed.
@@ -323,6 +283,8 @@ impl Report {
             network_before: BTreeMap::new(),
             network_after: BTreeMap::new(),
             findings: Vec::new(),
+            events: Vec::new(),
+            ended_by: None,
             interrupted: None,
             plan: self.plan,
         })

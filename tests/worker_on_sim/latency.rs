@@ -3,7 +3,7 @@
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, ServiceModel};
 use shakedown::measure::{LatencyHistogram, Metric, Quantile};
-use shakedown::run::{LoadPlan, Verdict, simulate};
+use shakedown::run::{Verdict, simulate};
 
 use super::lab::*;
 
@@ -230,11 +230,8 @@ fn a_stage_is_measured_by_when_its_attempts_were_intended() {
     // The server stands still across the end of the warm-up: what was intended before it stays out of the totals, however
     // late it completes.
     let peer = Peer { freezes: vec![freeze(millis(900), millis(200))], ..Peer::default() };
-    let mut lab = Lab::new(open_for(1_000.0, secs(1)), 1_000).simple().against(peer);
-    if let LoadPlan::Open { stages, .. } = &mut lab.plan.populations[0].load {
-        stages.insert(0, warmup(1_000.0, secs(1)));
-    }
-    let report = lab.run();
+    let load = open(vec![warmup(1_000.0, secs(1)), stage("load", 1_000.0, 1_000.0, Some(secs(1)))], None);
+    let report = Lab::new(load, 1_000).simple().against(peer).run();
     let server = Frozen { from: 900_000_000, until: 1_100_000_000, servers: 8, service: SERVICE * 1_000 };
     let on_paper = Modelled::all((0..2_000).map(|k| k * 1_000_000), usize::MAX, &server);
     assert_eq!(report.spans(Metric::Response), spans(on_paper[1_000..].iter().map(Modelled::response)));

@@ -2,23 +2,14 @@
 
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, PeerScript};
-use shakedown::load::{ArrivalPattern, Share};
+use shakedown::load::Share;
 use shakedown::measure::Counts;
 use shakedown::run::{LoadPlan, RunResult, simulate};
 
 use super::lab::*;
 
-/// An open loop with these stages.
-fn stages(stages: Vec<shakedown::run::StagePlan>, attempts: Option<u64>) -> LoadPlan {
-    LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages, attempts }
-}
-
-fn poisson(per_s: f64, length: Nanos) -> LoadPlan {
-    LoadPlan::Open {
-        arrival: ArrivalPattern::Poisson,
-        stages: vec![stage("load", per_s, per_s, Some(length))],
-        attempts: None,
-    }
+fn poisson_for(per_s: f64, length: Nanos) -> LoadPlan {
+    poisson(vec![stage("load", per_s, per_s, Some(length))])
 }
 
 /// Nothing else than completed.
@@ -54,17 +45,17 @@ fn every_second_of_a_constant_rate_has_the_same_part() {
 #[test]
 fn a_ramp_is_due_by_its_area() {
     for (from, to, due) in [(0.0, 1_000.0, 1_000), (1_000.0, 0.0, 1_000), (500.0, 1_500.0, 2_000)] {
-        let report = refusing(stages(vec![stage("ramp", from, to, Some(secs(2)))], None)).run();
+        let report = refusing(open(vec![stage("ramp", from, to, Some(secs(2)))], None)).run();
         assert_eq!(report.counts().due, due, "{from} to {to}");
     }
     // L(1 s) of 0 to 1 000/s in 2 s is 250.
-    let rows = refusing(stages(vec![stage("ramp", 0.0, 1_000.0, Some(secs(2)))], None)).run().timeline.rows();
+    let rows = refusing(open(vec![stage("ramp", 0.0, 1_000.0, Some(secs(2)))], None)).run().timeline.rows();
     assert_eq!(rows.iter().map(|row| row.due).collect::<Vec<_>>(), [250, 750]);
 }
 
 #[test]
 fn shares_add_up_to_the_plan_whatever_its_arrivals() {
-    for load in [open_for(1_000.0, secs(1)), poisson(1_000.0, secs(1)), open_of(1_000.0, 1_001)] {
+    for load in [open_for(1_000.0, secs(1)), poisson_for(1_000.0, secs(1)), open_of(1_000.0, 1_001)] {
         let whole = refusing(load.clone()).run().counts().due;
         let shares: Vec<u64> = (0..3)
             .map(|index| {
@@ -84,7 +75,7 @@ fn workers_add_up_to_the_plan() {
         (open_for(1_000.0, secs(1)), 1_000),
         (open_of(1_000.0, 777), 777),
         (closed_of(500), 500),
-        (stages(vec![stage("ramp", 0.0, 1_000.0, Some(secs(1)))], None), 500),
+        (open(vec![stage("ramp", 0.0, 1_000.0, Some(secs(1)))], None), 500),
     ] {
         let mut lab = Lab::new(load.clone(), 10).simple();
         lab.plan.workers = 3;
@@ -103,7 +94,7 @@ fn workers_without_a_slot_leave_their_arrivals_to_the_others() {
 
 #[test]
 fn poisson_arrivals_are_those_of_their_seed() {
-    let due = |seed| refusing(poisson(5_000.0, secs(2))).seeded(seed).run().counts().due;
+    let due = |seed| refusing(poisson_for(5_000.0, secs(2))).seeded(seed).run().counts().due;
     let drawn = [1, 2, 3].map(due);
     assert_eq!(drawn, [1, 2, 3].map(due), "the same again");
     assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2], "{drawn:?}");
@@ -122,14 +113,14 @@ fn a_number_ends_an_open_loop_at_its_last_arrival() {
 #[test]
 fn the_first_of_number_and_time_ends_an_open_loop() {
     for (attempts, due) in [(100, 100), (2_000, 1_000)] {
-        let load = stages(vec![stage("load", 1_000.0, 1_000.0, Some(secs(1)))], Some(attempts));
+        let load = open(vec![stage("load", 1_000.0, 1_000.0, Some(secs(1)))], Some(attempts));
         assert_eq!(refusing(load).run().counts().due, due);
     }
 }
 
 #[test]
 fn a_number_counts_without_the_warmup() {
-    let report = Lab::new(stages(vec![warmup(500.0, secs(1)), stage("load", 1_000.0, 1_000.0, None)], Some(300)), 100)
+    let report = Lab::new(open(vec![warmup(500.0, secs(1)), stage("load", 1_000.0, 1_000.0, None)], Some(300)), 100)
         .simple()
         .run();
     assert_eq!(report.counts(), completed(300));
@@ -140,7 +131,7 @@ fn a_number_counts_without_the_warmup() {
 #[test]
 fn a_warmup_is_a_stage_of_its_own() {
     let result =
-        Lab::new(stages(vec![warmup(100.0, secs(1)), stage("load", 1_000.0, 1_000.0, Some(secs(2)))], None), 100)
+        Lab::new(open(vec![warmup(100.0, secs(1)), stage("load", 1_000.0, 1_000.0, Some(secs(2)))], None), 100)
             .simple()
             .run()
             .result();
@@ -183,18 +174,14 @@ fn time_ends_a_closed_loop() {
 #[test]
 fn the_first_of_number_and_time_ends_a_closed_loop() {
     for (attempts, due) in [(10, 10), (1_000_000, 1_667)] {
-        let load = LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(secs(1).as_u64()), attempts: Some(attempts) };
+        let load = closed(Nanos::ZERO, Some(secs(1)), Some(attempts));
         assert_eq!(Lab::new(load, 1).simple().run().counts(), completed(due));
     }
 }
 
 #[test]
 fn a_closed_loop_warms_up_beside_its_number_and_before_its_time() {
-    let load = |duration: Option<Nanos>, attempts| LoadPlan::Closed {
-        warmup_ns: millis(60).as_u64(),
-        duration_ns: duration.map(Nanos::as_u64),
-        attempts,
-    };
+    let load = |length, attempts| closed(millis(60), length, attempts);
     // 60 ms are a hundred attempts one after the other.
     let report = Lab::new(load(None, Some(50)), 1).simple().run();
     assert_eq!([report.stage(0), report.stage(1)], [completed(100), completed(50)]);
@@ -206,8 +193,8 @@ fn a_closed_loop_warms_up_beside_its_number_and_before_its_time() {
 #[test]
 fn targets_and_sources_are_taken_in_turn() {
     let mut lab = Lab::new(open_for(1_000.0, secs(1)), 50).simple();
-    lab.plan.targets = (0..3).map(target).collect();
-    lab.plan.sources = vec!["10.1.0.1".parse().unwrap(), "10.1.0.2".parse().unwrap()];
+    aim(&mut lab.plan, targets(3));
+    lab.sources(vec!["10.1.0.1".parse().unwrap(), "10.1.0.2".parse().unwrap()]);
     lab.network.peers = vec![Peer::default()];
     let report = lab.run();
     let accepted: Vec<u64> = report.peers.iter().map(|peer| peer.accepted).collect();
@@ -219,9 +206,8 @@ fn targets_and_sources_are_taken_in_turn() {
 #[test]
 fn populations_share_a_worker_and_nothing_else() {
     let mut lab = Lab::new(open_for(1_000.0, secs(1)), 50).simple();
-    let mut scanners = lab.plan.populations[0].clone();
-    scanners.name = "scanners".into();
-    (scanners.load, scanners.concurrency) = (closed_of(100), 1);
+    let mut scanners = population("scanners", closed_of(100), 1);
+    scanners.clients = lab.plan.populations[0].clients.clone();
     lab.plan.populations.push(scanners);
     lab.audited = true;
     let report = lab.run();
@@ -243,9 +229,9 @@ fn rates_are_those_of_the_window_that_was_planned() {
     for (load, window_s, per_s) in [
         (open_for(100.0, secs(3)), 3.0, 100.0),
         (open_of(100.0, 300), 3.0, 100.0),
-        (stages(vec![warmup(10.0, secs(1)), stage("load", 100.0, 100.0, None)], Some(150)), 1.5, 100.0),
-        (stages(vec![stage("load", 0.0, 100.0, Some(secs(2)))], Some(25)), 1.0, 25.0),
-        (stages(vec![stage("load", 100.0, 100.0, Some(secs(1)))], Some(1_000)), 1.0, 100.0),
+        (open(vec![warmup(10.0, secs(1)), stage("load", 100.0, 100.0, None)], Some(150)), 1.5, 100.0),
+        (open(vec![stage("load", 0.0, 100.0, Some(secs(2)))], Some(25)), 1.0, 25.0),
+        (open(vec![stage("load", 100.0, 100.0, Some(secs(1)))], Some(1_000)), 1.0, 100.0),
     ] {
         let plan = Lab::new(load.clone(), 500).simple().plan;
         let result = RunResult::assemble(simulate(plan.into()).parts);

@@ -231,7 +231,7 @@ fn timeouts_expire_at_the_next_tick_never_early() {
 #[test]
 fn a_mixture_of_targets_keeps_their_outcomes_apart() {
     let mut lab = Lab::new(open_for(1_000.0, secs(1)), 50);
-    lab.plan.targets = (0..4).map(target).collect();
+    aim(&mut lab.plan, targets(4));
     lab.network.peers = [PeerScript::serve(), PeerScript::Refuse, PeerScript::ServeSimpleOnly, PeerScript::Http]
         .map(Peer::scripted)
         .into();

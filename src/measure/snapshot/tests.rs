@@ -7,7 +7,14 @@ use crate::base::Time;
 
 /// Two populations (open, closed) with a warm-up each, two targets, two kinds of client.
 fn layout() -> Arc<RecorderLayout> {
-    let stage = |population, name: &str, warmup| StageInfo { population, name: name.to_owned(), warmup };
+    let stage = |population, name: &str, warmup| StageInfo {
+        population,
+        name: name.to_owned(),
+        warmup,
+        open_loop: population == 0,
+        probe: false,
+        storm: false,
+    };
     Arc::new(RecorderLayout {
         stages: vec![
             stage(0, "warm", true),
@@ -19,7 +26,7 @@ fn layout() -> Arc<RecorderLayout> {
         populations: vec!["encoders".to_owned(), "scanners".to_owned()],
         targets: vec!["a".to_owned(), "b".to_owned()],
         clients: vec!["obs".to_owned(), "ffmpeg".to_owned()],
-        open_loop: vec![true, false],
+        hostile: vec![false, false],
     })
 }
 
@@ -67,7 +74,7 @@ fn apply(recorder: &mut Recorder, event: Event) {
             recorder.due(stage, 1, at(start_ms));
             recorder.started(place(stage, target), at(start_ms));
             let failed = at(start_ms) + Nanos::new(span_ns);
-            recorder.failed(place(stage, target), at(start_ms), failed, failure);
+            recorder.failed(place(stage, target), None, at(start_ms), failed, failure);
         }
         Event::Drop { stage } => {
             recorder.due(stage, 1, Time::ZERO);
@@ -193,7 +200,7 @@ fn lost_arrivals_are_named_with_both_sides() {
     assert_eq!(error.to_string(), "stage 1 ('steady'): due = 3, but started + dropped = 2");
     recorder.dropped(1, 1);
     let error = recorder.snapshot().check(&[0; 5]).unwrap_err();
-    assert_eq!(error.to_string(), "stage 1 ('steady'): started = 1, but completed + failed + in flight = 0");
+    assert_eq!(error.to_string(), "stage 1 ('steady'): started = 1, but completed + failed + observed + in flight = 0");
     assert_eq!(recorder.snapshot().check(&[0, 1, 0, 0, 0]), Ok(()));
 }
 

@@ -173,6 +173,7 @@ fn stages_have_a_table_and_long_lists_are_counted() {
         modes: result.modes,
         lost_while_held: 0,
         latency: result.latency.clone(),
+        reactions: None,
     };
     result.by_stage = vec![row; MOST_ROWS + 2];
     let page = render(&result, PLAIN_80);

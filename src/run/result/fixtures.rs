@@ -87,18 +87,27 @@ pub(crate) fn closed_result(thresholds: &[&str], failure: Failure, busy_percent:
 }
 
 pub(crate) fn open_plan() -> RunPlan {
-    let stage = StagePlan {
-        name: "load".to_owned(),
-        warmup: false,
-        from_per_s: 1_000.0,
-        to_per_s: 1_000.0,
-        duration_ns: Some(2_000_000_000),
-    };
-    plan(LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages: vec![stage], attempts: None })
+    plan(open_load(vec![stage("load", false, 1_000.0, 1_000.0, Some(2))], None))
 }
 
 pub(crate) fn closed_plan() -> RunPlan {
-    plan(LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(2_000_000_000), attempts: None })
+    plan(LoadPlan::closed(64, 0, Some(2_000_000_000), None))
+}
+
+/// An open loop of these stages.
+pub(crate) fn open_load(stages: Vec<StagePlan>, attempts: Option<u64>) -> LoadPlan {
+    LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages, attempts, repeat: None }
+}
+
+/// A rate or a ramp for so many seconds.
+pub(crate) fn stage(name: &str, warmup: bool, from_per_s: f64, to_per_s: f64, seconds: Option<u64>) -> StagePlan {
+    StagePlan {
+        name: name.to_owned(),
+        warmup,
+        probe: false,
+        pace: Pace::Rate { from_per_s, to_per_s },
+        duration_ns: seconds.map(|seconds| seconds * 1_000_000_000),
+    }
 }
 
 fn plan(load: LoadPlan) -> RunPlan {
@@ -109,8 +118,9 @@ fn plan(load: LoadPlan) -> RunPlan {
     };
     let population = Population {
         name: "encoders".to_owned(),
-        load,
-        concurrency: 64,
+        lanes: vec![Lane { begins_ns: 0, concurrency: 64, load }],
+        targets: vec![TargetShare { target: 0, weight: 1 }],
+        sources: Vec::new(),
         clients: vec![ClientShare {
             client: ClientPlan {
                 profile: ClientProfile::Shakedown,
@@ -126,8 +136,11 @@ fn plan(load: LoadPlan) -> RunPlan {
         close: ClosePolicy::Rst,
         connect_timeout_ns: 10_000_000_000,
         timeout_ns: 10_000_000_000,
+        expect: None,
+        guard: false,
     };
     RunPlan {
+        scenario: None,
         targets: vec![target],
         built_in_sink: false,
         engine: Engine::IoUring,
@@ -136,6 +149,10 @@ fn plan(load: LoadPlan) -> RunPlan {
         populations: vec![population],
         sources: Vec::new(),
         thresholds: Vec::new(),
+        abort_if: Vec::new(),
+        release_per_s: None,
+        resolve_every_ns: None,
+        proxy_protocol: None,
         seed: Seed::new(7),
         share: Share::WHOLE,
         start_at: None,
@@ -172,7 +189,7 @@ impl Record {
         let place = Place { stage: 0, target: 0, client: 0 };
         self.recorder.started(place, started);
         match failure {
-            Some(failure) => self.recorder.failed(place, started, ended, failure),
+            Some(failure) => self.recorder.failed(place, intended, started, ended, failure),
             None => self.recorder.completed(&Sample {
                 place,
                 intended,
@@ -214,7 +231,9 @@ impl Record {
             network_before: BTreeMap::from([("syn_retransmits".to_owned(), 5), ("gone".to_owned(), 1)]),
             network_after: BTreeMap::from([("syn_retransmits".to_owned(), 8), ("new".to_owned(), 1)]),
             findings: Vec::new(),
+            events: Vec::new(),
             interrupted: None,
+            ended_by: None,
         }
     }
 }

@@ -1,5 +1,4 @@
-use super::super::plan::StagePlan;
-use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_plan, open_result};
+use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_load, open_plan, open_result, stage};
 use super::*;
 use crate::base::Time;
 use crate::measure::Place;
@@ -13,7 +12,8 @@ fn failure() -> Failure {
 #[test]
 fn numbers_of_a_known_run() {
     let result = open_result(&["response.p50<2ms"]);
-    let attempts = Attempts { due: 2_000, started: 1_990, dropped: 10, completed: 1_980, failed: 10, in_flight: 0 };
+    let attempts =
+        Attempts { due: 2_000, started: 1_990, dropped: 10, completed: 1_980, failed: 10, observed: 0, in_flight: 0 };
     assert_eq!(result.attempts, attempts);
     let rate = Rates { intended_per_s: Some(1_000.0), started_per_s: 995.0, completed_per_s: 990.0 };
     assert_eq!(result.rate, rate);
@@ -54,7 +54,7 @@ fn the_file_has_exactly_these_keys() {
     let json = serde_json::to_value(open_result(&["failed<1%"])).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     insta::assert_snapshot!(keys(&json), @"attempts by_client by_population by_stage by_target connections environment failures generator interrupted labels latency modes network plan rate schema started_at thresholds time_to_failure timeline tool verdict window workers");
-    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight started");
+    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight observed started");
     insta::assert_snapshot!(keys(&json["rate"]), @"completed_per_s intended_per_s started_per_s");
     insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
     insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");
@@ -74,15 +74,9 @@ fn the_file_has_exactly_these_keys() {
 #[test]
 fn stages_targets_and_populations_have_rows_of_their_own() {
     let mut plan = open_plan();
-    let stage = |name: &str, warmup, seconds: Option<u64>| StagePlan {
-        name: name.to_owned(),
-        warmup,
-        from_per_s: 1_000.0,
-        to_per_s: 1_000.0,
-        duration_ns: seconds.map(|seconds| seconds * 1_000_000_000),
-    };
-    let LoadPlan::Open { stages, .. } = &mut plan.populations[0].load else { panic!("an open plan") };
-    *stages = vec![stage("ramp", true, Some(1)), stage("steady", false, Some(2)), stage("rest", false, None)];
+    let stage = |name: &str, warmup, seconds| stage(name, warmup, 1_000.0, 1_000.0, seconds);
+    let stages = vec![stage("ramp", true, Some(1)), stage("steady", false, Some(2)), stage("rest", false, None)];
+    plan.populations[0].lanes[0].load = open_load(stages, None);
     let mut scanners = closed_plan().populations.remove(0);
     scanners.name = "scanners".to_owned();
     scanners.clients[0].client.mode = HandshakeMode::Simple;
@@ -99,7 +93,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
         record.recorder.due(stage, 1, started);
         let place = Place { stage, target, client: u16::from(stage == 3) };
         record.recorder.started(place, started);
-        record.recorder.failed(place, started, started + Nanos::new(5), failure());
+        record.recorder.failed(place, None, started, started + Nanos::new(5), failure());
     }
     let mut parts = record.parts(plan, None);
     parts.window = Window { duration_s: 5.0, warmup_s: 1.0 };
@@ -111,7 +105,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
             ("ramp".to_owned(), true, 1, 1.0),
             ("steady".to_owned(), false, 2, 1.0),
             ("rest".to_owned(), false, 1, 1.0 / 3.0),
-            ("load".to_owned(), false, 1, 1.0 / 6.0)
+            ("load".to_owned(), false, 1, 0.5)
         ]
     );
     assert_eq!(result.by_stage[3].population.as_deref(), Some("scanners"));

@@ -1,4 +1,4 @@
-use super::super::plan::{LoadPlan, Population, Target};
+use super::super::plan::{Lane, LoadPlan, Population, Target};
 use super::super::result::fixtures;
 use super::*;
 use crate::load::Share;
@@ -141,8 +141,9 @@ fn errors_of_windows_and_scopes_name_the_remedy() {
 fn two_populations() -> RunPlan {
     let mut plan = fixtures::open_plan();
     let name = "scanners".to_owned();
-    let load = LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(2_000_000_000), attempts: None };
-    plan.populations.push(Population { name, load, ..plan.populations[0].clone() });
+    let load = LoadPlan::closed(64, 0, Some(2_000_000_000), None);
+    let lanes = vec![Lane { begins_ns: 0, concurrency: 64, load }];
+    plan.populations.push(Population { name, lanes, ..plan.populations[0].clone() });
     let address = "10.0.0.2:1935".parse().unwrap();
     plan.targets.push(Target { name: "rtmp://b/live".to_owned(), host: "b".to_owned(), address });
     plan
@@ -204,6 +205,7 @@ fn a_scoped_condition_is_about_its_row() {
         modes: result.modes,
         lost_while_held: 0,
         latency: LatencyTable::default(),
+        reactions: None,
     };
     result.by_target = vec![row.clone(), row.clone()];
     row.attempts.failed = 5;

@@ -1,6 +1,7 @@
 //! Every default, refusal and note.
 
 use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 use super::super::target::TargetText;
 use super::*;
 use crate::protocol::DigestAt;
+use crate::run::TargetShare;
 
 /// Eight cores, a hundred thousand files for each ring, the kernel's default ports.
 fn machine() -> Machine {
@@ -73,11 +75,11 @@ fn refusal_on(machine: &Machine, request: &Request) -> String {
 }
 
 fn load(request: &Request) -> LoadPlan {
-    plan(request).populations.remove(0).load
+    plan(request).populations.remove(0).lanes.remove(0).load
 }
 
 fn concurrency(request: &Request) -> u32 {
-    plan(request).populations[0].concurrency
+    plan(request).concurrency()
 }
 
 #[test]
@@ -89,8 +91,9 @@ fn with_nothing_asked_everything_has_its_default() {
     };
     let population = Population {
         name: "clients".into(),
-        load: LoadPlan::Closed { warmup_ns: 0, duration_ns: Some(10_000_000_000), attempts: None },
-        concurrency: 64,
+        lanes: vec![Lane { begins_ns: 0, concurrency: 64, load: LoadPlan::closed(64, 0, Some(10_000_000_000), None) }],
+        targets: vec![TargetShare { target: 0, weight: 1 }],
+        sources: Vec::new(),
         clients: vec![ClientShare {
             client: ClientPlan {
                 profile: ClientProfile::Shakedown,
@@ -106,8 +109,11 @@ fn with_nothing_asked_everything_has_its_default() {
         close: ClosePolicy::Rst,
         connect_timeout_ns: 10_000_000_000,
         timeout_ns: 10_000_000_000,
+        expect: None,
+        guard: false,
     };
     let plan = RunPlan {
+        scenario: None,
         targets: vec![target],
         built_in_sink: false,
         engine: Engine::IoUring,
@@ -116,6 +122,10 @@ fn with_nothing_asked_everything_has_its_default() {
         populations: vec![population],
         sources: Vec::new(),
         thresholds: Vec::new(),
+        abort_if: Vec::new(),
+        release_per_s: None,
+        resolve_every_ns: None,
+        proxy_protocol: None,
         seed: Seed::new(7),
         share: Share::WHOLE,
         start_at: None,
@@ -153,7 +163,7 @@ fn what_is_asked_is_in_the_plan() {
     assert_eq!((clients.clients[0].client, clients.verify, clients.until), (client, Verify::Sample, Until::Handshake));
     assert_eq!((clients.hold, clients.close), (Hold::ForNs(1_500_000_000), ClosePolicy::Peer));
     assert_eq!((clients.connect_timeout_ns, clients.timeout_ns), (300_000_000, 700_000_000));
-    assert_eq!((clients.concurrency, plan.workers, plan.cpus.len()), (12, 3, 3));
+    assert_eq!((clients.concurrency(), plan.workers, plan.cpus.len()), (12, 3, 3));
     assert_eq!((plan.share.index, plan.share.count), (1, 3));
     assert_eq!((plan.start_at, plan.thresholds), (request.start_at, request.thresholds));
 }
@@ -177,11 +187,10 @@ fn the_first_of_number_and_time_ends_the_load() {
     ] {
         let (warmup_s, duration_s, number) = planned;
         let nanos = |seconds: u64| seconds * 1_000_000_000;
-        let closed =
-            LoadPlan::Closed { warmup_ns: nanos(warmup_s), duration_ns: duration_s.map(nanos), attempts: number };
+        let closed = LoadPlan::closed(64, nanos(warmup_s), duration_s.map(nanos), number);
         assert_eq!(load(&Request { duration, attempts, warmup, ..self::closed() }), closed);
 
-        let LoadPlan::Open { stages, attempts: limit, arrival } =
+        let LoadPlan::Open { stages, attempts: limit, arrival, repeat: None } =
             load(&Request { duration, attempts, warmup, ..open("100/s") })
         else {
             panic!("a rate is an open loop");
@@ -203,8 +212,8 @@ fn a_warmup_is_a_stage_at_the_rate_that_the_load_begins_with() {
         let stage = |name: &str, warmup, from_per_s, to_per_s, seconds: u64| StagePlan {
             name: name.into(),
             warmup,
-            from_per_s,
-            to_per_s,
+            probe: false,
+            pace: Pace::Rate { from_per_s, to_per_s },
             duration_ns: Some(seconds * 1_000_000_000),
         };
         assert_eq!(stages, [stage("warm-up", true, warm, warm, 5), stage("load", false, from, to, 20)], "{rate}");
@@ -255,11 +264,7 @@ fn slots_fit_the_file_tables() {
     ] {
         let small = Machine { descriptors, cores, ..machine() };
         let plan = resolve(&Request { workers, ..open("1k/s") }, &small, &lookup).map(|resolved| resolved.plan);
-        assert_eq!(
-            plan.unwrap().populations[0].concurrency,
-            slots,
-            "{descriptors} files, {cores} cores, -t {workers:?}"
-        );
+        assert_eq!(plan.unwrap().concurrency(), slots, "{descriptors} files, {cores} cores, -t {workers:?}");
     }
 }
 
@@ -354,8 +359,8 @@ fn the_built_in_sink_is_reached_from_loopback_sources_with_ports_to_spare() {
 fn the_simulated_network_has_one_worker_and_needs_no_ports() {
     let request = Request { engine: Engine::Sim, concurrency: Some(90_000), ..closed() };
     let plan = plan(&request);
+    assert_eq!(plan.concurrency(), 90_000);
     assert_eq!((plan.workers, plan.cpus, plan.sources), (1, vec![], vec![]));
-    assert_eq!(plan.populations[0].concurrency, 90_000);
     let refused = refusal_on(&machine(), &Request { workers: Some(2), ..request });
     assert!(refused.contains("one worker") && refused.contains("-t"), "{refused}");
 }
@@ -512,7 +517,7 @@ proptest! {
         let machine = Machine { cpus: (0..cores).collect(), cores, descriptors, ports };
         match resolve(&request, &machine, &lookup) {
             Ok(Resolved { plan, .. }) => {
-                let slots = plan.populations[0].concurrency;
+                let slots = plan.concurrency();
                 prop_assert!(plan.workers >= 1 && slots >= 1);
                 prop_assert!(request.concurrency.is_none_or(|asked| asked == slots), "what is asked is not adapted");
                 if plan.engine == Engine::IoUring {
