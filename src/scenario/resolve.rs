@@ -59,9 +59,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     let asked = if request.populations.is_empty() { std::slice::from_ref(&flags) } else { &request.populations[..] };
     let mut populations = Vec::new();
     for population in asked {
-        let lanes = match request.populations.is_empty() {
-            true => vec![whole(resolve_load(request)?)],
-            false => stages::lanes(population)?,
+        // The only population of a scenario may leave its load to the flags.
+        let lanes = match asked {
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request)?)],
+            _ => stages::lanes(population)?,
         };
         populations.push(resolve_population(population, lanes, &mut addresses)?);
     }
