@@ -8,6 +8,7 @@ mod plans;
 mod worker_on_sim {
     mod conservation;
     mod holding;
+    mod hostile;
     mod interrupts;
     mod lab;
     mod latency;
