@@ -4,11 +4,22 @@ use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::io::sim::SIM_HOSTS;
-use crate::scenario::system_lookup;
+use crate::run::Target;
+use crate::scenario::{Allowance, PlanError, TargetText, check_target, system_lookup};
 
 /// The system's resolver.
 pub(super) fn on_the_network(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
     system_lookup(host, port)
+}
+
+/// Looks a target's name up again; its addresses must be allowed like the first ones.
+pub(super) fn again(target: &Target, allowed: &[Allowance]) -> Result<Vec<SocketAddr>, String> {
+    let text: TargetText = target.name.parse().map_err(|error: PlanError| error.to_string())?;
+    let addresses = text.addresses(&on_the_network).map_err(|error| error.to_string())?;
+    for address in &addresses {
+        check_target(&text, *address, allowed).map_err(|error| error.to_string())?;
+    }
+    Ok(addresses)
 }
 
 /// The hosts of the simulated network; addresses stand for its default peer.

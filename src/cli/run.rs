@@ -19,7 +19,7 @@ use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
 use crate::run::{
-    Conduct, ExitCode, Interruption, ProxyVersion, ResultFile, ResultFileError, RunPlan, RunResult, Until,
+    Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
     Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
@@ -414,7 +414,9 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         .map(ResultFile::reserve)
         .transpose()
         .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
-    let conduct = Conduct { keep_going: args.keep_going, start_at };
+    let allowed = request.allowed.clone();
+    let resolver = Resolver(Arc::new(move |target| lookup::again(target, &allowed)));
+    let conduct = Conduct { keep_going: args.keep_going, start_at, resolver: Some(resolver) };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;

@@ -92,6 +92,8 @@ pub struct LaneSpec {
     pub timeout: Nanos,
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,
+    /// It goes on only as long as other lanes do.
+    pub companion: bool,
 }
 
 /// When attempts start. Offsets count from [`WorkerPlan::start`].

@@ -86,6 +86,8 @@ struct Lane {
     free: FreeQueue,
     first_slot: u32,
     slots: u32,
+    /// It ends with the last lane that is none.
+    companion: bool,
     /// Attempts whose outcome is open.
     in_flight: u32,
     /// Connections held.
@@ -567,6 +569,13 @@ impl Worker {
             }
         }
         self.first_lane = (self.first_lane + 1) % lanes.max(1);
+        if self.lanes.iter().all(|lane| lane.companion || lane.schedule.is_over()) {
+            let start = self.start;
+            let offset = now.since(start) + Nanos::new(1);
+            for lane in &mut self.lanes {
+                lane.schedule.end(offset, start, &mut self.recorder, now);
+            }
+        }
         self.next_start = next_start;
     }
 
@@ -691,6 +700,7 @@ impl Lane {
             free,
             first_slot,
             slots: spec.slots,
+            companion: spec.companion,
             in_flight: 0,
             held: 0,
             surplus_cursor: 0,

@@ -1,9 +1,12 @@
 //! What the control thread and one worker tell each other while the load runs.
 
+use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::engine::Worker;
+use crate::io::TargetId;
 use crate::measure::FailureKind;
 
 /// What the control thread wants; a later order does not take an earlier one back.
@@ -43,6 +46,9 @@ pub struct Progress {
 #[repr(align(128))]
 pub struct Mailbox {
     orders: AtomicU8,
+    has_retargets: AtomicBool,
+    /// Targets that connect elsewhere from now on; rarely there, so the worker looks at the flag first.
+    retargets: Mutex<Vec<(TargetId, SocketAddr)>>,
     published: Published,
 }
 
@@ -63,6 +69,21 @@ impl Mailbox {
     /// Control side: adds an order.
     pub fn order(&self, order: Order) {
         self.orders.fetch_or(order as u8, Ordering::Release);
+    }
+
+    /// Control side: these targets connect to these addresses from now on.
+    pub fn retarget(&self, changes: &[(TargetId, SocketAddr)]) {
+        self.retargets.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(changes);
+        self.has_retargets.store(true, Ordering::Release);
+    }
+
+    /// Worker side: the targets that connect elsewhere, each change once. Takes a lock only where there are some.
+    pub fn take_retargets(&self) -> Vec<(TargetId, SocketAddr)> {
+        if !self.has_retargets.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.has_retargets.store(false, Ordering::Release);
+        std::mem::take(&mut *self.retargets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Worker side: whether an order was given.

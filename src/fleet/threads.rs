@@ -1,5 +1,6 @@
 //! Threads: one per worker, each with a ring of its own that is made inside the thread.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
@@ -8,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, Time};
 use crate::engine::{Ends, Worker};
-use crate::io::Io;
+use crate::io::{Io, TargetId};
 use crate::measure::{CompletedSecond, IntervalReport, Snapshot, Timeline};
 
 use super::affinity::pin_current_thread;
@@ -158,6 +159,13 @@ impl Fleet {
     pub fn order(&self, order: Order) {
         for mailbox in &self.mailboxes {
             mailbox.order(order);
+        }
+    }
+
+    /// On every worker these targets connect to these addresses from now on.
+    pub fn retarget(&self, changes: &[(TargetId, SocketAddr)]) {
+        for mailbox in &self.mailboxes {
+            mailbox.retarget(changes);
         }
     }
 

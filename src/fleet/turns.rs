@@ -61,6 +61,9 @@ pub fn run_turns<I: Io>(
         if mailbox.has(Order::Release) {
             worker.release(now);
         }
+        for (target, address) in mailbox.take_retargets() {
+            io.retarget(target, address);
+        }
         worker.step(now, &completions, io.buffers(), &mut ops);
         completions.clear();
         // After the step: what was due at this instant and had a slot has started, not been dropped by the order.

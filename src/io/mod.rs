@@ -20,6 +20,8 @@ pub use op::{
 pub use plan::{Bytes, Engine, IoPlan};
 pub use rustix::io::Errno;
 
+use std::net::SocketAddr;
+
 use crate::base::Time;
 
 /// A backend: executes ops, yields completions, owns the buffers and the clock.
@@ -49,6 +51,11 @@ pub trait Io {
         wake_at: Time,
         completions: &mut Vec<Completion>,
     ) -> std::io::Result<()>;
+
+    /// From now on `Op::Open` of this target connects to `address`; connections that are open stay. Called between two
+    /// calls of [`submit_and_wait`](Self::submit_and_wait). Backends whose targets have no real address have nothing to
+    /// change.
+    fn retarget(&mut self, _target: TargetId, _address: SocketAddr) {}
 
     /// Completions the kernel could not deliver in its completion queue since the start (io_uring CQ overflow).
     fn completion_overflows(&self) -> u64;

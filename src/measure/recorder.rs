@@ -222,7 +222,14 @@ mod tests {
 
     #[test]
     fn a_second_counts_each_population_and_all_of_them() {
-        let stage = |population| StageInfo { population, name: "load".to_owned(), warmup: false, open_loop: true, probe: false, storm: false };
+        let stage = |population| StageInfo {
+            population,
+            name: "load".to_owned(),
+            warmup: false,
+            open_loop: true,
+            probe: false,
+            storm: false,
+        };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1), stage(1)],
             populations: vec!["encoders".to_owned(), "scanners".to_owned()],

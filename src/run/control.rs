@@ -6,14 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::base::{Nanos, Time};
 use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
+use crate::io::TargetId;
 use crate::io::ring::Ring;
 use crate::measure::{Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
+use super::names::{Names, Resolver};
 use super::plan::{Hold, Population, RunPlan};
 use super::preflight;
 use super::prepare::Preparation;
@@ -62,12 +65,14 @@ pub trait Watch {
 }
 
 /// How a run is carried out, beside its plan.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Conduct {
     /// Do not end a load that every target refuses.
     pub keep_going: bool,
     /// When the load begins, if not at once: the same instant on every machine, however long each takes to set up.
     pub start_at: Option<SystemTime>,
+    /// Looks names up again while the load runs, if the plan asks for it.
+    pub resolver: Option<Resolver>,
 }
 
 /// A run that is over.
@@ -107,6 +112,10 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut ticks = tokio::time::interval(TICK);
     let mut seconds = RunWatch::new(&plan, preparation.layout());
     let mut trip: Option<Trip> = None;
+    let mut names = Names::of(&plan);
+    let mut look_up: Option<JoinHandle<_>> = None;
+    let mut next_look_up = conduct.resolver.as_ref().and(plan.resolve_every_ns).map(|every| start + Nanos::new(every));
+    let mut events = Vec::new();
     let mut interrupted = None;
     let mut refused = false;
     let mut ended_early = false;
@@ -122,6 +131,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             ended_early |= !fleet.is_drained();
             fleet.order(Order::Stop);
             watch.notice(Notice::Tripped(&tripped));
+            events.push(Event::of_trip(&tripped));
             trip = Some(tripped);
         }
         let progress = fleet.progress();
@@ -138,10 +148,29 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             }
         }
         let elapsed = fleet.now().since(start);
+        if let (Some(resolver), Some(at)) = (&conduct.resolver, next_look_up)
+            && fleet.now() >= at
+            && look_up.is_none()
+        {
+            let (names, resolver) = (names.clone(), resolver.clone());
+            look_up = Some(tokio::task::spawn_blocking(move || names.look_up(&resolver)));
+            next_look_up = plan.resolve_every_ns.map(|every| at + Nanos::new(every));
+        }
+        if let Some(done) = look_up.take_if(|look_up| look_up.is_finished())
+            && let Ok(found) = done.await
+        {
+            let changes = names.follow(found);
+            let retargets = changes.retargets.iter().map(|(target, address)| (TargetId(*target), *address));
+            fleet.retarget(&retargets.collect::<Vec<_>>());
+            let event = |text| Event { t_s: elapsed.as_secs_f64(), code: "resolved".into(), text };
+            events.extend(changes.texts.into_iter().map(event));
+        }
         watch.progress(&progress, elapsed);
         let all_refused = progress.completed == 0 && progress.failed > 0 && progress.refused == progress.failed;
         if !conduct.keep_going && !refused && all_refused && elapsed >= REFUSED_FOR {
             refused = true;
+            let text = format!("every target refused every connection for {REFUSED_FOR}");
+            events.push(Event { t_s: elapsed.as_secs_f64(), code: "ended".into(), text });
             ended_early = true;
             fleet.order(Order::Stop);
             watch.notice(Notice::Refused);
@@ -160,8 +189,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let ending =
-        Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events: Vec::new() };
+    let ending = Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events };
     let parts = ending.parts(outcomes, timeline, seconds, &preparation);
     Ok(Ran { parts, broken })
 }

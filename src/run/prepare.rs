@@ -153,6 +153,7 @@ impl Preparation {
                 connect_timeout: Nanos::new(population.connect_timeout_ns),
                 timeout: Nanos::new(population.timeout_ns),
                 expect: population.expect,
+                companion: population.guard,
             }
         };
         let plan = WorkerPlan {

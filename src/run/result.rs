@@ -11,6 +11,7 @@ use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Targe
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
+use super::watch::Trip;
 use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::io::Engine;
@@ -534,6 +535,13 @@ impl RunResult {
         let mut text = serde_json::to_string_pretty(self).expect("a result has string keys only");
         text.push('\n');
         text
+    }
+}
+
+impl Event {
+    /// The run was ended by a condition of its own.
+    pub(super) fn of_trip(trip: &Trip) -> Self {
+        Self { t_s: f64::from(trip.at_s), code: "ended".into(), text: trip.text.clone() }
     }
 }
 

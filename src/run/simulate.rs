@@ -14,6 +14,7 @@ use super::control::{Ending, Ran};
 use super::interruption::Interruption;
 use super::plan::RunPlan;
 use super::prepare::Preparation;
+use super::result::Event;
 use super::watch::{RunWatch, Trip};
 
 /// Virtual time between the network's beginning and the load's.
@@ -72,10 +73,10 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         started_at: STARTED_AT.into(),
         interrupted: interruption.received(),
         ended_early: interruption.received().is_some() || collector.trip.is_some(),
+        events: collector.trip.iter().map(Event::of_trip).collect(),
         trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
-        events: Vec::new(),
     };
     let parts = ending.parts(vec![outcome], collector.timeline, collector.seconds, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }

@@ -250,7 +250,8 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
     let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
     if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
         Verdict::Inconclusive
-    } else if passes().any(|pass| pass == Some(false)) || unexpected_reactions(result) > 0 || result.ended_by.is_some() {
+    } else if passes().any(|pass| pass == Some(false)) || unexpected_reactions(result) > 0 || result.ended_by.is_some()
+    {
         Verdict::Fail
     } else {
         Verdict::Pass

@@ -11,8 +11,8 @@ use crate::load::{ArrivalPattern, Share};
 use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, RunPlan, StagePlan, Target,
-    Threshold, Until,
+    AbortCondition, ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, RunPlan,
+    StagePlan, Target, Threshold, Until,
 };
 
 use super::PlanError;
@@ -128,6 +128,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         start_at: request.start_at.clone(),
     };
     Threshold::of_plan(&plan).map_err(|error| PlanError::new(error.to_string()))?;
+    AbortCondition::of_plan(&plan.abort_if, &plan).map_err(|error| PlanError::new(error.to_string()))?;
     Preparation::new(Arc::new(plan.clone())).map_err(|error| PlanError::new(error.to_string()))?;
     Ok(Resolved { plan, notes })
 }

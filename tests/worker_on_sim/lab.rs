@@ -13,8 +13,9 @@ use shakedown::measure::{
     Counts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
 };
 use shakedown::protocol::HandshakeMode;
-use shakedown::run::{Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target,
-    WatchOutcome, Window, host};
+use shakedown::run::{
+    Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target, WatchOutcome, Window, host,
+};
 
 pub use crate::plans::*;
 

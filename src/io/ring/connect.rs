@@ -74,8 +74,8 @@ impl Ring {
             .build()
             .flags(flags)
             .user_data(token.to_bits());
-        // SAFETY: the address lies on the heap, owned by the ring and never changed; the kernel copies it when it
-        // takes the entry.
+        // SAFETY: the address lies on the heap, owned by the ring and changed only between two turns, when no entry
+        // waits for submission; the kernel copies it when it takes the entry.
         unsafe { self.queues.push(&entry) }
     }
 

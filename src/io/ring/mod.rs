@@ -18,6 +18,7 @@ mod tests;
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -30,7 +31,7 @@ use self::accept::{FreeSlots, Listener};
 use self::connect::Origin;
 pub use self::error::RingError;
 use self::queues::Queues;
-use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, Token};
+use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, TargetId, Token};
 use crate::base::Time;
 
 /// How the ring names its sockets.
@@ -374,6 +375,11 @@ impl Ring {
 }
 
 impl Io for Ring {
+    fn retarget(&mut self, target: TargetId, address: SocketAddr) {
+        // Nothing waits for submission between two turns, and the kernel copies an address when it takes the entry.
+        self.targets[usize::from(target.0)] = SockAddr::from(address);
+    }
+
     fn now(&self) -> Time {
         let now = clock_gettime(ClockId::Monotonic);
         Time::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)

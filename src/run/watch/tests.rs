@@ -7,7 +7,14 @@ use proptest::prelude::*;
 
 fn layout() -> RecorderLayout {
     RecorderLayout {
-        stages: vec![StageInfo { population: 0, name: "load".to_owned(), warmup: false, open_loop: true, probe: false, storm: false }],
+        stages: vec![StageInfo {
+            population: 0,
+            name: "load".to_owned(),
+            warmup: false,
+            open_loop: true,
+            probe: false,
+            storm: false,
+        }],
         populations: vec!["encoders".to_owned(), "guard".to_owned()],
         targets: Vec::new(),
         clients: Vec::new(),
