@@ -162,10 +162,13 @@ impl Failure {
         }
     }
 
-    /// What to do about it, one line.
-    pub const fn advice(&self) -> &'static str {
+    /// What to do about it, one line; it depends on whether other attempts completed.
+    pub const fn advice(&self, others_completed: bool) -> &'static str {
         use FailureKind as Kind;
         match (self.step, self.kind) {
+            (_, Kind::Refused) if others_completed => {
+                "others were accepted: look for a restart or a limit of the server; one per source address vanishes with more --source"
+            }
             (_, Kind::Refused) => "nothing listens there: check that the server runs and that the port is right",
             (_, Kind::Unreachable) => "no way to the target: check address, routes and firewalls",
             (Step::Socket | Step::Connect, Kind::Timeout) => {
