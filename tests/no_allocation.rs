@@ -8,9 +8,10 @@ use std::sync::Arc;
 use shakedown::base::{Nanos, Seed, Time};
 use shakedown::io::Io;
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
-use shakedown::run::{ClosePolicy, Hold, LoadPlan, Preparation, RunPlan, StagePlan, Verify};
+use shakedown::load::Reconnect;
+use shakedown::run::{ClosePolicy, Hold, Lane, LoadPlan, Preparation, Repeat, RunPlan, StagePlan, Verify};
 
-use plans::{aim, closed, open, poisson, stage, target, warmup};
+use plans::{aim, burst, closed, lane, open, poisson, probe, stage, step, storm, target, warmup};
 
 mod plans;
 
@@ -121,6 +122,42 @@ fn the_counter_counts() {
     let mut grown = vec![1_u8];
     assert_eq!(allocations(|| grown.reserve_exact(100)).1, 1);
     assert_eq!(allocations(|| grown.len()), (1, 0));
+}
+
+#[test]
+fn lanes_side_by_side_allocate_nothing() {
+    // Planned arrivals, an event, a probe, steps, and a fleet of 200 that obs's rule brings back; three targets, held
+    // exponentially, which the server ends after 300 ms.
+    let half_a_second = Nanos::from_millis(500);
+    let mut plan = plan(
+        open(stages(), None),
+        Hold::Exponential { mean_ns: half_a_second.as_u64() },
+        ClosePolicy::Rst,
+        Verify::Sample,
+        3,
+    );
+    let steps = vec![step(1, 40, half_a_second), step(40, 5, half_a_second)];
+    let event = LoadPlan::Open {
+        arrival: shakedown::load::ArrivalPattern::Uniform,
+        stages: vec![burst(50, half_a_second)],
+        attempts: None,
+        repeat: Some(Repeat { every_ns: 600_000_000, times: 5 }),
+    };
+    plan.populations[0].lanes.extend([
+        lane(LoadPlan::Closed { steps, attempts: None }, 40),
+        Lane { begins_ns: 600_000_000, ..lane(event, 50) },
+        lane(open(vec![probe(100.0, Nanos::from_secs(4))], None), 10),
+    ]);
+    let mut fleet = plans::population("fleet", storm(200, Reconnect::Obs, Nanos::from_secs(10)), 200);
+    (fleet.hold, fleet.targets) = (Hold::Forever, plan.populations[0].targets.clone());
+    plan.populations.push(fleet);
+    plan.release_per_s = Some(300.0);
+    let (completed, _, allocated) = run(plan.clone(), PeerScript::CloseHeldAfter { after: Nanos::from_millis(300) });
+    assert!(completed > 1_500, "{completed}");
+    assert_eq!(allocated, 0);
+    let (_, failed, allocated) = run(plan, PeerScript::Refuse);
+    assert!(failed > 2_500, "{failed}");
+    assert_eq!(allocated, 0);
 }
 
 #[test]

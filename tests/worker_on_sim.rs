@@ -6,13 +6,17 @@
 mod plans;
 
 mod worker_on_sim {
+    mod by_hand;
+    mod concurrency;
     mod conservation;
     mod holding;
     mod hostile;
     mod interrupts;
     mod lab;
+    mod lanes;
     mod latency;
     mod load;
     mod outcomes;
+    mod storm;
     mod verification;
 }

@@ -31,7 +31,7 @@ pub enum StreamPurpose {
     Sampling = 4,
     /// The simulated network's noise; the index is the network.
     Simulation = 5,
-    /// What clients draw for their reconnects; the index is the worker.
+    /// What the clients of a fleet draw for their reconnects; the only index is 0: every worker draws for all of them.
     Reconnects = 6,
     /// How long connections are held under an exponential hold; the index is the worker.
     Holding = 7,

@@ -125,7 +125,11 @@ pub enum Load {
         end: Nanos,
         /// The stage of its attempts.
         stage: u16,
-        /// Draws what differs from client to client.
+        /// Clients, over all machines and workers.
+        fleet: u32,
+        /// This worker's part of them.
+        part: Share,
+        /// Draws what differs from client to client, for the whole fleet.
         random: RandomStream,
     },
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::base::{Nanos, RandomStream, Time};
+use crate::base::{Nanos, Time};
 use crate::load::{Arrivals, Backoff, ConcurrencyPlan, QuotaShare, Reconnect, Share};
 use crate::measure::Recorder;
 
@@ -81,8 +81,13 @@ impl Schedule {
             _ if slots == 0 => Self::Over,
             Load::Open { arrivals, end } => Self::Open { due: arrivals.clone(), waiting: arrivals, end },
             Load::Closed { quota, plan, part } => Self::Closed { quota, plan, part },
-            Load::Storm { rule, begin, end, stage, random } => {
-                Self::Storm(Fleet::new(rule, start + begin, start + end, stage, slots, random))
+            Load::Storm { rule, begin, end, stage, fleet, part, mut random } => {
+                // Every part draws for the whole fleet: a client is the same whoever plays it.
+                let all = (0..fleet).map(|number| (number, rule.first(&mut random)));
+                let own = all.filter(|(number, _)| number % part.count == part.index).map(|(_, backoff)| backoff);
+                let fleet = Fleet::new(rule, start + begin, start + end, stage, own);
+                assert_eq!(fleet.clients.len(), slots as usize, "each client of a fleet has a slot");
+                Self::Storm(fleet)
             }
         }
     }
@@ -209,9 +214,9 @@ impl Schedule {
 }
 
 impl Fleet {
-    fn new(rule: Reconnect, begin: Time, end: Time, stage: u16, size: u32, mut random: RandomStream) -> Self {
+    fn new(rule: Reconnect, begin: Time, end: Time, stage: u16, backoffs: impl Iterator<Item = Backoff>) -> Self {
         let clients: Box<[FleetClient]> =
-            (0..size).map(|_| FleetClient { backoff: rule.first(&mut random), retry_at: None, back: false }).collect();
+            backoffs.map(|backoff| FleetClient { backoff, retry_at: None, back: false }).collect();
         let mut tries = BinaryHeap::with_capacity(clients.len());
         tries.extend((0..).zip(&clients).map(|(client, state)| Reverse((begin + state.backoff.delay(), client))));
         Self { rule, begin, end, stage, clients, tries }

@@ -69,7 +69,7 @@ impl Slots {
                 });
             }
             queues.push(match count {
-                0 => FreeQueue { head: NONE, tail: NONE, len: 0 },
+                0 => FreeQueue::EMPTY,
                 _ => FreeQueue { head: first, tail: first + count - 1, len: count },
             });
         }
@@ -171,6 +171,9 @@ impl Slots {
 }
 
 impl FreeQueue {
+    /// No slot waits in it.
+    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE, len: 0 };
+
     pub(super) fn len(&self) -> u32 {
         self.len
     }

@@ -16,7 +16,7 @@ use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
-use super::plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, SharedRange, Verify, WorkerPlan};
+use super::plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SharedRange, Verify, WorkerPlan};
 use super::schedule::{Next, Schedule, SlotUse, Start};
 use super::slots::{FreeQueue, SlotState, Slots};
 
@@ -202,13 +202,18 @@ impl Worker {
     pub fn next_wakeup(&self) -> Time {
         let release = match self.release {
             Release::No => self.hold_end,
-            Release::Sweeping { since, released, .. } => match self.release_per_s {
-                Some(per_s) => since + Nanos::from_secs_f64(f64::from(released) / per_s),
-                None => Time::ZERO,
-            },
+            Release::Sweeping { since, released, .. } => self.release_at(since, released),
             Release::Swept => Time::MAX,
         };
         self.next_start.min(self.deadlines.next_wakeup()).min(release)
+    }
+
+    /// When the next held connection is released, of which `released` have been since `since`.
+    fn release_at(&self, since: Time, released: u32) -> Time {
+        match self.release_per_s {
+            Some(per_s) => since + Nanos::from_secs_f64(f64::from(released) / per_s),
+            None => Time::ZERO,
+        }
     }
 
     /// No further attempt starts: what is due and has not started is dropped, held connections are released.
@@ -668,10 +673,9 @@ impl Worker {
         }
         let Release::Sweeping { mut cursor, since, mut released } = self.release else { return };
         let end = (cursor + RELEASES_PER_TURN).min(self.slots.len());
-        let due = self.release_per_s.map_or(u32::MAX, |per_s| (now.since(since).as_secs_f64() * per_s) as u32 + 1);
         while cursor < end {
             if let SlotState::Held { .. } = self.slots.get(cursor).state {
-                if released >= due {
+                if self.release_at(since, released) > now {
                     break;
                 }
                 released += 1;
@@ -686,6 +690,8 @@ impl Worker {
 
 impl Lane {
     fn new(spec: LaneSpec, free: FreeQueue, first_slot: u32, start: Time) -> Self {
+        // The slots of a fleet are its clients', not anybody's whose turn it is.
+        let free = if matches!(spec.load, Load::Storm { .. }) { FreeQueue::EMPTY } else { free };
         let begin = |(index, &client)| {
             let mut targets = WeightedTurns::new(spec.targets.iter().map(|(_, weight)| *weight));
             // Each kind begins with another target, so that the first attempts do not all meet the same one.

@@ -190,16 +190,14 @@ impl Preparation {
             (PreparedLoad::Closed(quota, plan), LoadPlan::Closed { .. }) => {
                 Load::Closed { quota: QuotaShare::new(Arc::clone(quota)), plan: plan.clone(), part }
             }
-            (PreparedLoad::Storm, LoadPlan::Storm { reconnect, .. }) => Load::Storm {
+            (PreparedLoad::Storm, LoadPlan::Storm { fleet, reconnect, .. }) => Load::Storm {
                 rule: *reconnect,
                 begin: Nanos::new(lane.begins_ns),
                 end: lane.end(),
                 stage: prepared.first_stage,
-                random: self
-                    .plan
-                    .seed
-                    .of_lane(number)
-                    .stream(StreamPurpose::Reconnects, self.plan.share.split(worker, self.plan.workers).index),
+                fleet: *fleet,
+                part: self.plan.share.split(worker, self.plan.workers),
+                random: self.plan.seed.of_lane(number).stream(StreamPurpose::Reconnects, 0),
             },
             _ => unreachable!("a lane was prepared from its own plan"),
         }

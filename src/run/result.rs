@@ -701,7 +701,8 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
         return Vec::new();
     }
     let row = |(population, index): (&Population, u16)| {
-        let tally = snapshot.population(index).tally;
+        // The canary stays out of the totals, not out of its own row.
+        let tally = if population.guard { snapshot.whole_population(index) } else { snapshot.population(index) }.tally;
         let length_s = measured_length_s(population, window);
         Row::new(population.name.clone(), &tally, length_s, population.is_open_loop(), &Metric::ALL)
     };
@@ -709,6 +710,7 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
 }
 
 fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    // Rows for all targets: a row's number is the target's.
     rows_by(plan.targets.iter().map(Target::label), snapshot.targets(), window)
 }
 
@@ -746,7 +748,9 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
         row.warmup = info.warmup;
         row
     };
-    layout.stages.iter().zip(snapshot.stages()).zip(lengths).map(row).collect()
+    let asked =
+        |((info, _), _): &((&StageInfo, &StageRecord), f64)| !plan.populations[usize::from(info.population)].guard;
+    layout.stages.iter().zip(snapshot.stages()).zip(lengths).filter(asked).map(row).collect()
 }
 
 /// How long each stage of a lane lasted: as planned, as far as the load went.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limiter;
 use super::plan::{Hold, Lane, LoadPlan, Population};
 use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
@@ -120,7 +121,8 @@ const CPU_WAIT_PERCENT: f64 = 5.0;
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 7] = [
+const JUDGED: [&str; 8] = [
+    limiter::CODE,
     "local_errors",
     "late_starts",
     "pool_too_small",
@@ -284,6 +286,7 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
             remarks.push(shortfall.finding(population));
         }
     }
+    remarks.extend(limiter::finding(result));
     remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
     let busy_workers = result.workers.iter().filter(|worker| busy(worker.cpu_busy_percent)).count();

@@ -12,7 +12,7 @@ fn seen(words: &str) -> String {
 fn closed_loop() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -n 2000 -c 32"), @r"
     target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
-    closed loop, at most 32 connections at once, 1 worker of 32 slots
+    closed loop, at most 32 connections at once, 1 worker of 32 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; closed loop, 32 in flight up to
                2000 attempts
@@ -36,7 +36,7 @@ fn closed_loop() {
 fn open_loop_with_conditions_met() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p99<50ms --threshold failed<1%"), @r"
     target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots
+    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
                2000 slots
@@ -66,7 +66,7 @@ fn open_loop_with_conditions_met() {
 fn open_loop_with_a_condition_missed() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p50<50us"), @r"
     target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots
+    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
                2000 slots
@@ -92,7 +92,7 @@ fn open_loop_with_a_condition_missed() {
 fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 100:1k -w 500ms -d 2s --arrival poisson"), @r"
     target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots
+    peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 100/s to 1k/s poisson
                for 2s after a warm-up of 500ms, 2500 slots
@@ -122,7 +122,7 @@ fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
 fn held_connections() {
     insta::assert_snapshot!(seen("rtmp://serve.sim/live -R 100 -n 300 --hold 1s --close fin"), @r"
     target rtmp://serve.sim/live (10.255.0.1:1935), engine sim, seed 1
-    peak rate 100/s, at most 300 connections at once, 1 worker of 300 slots
+    peak rate 100/s, at most 300 connections at once, 1 worker of 300 slots, as shakedown
     target     rtmp://serve.sim/live
     load       complex, until handshake, hold 1s, close fin; open loop, 100/s
                uniform up to 300 attempts, 300 slots
@@ -149,7 +149,7 @@ fn held_connections() {
 fn connections_lost_while_held() {
     insta::assert_snapshot!(seen("rtmp://close-held.sim/live -R 10 -d 3s --hold 2s"), @r"
     target rtmp://close-held.sim/live (10.255.0.30:1935), engine sim, seed 1
-    peak rate 10/s, at most 64 connections at once, 1 worker of 64 slots
+    peak rate 10/s, at most 64 connections at once, 1 worker of 64 slots, as shakedown
     target     rtmp://close-held.sim/live
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots
@@ -181,7 +181,7 @@ fn connections_lost_while_held() {
 fn every_handshake_downgraded() {
     insta::assert_snapshot!(seen("rtmp://simple.sim/live -n 100 --threshold downgraded<1%"), @r"
     target rtmp://simple.sim/live (10.255.0.10:1935), engine sim, seed 1
-    closed loop, at most 64 connections at once, 1 worker of 64 slots
+    closed loop, at most 64 connections at once, 1 worker of 64 slots, as shakedown
     target     rtmp://simple.sim/live
     load       complex, until handshake, close rst; closed loop, 64 in flight up to
                100 attempts
@@ -205,7 +205,7 @@ fn every_handshake_downgraded() {
 fn slots_exhausted_by_a_slow_target() {
     insta::assert_snapshot!(seen("rtmp://slow.sim/live -R 100 -d 5s -c 10 --threshold dropped<1%"), @r"
     target rtmp://slow.sim/live (10.255.0.2:1935), engine sim, seed 1
-    peak rate 100/s, at most 10 connections at once, 1 worker of 10 slots
+    peak rate 100/s, at most 10 connections at once, 1 worker of 10 slots, as shakedown
     target     rtmp://slow.sim/live
     load       complex, until handshake, close rst; open loop, 100/s uniform for 5s,
                10 slots
@@ -248,7 +248,7 @@ fn slots_exhausted_by_a_slow_target() {
 fn nothing_answers() {
     insta::assert_snapshot!(seen("rtmp://silent.sim/live -n 20 -c 20 --timeout 200ms"), @r"
     target rtmp://silent.sim/live (10.255.0.15:1935), engine sim, seed 1
-    closed loop, at most 20 connections at once, 1 worker of 20 slots
+    closed loop, at most 20 connections at once, 1 worker of 20 slots, as shakedown
     target     rtmp://silent.sim/live
     load       complex, until handshake, close rst; closed loop, 20 in flight up to
                20 attempts
@@ -269,7 +269,7 @@ fn nothing_answers() {
 fn one_of_two_targets_refuses() {
     insta::assert_snapshot!(seen("rtmp://serve.sim/live rtmp://refuse.sim/live -R 100 -d 2s"), @r"
     target rtmp://serve.sim/live (10.255.0.1:1935), rtmp://refuse.sim/live (10.255.0.11:1935), engine sim, seed 1
-    peak rate 100/s, at most 200 connections at once, 1 worker of 200 slots
+    peak rate 100/s, at most 200 connections at once, 1 worker of 200 slots, as shakedown
     target     rtmp://serve.sim/live, rtmp://refuse.sim/live
     load       complex, until handshake, close rst; open loop, 100/s uniform for 2s,
                200 slots
@@ -304,7 +304,7 @@ fn one_of_two_targets_refuses() {
 fn this_machine_is_the_limit() {
     insta::assert_snapshot!(seen("rtmp://no-ports.sim/live -R 100 -d 5s --hold 1s"), @r"
     target rtmp://no-ports.sim/live (10.255.0.31:1935), engine sim, seed 1
-    peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots
+    peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots, as shakedown
     target     rtmp://no-ports.sim/live
     load       complex, until handshake, hold 1s, close rst; open loop, 100/s
                uniform for 5s, 500 slots

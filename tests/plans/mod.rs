@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use shakedown::base::{Nanos, Seed};
 use shakedown::io::Engine;
-use shakedown::load::{ArrivalPattern, Share};
+use shakedown::load::{ArrivalPattern, Reconnect, Share};
 use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, Target,
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target,
     TargetShare, Until, Verify,
 };
 
@@ -106,4 +106,24 @@ pub fn stage(name: &str, from_per_s: f64, to_per_s: f64, length: Option<Nanos>) 
 
 pub fn warmup(per_s: f64, length: Nanos) -> StagePlan {
     StagePlan { warmup: true, ..stage("warm-up", per_s, per_s, Some(length)) }
+}
+
+/// So many at once, then nothing for the rest of `length`.
+pub fn burst(count: u64, length: Nanos) -> StagePlan {
+    StagePlan { pace: Pace::Burst { count }, ..stage("burst", 0.0, 0.0, Some(length)) }
+}
+
+/// Attempts that tell whether the target accepts.
+pub fn probe(per_s: f64, length: Nanos) -> StagePlan {
+    StagePlan { probe: true, ..stage("probe", per_s, per_s, Some(length)) }
+}
+
+/// So many clients at a time, or a ramp of them.
+pub fn step(from: u32, to: u32, length: Nanos) -> StepPlan {
+    StepPlan { name: format!("{from} to {to}"), warmup: false, from, to, duration_ns: Some(length.as_u64()) }
+}
+
+/// A fleet that comes back.
+pub fn storm(fleet: u32, reconnect: Reconnect, length: Nanos) -> LoadPlan {
+    LoadPlan::Storm { name: "storm".into(), fleet, reconnect, duration_ns: length.as_u64() }
 }

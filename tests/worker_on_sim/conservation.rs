@@ -6,10 +6,12 @@ use proptest::sample::select;
 use shakedown::base::Nanos;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::{Freeze, Peer, PeerScript, ServiceModel};
-use shakedown::load::ArrivalPattern;
+use shakedown::load::{ArrivalPattern, Reconnect};
 use shakedown::measure::Counts;
 use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use shakedown::run::{ClientPlan, ClientShare, ClosePolicy, Hold, LoadPlan, Population, Verify};
+use shakedown::run::{
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Population, Repeat, StepPlan, Verify,
+};
 
 use super::lab::*;
 use super::outcomes::every_script;
@@ -54,11 +56,59 @@ fn closed_loop() -> impl Strategy<Value = LoadPlan> {
         .prop_map(|((length, attempts), warm)| closed(warm.unwrap_or(Nanos::ZERO), length, attempts))
 }
 
+/// Steps and ramps of concurrency.
+fn stepped() -> impl Strategy<Value = LoadPlan> {
+    let step = (0..40_u32, 1..40_u32, span()).prop_map(|(from, to, length)| step(from, to, length));
+    let most = prop::option::of(1..500_u64);
+    (prop::collection::vec(step, 1..4), most).prop_map(|(steps, attempts)| {
+        let all_reach_one = steps.iter().any(|step| step.from > 0);
+        let steps = if all_reach_one { steps } else { vec![StepPlan { from: 1, ..steps[0].clone() }] };
+        LoadPlan::Closed { steps, attempts }
+    })
+}
+
+/// A burst, then a rate, perhaps again and again; or a probe.
+fn event() -> impl Strategy<Value = LoadPlan> {
+    let stages = prop_oneof![
+        (1..100_u64, span(), rate(), span()).prop_map(|(count, rest, per_s, length)| {
+            vec![burst(count, rest), stage("load", per_s, per_s, Some(length))]
+        }),
+        (rate(), span()).prop_map(|(per_s, length)| vec![probe(per_s, length)]),
+    ];
+    (stages, 1..4_u32).prop_map(|(stages, times)| {
+        let repeat = Some(Repeat { every_ns: 3 * LONGEST_MS * 1_000_000, times });
+        LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages, attempts: None, repeat }
+    })
+}
+
+/// A fleet that tries soon enough to try more than once.
+fn fleet() -> impl Strategy<Value = LoadPlan> {
+    let rule = (100..20_000_u64).prop_map(|delay| Reconnect::Flat { delay_ns: micros(delay).as_u64() });
+    (1..40_u32, rule, span()).prop_map(|(clients, rule, length)| storm(clients, rule, length))
+}
+
 prop_compose! {
-    fn population()(
+    fn further_lane()(
+        load in prop_oneof![stepped(), event(), fleet()],
+        slots in 1..40_u32,
+        begins in prop_oneof![Just(Nanos::ZERO), span()],
+    ) -> Lane {
+        let slots = if let LoadPlan::Storm { fleet, .. } = load { fleet } else { slots };
+        Lane { begins_ns: begins.as_u64(), ..lane(load, slots) }
+    }
+}
+
+prop_compose! {
+    fn clients()(
         load in prop_oneof![open_loop(), closed_loop()],
+        further in prop_oneof![Just(Vec::new()), prop::collection::vec(further_lane(), 1..4)],
         concurrency in prop_oneof![1..4_u32, 4..40_u32],
-        hold in prop_oneof![Just(Hold::ForNs(0)), span().prop_map(|span| Hold::ForNs(span.as_u64())), Just(Hold::Forever)],
+        hold in prop_oneof![
+            Just(Hold::ForNs(0)),
+            span().prop_map(|span| Hold::ForNs(span.as_u64())),
+            span().prop_map(|mean| Hold::Exponential { mean_ns: mean.as_u64() }),
+            Just(Hold::Forever),
+        ],
         close in select(vec![ClosePolicy::Rst, ClosePolicy::Fin, ClosePolicy::Peer]),
         verify in select(vec![Verify::All, Verify::Sample, Verify::None]),
         mode in select(vec![HandshakeMode::Complex, HandshakeMode::Simple]),
@@ -69,7 +119,8 @@ prop_compose! {
     ) -> Population {
         // What only a number ends, and holds for ever, would wait for ever: such plans are refused.
         let hold = if load.length() == Nanos::MAX && hold == Hold::Forever { Hold::ForNs(1_000_000) } else { hold };
-        let like = Lab::new(load, concurrency).plan.populations.remove(0);
+        let mut like = population("clients", load, concurrency);
+        like.lanes.extend(further);
         Population {
             clients: vec![ClientShare { client: ClientPlan { profile: ClientProfile::Shakedown, mode, digest_at, wrong_c2 }, weight: 1 }],
             verify,
@@ -101,12 +152,13 @@ prop_compose! {
 
 prop_compose! {
     fn lab()(
-        populations in prop::collection::vec(population(), 1..3),
+        populations in prop::collection::vec(clients(), 1..3),
         peers in prop::collection::vec(peer(), 1..4),
         generator in prop_oneof![2 => Just(Vec::new()), 1 => freezes()],
         jitter in prop_oneof![Just(0), 0..500_u64],
         one_way in 50..2_000_u64,
         sources in 0..3_u8,
+        release_per_s in prop::option::of(1.0..5_000.0),
         seed in any::<u64>(),
         orders in prop::collection::vec(
             (span(), select(vec![Order::Stop, Order::Stop, Order::Release, Order::Abandon])),
@@ -122,6 +174,7 @@ prop_compose! {
         lab.network.one_way = micros(one_way);
         lab.network.jitter = micros(jitter);
         lab.orders = orders;
+        lab.plan.release_per_s = release_per_s;
         lab.audited = true;
         lab
     }
@@ -151,7 +204,7 @@ proptest! {
 
         // One number of attempts holds whatever happens to them, unless something ends the load before.
         for (index, population) in (0..).zip(&lab.plan.populations) {
-            let load = &population.lanes[0].load;
+            let [Lane { load, .. }] = &population.lanes[..] else { continue };
             let bound = match load {
                 LoadPlan::Open { attempts, .. } | LoadPlan::Closed { attempts, .. } => *attempts,
                 LoadPlan::Storm { .. } => None,

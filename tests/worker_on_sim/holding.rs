@@ -1,6 +1,7 @@
 //! What is held, for how long, and how it is closed.
 
 use shakedown::base::Nanos;
+use shakedown::fleet::Order;
 use shakedown::io::sim::{Peer, PeerCounts, PeerScript, ServiceModel};
 use shakedown::measure::{Counts, FailureDetail, FailureKind, Step};
 use shakedown::run::{ClosePolicy, Hold, Population};
@@ -84,7 +85,7 @@ fn a_connection_that_the_server_closes_while_it_is_held_is_lost_and_its_attempt_
     let lost = failure(Step::Hold, FailureKind::Closed, FailureDetail::None);
     assert_eq!(report.failures(), [(lost, 20)]);
     // C2 goes to the server, its FIN comes back.
-    assert_eq!(*report.snapshot.lost_ages(), spans([millis(500) + micros(2 * ONE_WAY); 20]));
+    assert_eq!(*report.snapshot.lost_ages(), ages([millis(500) + micros(2 * ONE_WAY); 20]));
     assert_eq!(report.ended, millis(190 + 500) + micros(ATTEMPT + 2 * ONE_WAY), "nothing is left to hold");
     assert_eq!(report.peers[0].resets, 20);
 
@@ -165,4 +166,77 @@ fn a_release_is_swept_through_more_slots_than_one_turn_looks_at() {
     assert_eq!((report.timeline.held_peak(), report.peers[0].resets), (3_000, 3_000));
     // The order to release comes when the worker has drained; it is read 20 ms later at most.
     assert_eq!(report.ended, micros(ATTEMPT) + millis(20));
+}
+
+#[test]
+fn exponential_holds_have_their_mean_and_are_those_of_the_seed() {
+    let mean = millis(400);
+    let lab = Lab::new(open_for(500.0, secs(10)), 2_000)
+        .simple()
+        .traced()
+        .with(|clients| clients.hold = Hold::Exponential { mean_ns: mean.as_u64() });
+    let report = lab.run();
+    let counts = report.counts();
+    assert_eq!((counts.completed, counts.dropped, counts.lost_while_held), (5_000, 0, 0));
+    // Connections held, summed up over time, are all holds together; the end of the load cuts a few of them short.
+    let held: u64 =
+        report.turns.windows(2).map(|turns| turns[0].held * (turns[1].at.as_u64() - turns[0].at.as_u64())).sum();
+    let measured = held as f64 / counts.completed as f64;
+    let expected = mean.as_u64() as f64 * (1.0 - 0.04);
+    // Five standard errors of 5 000 holds are 7 %.
+    assert!((measured / expected - 1.0).abs() < 0.07, "{measured} instead of {expected}");
+    assert!(report.timeline.held_peak() > 150);
+    let again = lab.run();
+    assert!(report.turns == again.turns && report.snapshot == again.snapshot);
+    assert_ne!(lab.seeded(2).run().turns, again.turns);
+}
+
+/// When held connections were closed after the load, one by one.
+fn releases(report: &Report) -> Vec<Nanos> {
+    let most = report.turns.iter().map(|turn| turn.held).max();
+    let begin = report.turns.iter().rposition(|turn| Some(turn.held) == most).unwrap();
+    let released = |turns: &[Turn]| vec![turns[1].at; (turns[0].held - turns[1].held) as usize];
+    report.turns[begin..].windows(2).flat_map(released).collect()
+}
+
+/// The first at once, number k after k of as many as go in a second.
+fn spaced(report: &Report, count: u32, per_s: f64) -> Vec<Nanos> {
+    let first = releases(report)[0];
+    (0..count).map(|k| first + Nanos::from_secs_f64(f64::from(k) / per_s)).collect()
+}
+
+#[test]
+fn connections_are_released_no_faster_than_asked() {
+    for per_s in [1.0, 3.0, 30.0, 7_919.0] {
+        let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().traced();
+        lab = lab.with(forever);
+        lab.plan.release_per_s = Some(per_s);
+        let report = lab.run();
+        assert_eq!((report.ends.held, report.counts().lost_while_held), (Some(60), 0));
+        assert_eq!(releases(&report), spaced(&report, 60, per_s), "{per_s} a second");
+        assert_eq!(report.peers[0].resets, 60);
+    }
+}
+
+#[test]
+fn workers_release_their_parts_of_the_rate() {
+    let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().traced().with(forever);
+    (lab.plan.release_per_s, lab.plan.workers) = (Some(10.0), 2);
+    for report in lab.run_workers(2) {
+        assert_eq!(report.ends.held, Some(30));
+        assert_eq!(releases(&report), spaced(&report, 30, 5.0));
+    }
+}
+
+#[test]
+fn what_completes_during_a_release_is_not_held() {
+    let peer = Peer { freezes: vec![freeze(millis(20), secs(1))], ..Peer::default() };
+    let mut lab = Lab::new(open_of(1_000.0, 60), 60).simple().against(peer);
+    lab = lab.with(forever).order(millis(500), Order::Release);
+    lab.plan.release_per_s = Some(10.0);
+    let report = lab.run();
+    assert_eq!(report.counts().completed, 60);
+    let held = report.ends.held.unwrap();
+    assert!((15..=25).contains(&held), "{held} were held before the server stood still");
+    assert_eq!(report.peers[0].resets, 60);
 }

@@ -1,5 +1,6 @@
 //! A run on a network made for it, and what came of it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,6 +43,21 @@ pub struct Lab {
     pub orders: Vec<(Nanos, Order)>,
     /// Check the books after every turn, not only at the end.
     pub audited: bool,
+    /// Keep what each turn left.
+    pub traced: bool,
+}
+
+/// What a turn left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// When, after the load's start.
+    pub at: Nanos,
+    /// Attempts in flight.
+    pub in_flight: u64,
+    /// Connections held.
+    pub held: u64,
+    /// Attempts started so far, by stage.
+    pub started: Vec<u64>,
 }
 
 /// What one worker left behind.
@@ -56,6 +72,8 @@ pub struct Report {
     pub timeline: Timeline,
     /// By target, after everything sent has arrived.
     pub peers: Vec<PeerCounts>,
+    /// Of a traced run, from the load's start on.
+    pub turns: Vec<Turn>,
 }
 
 pub fn micros(micros: u64) -> Nanos {
@@ -110,6 +128,13 @@ pub fn spans(spans: impl IntoIterator<Item = Nanos>) -> LatencyHistogram {
     histogram
 }
 
+/// Exactly these ages.
+pub fn ages(ages: impl IntoIterator<Item = Nanos>) -> LatencyHistogram {
+    let mut histogram = LatencyHistogram::of_ages();
+    ages.into_iter().for_each(|age| histogram.record(age));
+    histogram
+}
+
 pub fn failure(step: Step, kind: FailureKind, detail: FailureDetail) -> Failure {
     Failure::new(step, kind).with_detail(detail)
 }
@@ -130,7 +155,13 @@ impl Lab {
     /// One population against one default peer; no noise.
     pub fn new(load: LoadPlan, slots: u32) -> Self {
         let plan = plan(load, slots);
-        Self { network: SimConfig::new(plan.seed), plan, orders: Vec::new(), audited: false }
+        Self { network: SimConfig::new(plan.seed), plan, orders: Vec::new(), audited: false, traced: false }
+    }
+
+    /// With its books checked after every turn, and what each turn left kept.
+    pub fn traced(mut self) -> Self {
+        (self.audited, self.traced) = (true, true);
+        self
     }
 
     pub fn against(mut self, peer: Peer) -> Self {
@@ -198,12 +229,16 @@ impl Lab {
         let mailbox = Mailbox::default();
         let mut orders: Vec<(Time, Order)> = self.orders.iter().map(|(at, order)| (begin + *at, *order)).collect();
         orders.sort_by_key(|(at, _)| *at);
-        let mut io = Conducted { network, mailbox: &mailbox, orders, turns: 0 };
+        let now = Cell::new(begin);
+        let mut io = Conducted { network, mailbox: &mailbox, orders, turns: 0, now: &now };
         let mut control = Control {
             timeline: Timeline::new(1),
             mailbox: &mailbox,
             releases: self.plan.populations.iter().any(|population| population.hold == Hold::Forever),
             audited: self.audited,
+            trace: self.traced.then(Vec::new),
+            start,
+            now: &now,
         };
         let end = run_turns(&mut io, &mut worker, &mailbox, &mut control).unwrap();
         audit(&worker);
@@ -220,7 +255,9 @@ impl Lab {
         let (snapshot, reports) = worker.finish(ended);
         reports.iter().for_each(|report| control.timeline.add(report));
         settle(&mut network);
+        let turns = control.trace.unwrap_or_default();
         Report {
+            turns,
             plan: self.plan.clone(),
             end,
             ended: ended.since(start),
@@ -242,6 +279,17 @@ impl Report {
     /// A stage's.
     pub fn stage(&self, index: usize) -> Counts {
         self.snapshot.stages()[index].tally.counts
+    }
+
+    /// The instants at which attempts of a stage started, of a traced run.
+    pub fn starts(&self, stage: usize) -> Vec<Nanos> {
+        let mut before = 0;
+        let mut starts = Vec::new();
+        for turn in &self.turns {
+            let count = turn.started[stage] - std::mem::replace(&mut before, turn.started[stage]);
+            starts.extend((0..count).map(|_| turn.at));
+        }
+        starts
     }
 
     /// What was measured of completed attempts.
@@ -305,6 +353,7 @@ struct Conducted<'a> {
     mailbox: &'a Mailbox,
     orders: Vec<(Time, Order)>,
     turns: u64,
+    now: &'a Cell<Time>,
 }
 
 impl Io for Conducted<'_> {
@@ -332,6 +381,7 @@ impl Io for Conducted<'_> {
             self.mailbox.order(*order);
             self.orders.remove(0);
         }
+        self.now.set(self.network.now());
         Ok(())
     }
 
@@ -346,6 +396,9 @@ struct Control<'a> {
     mailbox: &'a Mailbox,
     releases: bool,
     audited: bool,
+    trace: Option<Vec<Turn>>,
+    start: Time,
+    now: &'a Cell<Time>,
 }
 
 impl Observer for Control<'_> {
@@ -358,6 +411,17 @@ impl Observer for Control<'_> {
     fn turn(&mut self, worker: &Worker) {
         if self.audited {
             audit(worker);
+        }
+        let now = self.now.get();
+        if let Some(trace) = &mut self.trace
+            && now >= self.start
+        {
+            trace.push(Turn {
+                at: now.since(self.start),
+                in_flight: worker.in_flight_by_stage().iter().sum(),
+                held: worker.recorder().held_now().into(),
+                started: worker.recorder().snapshot().stages().iter().map(|row| row.tally.counts.started).collect(),
+            });
         }
         if self.releases && worker.is_drained() {
             self.mailbox.order(Order::Release);
