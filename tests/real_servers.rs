@@ -3,10 +3,14 @@
 
 mod real_servers {
     mod clients;
+    mod cluster;
+    mod early_end;
     mod ffmpeg_listen;
+    mod hostile;
     mod namespaces;
     mod nginx;
     mod oracle;
+    mod proxy;
     mod rtmpsrv;
     mod wire;
 }

@@ -10,6 +10,7 @@ mod worker_on_sim {
     mod concurrency;
     mod conservation;
     mod holding;
+    mod hostile;
     mod interrupts;
     mod lab;
     mod lanes;

@@ -2,6 +2,7 @@
 
 mod announce;
 mod built_in_sink;
+mod check;
 mod doctor;
 mod exit;
 mod inspect;
@@ -35,6 +36,8 @@ enum Command {
     /// Generate load and print one report
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
+    /// Print the effective plan of a scenario, without traffic
+    Check(check::CheckArgs),
     /// Make one handshake and explain every step
     Probe(probe::ProbeArgs),
     /// Serve as the built-in target
@@ -65,6 +68,7 @@ pub fn main() -> std::process::ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Check(args) => check::execute(args),
         Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),

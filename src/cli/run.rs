@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,7 +23,7 @@ use crate::run::{
     Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
-    Allowance, ClientRequest, HoldRequest, Machine, Request, Resolved, SourceRange, TargetText, resolve,
+    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file, resolve,
 };
 use crate::sink::Sink;
 
@@ -62,9 +63,10 @@ const SIMULATED_TARGET: &str = "rtmp://serve.sim/live";
 /// Flags of `shakedown run`.
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
-    /// Targets: rtmp://host[:port][/app[/stream]], host:port or [v6]:port; none starts the built-in sink
-    #[arg(value_name = "TARGET")]
-    targets: Vec<TargetText>,
+    /// Targets: rtmp://host[:port][/app[/stream]], host:port or [v6]:port, or a scenario file, whose values the flags
+    /// override; none starts the built-in sink
+    #[arg(value_name = "TARGET|SCENARIO.toml")]
+    subjects: Vec<Subject>,
 
     /// Open loop at this rate, such as 20k, 1.5k/s or 600/m; A:B ramps over -d
     #[arg(short = 'R', long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Load")]
@@ -308,11 +310,58 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What a run is about.
+#[derive(Clone, Debug)]
+enum Subject {
+    Target(TargetText),
+    Scenario(PathBuf),
+}
+
+impl Subject {
+    fn target(&self) -> Option<&TargetText> {
+        match self {
+            Self::Target(target) => Some(target),
+            Self::Scenario(_) => None,
+        }
+    }
+
+    fn scenario(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Target(_) => None,
+            Self::Scenario(file) => Some(file),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        if text.ends_with(".toml") { Ok(Self::Scenario(text.into())) } else { text.parse().map(Self::Target) }
+    }
+}
+
 impl RunArgs {
     fn request(&self) -> Result<Request, CliError> {
+        let scenarios: Vec<&PathBuf> = self.subjects.iter().filter_map(Subject::scenario).collect();
+        match scenarios.as_slice() {
+            [] => self.flags(),
+            [file] => {
+                let scenario = read_file(file).map_err(|error| CliError::usage(error.to_string()))?;
+                Ok(scenario.overridden_by(&self.flags()?)?)
+            }
+            [first, second, ..] => Err(CliError::usage(format!(
+                "{} and {} are two scenarios, and a run is of one; put their populations into one file",
+                first.display(),
+                second.display()
+            ))),
+        }
+    }
+
+    fn flags(&self) -> Result<Request, CliError> {
         let engine = Engine::from(self.engine);
-        let mut targets = self.targets.clone();
-        if targets.is_empty() && engine == Engine::Sim {
+        let mut targets: Vec<TargetText> = self.subjects.iter().filter_map(Subject::target).cloned().collect();
+        if self.subjects.is_empty() && engine == Engine::Sim {
             targets.push(SIMULATED_TARGET.parse()?);
         }
         Ok(Request {

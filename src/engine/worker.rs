@@ -9,7 +9,8 @@ use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
 use crate::load::WeightedTurns;
 use crate::measure::{
-    Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample, Snapshot, Step,
+    Ending, Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample,
+    Snapshot, Step,
 };
 use crate::protocol::{Check, S1Digest};
 
@@ -464,9 +465,10 @@ impl Worker {
         lane.in_flight -= 1;
         let unexpected = lane.rules.expect.filter(|expected| !expected.is_met_by(&reaction));
         let unexpected = unexpected.map(|_| Failure::unexpected(&reaction));
-        let how = match lane.rules.close {
-            ClosePolicy::Rst => CloseHow::Rst,
-            ClosePolicy::Fin | ClosePolicy::Peer => CloseHow::Fin,
+        let how = match (reaction.ending, lane.rules.close) {
+            // Hanging up is what this client is about, and programs that hang up send a FIN.
+            (Ending::Left, _) | (_, ClosePolicy::Fin | ClosePolicy::Peer) => CloseHow::Fin,
+            (_, ClosePolicy::Rst) => CloseHow::Rst,
         };
         self.recorder.reacted(place, intended, started, now, &reaction, unexpected);
         self.attempts.in_flight -= 1;

@@ -212,6 +212,11 @@ impl Snapshot {
         })
     }
 
+    /// All stages of one population.
+    pub fn whole_population(&self, population: u16) -> StageRecord {
+        self.sum_of(|stage| self.layout.stages[stage].population == population)
+    }
+
     /// How long the workers' turns took.
     pub fn turns(&self) -> &LatencyHistogram {
         &self.turns

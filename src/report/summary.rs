@@ -1,5 +1,6 @@
 //! The first lines of every report: what was asked, what happened, whether to believe it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::quantity::{count, per_s, percent, seconds, share, span};
@@ -49,15 +50,16 @@ pub(super) fn measured(threshold: &ThresholdResult) -> String {
 
 fn target(result: &RunResult) -> String {
     let plan = &result.plan;
-    let mut names: Vec<_> = plan.targets.iter().map(|target| target.name.as_str()).collect();
+    let asked: BTreeSet<u16> =
+        plan.asked().flat_map(|population| &population.targets).map(|share| share.target).collect();
+    let mut names: Vec<_> = asked.iter().map(|index| plan.targets[usize::from(*index)].name.as_str()).collect();
     names.dedup();
     let named = match names.as_slice() {
         few if few.len() <= 3 => few.join(", "),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
         [] => String::new(),
     };
-    let addresses =
-        if plan.targets.len() > names.len() { format!(" ({} addresses)", plan.targets.len()) } else { String::new() };
+    let addresses = if asked.len() > names.len() { format!(" ({} addresses)", asked.len()) } else { String::new() };
     match plan.targets.as_slice() {
         [sink] if plan.built_in_sink => format!("the built-in sink, {}", sink.address),
         _ => format!("{named}{addresses}"),

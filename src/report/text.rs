@@ -9,7 +9,7 @@ use super::quantity::{count, per_s, percent, seconds, span};
 use super::summary::{Summary, measured};
 use crate::base::Nanos;
 use crate::measure::{LatencySummary, Metric, Side};
-use crate::run::{Event, FailureRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
+use crate::run::{Event, FailureRow, ReactionRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,36 +191,30 @@ fn failures(page: &mut Page, failures: &[FailureRow]) {
     page.rest(failures.len(), "more kind");
 }
 
-/// What the target did with hostile clients.
+/// What the target did with hostile clients; what never happened has no column.
 fn reactions(page: &mut Page, clients: &[Row]) {
-    let row = |row: &Row| {
-        let reactions = row.reactions.as_ref()?;
-        let counts = [
-            reactions.answered,
-            reactions.closed,
-            reactions.reset,
-            reactions.open,
-            reactions.left,
-            reactions.not_connected,
-            reactions.unexpected,
-        ];
-        let times = [reactions.open_time.p50_ns, reactions.open_time.max_ns].map(span);
-        let cells = std::iter::once(row.name.clone()).chain(counts.map(|count| count.to_string())).chain(times);
-        Some(cells.collect::<Vec<_>>())
-    };
-    let heading = [
-        "reactions to",
-        "answered",
-        "closed",
-        "reset",
-        "left open",
-        "left by us",
-        "no connection",
-        "unexpected",
-        "open p50",
-        "max",
+    type Count = fn(&ReactionRow) -> u64;
+    let hostile: Vec<_> = clients.iter().filter_map(|row| Some((row, row.reactions.as_ref()?))).collect();
+    let counts: [(&str, Count); 8] = [
+        ("answered", |row| row.answered),
+        ("in part", |row| row.partly_answered),
+        ("closed", |row| row.closed),
+        ("reset", |row| row.reset),
+        ("left open", |row| row.open),
+        ("left by us", |row| row.left),
+        ("no connection", |row| row.not_connected),
+        ("unexpected", |row| row.unexpected),
     ];
-    page.table(&heading, clients.iter().filter_map(row).collect());
+    let happened = |(_, count): &(&str, Count)| hostile.iter().any(|(_, reactions)| count(reactions) > 0);
+    let counts: Vec<_> = counts.into_iter().filter(happened).collect();
+    let heading: Vec<_> =
+        ["reactions to"].into_iter().chain(counts.iter().map(|(name, _)| *name)).chain(["open p50", "max"]).collect();
+    let row = |(row, reactions): &(&Row, &ReactionRow)| {
+        let counted = counts.iter().map(|(_, count)| count(reactions).to_string());
+        let times = [reactions.open_time.p50_ns, reactions.open_time.max_ns].map(span);
+        std::iter::once(row.name.clone()).chain(counted).chain(times).collect::<Vec<_>>()
+    };
+    page.table(&heading, hostile.iter().map(row).collect());
 }
 
 /// How fleets came back.
@@ -253,9 +247,9 @@ fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
             None => format!("never, in {}", seconds(row.watched_s)),
         };
         let text = format!(
-            "{} of {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
-            row.stage,
+            "{}, {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
             row.population,
+            row.stage,
             row.failed,
             row.probes,
             seconds(row.drained_after_s)

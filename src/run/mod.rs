@@ -4,6 +4,7 @@ mod control;
 mod diagnosis;
 pub mod host;
 mod interruption;
+mod limiter;
 mod merge;
 mod names;
 mod plan;

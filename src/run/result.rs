@@ -477,7 +477,11 @@ impl RunResult {
                 lost_age: (lost_while_held > 0).then(|| snapshot.lost_ages().summary()),
             },
             modes: measured.tally.modes,
-            failures: measured.failures.iter().map(|(failure, count)| FailureRow::new(failure, count)).collect(),
+            failures: measured
+                .failures
+                .iter()
+                .map(|(failure, count)| FailureRow::new(failure, count, measured.tally.counts.completed > 0))
+                .collect(),
             latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
             time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
             by_population: rows_by_population(&plan, &snapshot, window),
@@ -605,7 +609,7 @@ impl Rates {
 }
 
 impl FailureRow {
-    fn new(failure: Failure, count: &FailureCount) -> Self {
+    fn new(failure: Failure, count: &FailureCount, others_completed: bool) -> Self {
         let detail = failure.detail.to_string();
         Self {
             step: failure.step,
@@ -615,7 +619,7 @@ impl FailureRow {
             first_s: count.first.as_secs_f64(),
             last_s: count.last.as_secs_f64(),
             detail: (!detail.is_empty()).then_some(detail),
-            advice: failure.advice().to_owned(),
+            advice: failure.advice(others_completed).to_owned(),
         }
     }
 }
@@ -701,7 +705,8 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
         return Vec::new();
     }
     let row = |(population, index): (&Population, u16)| {
-        let tally = snapshot.population(index).tally;
+        // The canary stays out of the totals, not out of its own row.
+        let tally = if population.guard { snapshot.whole_population(index) } else { snapshot.population(index) }.tally;
         let length_s = measured_length_s(population, window);
         Row::new(population.name.clone(), &tally, length_s, population.is_open_loop(), &Metric::ALL)
     };
@@ -709,6 +714,7 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
 }
 
 fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    // Rows for all targets: a row's number is the target's.
     rows_by(plan.targets.iter().map(Target::label), snapshot.targets(), window)
 }
 
@@ -746,7 +752,9 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
         row.warmup = info.warmup;
         row
     };
-    layout.stages.iter().zip(snapshot.stages()).zip(lengths).map(row).collect()
+    let asked =
+        |((info, _), _): &((&StageInfo, &StageRecord), f64)| !plan.populations[usize::from(info.population)].guard;
+    layout.stages.iter().zip(snapshot.stages()).zip(lengths).filter(asked).map(row).collect()
 }
 
 /// How long each stage of a lane lasted: as planned, as far as the load went.

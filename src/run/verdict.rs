@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limiter;
 use super::plan::{Hold, Lane, LoadPlan, Population};
 use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
@@ -120,7 +121,8 @@ const CPU_WAIT_PERCENT: f64 = 5.0;
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 7] = [
+const JUDGED: [&str; 8] = [
+    limiter::CODE,
     "local_errors",
     "late_starts",
     "pool_too_small",
@@ -146,7 +148,7 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold], watched: &
 /// Why nothing completed; `None` if something did, nothing was due, or a signal ended everything first.
 pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
     let attempts = &result.attempts;
-    if attempts.due == 0 || attempts.completed > 0 || !meant_to_complete(result) && attempts.observed > 0 {
+    if attempts.due == 0 || attempts.completed > 0 || !meant_to_complete(result) && reactions(result) > 0 {
         return None;
     }
     let mut failures = result.failures.iter().filter(|failure| failure.step != Step::Hold);
@@ -163,6 +165,11 @@ pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
 fn meant_to_complete(result: &RunResult) -> bool {
     let mut clients = result.plan.asked().flat_map(|population| &population.clients);
     clients.any(|share| !share.client.is_hostile())
+}
+
+/// Attempts of hostile clients that are over, treated as expected or not.
+fn reactions(result: &RunResult) -> u64 {
+    result.attempts.observed + unexpected_reactions(result)
 }
 
 /// Attempts of hostile clients that were not treated as the plan expects.
@@ -237,7 +244,7 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
         // A signal came before anything was over: nothing is known of the target.
-        None if result.attempts.completed + result.attempts.observed == 0 => return Verdict::Inconclusive,
+        None if result.attempts.completed + reactions(result) == 0 => return Verdict::Inconclusive,
         None => {}
     }
     let rate_asked = result.plan.asked().any(Population::is_open_loop);
@@ -279,6 +286,7 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
             remarks.push(shortfall.finding(population));
         }
     }
+    remarks.extend(limiter::finding(result));
     remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
     let busy_workers = result.workers.iter().filter(|worker| busy(worker.cpu_busy_percent)).count();

@@ -4,13 +4,16 @@
 //! this layer nothing is optional, defaulted or validated again.
 
 mod addresses;
+mod file;
 mod machine;
+mod overlay;
 mod request;
 mod resolve;
 mod safety;
 mod stages;
 mod target;
 
+pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
 pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
 pub use resolve::{Resolved, resolve};

@@ -204,7 +204,7 @@ pub struct SourceRange {
 }
 
 /// The highest weight: more would be a typing error.
-const MAX_WEIGHT: u32 = 1_000_000;
+pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// Most addresses one range may have: more would be a typing error.
 const MAX_RANGE: u128 = 65_534;
 

@@ -60,9 +60,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     let asked = if request.populations.is_empty() { std::slice::from_ref(&flags) } else { &request.populations[..] };
     let mut populations = Vec::new();
     for population in asked {
-        let lanes = match request.populations.is_empty() {
-            true => vec![whole(resolve_load(request)?)],
-            false => stages::lanes(population)?,
+        // The only population of a scenario may leave its load to the flags.
+        let lanes = match asked {
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request)?)],
+            _ => stages::lanes(population)?,
         };
         populations.push(resolve_population(population, lanes, &mut addresses)?);
     }
@@ -422,8 +423,7 @@ fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u6
     let peak = rates.fold(0.0, f64::max);
     let held = match hold {
         Hold::ForNs(nanos) => Nanos::new(nanos),
-        // One in 400 holds is longer than six times the mean.
-        Hold::Exponential { mean_ns } => Nanos::new(mean_ns.saturating_mul(6)),
+        Hold::Exponential { mean_ns } => Nanos::new(mean_ns),
         Hold::Forever => Nanos::MAX,
     };
     let occupied = (timeout + held).min(load.length());
@@ -432,8 +432,11 @@ fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u6
         (occupied.as_u64() / every_ns.max(1)).saturating_add(1).min(u64::from(times))
     });
     let counts = stages.iter().map(|stage| if let Pace::Burst { count } = stage.pace { count } else { 0 });
-    let bursts = counts.fold(0, u64::saturating_add);
-    let by_rate = ((peak * occupied.as_secs_f64()).ceil() as u64).saturating_add(bursts.saturating_mul(times));
+    let bursts = counts.fold(0, u64::saturating_add).saturating_mul(times);
+    let on_average = peak * occupied.as_secs_f64() + bursts as f64;
+    // The number that holds of random length have at the same time varies like that of Poisson arrivals.
+    let spread = if let Hold::Exponential { .. } = hold { 6.0 * on_average.sqrt() } else { 0.0 };
+    let by_rate = (on_average + spread).ceil() as u64;
     let wanted = most_attempts(load).map_or(by_rate, |most| most.min(by_rate));
     wanted.max(u64::from(DEFAULT_CONCURRENCY)).min(capacity.max(1)).min(u64::from(u32::MAX)) as u32
 }

@@ -9,6 +9,7 @@
 mod capture;
 mod ffmpeg;
 mod link;
+mod load;
 mod namespace;
 mod nginx;
 mod process;
@@ -20,6 +21,7 @@ mod sink_process;
 pub use capture::{Capture, malformed_packets, tshark};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
 pub use link::{Carried, Link, LinkOptions, LostSyns};
+pub use load::Load;
 pub use namespace::Namespace;
 pub use nginx::{Nginx, NginxOptions};
 pub use process::{PATIENCE, Server, tool};

@@ -1,8 +1,10 @@
 //! nginx with its RTMP module, from Debian's `nginx-light` and `libnginx-mod-rtmp`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 use super::process::{NotReady, Server, start_on_free_port, tool};
 
@@ -12,15 +14,28 @@ const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 #[derive(Clone, Copy, Debug)]
 pub struct NginxOptions {
     /// Where it listens: an address of the network that the calling thread is in.
-    pub listen: Ipv4Addr,
+    pub listen: IpAddr,
     pub workers: u32,
     /// Connections of one worker, its own descriptors included; more are closed at once after they are accepted.
     pub worker_connections: u32,
+    /// How long it waits in a handshake for the next bytes. Its own default is a minute.
+    pub timeout_s: u32,
+    /// A PROXY header (version 1) comes before C0.
+    pub proxy_protocol: bool,
+    /// It logs each connection, for [`Nginx::wait_for_connections`] and [`Nginx::stop`].
+    pub logs_connections: bool,
 }
 
 impl Default for NginxOptions {
     fn default() -> Self {
-        Self { listen: Ipv4Addr::LOCALHOST, workers: 1, worker_connections: 4096 }
+        Self {
+            listen: Ipv4Addr::LOCALHOST.into(),
+            workers: 1,
+            worker_connections: 4096,
+            timeout_s: 60,
+            proxy_protocol: false,
+            logs_connections: false,
+        }
     }
 }
 
@@ -38,6 +53,11 @@ impl Nginx {
         let module = Path::new(RTMP_MODULE);
         assert!(module.is_file(), "{RTMP_MODULE} is missing: run scripts/test, it installs what the tests need");
         start_on_free_port(|port| Self::start_on(port, options))
+    }
+
+    /// Likewise, on a port that nobody else uses: for networks of their own.
+    pub fn start_at(port: u16, options: NginxOptions) -> Self {
+        Self::start_on(port, options).expect("the port is free in a network of its own")
     }
 
     fn start_on(port: u16, options: NginxOptions) -> Result<Self, NotReady> {
@@ -65,6 +85,22 @@ impl Nginx {
         format!("rtmp://{}/live/{stream}", self.address)
     }
 
+    /// Waits until it has accepted so many connections since this was last asked.
+    pub fn wait_for_connections(&mut self, count: u32) {
+        let mut accepted = 0;
+        let waited = self.server.wait_until(|line| {
+            accepted += u32::from(line.contains("client connected"));
+            accepted == count
+        });
+        waited.expect("nginx has bound its port");
+    }
+
+    /// Ends it: its listening socket and its connections are closed. What it printed.
+    pub fn stop(self) -> Vec<String> {
+        self.server.signal(Signal::TERM);
+        self.server.finish().1
+    }
+
     /// The id of nginx's master process; its children are the workers.
     pub fn id(&self) -> u32 {
         self.server.id()
@@ -72,7 +108,10 @@ impl Nginx {
 }
 
 fn configuration(port: u16, options: NginxOptions, folder: &Path) -> String {
-    let NginxOptions { listen, workers, worker_connections } = options;
+    let NginxOptions { listen, workers, worker_connections, timeout_s, .. } = options;
+    let listen = SocketAddr::from((listen, port));
+    let proxy_protocol = if options.proxy_protocol { " proxy_protocol" } else { "" };
+    let level = if options.logs_connections { "info" } else { "notice" };
     // Started by root, nginx would give its workers to a user that cannot reach the temporary folder; started by
     // another user, it warns about the directive.
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
@@ -82,11 +121,11 @@ daemon off;
 {user}
 worker_processes {workers};
 pid {}/nginx.pid;
-error_log stderr notice;
+error_log stderr {level};
 events {{ worker_connections {worker_connections}; }}
 rtmp {{
     access_log off;
-    server {{ listen {listen}:{port}; application live {{ live on; }} }}
+    server {{ listen {listen}{proxy_protocol}; timeout {timeout_s}s; application live {{ live on; }} }}
 }}
 ",
         folder.display()

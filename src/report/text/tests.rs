@@ -1,7 +1,7 @@
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, Step};
 use crate::run::Signal;
-use crate::run::fixtures::{OpenRun, closed_result, open_result};
+use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
 
 const PLAIN_80: Style = Style { color: false, width: 80 };
 
@@ -164,17 +164,7 @@ fn nothing_completed_and_why() {
 #[test]
 fn stages_have_a_table_and_long_lists_are_counted() {
     let mut result = open_result(&[]);
-    let row = Row {
-        name: "ramp".to_owned(),
-        population: None,
-        warmup: true,
-        attempts: result.attempts,
-        rate: result.rate,
-        modes: result.modes,
-        lost_while_held: 0,
-        latency: result.latency.clone(),
-        reactions: None,
-    };
+    let row = Row { name: "ramp".to_owned(), warmup: true, ..row(&result) };
     result.by_stage = vec![row; MOST_ROWS + 2];
     let page = render(&result, PLAIN_80);
     let from = page.find("by stage").unwrap();

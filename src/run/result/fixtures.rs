@@ -86,6 +86,21 @@ pub(crate) fn closed_result(thresholds: &[&str], failure: Failure, busy_percent:
     RunResult::assemble(record.parts(plan, busy_percent))
 }
 
+/// A row with the counts of a whole result.
+pub(crate) fn row(result: &RunResult) -> Row {
+    Row {
+        name: "row".to_owned(),
+        population: None,
+        warmup: false,
+        attempts: result.attempts,
+        rate: result.rate,
+        modes: result.modes,
+        lost_while_held: 0,
+        latency: result.latency.clone(),
+        reactions: None,
+    }
+}
+
 pub(crate) fn open_plan() -> RunPlan {
     plan(open_load(vec![stage("load", false, 1_000.0, 1_000.0, Some(2))], None))
 }

@@ -1,0 +1,72 @@
+//! `shakedown check`: the effective plan of a scenario, without a look-up of names and without traffic.
+
+mod curves;
+mod paper;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::base::DurationText;
+use crate::io::Engine;
+use crate::run::RunPlan;
+use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
+
+use super::exit::{CliError, Exit};
+use super::{lookup, output};
+
+/// Flags of `shakedown check`.
+#[derive(clap::Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The scenario file
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: PathBuf,
+    /// Targets in place of the file's
+    #[arg(value_name = "TARGET")]
+    targets: Vec<TargetText>,
+    /// End the load after this long
+    #[arg(short, long, value_name = "DURATION")]
+    duration: Option<DurationText>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what `run` would do.
+pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
+    let flags = Request {
+        targets: args.targets.clone(),
+        duration: args.duration.map(|duration| duration.0),
+        ..Request::default()
+    };
+    let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;
+    let request = file.overridden_by(&flags)?;
+    let machine = Machine::detect();
+    let Resolved { mut plan, notes } = match request.engine {
+        Engine::IoUring => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
+        Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
+    };
+    forget_stand_ins(&mut plan);
+    let text = if args.json {
+        serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n"
+    } else {
+        paper::text(&plan, request.seed, &machine, output::width())
+    };
+    output::print(&text)?;
+    for note in notes {
+        output::tell(&format!("note: {note}"));
+    }
+    Ok(Exit::PASS)
+}
+
+/// The address, or one in place of a name's.
+fn stand_in(host: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+/// A name that was not looked up has the address 0.0.0.0, which nobody takes for a server's.
+fn forget_stand_ins(plan: &mut RunPlan) {
+    let named = plan.engine == Engine::IoUring && !plan.built_in_sink;
+    for target in plan.targets.iter_mut().filter(|target| named && target.host.parse::<IpAddr>().is_err()) {
+        target.address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+}

@@ -1,0 +1,50 @@
+//! `shakedown run` while it goes on.
+
+use std::process::{Command, Stdio};
+
+use super::process::Server;
+use super::run_command::{RunOutput, shakedown_command};
+
+/// A running `shakedown run`; killed when dropped.
+pub struct Load {
+    process: Server,
+    folder: tempfile::TempDir,
+}
+
+/// The result's name in the folder.
+const RESULT: &str = "result.json";
+
+impl Load {
+    /// Starts a run with `arguments`, which are separated by spaces.
+    pub fn start(arguments: &str) -> Self {
+        Self::start_by(shakedown_command(), &arguments.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Starts `command`, which starts the binary in some surroundings of its own, with `arguments` to its `run`.
+    pub fn start_by(mut command: Command, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        command.arg("run").args(arguments).arg("--no-progress").arg("-o").arg(folder.path().join(RESULT));
+        let process = Server::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
+        Self { process, folder }
+    }
+
+    /// Waits until it prints a line to stderr that contains `text`.
+    pub fn wait_for(&mut self, text: &str) {
+        self.process.wait_until(|line| line.contains(text)).expect("a load binds no port");
+    }
+
+    /// Waits until something has happened that `done` looks for.
+    pub fn wait_until(&mut self, mut done: impl FnMut() -> bool) {
+        self.process.wait_until(|_| done()).expect("a load binds no port");
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> RunOutput {
+        let Self { process, folder } = self;
+        let (status, told) = process.finish();
+        let told = told.join("\n");
+        let code = status.code().unwrap_or_else(|| panic!("{status}\n{told}"));
+        let printed = std::fs::read_to_string(folder.path().join(RESULT)).unwrap_or_default();
+        RunOutput { code, printed, told }
+    }
+}
