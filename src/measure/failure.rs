@@ -162,10 +162,13 @@ impl Failure {
         }
     }
 
-    /// What to do about it, one line.
-    pub const fn advice(&self) -> &'static str {
+    /// What to do about it, one line; it depends on whether other attempts completed.
+    pub const fn advice(&self, others_completed: bool) -> &'static str {
         use FailureKind as Kind;
         match (self.step, self.kind) {
+            (_, Kind::Refused) if others_completed => {
+                "others were accepted: look for a restart or a limit of the server; one per source address vanishes with more --source"
+            }
             (_, Kind::Refused) => "nothing listens there: check that the server runs and that the port is right",
             (_, Kind::Unreachable) => "no way to the target: check address, routes and firewalls",
             (Step::Socket | Step::Connect, Kind::Timeout) => {
@@ -430,8 +433,8 @@ mod tests {
     fn an_unknown_error_keeps_its_number_and_its_own_advice() {
         let unknown = Failure::from_errno(Step::Connect, Errno::INVAL);
         assert_eq!(unknown.detail.to_string(), "Invalid argument (os error 22)");
-        assert!(unknown.advice().contains("doctor"));
-        assert!(Failure::from_errno(Step::S1, Errno::CANCELED).advice().contains("ended first"));
+        assert!(unknown.advice(false).contains("doctor"));
+        assert!(Failure::from_errno(Step::S1, Errno::CANCELED).advice(false).contains("ended first"));
     }
 
     #[test]
@@ -439,7 +442,7 @@ mod tests {
         let http = Failure::from(Violation::NotRtmp { first: b'H', looks_like: OtherProtocol::Http });
         assert_eq!((http.step, http.kind), (Step::S0, FailureKind::NotRtmp));
         assert_eq!(http.detail.to_string(), "first byte 'H'");
-        assert!(http.advice().contains("HTTP"));
+        assert!(http.advice(false).contains("HTTP"));
         let version = Failure::from(Violation::BadVersion { byte: 6 });
         assert_eq!(version.detail, FailureDetail::VersionByte(6));
         assert_eq!(Failure::from(Violation::BadS1Digest).step, Step::S1);
@@ -451,7 +454,7 @@ mod tests {
     fn advice_fits_a_line() {
         for step in Step::ALL {
             for kind in FailureKind::ALL {
-                let advice = Failure::new(step, kind).advice();
+                let advice = Failure::new(step, kind).advice(false);
                 assert!(advice.len() <= 90, "{step} {kind}: {} characters", advice.len());
             }
         }

@@ -247,9 +247,9 @@ fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
             None => format!("never, in {}", seconds(row.watched_s)),
         };
         let text = format!(
-            "{} of {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
-            row.stage,
+            "{}, {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
             row.population,
+            row.stage,
             row.failed,
             row.probes,
             seconds(row.drained_after_s)

@@ -477,7 +477,11 @@ impl RunResult {
                 lost_age: (lost_while_held > 0).then(|| snapshot.lost_ages().summary()),
             },
             modes: measured.tally.modes,
-            failures: measured.failures.iter().map(|(failure, count)| FailureRow::new(failure, count)).collect(),
+            failures: measured
+                .failures
+                .iter()
+                .map(|(failure, count)| FailureRow::new(failure, count, measured.tally.counts.completed > 0))
+                .collect(),
             latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
             time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
             by_population: rows_by_population(&plan, &snapshot, window),
@@ -605,7 +609,7 @@ impl Rates {
 }
 
 impl FailureRow {
-    fn new(failure: Failure, count: &FailureCount) -> Self {
+    fn new(failure: Failure, count: &FailureCount, others_completed: bool) -> Self {
         let detail = failure.detail.to_string();
         Self {
             step: failure.step,
@@ -615,7 +619,7 @@ impl FailureRow {
             first_s: count.first.as_secs_f64(),
             last_s: count.last.as_secs_f64(),
             detail: (!detail.is_empty()).then_some(detail),
-            advice: failure.advice().to_owned(),
+            advice: failure.advice(others_completed).to_owned(),
         }
     }
 }

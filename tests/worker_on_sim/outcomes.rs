@@ -31,7 +31,7 @@ pub fn every_script() -> Vec<PeerScript> {
         Serve { .. } | ServeSimpleOnly | Refuse | Unreachable | NoRoute | DropSyn | Silent | Version(_) | Http => {}
         CloseAfterC0C1 | ResetAfterC0C1 | CloseAfterConnect | HalfOfS1 | HalfOfS1ThenClose | WrongS1Digest => {}
         WrongS2Digest | WrongEcho | Endless | EndlessGarbage | OneByteAtATime { .. } | ResetAfterS0S1S2 => {}
-        CloseHeldAfter { .. } | ClosesWithFin | NoPorts { .. } | NoDescriptors { .. } => {}
+        CloseHeldAfter { .. } | ClosesWithFin | Overloads { .. } | NoPorts { .. } | NoDescriptors { .. } => {}
     };
     let scripts = vec![
         PeerScript::serve(),
@@ -63,6 +63,7 @@ pub fn every_script() -> Vec<PeerScript> {
         ResetAfterS0S1S2,
         CloseHeldAfter { after: millis(5) },
         ClosesWithFin,
+        Overloads { beyond: 3, down_for: millis(2) },
         NoPorts { beyond: 3 },
         NoDescriptors { beyond: 3 },
     ];
@@ -126,6 +127,7 @@ fn every_failure_has_its_step_kind_side_and_evidence() {
             timeout_of_first(),
         ),
         (ResetAfterS0S1S2, Step::SendC2, Kind::Reset, target, ECONNRESET, answered),
+        (Overloads { beyond: 0, down_for: secs(1) }, Step::Connect, Kind::Refused, target, ECONNREFUSED, connected),
         (NoPorts { beyond: 0 }, Step::Connect, Kind::NoPorts, generator, EADDRNOTAVAIL, refused_here),
         (NoDescriptors { beyond: 0 }, Step::Socket, Kind::NoDescriptors, generator, ENFILE, refused_here),
     ];
@@ -164,6 +166,7 @@ fn every_way_of_serving_completes_when_its_last_byte_is_there() {
         (OneByteAtATime { gap: micros(1_000) }, verified, 3_072_000),
         (CloseHeldAfter { after: Nanos::ZERO }, verified, 0),
         (ClosesWithFin, verified, 0),
+        (Overloads { beyond: 1, down_for: secs(1) }, verified, 0),
         (NoPorts { beyond: 1 }, verified, 0),
         (NoDescriptors { beyond: 1 }, verified, 0),
     ] {

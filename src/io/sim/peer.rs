@@ -97,6 +97,13 @@ pub enum PeerScript {
     },
     /// Serves, then FIN as soon as it has C2.
     ClosesWithFin,
+    /// Serves, but one connection too many brings it down: for a while it refuses every SYN, and what is open stays.
+    Overloads {
+        /// Connections it can hold at once.
+        beyond: u32,
+        /// How long it is down then.
+        down_for: Nanos,
+    },
     /// Serves, but the client's host has no port left (`EADDRNOTAVAIL`) for more than `beyond` connections at once.
     NoPorts {
         /// Connections that are possible.

@@ -25,6 +25,8 @@ pub(super) struct Target {
     /// Handshakes with a complete C0C1 and no server.
     waiting: VecDeque<ConnectionId>,
     in_service: u32,
+    /// An overload keeps it down until then.
+    down_until: Time,
     counts: PeerCounts,
 }
 
@@ -99,6 +101,7 @@ impl Target {
             unaccepted: 0,
             waiting: VecDeque::new(),
             in_service: 0,
+            down_until: Time::ZERO,
             counts: PeerCounts::default(),
         }
     }
@@ -111,6 +114,12 @@ impl Target {
     pub(super) fn syn(&mut self, syn: Syn, wire: &mut Wire) {
         let refusal = match self.peer.script {
             PeerScript::Refuse => Some(Errno::CONNREFUSED),
+            PeerScript::Overloads { beyond, down_for } => {
+                if wire.now() >= self.down_until && self.open() >= beyond as usize {
+                    self.down_until = wire.now() + down_for;
+                }
+                (wire.now() < self.down_until).then_some(Errno::CONNREFUSED)
+            }
             PeerScript::Unreachable => Some(Errno::HOSTUNREACH),
             _ => None,
         };
@@ -130,6 +139,12 @@ impl Target {
             self.unaccepted += 1;
             self.poll(syn.id, wire);
         }
+    }
+
+    /// Connections that neither side has ended.
+    fn open(&self) -> usize {
+        let open = |connection: &&Connection| connection.ended.is_none() && !matches!(connection.stage, Stage::Closed);
+        self.connections.values().filter(open).count()
     }
 
     /// Something reaches the kernel.
@@ -350,7 +365,10 @@ fn answer(script: &PeerScript, mut handshake: Box<Handshake>, templates: &Server
             serve(&s0s1s2, segments, *gap, *s2_after_c2)
         }
         PeerScript::OneByteAtATime { gap } => serve(&s0s1s2, &[1; S0S1S2_SIZE], *gap, false),
-        PeerScript::ServeSimpleOnly | PeerScript::NoPorts { .. } | PeerScript::NoDescriptors { .. } => {
+        PeerScript::ServeSimpleOnly
+        | PeerScript::Overloads { .. }
+        | PeerScript::NoPorts { .. }
+        | PeerScript::NoDescriptors { .. } => {
             (vec![Act::Write(s0s1s2)], vec![])
         }
         PeerScript::Version(byte) => {
