@@ -16,11 +16,12 @@ pub(super) fn arrivals(population: &Population) -> Vec<(f64, f64)> {
     let by = |t: f64| lanes.iter().map(|lane| arrivals_by(lane, t)).sum::<f64>();
     let step = length.as_secs_f64() / f64::from(STEPS);
     let steps = (0..STEPS).map(|index| (f64::from(index) * step, f64::from(index + 1) * step));
-    steps.flat_map(|(begin, end)| {
-        let rate = (by(end) - by(begin)) / step;
-        [(begin, rate), (end, rate)]
-    })
-    .collect()
+    steps
+        .flat_map(|(begin, end)| {
+            let rate = (by(end) - by(begin)) / step;
+            [(begin, rate), (end, rate)]
+        })
+        .collect()
 }
 
 /// Planned number of clients over time (seconds) in the steps of its closed loops; empty if there are none.
@@ -53,7 +54,8 @@ pub(super) fn peaks(plan: &RunPlan) -> (f64, u64) {
     let lanes: Vec<_> = plan.populations.iter().flat_map(|population| &population.lanes).collect();
     // Rates are linear between the joints of stages, so a sum of them is largest at one.
     let joints = lanes.iter().flat_map(|lane| joints(lane));
-    let rate_at = |t| lanes.iter().map(|lane| rates_at(lane, t)).fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
+    let rate_at =
+        |t| lanes.iter().map(|lane| rates_at(lane, t)).fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
     let peak = joints.map(rate_at).map(|(before, after)| f64::max(before, after)).fold(0.0, f64::max);
     let bursts = lanes.iter().filter_map(|lane| stages(lane)).flatten().filter_map(|stage| match stage.pace {
         Pace::Burst { count } => Some(count),
