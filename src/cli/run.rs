@@ -465,7 +465,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         .transpose()
         .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
     let allowed = request.allowed.clone();
-    let resolver = Resolver(Arc::new(move |target| lookup::again(target, &allowed)));
+    let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
     let conduct = Conduct { keep_going: args.keep_going, start_at, resolver: Some(resolver) };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {

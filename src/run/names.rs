@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::plan::{RunPlan, Target};
 
-/// Looks a target's name up and checks that its addresses may be loaded; the error says why not, in one sentence.
+/// Looks a target's name up and checks that its addresses may be loaded.
 #[derive(Clone)]
-pub struct Resolver(pub Arc<dyn Fn(&Target) -> Result<Vec<SocketAddr>, String> + Send + Sync>);
+pub struct Resolver(Arc<LookUp>);
+
+/// The addresses of a target, or why it has none that may be loaded, in one sentence.
+type LookUp = dyn Fn(&Target) -> Result<Vec<SocketAddr>, String> + Send + Sync;
 
 /// The targets with names, and where each points now.
 #[derive(Clone, Debug)]
@@ -30,6 +33,13 @@ pub(super) struct Changes {
     pub retargets: Vec<(u16, SocketAddr)>,
     /// What happened, in one sentence each.
     pub texts: Vec<String>,
+}
+
+impl Resolver {
+    /// A resolver that asks `look_up`.
+    pub fn new(look_up: impl Fn(&Target) -> Result<Vec<SocketAddr>, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look_up))
+    }
 }
 
 impl Names {
