@@ -23,7 +23,8 @@ use crate::run::{
     Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
-    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file, resolve,
+    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file,
+    resolve,
 };
 use crate::sink::Sink;
 

@@ -11,7 +11,8 @@ use crate::base::{DurationText, Nanos, Rate, Seed};
 use crate::load::ArrivalPattern;
 use crate::report::plot::{Quantity, curve};
 use crate::run::{
-    ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare, Until, Verify,
+    ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare, Until,
+    Verify,
 };
 use crate::scenario::Machine;
 
@@ -119,7 +120,10 @@ impl Paper {
         let ports = plan.populations.iter().map(|p| u64::from(p.concurrency()).div_ceil(pairs(p))).max().unwrap_or(0);
         self.item(
             "ports",
-            &format!("at most {ports} from a source to a target, which have {}", count(u64::from(machine.ports), "port")),
+            &format!(
+                "at most {ports} from a source to a target, which have {}",
+                count(u64::from(machine.ports), "port")
+            ),
         );
         self.item(
             "descriptors",
@@ -154,13 +158,14 @@ impl Paper {
 fn rows(lane: &Lane) -> Vec<[String; 6]> {
     let mut at = lane.begins_ns;
     let mut first = true;
-    let mut row = |name: &str, warmup: bool, load: String, length: Option<u64>, attempts: String, every: Option<u64>| {
-        let begins = every.map_or_else(|| span(at), |every| format!("every {}", span(every)));
-        let named = if warmup && name != "warm-up" { format!("{name} (warm-up)") } else { name.to_owned() };
-        let slots = if std::mem::take(&mut first) { lane.concurrency.to_string() } else { "\"".to_owned() };
-        at = at.saturating_add(length.unwrap_or(0));
-        [begins, named, load, length.map_or_else(|| "-".to_owned(), span), attempts, slots]
-    };
+    let mut row =
+        |name: &str, warmup: bool, load: String, length: Option<u64>, attempts: String, every: Option<u64>| {
+            let begins = every.map_or_else(|| span(at), |every| format!("every {}", span(every)));
+            let named = if warmup && name != "warm-up" { format!("{name} (warm-up)") } else { name.to_owned() };
+            let slots = if std::mem::take(&mut first) { lane.concurrency.to_string() } else { "same".to_owned() };
+            at = at.saturating_add(length.unwrap_or(0));
+            [begins, named, load, length.map_or_else(|| "-".to_owned(), span), attempts, slots]
+        };
     match &lane.load {
         LoadPlan::Open { stages, attempts, repeat, .. } => stages
             .iter()
@@ -270,7 +275,8 @@ fn conduct(population: &Population) -> String {
     };
     let poisson = |lane: &Lane| matches!(lane.load, LoadPlan::Open { arrival: ArrivalPattern::Poisson, .. });
     let arrival = if population.lanes.iter().any(poisson) { ", Poisson arrivals" } else { "" };
-    let limits = format!("{} to connect, {} to complete", span(population.connect_timeout_ns), span(population.timeout_ns));
+    let limits =
+        format!("{} to connect, {} to complete", span(population.connect_timeout_ns), span(population.timeout_ns));
     let guard = if population.guard { "the canary: its failure ends the load; " } else { "" };
     format!("{guard}{until}, {verify}, {hold}, {close}{arrival}; {limits}")
 }
