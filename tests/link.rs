@@ -58,7 +58,8 @@ fn a_handshake_of_several_packets_waits_for_no_ack() {
 #[test]
 fn what_a_server_holds_back_shows_where_it_does() {
     let link = Link::start(DELAYED);
-    let nginx = link.at_server(|| Nginx::start(NginxOptions { listen: Link::SERVER.into(), ..NginxOptions::default() }));
+    let nginx =
+        link.at_server(|| Nginx::start(NginxOptions { listen: Link::SERVER.into(), ..NginxOptions::default() }));
     let result = link.run(&format!("{} -t 1 -R 200/s -n 200", nginx.address())).result();
     assert_completed(&result, 200);
     let [connect, s0s1, s2] = [&result.latency.connect, &result.latency.s0s1, &result.latency.s2].map(spans);

@@ -10,8 +10,10 @@ mod real_servers {
     mod namespaces;
     mod nginx;
     mod oracle;
+    mod overload;
     mod proxy;
     mod rtmpsrv;
+    mod storm;
     mod wire;
 }
 mod support;

@@ -98,6 +98,7 @@ pub struct LaneSpec {
 
 /// When attempts start. Offsets count from [`WorkerPlan::start`].
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each lane, moved once")]
 pub enum Load {
     /// Attempts start at planned instants, whatever the target does.
     Open {

@@ -167,7 +167,7 @@ impl Failure {
         use FailureKind as Kind;
         match (self.step, self.kind) {
             (_, Kind::Refused) if others_completed => {
-                "others were accepted: look for a restart or a limit of the server; one per source address vanishes with more --source"
+                "others were accepted: a target may be down (by_target) or a limit reached; one per source address vanishes with more --source"
             }
             (_, Kind::Refused) => "nothing listens there: check that the server runs and that the port is right",
             (_, Kind::Unreachable) => "no way to the target: check address, routes and firewalls",

@@ -67,7 +67,7 @@ impl ProxyPlan {
                 let offset = (number % size(32, prefix)) as u32;
                 IpAddr::V4((first.to_bits() | offset).into())
             }
-            IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | number % size(128, prefix))),
+            IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | (number % size(128, prefix)))),
         }
     }
 }

@@ -126,7 +126,7 @@ fn shares(found: &[Vec<u16>], weights: &[u32]) -> Vec<TargetShare> {
     let mut shares: Vec<TargetShare> = Vec::new();
     for (index, addresses) in found.iter().enumerate() {
         let weight = match weights.get(index) {
-            Some(weight) if !equal => u64::from(*weight) * (common / addresses.len() as u64),
+            Some(weight) if !equal => u64::from(*weight) * (common / addresses.len() as u64).max(1),
             _ => 1,
         };
         for &target in addresses {
@@ -174,5 +174,74 @@ mod tests {
         assert_eq!(weights(&[vec![0], vec![1, 2]], &[1, 1]), [(0, 2), (1, 1), (2, 1)]);
         assert_eq!(weights(&[vec![0], vec![1]], &[3, 1]), [(0, 3), (1, 1)]);
         assert_eq!(weights(&[vec![0, 1, 2], vec![3, 4]], &[1, 3]), [(0, 2), (1, 2), (2, 2), (3, 9), (4, 9)]);
+    }
+
+    #[test]
+    fn weights_that_are_equal_are_none() {
+        assert_eq!(weights(&[vec![0], vec![1]], &[7, 7]), [(0, 1), (1, 1)]);
+        assert_eq!(weights(&[vec![0, 1], vec![2]], &[7, 7]), [(0, 7), (1, 7), (2, 14)]);
+    }
+
+    #[test]
+    fn an_address_under_two_names_is_one_target() {
+        assert_eq!(weights(&[vec![0, 1], vec![1]], &[]), [(0, 1), (1, 1)], "in equal parts once");
+        assert_eq!(weights(&[vec![0], vec![1], vec![0]], &[2, 1, 3]), [(0, 5), (1, 1)], "with both weights");
+    }
+
+    #[test]
+    fn parts_that_have_no_common_size_stay_as_they_are() {
+        let many = |count: u16| (0..count).collect::<Vec<_>>();
+        // 31 x 37 is beyond what a cycle of turns should be.
+        let found = [many(31), (31..68).collect()];
+        let parts = weights(&found, &[1, 2]);
+        assert_eq!(parts.len(), 68);
+        assert!(parts.iter().all(|(_, weight)| *weight > 0));
+        assert_eq!(lcm(31, 37), 31, "not of reasonable size");
+        assert_eq!((lcm(4, 6), lcm(1, 1), lcm(1_000, 8)), (12, 1, 1_000));
+    }
+
+    #[test]
+    fn sources_of_several_populations_are_each_once_in_the_plan() {
+        let request = Request { sources: vec!["10.1.0.1-10.1.0.2".parse().unwrap()], ..Request::default() };
+        let nobody = |_: &str, _: u16| -> std::io::Result<Vec<SocketAddr>> { Ok(Vec::new()) };
+        let mut addresses = Addresses::new(&request, &nobody);
+        let own = PopulationRequest {
+            sources: ["10.1.0.2", "10.1.0.5-10.1.0.6", "10.1.0.5"].map(|text| text.parse().unwrap()).into(),
+            ..PopulationRequest::default()
+        };
+        assert_eq!(addresses.sources(&PopulationRequest::default()), [0, 1]);
+        assert_eq!(addresses.sources(&own), [1, 2, 3]);
+        assert_eq!(addresses.sources.len(), 4);
+    }
+
+    #[test]
+    fn without_a_target_the_engine_chooses() {
+        let lookup = |host: &str, port: u16| -> std::io::Result<Vec<SocketAddr>> {
+            assert_eq!((host, port), ("serve.sim", 1935));
+            Ok(vec!["10.0.0.1:1935".parse().unwrap()])
+        };
+        for (engine, name) in [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink")] {
+            let request = Request { engine, ..Request::default() };
+            let mut addresses = Addresses::new(&request, &lookup);
+            let shares = addresses.targets(&PopulationRequest::default()).unwrap();
+            assert_eq!((shares.len(), addresses.targets[0].name.as_str()), (1, name));
+        }
+    }
+
+    #[test]
+    fn weights_are_one_for_each_target() {
+        let targets: Vec<TargetText> = ["10.0.0.1:1", "10.0.0.2:1"].map(|text| text.parse().unwrap()).into();
+        let checked = |weights: &[u32]| check_weights(&targets, weights).map_err(|error| error.to_string());
+        assert_eq!(checked(&[]), Ok(()));
+        assert_eq!(checked(&[1, MAX_WEIGHT]), Ok(()));
+        for (weights, cause) in [
+            (&[1][..], "1 weights for 2"),
+            (&[1, 2, 3], "3 weights for 2"),
+            (&[1, 0], "0 is not"),
+            (&[1_000_001, 1], "1000001"),
+        ] {
+            let refused = checked(weights).unwrap_err();
+            assert!(refused.contains(cause), "{refused}");
+        }
     }
 }

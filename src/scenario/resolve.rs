@@ -1,5 +1,6 @@
 //! A request and a machine become one effective plan.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use crate::load::{ArrivalPattern, Share};
 use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    AbortCondition, ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, RunPlan,
-    StagePlan, Target, Threshold, Until,
+    AbortCondition, ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, Repeat, RunPlan,
+    StagePlan, Target, TargetShare, Threshold, Until,
 };
 
 use super::PlanError;
@@ -80,9 +81,12 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         (false, _) => machine.cores.max(1),
     };
     let automatic_sources = built_in_sink && sources.is_empty();
-    let ports = |population: &Population| {
-        let sets = if automatic_sources { LOOPBACK_SOURCES as usize } else { population.sources.len().max(1) };
-        u64::from(machine.ports) * sets as u64 * population.targets.len() as u64
+    let ports = |group: &[&Population]| {
+        let sources: BTreeSet<u16> = group.iter().flat_map(|population| population.sources.iter().copied()).collect();
+        let targets: BTreeSet<u16> =
+            group.iter().flat_map(|population| population.targets.iter().map(|share| share.target)).collect();
+        let sets = if automatic_sources { LOOPBACK_SOURCES as usize } else { sources.len().max(1) };
+        u64::from(machine.ports) * sets as u64 * targets.len() as u64
     };
     let tables = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
     size_lanes(&mut populations, tables, ports);
@@ -90,7 +94,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         for lane in &population.lanes {
             check_hold(&lane.load, population.hold, lane.concurrency, &mut notes)?;
         }
-        check_ports(population, ports(population), machine, request.engine)?;
+        if request.engine == Engine::IoUring {
+            let group = sharing_ports(&populations, population);
+            check_ports(&group, ports(&group), machine)?;
+        }
     }
     let concurrency: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
     let concurrency = u32::try_from(concurrency).map_err(|_| {
@@ -246,21 +253,38 @@ fn guard_of(
 }
 
 /// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine.
-fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&Population) -> u64) {
-    let sized: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
-    let unsized_lanes = |population: &Population| population.lanes.iter().filter(|lane| lane.concurrency == 0).count();
-    let lanes: usize = populations.iter().map(unsized_lanes).sum();
-    if lanes == 0 {
-        return;
-    }
-    let part = tables.saturating_sub(sized) / lanes as u64;
-    for population in populations {
-        let capacity = part.min(ports(population) / unsized_lanes(population).max(1) as u64);
+fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&[&Population]) -> u64) {
+    // What the lanes that have a size leave to each of those that have none.
+    let part = |whole: u64, group: &[&Population]| {
+        let lanes = group.iter().flat_map(|population| &population.lanes);
+        let sized = lanes.clone().map(|lane| u64::from(lane.concurrency)).sum();
+        whole.saturating_sub(sized) / lanes.filter(|lane| lane.concurrency == 0).count().max(1) as u64
+    };
+    let part_of_tables = part(tables, &populations.iter().collect::<Vec<_>>());
+    let capacities: Vec<u64> = populations
+        .iter()
+        .map(|population| {
+            let group = sharing_ports(populations, population);
+            part_of_tables.min(part(ports(&group), &group))
+        })
+        .collect();
+    for (population, capacity) in populations.iter_mut().zip(capacities) {
         let (hold, timeout) = (population.hold, Nanos::new(population.timeout_ns));
         for lane in population.lanes.iter_mut().filter(|lane| lane.concurrency == 0) {
             lane.concurrency = default_concurrency(&lane.load, hold, timeout, capacity);
         }
     }
+}
+
+/// The populations whose connections need ports of the same sources and targets as `population`'s, itself included.
+fn sharing_ports<'a>(populations: &'a [Population], population: &Population) -> Vec<&'a Population> {
+    let shares = |other: &&Population| {
+        let same_target = |share: &TargetShare| population.targets.iter().any(|own| own.target == share.target);
+        other.targets.iter().any(same_target)
+            && (other.sources == population.sources
+                || other.sources.iter().any(|source| population.sources.contains(source)))
+    };
+    populations.iter().filter(shares).collect()
 }
 
 fn check_names(populations: &[Population]) -> Result<(), PlanError> {
@@ -394,20 +418,25 @@ fn open_stages(rate: RateRange, warmup: Nanos, duration: Option<Nanos>) -> Vec<S
 /// Slots for a load without `-c`: enough for the planned rate if every attempt and every hold took its full time, within
 /// what the tables and ports of this machine can hold.
 fn default_concurrency(load: &LoadPlan, hold: Hold, timeout: Nanos, capacity: u64) -> u32 {
-    let LoadPlan::Open { stages, .. } = load else { return DEFAULT_CONCURRENCY };
-    let peak = stages.iter().map(StagePlan::peak_per_s).fold(0.0, f64::max);
+    let LoadPlan::Open { stages, repeat, .. } = load else { return DEFAULT_CONCURRENCY };
+    let rates = stages.iter().filter(|stage| matches!(stage.pace, Pace::Rate { .. })).map(StagePlan::peak_per_s);
+    let peak = rates.fold(0.0, f64::max);
     let held = match hold {
         Hold::ForNs(nanos) => Nanos::new(nanos),
         Hold::Exponential { mean_ns } => Nanos::new(mean_ns),
         Hold::Forever => Nanos::MAX,
     };
     let occupied = (timeout + held).min(load.length());
-    // A burst of a stage that is shorter than a second is its number all the same.
-    let bursts: u64 = stages.iter().map(|stage| if let Pace::Burst { count } = stage.pace { count } else { 0 }).sum();
-    let on_average = peak * occupied.as_secs_f64();
+    // The bursts that fall into the time that an attempt may take.
+    let times = repeat.map_or(1, |Repeat { every_ns, times }| {
+        (occupied.as_u64() / every_ns.max(1)).saturating_add(1).min(u64::from(times))
+    });
+    let counts = stages.iter().map(|stage| if let Pace::Burst { count } = stage.pace { count } else { 0 });
+    let bursts = counts.fold(0, u64::saturating_add).saturating_mul(times);
+    let on_average = peak * occupied.as_secs_f64() + bursts as f64;
     // The number that holds of random length have at the same time varies like that of Poisson arrivals.
     let spread = if let Hold::Exponential { .. } = hold { 6.0 * on_average.sqrt() } else { 0.0 };
-    let by_rate = ((on_average + spread).ceil() as u64).max(bursts);
+    let by_rate = (on_average + spread).ceil() as u64;
     let wanted = most_attempts(load).map_or(by_rate, |most| most.min(by_rate));
     wanted.max(u64::from(DEFAULT_CONCURRENCY)).min(capacity.max(1)).min(u64::from(u32::MAX)) as u32
 }
@@ -485,17 +514,20 @@ fn check_sources(sources: &[IpAddr], targets: &[Target], populations: &[Populati
     Ok(())
 }
 
-fn check_ports(population: &Population, ports: u64, machine: &Machine, engine: Engine) -> Result<(), PlanError> {
-    let concurrency = population.concurrency();
-    if engine == Engine::Sim || u64::from(concurrency) <= ports {
+/// `group` are populations that share `ports`.
+fn check_ports(group: &[&Population], ports: u64, machine: &Machine) -> Result<(), PlanError> {
+    let concurrency: u64 = group.iter().map(|population| u64::from(population.concurrency())).sum();
+    if concurrency <= ports {
         return Ok(());
     }
-    let of_a_source = (u64::from(machine.ports) * population.targets.len() as u64).max(1);
+    let targets: BTreeSet<u16> =
+        group.iter().flat_map(|population| population.targets.iter().map(|share| share.target)).collect();
+    let of_a_source = (u64::from(machine.ports) * targets.len() as u64).max(1);
     Err(PlanError::new(format!(
         "{concurrency} connections need {concurrency} local ports and there are {ports} ({} for each source and target); \
          give {} source addresses with --source, widen net.ipv4.ip_local_port_range, or lower -c",
         machine.ports,
-        u64::from(concurrency).div_ceil(of_a_source)
+        concurrency.div_ceil(of_a_source)
     )))
 }
 

@@ -27,6 +27,11 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
         if stage.warmup && measured {
             return wrong(format!("stage {number} is a warm-up after measured stages; put warm-ups first"));
         }
+        if stage.warmup && matches!(stage.load, StageLoad::Storm { .. } | StageLoad::Probe(_)) {
+            return wrong(format!(
+                "stage {number} is a storm or a probe, which nothing needs to warm up for; drop its warmup"
+            ));
+        }
         measured |= !stage.warmup;
         let open = |stage: StagePlan| LoadPlan::Open { arrival, stages: vec![stage], attempts: None, repeat: None };
         let last = lanes.last_mut().filter(|lane| Nanos::new(lane.begins_ns) + lane.load.length() == at);
@@ -140,3 +145,6 @@ fn name(stage: &StageRequest, number: usize) -> String {
 fn nanos(duration: Duration) -> u64 {
     Nanos::from(duration).as_u64()
 }
+
+#[cfg(test)]
+mod tests;

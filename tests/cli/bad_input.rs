@@ -30,7 +30,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("127.0.0.1", &["'127.0.0.1' names no port", "host:port"]),
     ("rtmp://", &["names no host", "write rtmp://"]),
     ("127.0.0.1:0", &["has port 0", "host:port"]),
-    ("soak.toml", &["soak.toml: cannot be read", "give a scenario file"]),
+    ("soak.toml", &["soak.toml", "give a scenario file"]),
     ("127.0.0.1:1935 224.0.0.1:1935", &["224.0.0.1, which no server can have"]),
     ("--mode simple --digest first-half", &["--mode simple has none", "drop one"]),
     ("--mode rtmpe", &["'rtmpe'", "simple, complex"]),

@@ -290,8 +290,8 @@ fn one_of_two_targets_refuses() {
 
     failures
       100 x connect refused (the target's): Connection refused (os error 111)
-        -> nothing listens there: check that the server runs and that the port is
-           right
+        -> others were accepted: a target may be down (by_target) or a limit
+           reached; one per source address vanishes with more --source
 
     by target                                    due  completed  failed  response p50  p99
       rtmp://serve.sim/live (10.255.0.1:1935)    100     50.0/s     0 %        600 us    -

@@ -20,9 +20,21 @@ impl Load {
         Self::start_by(shakedown_command(), &arguments.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Starts `command`, which starts the binary in some surroundings of its own, with `arguments` to its `run`.
-    pub fn start_by(mut command: Command, arguments: &[&str]) -> Self {
+    /// Starts a run of the scenario `text` inside the surroundings of `command`, with `arguments` after the file's name.
+    pub fn start_scenario(command: Command, text: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("scenario.toml");
+        std::fs::write(&file, text).expect("a writable temporary folder");
+        let path = file.to_str().expect("a temporary folder with a name in UTF-8");
+        Self::start_in(folder, command, &[&[path], arguments].concat())
+    }
+
+    /// Starts `command`, which starts the binary in some surroundings of its own, with `arguments` to its `run`.
+    pub fn start_by(command: Command, arguments: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), command, arguments)
+    }
+
+    fn start_in(folder: tempfile::TempDir, mut command: Command, arguments: &[&str]) -> Self {
         command.arg("run").args(arguments).arg("--no-progress").arg("-o").arg(folder.path().join(RESULT));
         let process = Server::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
         Self { process, folder }

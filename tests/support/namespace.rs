@@ -1,6 +1,6 @@
 //! A network and process namespace of a test, for programs that insist on a fixed port.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
@@ -45,6 +45,18 @@ impl Namespace {
         command.arg(format!("--net={namespaces}/net")).arg(format!("--pid={namespaces}/pid_for_children"));
         command.arg(tool(program));
         command
+    }
+
+    /// Connects that have failed inside since its network was made, by /proc/net/snmp (RFC 1213, tcpAttemptFails).
+    pub fn failed_connects(&self) -> u64 {
+        let path = format!("/proc/{}/net/snmp", self.anchor.id());
+        let table = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let [names, values] = &table.lines().filter(|line| line.starts_with("Tcp:")).collect::<Vec<_>>()[..] else {
+            panic!("{path} has two lines on TCP: {table}")
+        };
+        let columns = names.split_whitespace().zip(values.split_whitespace());
+        let value = columns.into_iter().find_map(|(name, value)| (name == "AttemptFails").then_some(value));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{path} counts AttemptFails: {table}"))
     }
 
     /// What `make` returns on a thread inside the network: sockets and devices that it opens, and processes that it

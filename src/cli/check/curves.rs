@@ -173,9 +173,8 @@ mod tests {
     use crate::scenario::{Machine, read, resolve};
 
     fn plan(stages: &[&str]) -> RunPlan {
-        let population = |(number, stages): (usize, &&str)| {
-            format!("[[population]]\nname = \"{number}\"\nstages = [{stages}]\n")
-        };
+        let population =
+            |(number, stages): (usize, &&str)| format!("[[population]]\nname = \"{number}\"\nstages = [{stages}]\n");
         let text: String = stages.iter().enumerate().map(population).collect();
         let request = read(&format!("engine = \"sim\"\n{text}"), Path::new("test.toml")).unwrap();
         let machine = Machine { cpus: vec![0], cores: 1, descriptors: 1_000, ports: 1_000 };

@@ -368,9 +368,7 @@ fn answer(script: &PeerScript, mut handshake: Box<Handshake>, templates: &Server
         PeerScript::ServeSimpleOnly
         | PeerScript::Overloads { .. }
         | PeerScript::NoPorts { .. }
-        | PeerScript::NoDescriptors { .. } => {
-            (vec![Act::Write(s0s1s2)], vec![])
-        }
+        | PeerScript::NoDescriptors { .. } => (vec![Act::Write(s0s1s2)], vec![]),
         PeerScript::Version(byte) => {
             s0s1s2[0] = *byte;
             (vec![Act::Write(s0s1s2)], vec![])

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::super::target::TargetText;
 use super::*;
 use crate::protocol::DigestAt;
-use crate::run::TargetShare;
+
+mod populations;
 
 /// Eight cores, a hundred thousand files for each ring, the kernel's default ports.
 fn machine() -> Machine {
