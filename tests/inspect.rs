@@ -5,7 +5,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Capture, Nginx, NginxOptions, ffmpeg_publish, shakedown, tool};
 
 #[test]
@@ -48,7 +48,7 @@ fn our_own_load_and_ffmpeg_are_explained_from_captures() {
         assert_eq!(handshake["outcome"]["mode"], "complex_verified", "{handshake}");
         assert_eq!(handshake["likely_servers"][0], "nginx-rtmp", "{handshake}");
         assert_eq!(handshake["endpoints"]["server"], nginx.address().to_string());
-        assert_eq!(handshake["c0c1_segments"], serde_json::json!([1537]));
+        assert_eq!(handshake["c0c1_segments"], json!([1537]));
         for timing in ["connect_ns", "s0_ns", "s0s1_ns", "s2_ns", "c2_ns", "total_ns"] {
             assert!(handshake["timings"][timing].is_u64(), "{timing}: {handshake}");
         }
@@ -64,6 +64,30 @@ fn our_own_load_and_ffmpeg_are_explained_from_captures() {
     convert.arg("-r").arg(&pcap).args(["-F", "pcapng", "-w"]).arg(&pcapng).stdin(Stdio::null());
     assert!(convert.output().expect("tshark starts").status.success());
     assert_eq!(handshakes(&[&pcapng]), told);
+}
+
+#[test]
+fn clients_that_break_the_rules_are_explained_from_a_capture() {
+    let nginx = Nginx::start(NginxOptions::default());
+    let capture = Capture::start(nginx.address().port());
+    let clients = "wrong-digest,half-c1,no-c2,wrong-c2,split-1536,close-after-c1";
+    let options = ["-t", "1", "-c", "1", "-n", "6", "--timeout", "300ms", "--client", clients, "-q"];
+    let run = shakedown().args(["run", &nginx.url("x")]).args(options).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let pcap = tempfile::NamedTempFile::new().expect("a temporary file");
+    capture.save(pcap.path());
+
+    let told = handshakes(&[pcap.path()]);
+    let [wrong_digest, half_c1, no_c2, wrong_c2, split, left] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&wrong_digest["asked"], &wrong_digest["outcome"]["mode"]), (&"simple".into(), &"simple".into()));
+    assert_eq!((&half_c1["outcome"]["missing"], &half_c1["outcome"]["received"]), (&"c0c1".into(), &769.into()));
+    assert_eq!((&no_c2["outcome"]["missing"], &no_c2["outcome"]["received"]), (&"c2".into(), &0.into()));
+    assert_eq!((&wrong_c2["c2_digest_verifies"], &wrong_c2["c2_echoes_s1"]), (&false.into(), &false.into()));
+    assert_eq!((&split["c0c1_segments"], &split["c2_digest_verifies"]), (&json!([1536, 1]), &true.into()));
+    for patient in &told[..5] {
+        assert_eq!(patient["ending"], json!({"how": "rst", "by": "client"}), "{patient}");
+    }
+    assert_eq!(left["ending"], json!({"how": "fin", "by": "client"}), "{left}");
 }
 
 #[test]
@@ -93,7 +117,7 @@ fn files_that_cannot_be_explained_exit_with_2() {
     }
     let output = shakedown().args(["inspect", "--json"]).arg(&empty).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), serde_json::json!({"handshakes": []}));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), json!({"handshakes": []}));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no RTMP handshake"), "{output:?}");
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::limiter;
-use super::plan::{Hold, Lane, LoadPlan, Population};
+use super::plan::{Hold, Lane, LoadPlan, Pace, Population};
 use super::result::{FailureRow, RunResult};
 use super::threshold::{Scope, Threshold};
 use super::watch::WatchOutcome;
@@ -266,7 +266,7 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
     let mut limits = Vec::from_iter(local_errors(result));
     for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let Some(scope) = Scope::of(result, Some(&population.name)) else { continue };
-        limits.extend(late_starts(population, &scope, tightest));
+        limits.extend(late_starts(result, population, &scope, tightest));
         match missed_starts(result, population, &scope, tightest) {
             Some(Shortfall { cause: Cause::Target, .. }) | None => {}
             Some(shortfall) => limits.push(shortfall.finding(population)),
@@ -333,8 +333,11 @@ fn local_errors(result: &RunResult) -> Option<Finding> {
     })
 }
 
-fn late_starts(population: &Population, scope: &Scope, tightest: Option<Nanos>) -> Option<Finding> {
-    let limit = tightest.map_or(LATENESS_FLOOR, |limit| LATENESS_FLOOR.max(Nanos::new(limit.as_u64() / 10)));
+fn late_starts(result: &RunResult, population: &Population, scope: &Scope, tightest: Option<Nanos>) -> Option<Finding> {
+    let limit = match tightest {
+        Some(limit) => LATENESS_FLOOR.max(Nanos::new(limit.as_u64() / 10)),
+        None => LATENESS_FLOOR + starting_time(result, population),
+    };
     let (name, lateness) = highest_supported(scope.latency.lateness.as_ref()?)?;
     (lateness > limit).then(|| Finding {
         code: "late_starts".to_owned(),
@@ -345,6 +348,22 @@ fn late_starts(population: &Population, scope: &Scope, tightest: Option<Nanos>) 
         ),
         remedy: "lower the rate, or give the workers (-t) cores of their own; the numbers are a lower bound".to_owned(),
     })
+}
+
+/// How long the workers need to start the most arrivals that are due at one instant: the last of a burst, or of a fleet,
+/// is later than the first by this, however fast the generator is. Zero where the workers' CPU time is unknown.
+fn starting_time(result: &RunResult, population: &Population) -> Nanos {
+    let at_once = |lane: &Lane| match &lane.load {
+        LoadPlan::Open { stages, .. } => {
+            let bursts = stages.iter().map(|stage| if let Pace::Burst { count } = stage.pace { count } else { 0 });
+            bursts.max().unwrap_or(0)
+        }
+        LoadPlan::Storm { fleet, .. } => u64::from(*fleet),
+        LoadPlan::Closed { .. } => 0,
+    };
+    let at_once = population.lanes.iter().map(at_once).max().unwrap_or(0) as f64 / f64::from(result.plan.share.count);
+    let of_a_worker = at_once / result.workers.len().max(1) as f64;
+    Nanos::new((of_a_worker * cpu_us_per_attempt(result).unwrap_or(0.0) * 1e3) as u64)
 }
 
 /// The 99th percentile, or the highest one below it that the number of samples supports.
@@ -526,6 +545,20 @@ mod tests {
         // A tenth of the tightest limit asked is 10 ms.
         assert_eq!(late(6).result(&["response.p50<100ms", "service.p50<10s"]).verdict, Verdict::Pass);
         assert_eq!(late(11).result(&["response.p50<100ms"]).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn the_last_of_a_burst_may_be_as_late_as_it_takes_to_start_them_all() {
+        let mut result = fixtures::OpenRun { lateness_ms: 20, ..fixtures::OpenRun::default() }.result(&[]);
+        assert_eq!(codes(&result), ["late_starts"]);
+        let LoadPlan::Open { stages, .. } = &mut result.plan.populations[0].lanes[0].load else { unreachable!() };
+        stages[0].pace = Pace::Burst { count: 2_000 };
+        // One worker starts 2 000 in 20 or in 10 ms.
+        for (cpu_us, verdict) in [(10, Verdict::Pass), (5, Verdict::Inconclusive)] {
+            result.workers[0].cpu_time_ns = Some(cpu_us * 1_000 * result.attempts.started);
+            judge(&mut result, &[], &WatchOutcome::default());
+            assert_eq!(result.verdict, verdict, "{cpu_us} us for each");
+        }
     }
 
     #[test]

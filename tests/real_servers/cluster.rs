@@ -36,7 +36,7 @@ fn one_that_dies_does_not_stop_the_others() {
     assert_eq!((died.name.as_str(), stayed.name.as_str()), (dying_at.as_str(), staying_at.as_str()));
     assert_eq!((stayed.attempts.failed, stayed.attempts.completed), (0, stayed.attempts.started));
     assert!(stayed.attempts.started >= 450, "half of the load: {:?}", stayed.attempts);
-    assert!(died.attempts.completed >= 49, "before it died: {:?}", died.attempts);
+    assert!(died.attempts.completed > 0, "before it died: {:?}", died.attempts);
     assert!(died.attempts.failed > 0, "after it died: {:?}", died.attempts);
     assert_eq!(died.attempts.failed, result.attempts.failed);
     assert!(result.failures.iter().any(|row| row.kind == FailureKind::Refused), "{:?}", result.failures);

@@ -17,7 +17,7 @@ fn a_canary_that_fails_ends_the_load() {
     let result = load.finish().ended_with(3);
 
     let why = result.ended_by.as_deref().expect("the canary ended it");
-    assert!(why.contains("the guard guard failed"), "{why}");
+    assert!(why.contains("guard failed: none of its attempts"), "{why}");
     assert!(result.window.duration_s < 600.0, "{:?}", result.window);
     // The canary's failures are no failures of the load.
     assert_eq!((result.attempts.failed, result.failures.len()), (0, 0), "{:?}", result.failures);

@@ -113,7 +113,7 @@ fn rtmpsrv_refuses_other_versions_and_wrong_digests() {
     ] {
         let server = Rtmpsrv::start();
         let shakedown = server.command(env!("CARGO_BIN_EXE_shakedown"));
-        let arguments = format!("{} -c 1 -n 2 --client {client} --timeout 1s", Rtmpsrv::ADDRESS);
+        let arguments = format!("{} -c 1 -n 2 --client {client} --timeout 500ms", Rtmpsrv::ADDRESS);
         let result = run_by(shakedown, &arguments).passed();
         assert_eq!(reactions(&result), [(client, expected)]);
     }

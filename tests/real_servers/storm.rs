@@ -27,8 +27,10 @@ fn scenario(reconnect: &str, length: &str) -> String {
 #[test]
 fn a_fleet_comes_back_at_its_first_try() {
     let nginx = Nginx::start(NginxOptions::default());
-    for (reconnect, first_ns) in [("flat 1s", SECOND_NS), ("obs", 2 * SECOND_NS), ("nginx-rtmp", 3 * SECOND_NS)] {
-        let text = scenario(reconnect, "5s");
+    for (reconnect, first_ns, length) in
+        [("flat 1s", SECOND_NS, "2s"), ("obs", 2 * SECOND_NS, "3s"), ("nginx-rtmp", 3 * SECOND_NS, "4s")]
+    {
+        let text = scenario(reconnect, length);
         let result = Load::start_scenario(shakedown_command(), &text, &[&nginx.url("x")]).finish().result();
         assert_completed(&result, FLEET);
         let storm = storm(&result);

@@ -40,11 +40,6 @@ impl Load {
         Self { process, folder }
     }
 
-    /// Waits until it prints a line to stderr that contains `text`.
-    pub fn wait_for(&mut self, text: &str) {
-        self.process.wait_until(|line| line.contains(text)).expect("a load binds no port");
-    }
-
     /// Waits until something has happened that `done` looks for.
     pub fn wait_until(&mut self, mut done: impl FnMut() -> bool) {
         self.process.wait_until(|_| done()).expect("a load binds no port");

@@ -145,7 +145,7 @@ impl GuardWatch {
         (self.failing >= Self::FAILING_SECONDS).then(|| {
             let at_s = second.index + 1;
             let text = format!(
-                "the guard {} failed: none of its attempts completed in {} seconds in a row, up to {at_s} s",
+                "{} failed: none of its attempts completed in {} seconds in a row, up to {at_s} s",
                 self.name, self.failing
             );
             Trip { condition: self.name.clone(), at_s, text }

@@ -159,7 +159,7 @@ fn a_guard_trips_when_nothing_of_it_completes() {
     assert_eq!(guard(&[bad, silent, bad, silent, silent, bad, mixed]), [6,]);
     let mut watch = GuardWatch::new(1, "canary");
     let text = counts_only(&[bad; 3]).iter().find_map(|second| watch.push(second)).unwrap().text;
-    insta::assert_snapshot!(text, @"the guard canary failed: none of its attempts completed in 3 seconds in a row, up to 3 s");
+    insta::assert_snapshot!(text, @"canary failed: none of its attempts completed in 3 seconds in a row, up to 3 s");
 }
 
 #[test]
