@@ -14,6 +14,7 @@ mod cli {
     mod limits;
     mod output;
     mod report;
+    mod scenario;
     mod signals;
     mod sink;
 }

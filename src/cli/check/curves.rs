@@ -162,3 +162,76 @@ fn arrivals_by(lane: &Lane, t: f64) -> f64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scenario::{Machine, read, resolve};
+
+    fn plan(stages: &[&str]) -> RunPlan {
+        let population =
+            |(number, stages): (usize, &&str)| format!("[[population]]\nname = \"{number}\"\nstages = [{stages}]\n");
+        let text: String = stages.iter().enumerate().map(population).collect();
+        let request = read(&format!("engine = \"sim\"\n{text}"), Path::new("test.toml")).unwrap();
+        let machine = Machine { cpus: vec![0], cores: 1, descriptors: 1_000, ports: 1_000 };
+        resolve(&request, &machine, &|_, port| Ok(vec![([127, 0, 0, 1], port).into()])).unwrap().plan
+    }
+
+    fn area(points: &[(f64, f64)]) -> f64 {
+        points.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0).sum()
+    }
+
+    #[test]
+    fn a_curve_has_all_arrivals() {
+        for (stages, all) in [
+            ("{ rate = 10, for = \"10s\" }", 100.0),
+            ("{ rate = \"0:10/s\", for = \"10s\" }, { rate = 5, for = \"7s\" }", 85.0),
+            ("{ rate = 10, for = \"10s\" }, { burst = 50, every = \"3s\" }", 250.0),
+            ("{ burst = 7, for = \"3s\" }, { probe = 1, for = \"5s\" }", 12.0),
+        ] {
+            let points = arrivals(&plan(&[stages]).populations[0]);
+            assert!((area(&points) - all).abs() < 1e-6 * all, "{stages}: {}", area(&points));
+        }
+    }
+
+    #[test]
+    fn rates_of_lanes_that_overlap_add_up() {
+        assert_eq!(
+            peaks(&plan(&["{ rate = \"0:10/s\", for = \"10s\" }", "{ rate = \"10:0/s\", for = \"10s\" }"])),
+            (10.0, 0)
+        );
+        assert_eq!(
+            peaks(&plan(&["{ rate = 5, for = \"10s\" }, { rate = 7, for = \"1s\", every = \"4s\" }"])),
+            (12.0, 0)
+        );
+        let busy = "{ rate = 5, for = \"10s\" }, { rate = \"1:9/s\", for = \"4s\", every = \"4s\" }, { burst = 3, every = \"2s\" }";
+        assert_eq!(peaks(&plan(&[busy, "{ rate = 1, for = \"9s\" }"])), (15.0, 3));
+        assert_eq!(peaks(&plan(&["{ concurrency = 5, for = \"9s\" }"])), (0.0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_instant_is_above_the_peak(
+            ramps in prop::collection::vec((1u32..100, 0u32..100, 1u32..9), 1..4),
+            event in (0u32..50, 1u32..50, 1u32..3),
+        ) {
+            let (from, to, length) = event;
+            let mut stages: Vec<_> =
+                ramps.iter().map(|(from, to, s)| format!("{{ rate = \"{from}:{to}/s\", for = \"{s}s\" }}")).collect();
+            stages.push("{ rate = 1, for = \"5s\" }".to_owned());
+            stages.push(format!("{{ rate = \"{from}:{to}/s\", for = \"{length}s\", every = \"3s\" }}"));
+            let plan = plan(&[&stages.join(", "), "{ rate = \"0:9/s\", for = \"7s\" }"]);
+            let (peak, _) = peaks(&plan);
+            let most = |t: u64| {
+                let lanes = plan.populations.iter().flat_map(|population| &population.lanes);
+                lanes.map(|lane| rates_at(lane, t).1).sum::<f64>()
+            };
+            let sampled = (0..500).map(|step| most(step * 97_000_000)).fold(0.0, f64::max);
+            prop_assert!(sampled <= peak + 1e-9, "{sampled} is above {peak}");
+        }
+    }
+}

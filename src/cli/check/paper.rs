@@ -162,7 +162,7 @@ fn rows(lane: &Lane) -> Vec<[String; 6]> {
         |name: &str, warmup: bool, load: String, length: Option<u64>, attempts: String, every: Option<u64>| {
             let begins = every.map_or_else(|| span(at), |every| format!("every {}", span(every)));
             let named = if warmup && name != "warm-up" { format!("{name} (warm-up)") } else { name.to_owned() };
-            let slots = if std::mem::take(&mut first) { lane.concurrency.to_string() } else { "\"".to_owned() };
+            let slots = if std::mem::take(&mut first) { lane.concurrency.to_string() } else { "same".to_owned() };
             at = at.saturating_add(length.unwrap_or(0));
             [begins, named, load, length.map_or_else(|| "-".to_owned(), span), attempts, slots]
         };

@@ -1,0 +1,273 @@
+//! Scenario files as their users meet them: `check`, flags over a file, and what is said of a wrong one.
+
+use std::path::Path;
+
+use super::command::{Ended, ended_in, finished, prepared};
+
+/// What `shakedown WORDS` does where `wrong.toml` has this content.
+fn with_file(content: impl AsRef<[u8]>, words: &str) -> Ended {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("wrong.toml"), content).expect("a writable folder");
+    ended_in(folder.path(), words)
+}
+
+/// The error about a wrong file; `run` and `check` have the same.
+#[track_caller]
+fn error(content: impl AsRef<[u8]>) -> String {
+    let check = with_file(&content, "check wrong.toml");
+    assert_eq!((check.code, check.stdout.as_str()), (Some(2), ""), "{check:#?}");
+    assert_eq!(check.stderr.lines().count(), 1, "one line: {check:#?}");
+    let run = with_file(&content, "run wrong.toml --engine sim");
+    assert_eq!((run.code, &run.stderr), (Some(2), &check.stderr), "{run:#?}");
+    check.stderr
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_at_every_level() {
+    insta::assert_snapshot!(error("stagse = []"), @"error: wrong.toml:1:1: unknown key 'stagse'; did you mean 'stages'?");
+    insta::assert_snapshot!(error("[[population]]\nname = \"a\"\nclient = \"obs\""), @"error: wrong.toml:3:1: unknown key 'client'; did you mean 'clients'?");
+    insta::assert_snapshot!(error("stages = [\n    { rate = 5, for = \"1s\" },\n    { ratee = 5, for = \"1s\" },\n]"), @"error: wrong.toml:3:7: unknown key 'ratee'; did you mean 'rate'?");
+    insta::assert_snapshot!(error("stages = [{ storm = { fleets = 5, reconnect = \"obs\" }, for = \"1s\" }]"), @"error: wrong.toml:1:23: unknown key 'fleets'; did you mean 'fleet'?");
+    insta::assert_snapshot!(error("targets = [{ uri = \"rtmp://127.0.0.1/live\" }]"), @"error: wrong.toml:1:14: unknown key 'uri'; did you mean 'url'?");
+    insta::assert_snapshot!(error("[[threshold]]\nmetrics = \"failed\"\nbelow = \"1%\""), @"error: wrong.toml:2:1: unknown key 'metrics'; did you mean 'metric'?");
+    insta::assert_snapshot!(error("stages = [{ bandwidth = 5, for = \"1s\" }]"), @"error: wrong.toml:1:13: unknown key 'bandwidth' in a stage; its keys are rate, burst, concurrency, storm, probe, for, name, warmup, every");
+    insta::assert_snapshot!(error("stages = [{ rate = 5, for = \"1s\", hold = \"5s\" }]"), @"error: wrong.toml:1:35: 'hold' is not a key of a stage but of a population; move it there");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_answered_with_an_example() {
+    insta::assert_snapshot!(error("stages = \"20k/s\""), @r#"error: wrong.toml:1:10: stages: a text cannot stand here; write for example stages = [{ rate = "20k/s", for = "60s" }]"#);
+    insta::assert_snapshot!(error("stages = [{ rate = [5], for = \"1s\" }]"), @r#"error: wrong.toml:1:20: rate: a list cannot stand here; write for example rate = "20k/s""#);
+    insta::assert_snapshot!(error("stages = [{ rate = 5, for = 10 }]"), @"error: wrong.toml:1:29: for: '10' lacks a unit of time after 10: write for example 90s, 1m30s, 500ms or 250us");
+    insta::assert_snapshot!(error("[population]\nname = \"a\""), @"error: wrong.toml:1:1: population: a table cannot stand here; write for example [[population]] with a name and stages");
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_its_grammar() {
+    insta::assert_snapshot!(error("stages = [{ rate = \"20 k\", for = \"1s\" }]"), @"error: wrong.toml:1:20: rate: '20 k' is not a rate: write a number above zero, for example 20000, 1.5k/s, 600/m or 36k/h");
+    insta::assert_snapshot!(error("stages = [{ concurrency = \"some\", for = \"1s\" }]"), @r#"error: wrong.toml:1:27: concurrency: 'some' is not a number of clients; write for example 64, or "10:500" for a ramp"#);
+    insta::assert_snapshot!(error("stages = [{ storm = { fleet = 5, reconnect = \"flat\" }, for = \"1s\" }]"), @"error: wrong.toml:1:46: reconnect: 'flat' is not a reconnect rule (it lacks its delay): write obs, nginx-rtmp, or flat and a delay, for example flat 3s");
+    insta::assert_snapshot!(error("clients = { ffmpg = 60, obs = 40 }"), @"error: wrong.toml:1:13: clients: 'ffmpg' is not a client; did you mean 'ffmpeg'?");
+    insta::assert_snapshot!(error("clients = { obs = 0 }"), @"error: wrong.toml:1:19: clients: '0' is not a whole number from 1 to 1000000");
+    insta::assert_snapshot!(error("targets = [\"rtmp://127.0.0.1/live\", \"rtmps://127.0.0.1/live\"]"), @"error: wrong.toml:1:37: targets: target 'rtmps://127.0.0.1/live' asks for RTMP over TLS, which this version does not speak; use rtmp:// or a plain port");
+    insta::assert_snapshot!(error("close = \"fni\""), @"error: wrong.toml:1:9: close: 'fni' is unknown here; did you mean 'fin'?");
+    insta::assert_snapshot!(error("hold = \"always\""), @"error: wrong.toml:1:8: hold: 'always' is not a duration (expected number at 0): write for example 90s, 1m30s, 500ms or 250us, 'exp:' and a mean such as exp:20m, or 'forever'");
+    insta::assert_snapshot!(error("expect = \"closed\""), @"error: wrong.toml:1:10: expect: 'closed' is not an expectation: write 'closed within 5s', 'reset within 5s', 'answered within 2s' or 'open for 30s'");
+    insta::assert_snapshot!(error("thresholds = [\"failed<1%\", \"fialed<1%\"]"), @"error: wrong.toml:1:28: thresholds: threshold 'fialed<1%' names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic response, service, connect, s0s1, s2, confirm, slot_wait, lateness");
+    insta::assert_snapshot!(error("[[threshold]]\nmetric = \"failed\"\nbelow = \"50ms\""), @"error: wrong.toml:3:9: below: threshold 'failed<50ms' has the value '50ms': a share of the due attempts is written as 1% or 0.05%");
+    insta::assert_snapshot!(error("abort_if = \"failed>5%\""), @"error: wrong.toml:1:12: abort_if: the condition 'failed>5%' to end the run does not say for how long: write for example 'failed>5% for 5s'");
+    insta::assert_snapshot!(error("client_ips = \"10.0.0.0/33\"\nproxy_protocol = \"v1\""), @"error: wrong.toml:1:14: client_ips: '10.0.0.0/33' is not a range of addresses; write for example 10.9.0.0/16");
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_both_named() {
+    insta::assert_snapshot!(error("stages = [{ rate = 5, for = \"1s\", burst = 3 }]"), @"error: wrong.toml:1:35: 'rate' and 'burst' contradict each other; a stage does one thing, write two stages");
+    insta::assert_snapshot!(error("stages = [{ for = \"1s\" }]"), @"error: wrong.toml:1:11: the stage does nothing; give it one of rate, burst, concurrency, storm, probe");
+    insta::assert_snapshot!(error("stages = [{ rate = 5 }]"), @r#"error: wrong.toml:1:11: a stage needs 'for'; give for example for = "60s""#);
+    insta::assert_snapshot!(error("stages = [{ probe = 5, for = \"1s\", warmup = true }]"), @"error: wrong.toml:1:36: 'warmup' and 'probe' contradict each other: a probe is measured; drop one");
+    insta::assert_snapshot!(error("stages = [{ rate = 1, for = \"1h\" }, { burst = 5, for = \"10s\", every = \"5s\" }]"), @"error: wrong.toml:1:71: every: 5s is shorter than the 10s that the event lasts; lengthen it, or shorten 'for'");
+    insta::assert_snapshot!(error("stages = [{ rate = 1, for = \"1h\" }, { burst = 5, every = \"2h\" }]"), @"error: wrong.toml:1:58: every: the first event would come after 2h, and the other stages end after 1h; shorten it");
+    insta::assert_snapshot!(error("arrival = \"poisson\"\nstages = [{ storm = { fleet = 5, reconnect = \"obs\" }, for = \"1s\" }]"), @"error: wrong.toml:1:1: 'arrival' spaces the arrivals of a rate and no stage has one: storms, bursts and concurrency have times of their own; drop it");
+    insta::assert_snapshot!(error("hold = \"5s\"\n\n[[population]]\nname = \"a\""), @"error: wrong.toml:1:1: 'hold' here makes this scenario a single population, and line 3 begins [[population]]; move it below there");
+    insta::assert_snapshot!(error("[[population]]\nname = \"a\"\n[[population]]\nname = \"a\""), @"error: wrong.toml:4:8: name: 'a' is already the name of the population in line 2; give each a name of its own");
+    insta::assert_snapshot!(error("[[threshold]]\nmetric = \"failed\"\nbelow = \"1%\"\nat_least = \"0\""), @"error: wrong.toml:4:1: 'below' and 'at_least' contradict each other; a threshold has one limit, write two thresholds");
+}
+
+#[test]
+fn what_is_not_toml_is_answered_with_its_place() {
+    insta::assert_snapshot!(error("stages = [{ rate = 5, for = \"1s\" }"), @"error: wrong.toml:1:35: this is not TOML: unclosed array, expected `]`");
+    insta::assert_snapshot!(error("name = evening"), @"error: wrong.toml:1:8: this is not TOML: string values must be quoted, expected literal string");
+    insta::assert_snapshot!(error("seed = 1\nseed = 2"), @"error: wrong.toml:2:1: this is not TOML: duplicate key");
+    insta::assert_snapshot!(error(""), @r#"error: wrong.toml:1:1: the scenario is empty; give at least stages, such as stages = [{ rate = "100/s", for = "10s" }]"#);
+    insta::assert_snapshot!(error("# caf\u{e9}\nname = \"caf".as_bytes().iter().copied().chain([0xe9, b'"']).collect::<Vec<u8>>()), @"error: wrong.toml:2:12: this is not UTF-8; save the file as UTF-8");
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("folder.toml")).expect("a writable folder");
+    let error = |words: &str| {
+        let ended = ended_in(folder.path(), words);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
+        ended.stderr
+    };
+    insta::assert_snapshot!(error("check missing.toml"), @"error: missing.toml: cannot be read: No such file or directory (os error 2); give a scenario file");
+    insta::assert_snapshot!(error("run folder.toml --engine sim"), @"error: folder.toml: cannot be read: Is a directory (os error 21); give a scenario file");
+    insta::assert_snapshot!(error("run missing.toml folder.toml"), @"error: missing.toml and folder.toml are two scenarios, and a run is of one; put their populations into one file");
+}
+
+#[test]
+fn what_flags_cannot_change_is_refused() {
+    let two = "[[population]]\nname = \"a\"\nstages = [{ rate = 5, for = \"1s\" }]\n\
+               [[population]]\nname = \"b\"\nstages = [{ concurrency = 5, for = \"1s\" }]";
+    let refused = |words: &str| {
+        let ended = with_file(two, &format!("run wrong.toml --engine sim {words}"));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
+        ended.stderr
+    };
+    insta::assert_snapshot!(refused("-R 5k"), @"error: -R replaces the stages of a scenario's only population, and this one has 2: a, b; edit their stages in the file, or write a scenario with one of them");
+    insta::assert_snapshot!(refused("-n 100"), @"error: -n belongs to a load that flags describe, and the scenario's stages describe this one; add -R to replace them, or use -d to end them earlier");
+    insta::assert_snapshot!(refused("-d 0s"), @"error: -d 0s leaves no time for load; give it a length, such as 10s");
+}
+
+#[test]
+fn flags_go_before_the_file() {
+    let file = "seed = 3\nthresholds = \"failed<1%\"\nstages = [{ rate = \"100/s\", for = \"1h\" }]\nclients = \"obs\"";
+    let result =
+        with_file(file, "run wrong.toml --engine sim --json -q rtmp://simple.sim/live -d 2s --threshold rate>5/s");
+    assert_eq!(result.code, Some(0), "{result:#?}");
+    let result = result.json();
+    assert_eq!(result["attempts"]["due"], 200);
+    let plan = &result["plan"];
+    assert_eq!((&plan["scenario"], &plan["seed"]), (&"wrong".into(), &3.into()));
+    assert_eq!(plan["targets"][0]["name"], "rtmp://simple.sim/live");
+    assert_eq!(plan["populations"][0]["clients"][0]["profile"], "obs");
+    assert_eq!(plan["thresholds"], serde_json::json!(["failed<1%", "rate>5/s"]));
+    let replaced = with_file(file, "run wrong.toml --engine sim --json -q -R 50 -n 20 --client vlc --seed 4").json();
+    assert_eq!(replaced["attempts"]["due"], 20);
+    assert_eq!(
+        (&replaced["plan"]["seed"], &replaced["plan"]["populations"][0]["clients"][0]["profile"]),
+        (&4.into(), &"vlc".into())
+    );
+}
+
+const EVENING: &str = r#"
+engine = "sim"
+seed = 7
+thresholds = ["encoders.failed<1% in 10s"]
+release = "500/s"
+stages = []
+"#;
+
+#[test]
+fn check_prints_the_effective_plan_and_its_curves() {
+    let text = EVENING.replace(
+        "stages = []",
+        r#"
+        [[population]]
+        name = "encoders"
+        targets = [{ url = "rtmp://serve.sim/live", weight = 3 }, "rtmp://slow.sim/live"]
+        stages = [
+            { rate = "0:200/s", for = "20s", warmup = true },
+            { name = "evening", rate = "200/s", for = "1m" },
+            { name = "goal", burst = 300, every = "25s" },
+            { probe = "5/s", for = "20s" },
+        ]
+        arrival = "poisson"
+        clients = { ffmpeg = 60, obs = 40 }
+        concurrency = 1000
+        hold = "exp:2s"
+        close = "fin"
+        sources = "10.0.1.2-10.0.1.9"
+
+        [[population]]
+        name = "fleet"
+        stages = [{ storm = { fleet = 500, reconnect = "obs" }, for = "1m" }]
+
+        [[population]]
+        name = "slow"
+        stages = [{ concurrency = "0:50", for = "30s" }, { concurrency = 50, for = "30s" }]
+        clients = "half-c1"
+        expect = "closed within 60s"
+        "#,
+    );
+    let ended = with_file(&text, "check wrong.toml");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+    insta::with_settings!({ filters => vec![
+        (r"which have \d+ ports", "which have [PORTS] ports"),
+        (r"which may have\s+\d+", "which may have [DESCRIPTORS]"),
+    ]}, {
+        insta::assert_snapshot!(ended.stdout, @r#"
+wrong: 3 populations, 1m40s
+
+encoders
+  clients     ffmpeg 60.0 %, obs 40.0 %
+  targets     rtmp://serve.sim/live 75.0 %, rtmp://slow.sim/live 25.0 %
+  sources     8 addresses, 10.0.1.2 to 10.0.1.9
+  conduct     until handshake, all verified, held 2s on average, closed by FIN,
+              Poisson arrivals; 10s to connect, 10s to complete
+
+  begins     stage    load          for  attempts  slots
+  0s         warm-up  0/s to 200/s  20s      2000   1000
+  20s        evening  200/s          1m     12000   same
+  1m20s      probe 4  probe, 5/s    20s       100   1000
+  every 25s  goal     300 at once    1s   3 x 300   1000
+
+  planned arrivals per second
+     488/s │            ⣿           ⡇          ⢸⡇
+           │            ⣿           ⡇          ⢸⡇
+           │         ⣀⣀⣀⣿⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣇⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣸⣇⣀
+           │    ⢀⣠⠤⠖⠋⠁                           ⠘⡆
+         0 │⣠⠤⠖⠋⠉                                 ⣇⣀⣀⣀⣀⣀⣀⣀⣀⣀
+            0s                                         1m40s
+
+fleet
+  clients     shakedown
+  targets     rtmp://serve.sim/live
+  sources     the kernel's choice
+  conduct     until handshake, all verified, held to the end, closed by RST; 10s
+              to connect, 10s to complete
+
+  begins  stage    load                       for     attempts  slots
+  0s      storm 1  storm of 500, back by obs   1m  500 or more    500
+
+slow
+  clients     half-c1
+  targets     rtmp://serve.sim/live
+  sources     the kernel's choice
+  conduct     until handshake, all verified, not held, closed by RST; 10s to
+              connect, 1m15s to complete
+  expects     closed within 1m
+
+  begins  stage          load               for  attempts  slots
+  0s      concurrency 1  0 to 50 at a time  30s         -     50
+  30s     concurrency 2  50 at a time       30s         -   same
+
+  planned clients at a time
+        50 │                    ⢀⡠⠤⠒⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
+           │               ⢀⡠⠤⠒⠉⠁
+           │          ⢀⡠⠤⠒⠉⠁
+           │     ⢀⡠⠤⠒⠉⠁
+         0 │⣀⡠⠤⠒⠉⠁
+            0s                                            1m
+
+in all
+  length      1m40s
+  attempts    15500 or more, and those of the closed loop
+  peak rate   200/s, and 300 at once
+  connections at most 3550
+  ports       at most 500 from a source to a target, which have [PORTS] ports
+  descriptors at most 3550 in each of 1 worker, which may have [DESCRIPTORS]
+  engine      sim
+  seed        7
+  threshold   encoders.failed<1% in 10s
+  release     500/s of the connections held at the end
+"#);
+    });
+}
+
+#[test]
+fn check_looks_no_name_up() {
+    let file =
+        "targets = [\"rtmp://nowhere.invalid/live\", \"rtmp://10.0.0.5/live\"]\nstages = [{ rate = 5, for = \"1s\" }]";
+    let ended = with_file(file, "check wrong.toml");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.stdout.contains("rtmp://nowhere.invalid/live (not looked up) 50.0 %"), "{ended:#?}");
+    let plan = with_file(file, "check wrong.toml --json").json();
+    assert_eq!(plan["targets"][0]["address"], "0.0.0.0:1935");
+    assert_eq!(plan["targets"][1]["address"], "10.0.0.5:1935");
+    let replaced = with_file(file, "check wrong.toml 127.0.0.1:1936 -d 500ms --json").json();
+    assert_eq!(replaced["targets"][0]["address"], "127.0.0.1:1936");
+    assert_eq!(replaced["populations"][0]["lanes"][0]["load"]["stages"][0]["duration_ns"], 500_000_000);
+}
+
+#[test]
+fn check_refuses_what_cannot_be_resolved() {
+    let public = with_file("targets = \"203.0.113.7:1935\"\nstages = [{ rate = 5, for = \"1s\" }]", "check wrong.toml");
+    public.assert_error(2, &["a public address"]);
+    let expecting =
+        with_file("expect = \"closed within 5s\"\nstages = [{ rate = 5, for = \"1s\" }]", "check wrong.toml");
+    expecting.assert_error(2, &["expects a reaction to hostile clients"]);
+    finished(prepared("check")).assert_error(2, &["<SCENARIO.toml>"]);
+    assert!(!Path::new("wrong.toml").exists(), "files are made in folders of their own");
+}
