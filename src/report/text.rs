@@ -185,7 +185,11 @@ fn failures(page: &mut Page, failures: &[FailureRow]) {
             Side::Unattributed => "whose cannot be told",
         };
         let detail = failure.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let text = format!(" x {} {} ({side}){detail}", failure.step, failure.kind);
+        let when = match [failure.first_s, failure.last_s].map(|at_s| format!("{at_s:.1} s")) {
+            [first, last] if first == last => format!("at {first}"),
+            [first, last] => format!("{first} to {last}"),
+        };
+        let text = format!(" x {} {} ({side}, {when}){detail}", failure.step, failure.kind);
         page.item((&failure.count.to_string(), PLAIN), &text, &failure.advice);
     }
     page.rest(failures.len(), "more kind");

@@ -170,7 +170,7 @@ fn connections_lost_while_held() {
     held       6 at most, 6 when the load ended, 25 lost (median age 500 ms)
 
     failures
-      25 x hold closed (the target's)
+      25 x hold closed (the target's, 0.5 s to 2.9 s)
         -> the server ends idle connections: shorten --hold, or raise the server's
            idle timeout
     exit 0
@@ -258,7 +258,7 @@ fn nothing_answers() {
     verdict    fail: nothing completed: the target or the way to it failed
 
     failures
-      20 x s0 timeout (the target's): 0 bytes received
+      20 x s0 timeout (the target's, at 0.2 s): 0 bytes received
         -> the server accepts but answers too late: lower the load or raise
            --timeout
     exit 5
@@ -289,7 +289,8 @@ fn one_of_two_targets_refuses() {
     modes      100 complex, verified
 
     failures
-      100 x connect refused (the target's): Connection refused (os error 111)
+      100 x connect refused (the target's, 0.0 s to 2.0 s): Connection refused (os
+        error 111)
         -> others were accepted: a target may be down (by_target) or a limit
            reached; one per source address vanishes with more --source
 
@@ -343,8 +344,8 @@ fn this_machine_is_the_limit() {
                 0s                                            6s
 
     failures
-      420 x connect no_ports (our own): Cannot assign requested address (os error
-        99)
+      420 x connect no_ports (our own, 0.2 s to 5.0 s): Cannot assign requested
+        address (os error 99)
         -> local ports ran out: add --source addresses or widen ip_local_port_range
 
     findings
@@ -383,58 +384,61 @@ fn every_kind_of_failure_is_named_with_its_step_and_advice() {
     };
     insta::assert_snapshot!(hosts.map(lines).join("\n"), @r"
     refuse
-      1 x connect refused (the target's): Connection refused (os error 111)
+      1 x connect refused (the target's, at 0.0 s): Connection refused (os error
+        111)
         -> nothing listens there: check that the server runs and that the port is
            right
     unreachable
-      1 x connect unreachable (the network's): No route to host (os error 113)
+      1 x connect unreachable (the network's, at 0.0 s): No route to host (os error
+        113)
         -> no way to the target: check address, routes and firewalls
     no-route
-      1 x connect unreachable (the network's): Network is unreachable (os error 101)
+      1 x connect unreachable (the network's, at 0.0 s): Network is unreachable (os
+        error 101)
         -> no way to the target: check address, routes and firewalls
     drop
-      1 x connect timeout (whose cannot be told)
+      1 x connect timeout (whose cannot be told, at 0.1 s)
         -> SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss
            on the path
     silent
-      1 x s0 timeout (the target's): 0 bytes received
+      1 x s0 timeout (the target's, at 0.1 s): 0 bytes received
         -> the server accepts but answers too late: lower the load or raise
            --timeout
     version
-      1 x s0 bad_version (the target's): version byte 6
+      1 x s0 bad_version (the target's, at 0.0 s): version byte 6
         -> S0 must name version 3: is this an RTMP server, and plain RTMP?
     http
-      1 x s0 not_rtmp (the target's): first byte 'H'
+      1 x s0 not_rtmp (the target's, at 0.0 s): first byte 'H'
         -> the port speaks HTTP: RTMP usually listens on 1935
     close-at-once
-      1 x s0 closed (the target's): 0 bytes received
+      1 x s0 closed (the target's, at 0.0 s): 0 bytes received
         -> the server hangs up during the handshake: its log names the reason
     close
-      1 x s0 closed (the target's): 0 bytes received
+      1 x s0 closed (the target's, at 0.0 s): 0 bytes received
         -> the server hangs up during the handshake: its log names the reason
     reset
-      1 x s0 reset (the target's): 0 bytes received
+      1 x s0 reset (the target's, at 0.0 s): 0 bytes received
         -> the server resets connections: its log names the reason (limits,
            overload)
     half
-      1 x s1 timeout (the target's): 769 bytes received
+      1 x s1 timeout (the target's, at 0.1 s): 769 bytes received
         -> the answer stops halfway or dribbles: `shakedown probe` shows how
     half-close
-      1 x s1 closed (the target's): 769 bytes received
+      1 x s1 closed (the target's, at 0.0 s): 769 bytes received
         -> the server hangs up during the handshake: its log names the reason
     bad-s1
-      1 x s1 bad_s1_digest (the target's)
+      1 x s1 bad_s1_digest (the target's, at 0.0 s)
         -> S1's digest is wrong: the server lacks the complex handshake, try --mode
            simple
     bad-s2
-      1 x s2 bad_s2_digest (the target's)
+      1 x s2 bad_s2_digest (the target's, at 0.0 s)
         -> S2's digest is wrong: look for a server bug, or try --mode simple
     bad-echo
-      1 x s1 bad_s1_digest (the target's)
+      1 x s1 bad_s1_digest (the target's, at 0.0 s)
         -> S1's digest is wrong: the server lacks the complex handshake, try --mode
            simple
     garbage
-      1 x s1 bad_s1_digest (the target's)
+      1 x s1 bad_s1_digest (the target's, at 0.0 s)
         -> S1's digest is wrong: the server lacks the complex handshake, try --mode
            simple
     ");

@@ -34,7 +34,8 @@ fn an_open_loop_run_with_a_few_failures() {
     network    syn_retransmits 3 (of the whole host)
 
     failures
-      10 x s0 reset (the target's): Connection reset by peer (os error 104)
+      10 x s0 reset (the target's, at 2.0 s): Connection reset by peer (os error
+        104)
         -> the server resets connections: its log names the reason (limits,
            overload)
     ");
@@ -61,7 +62,8 @@ fn a_closed_loop_run_is_not_a_capacity() {
     network    syn_retransmits 3 (of the whole host)
 
     failures
-      10 x s0 reset (the target's): Connection reset by peer (os error 104)
+      10 x s0 reset (the target's, at 1.0 s): Connection reset by peer (os error
+        104)
         -> the server resets connections: its log names the reason (limits,
            overload)
 
@@ -116,7 +118,8 @@ fn a_limited_generator_is_told_before_the_numbers() {
     network    syn_retransmits 3 (of the whole host)
 
     failures
-      10 x connect no_ports (our own): Cannot assign requested address (os error 99)
+      10 x connect no_ports (our own, at 2.0 s): Cannot assign requested address (os
+        error 99)
         -> local ports ran out: add --source addresses or widen ip_local_port_range
 
     findings
@@ -155,7 +158,8 @@ fn nothing_completed_and_why() {
     network    syn_retransmits 3 (of the whole host)
 
     failures
-      10 x connect refused (the target's): Connection refused (os error 111)
+      10 x connect refused (the target's, at 0.0 s): Connection refused (os error
+        111)
         -> nothing listens there: check that the server runs and that the port is
            right
     ");

@@ -209,7 +209,6 @@ fn refuses_populations_that_cannot_work_with_cause_and_remedy() {
             "two populations are called 'encoders'",
             "a name of its own",
         ),
-        (of(Vec::new()), "population 'encoders': it has no stages", "give at least one"),
         (
             with(|population| population.expect = Some("closed within 5s".parse().unwrap())),
             "expects a reaction to hostile clients and has none",
