@@ -25,7 +25,7 @@ fn one_that_dies_does_not_stop_the_others() {
     let mut dying = Nginx::start(NginxOptions { logs_connections: true, ..NginxOptions::default() });
     let (staying_at, dying_at) = (staying.address().to_string(), dying.address().to_string());
     let load = Load::start(&format!("{dying_at} {staying_at} -R 200/s -d 5s"));
-    dying.wait_for_connections(50);
+    dying.wait_for_disconnects(50);
     dying.stop();
     // Whether the generator was in time is another matter on a busy machine.
     let result = load.finish().result();
@@ -36,7 +36,7 @@ fn one_that_dies_does_not_stop_the_others() {
     assert_eq!((died.name.as_str(), stayed.name.as_str()), (dying_at.as_str(), staying_at.as_str()));
     assert_eq!((stayed.attempts.failed, stayed.attempts.completed), (0, stayed.attempts.started));
     assert!(stayed.attempts.started >= 450, "half of the load: {:?}", stayed.attempts);
-    assert!(died.attempts.completed > 0, "before it died: {:?}", died.attempts);
+    assert!(died.attempts.completed >= 50, "before it died: {:?}", died.attempts);
     assert!(died.attempts.failed > 0, "after it died: {:?}", died.attempts);
     assert_eq!(died.attempts.failed, result.attempts.failed);
     assert!(result.failures.iter().any(|row| row.kind == FailureKind::Refused), "{:?}", result.failures);

@@ -12,7 +12,7 @@ fn a_canary_that_fails_ends_the_load() {
     let nginx = Nginx::start(NginxOptions::default());
     let mut watched = Nginx::start(NginxOptions { logs_connections: true, ..NginxOptions::default() });
     let load = Load::start(&format!("{} -c 4 -d {LONG} --hold 100ms --guard {}", nginx.url("x"), watched.url("x")));
-    watched.wait_for_connections(1);
+    watched.wait_for_disconnects(1);
     watched.stop();
     let result = load.finish().ended_with(3);
 

@@ -22,7 +22,8 @@ pub struct NginxOptions {
     pub timeout_s: u32,
     /// A PROXY header (version 1) comes before C0.
     pub proxy_protocol: bool,
-    /// It logs each connection, for [`Nginx::wait_for_connections`] and [`Nginx::stop`].
+    /// It logs each connection, for [`Nginx::wait_for_connections`], [`Nginx::wait_for_disconnects`] and
+    /// [`Nginx::stop`].
     pub logs_connections: bool,
 }
 
@@ -85,12 +86,21 @@ impl Nginx {
         format!("rtmp://{}/live/{stream}", self.address)
     }
 
-    /// Waits until it has accepted so many connections since this was last asked.
+    /// Waits until so many connections have begun since the last wait: their handshakes may not have.
     pub fn wait_for_connections(&mut self, count: u32) {
-        let mut accepted = 0;
+        self.wait_for("client connected", count);
+    }
+
+    /// Waits until the clients have ended so many connections since the last wait.
+    pub fn wait_for_disconnects(&mut self, count: u32) {
+        self.wait_for("disconnect, client", count);
+    }
+
+    fn wait_for(&mut self, event: &str, count: u32) {
+        let mut happened = 0;
         let waited = self.server.wait_until(|line| {
-            accepted += u32::from(line.contains("client connected"));
-            accepted == count
+            happened += u32::from(line.contains(event));
+            happened == count
         });
         waited.expect("nginx has bound its port");
     }
