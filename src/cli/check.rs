@@ -41,7 +41,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;
     let request = file.overridden_by(&flags)?;
     let machine = Machine::detect();
-    let Resolved { mut plan, notes } = match request.engine {
+    let Resolved { mut plan, notes } = match request.engine() {
         Engine::IoUring => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };

@@ -149,9 +149,9 @@ pub(super) struct RunArgs {
     /// Worker threads [default: one per allowed core]
     #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
     workers: Option<u32>,
-    /// Who executes the operations; sim is a virtual network without sockets
-    #[arg(long, value_enum, default_value_t, help_heading = "Generator")]
-    engine: EngineArg,
+    /// Who executes the operations; sim is a virtual network without sockets [default: io_uring]
+    #[arg(long, value_enum, help_heading = "Generator")]
+    engine: Option<EngineArg>,
     /// Seed of all randomness [default: random, printed and saved]
     #[arg(long, value_name = "N", help_heading = "Generator")]
     seed: Option<Seed>,
@@ -250,9 +250,8 @@ enum ProxyArg {
     V2,
 }
 
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum EngineArg {
-    #[default]
     #[value(name = "io_uring")]
     IoUring,
     Sim,
@@ -360,9 +359,9 @@ impl RunArgs {
     }
 
     fn flags(&self) -> Result<Request, CliError> {
-        let engine = Engine::from(self.engine);
+        let engine = self.engine.map(Engine::from);
         let mut targets: Vec<TargetText> = self.subjects.iter().filter_map(Subject::target).cloned().collect();
-        if self.subjects.is_empty() && engine == Engine::Sim {
+        if self.subjects.is_empty() && engine == Some(Engine::Sim) {
             targets.push(SIMULATED_TARGET.parse()?);
         }
         Ok(Request {
@@ -453,7 +452,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let start_at = args.begins_at()?;
     let labels = args.labels()?;
     let request = args.request()?;
-    let Resolved { mut plan, notes } = match request.engine {
+    let Resolved { mut plan, notes } = match request.engine() {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };

@@ -251,7 +251,7 @@ fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
             None => format!("never, in {}", seconds(row.watched_s)),
         };
         let text = format!(
-            "{}, {}: {accepted} ({} of {} probes failed); what was left had drained after {}",
+            "{}, {}: {accepted} ({} of {} probes failed); what was in flight before had ended after {}",
             row.population,
             row.stage,
             row.failed,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limiter;
 use super::plan::{Hold, Lane, LoadPlan, Pace, Population};
-use super::result::{FailureRow, RunResult};
+use super::result::{FailureRow, ReactionRow, RunResult};
 use super::threshold::{Scope, Threshold};
 use super::watch::WatchOutcome;
 use crate::base::Nanos;
@@ -121,7 +121,8 @@ const CPU_WAIT_PERCENT: f64 = 5.0;
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 8] = [
+const JUDGED: [&str; 9] = [
+    "never_connected",
     limiter::CODE,
     "local_errors",
     "late_starts",
@@ -286,6 +287,7 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
             remarks.push(shortfall.finding(population));
         }
     }
+    remarks.extend(never_connected(result));
     remarks.extend(limiter::finding(result));
     remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);
@@ -303,6 +305,25 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
         });
     }
     remarks
+}
+
+/// Hostile clients that never got a connection say nothing about what the target does with them.
+fn never_connected(result: &RunResult) -> Option<Finding> {
+    let reactions = result.by_client.iter().filter_map(|row| Some((&row.name, row.reactions.as_ref()?)));
+    let shut_out = |reactions: &ReactionRow| {
+        let met = reactions.closed + reactions.reset + reactions.open + reactions.left;
+        reactions.not_connected > 0 && met == 0
+    };
+    let names: Vec<_> = reactions.filter(|(_, reactions)| shut_out(reactions)).map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| Finding {
+        code: "never_connected".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "no connection came to be for {}: nothing is known of what the target does with them",
+            names.join(", ")
+        ),
+        remedy: "check that the server runs and listens on this address".to_owned(),
+    })
 }
 
 /// Other threads had the workers' CPUs: latencies contain the generator's own pauses.

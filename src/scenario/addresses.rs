@@ -73,7 +73,7 @@ impl<'a> Addresses<'a> {
     }
 
     fn default_target(&mut self) -> Result<Vec<u16>, PlanError> {
-        if self.request.engine == Engine::Sim {
+        if self.request.engine() == Engine::Sim {
             let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
             let addresses = text.addresses(self.lookup)?;
             return addresses.into_iter().map(|address| self.target(Target::of(&text, address))).collect();
@@ -221,7 +221,7 @@ mod tests {
             Ok(vec!["10.0.0.1:1935".parse().unwrap()])
         };
         for (engine, name) in [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink")] {
-            let request = Request { engine, ..Request::default() };
+            let request = Request { engine: Some(engine), ..Request::default() };
             let mut addresses = Addresses::new(&request, &lookup);
             let shares = addresses.targets(&PopulationRequest::default()).unwrap();
             assert_eq!((shares.len(), addresses.targets[0].name.as_str()), (1, name));

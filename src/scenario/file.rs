@@ -89,8 +89,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         client_ips: optional(document.get("client_ips"), client_ips)?,
         engine: optional(document.get("engine"), |item| {
             item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
-        })?
-        .unwrap_or_default(),
+        })?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
         ..Request::default()
     };

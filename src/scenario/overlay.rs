@@ -38,9 +38,9 @@ impl Request {
         self.allowed.extend_from_slice(&flags.allowed);
         self.thresholds.extend_from_slice(&flags.thresholds);
         self.abort_if.extend_from_slice(&flags.abort_if);
-        if flags.engine == Engine::Sim {
+        replace(&mut self.engine, &flags.engine);
+        if flags.engine == Some(Engine::Sim) {
             // A rehearsal: the simulated network has one worker and names that do not change.
-            self.engine = flags.engine;
             self.workers = None;
             self.resolve_every = None;
         }
@@ -305,7 +305,7 @@ mod tests {
             sources: vec!["127.0.0.2".parse().unwrap()],
             thresholds: vec!["rate>5/s".into()],
             seed: Some(crate::base::Seed::new(9)),
-            engine: Engine::Sim,
+            engine: Some(Engine::Sim),
             ..Request::default()
         };
         let request = scenario(TWO).overridden_by(&flags).unwrap();
@@ -315,7 +315,7 @@ mod tests {
             assert!(population.targets.is_empty() && population.sources.is_empty(), "{population:?}");
         }
         assert_eq!(request.thresholds, ["failed<1%", "rate>5/s"]);
-        assert_eq!((request.seed, request.engine), (flags.seed, Engine::Sim));
+        assert_eq!((request.seed, request.engine), (flags.seed, Some(Engine::Sim)));
     }
 
     #[test]

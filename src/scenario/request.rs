@@ -86,7 +86,7 @@ pub struct Request {
     /// The clients' addresses in it.
     pub client_ips: Option<IpNet>,
     /// Backend.
-    pub engine: Engine,
+    pub engine: Option<Engine>,
     /// Seed of all randomness.
     pub seed: Option<Seed>,
     /// This machine's part.
@@ -207,6 +207,13 @@ pub struct SourceRange {
 pub(super) const MAX_WEIGHT: u32 = 1_000_000;
 /// Most addresses one range may have: more would be a typing error.
 const MAX_RANGE: u128 = 65_534;
+
+impl Request {
+    /// The backend asked for, or the default one.
+    pub fn engine(&self) -> Engine {
+        self.engine.unwrap_or_default()
+    }
+}
 
 impl PopulationRequest {
     /// What the flags say about the only population; its load is theirs.

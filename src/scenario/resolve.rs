@@ -75,7 +75,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     check_sources(&sources, &targets, &populations)?;
 
     // Without a target the machine is shared with the sink: half of the cores each.
-    let cores = match (built_in_sink, request.engine) {
+    let cores = match (built_in_sink, request.engine()) {
         (_, Engine::Sim) => 1,
         (true, _) => (machine.cores / 2).max(1),
         (false, _) => machine.cores.max(1),
@@ -94,7 +94,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         for lane in &population.lanes {
             check_hold(&lane.load, population.hold, lane.concurrency, &mut notes)?;
         }
-        if request.engine == Engine::IoUring {
+        if request.engine() == Engine::IoUring {
             let group = sharing_ports(&populations, population);
             check_ports(&group, ports(&group), machine)?;
         }
@@ -104,7 +104,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         PlanError::new(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
     })?;
     let workers = resolve_workers(request, concurrency, cores, machine, &mut notes)?;
-    if automatic_sources && request.engine == Engine::IoUring {
+    if automatic_sources && request.engine() == Engine::IoUring {
         sources = loopback_sources(concurrency, machine);
         for population in &mut populations {
             population.sources = (0..sources.len() as u16).collect();
@@ -121,9 +121,9 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         scenario: request.scenario.clone(),
         targets,
         built_in_sink,
-        engine: request.engine,
+        engine: request.engine(),
         workers,
-        cpus: if request.engine == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
+        cpus: if request.engine() == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
         populations,
         sources,
         thresholds: request.thresholds.clone(),
@@ -143,7 +143,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
 
 fn uses_built_in_sink(request: &Request) -> bool {
     let own = request.populations.iter().any(|population| !population.targets.is_empty());
-    request.targets.is_empty() && !own && request.engine == Engine::IoUring
+    request.targets.is_empty() && !own && request.engine() == Engine::IoUring
 }
 
 /// The whole of a load that flags describe; its slots are decided later.
@@ -302,7 +302,7 @@ fn check_names(populations: &[Population]) -> Result<(), PlanError> {
 fn resolve_every(request: &Request) -> Result<Option<u64>, PlanError> {
     match request.resolve_every {
         None => Ok(None),
-        Some(_) if request.engine == Engine::Sim => {
+        Some(_) if request.engine() == Engine::Sim => {
             Err(PlanError::new("the names of the simulated network do not change; drop --resolve"))
         }
         Some(every) if every < Duration::from_secs(1) => {
@@ -538,7 +538,7 @@ fn resolve_workers(
     machine: &Machine,
     notes: &mut Vec<String>,
 ) -> Result<u32, PlanError> {
-    if request.engine == Engine::Sim {
+    if request.engine() == Engine::Sim {
         if concurrency > MAX_SIMULATED {
             return Err(PlanError::new(format!(
                 "the simulated network has room for {MAX_SIMULATED} connections, not {concurrency}; lower -c"

@@ -66,7 +66,7 @@ fn every_key_of_the_whole_is_read() {
     assert_eq!(request.targets.iter().map(|target| target.port).collect::<Vec<_>>(), [1935, 1935]);
     assert_eq!(request.weights, [3, 1]);
     assert_eq!(request.allowed, ["203.0.113.0/24".into(), "ingest.example".into()]);
-    assert_eq!((request.workers, request.seed, request.engine), (Some(2), Some(Seed::new(7)), Engine::Sim));
+    assert_eq!((request.workers, request.seed, request.engine), (Some(2), Some(Seed::new(7)), Some(Engine::Sim)));
     assert_eq!(request.thresholds, ["failed<1%", "response.p99<=50ms", "rate>=4"]);
     assert_eq!(request.abort_if, ["failed>5% for 5s"]);
     assert_eq!(request.guard.unwrap().host, "10.0.0.7");

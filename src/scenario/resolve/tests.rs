@@ -358,7 +358,7 @@ fn the_built_in_sink_is_reached_from_loopback_sources_with_ports_to_spare() {
 
 #[test]
 fn the_simulated_network_has_one_worker_and_needs_no_ports() {
-    let request = Request { engine: Engine::Sim, concurrency: Some(90_000), ..closed() };
+    let request = Request { engine: Some(Engine::Sim), concurrency: Some(90_000), ..closed() };
     let plan = plan(&request);
     assert_eq!(plan.concurrency(), 90_000);
     assert_eq!((plan.workers, plan.cpus, plan.sources), (1, vec![], vec![]));
@@ -503,7 +503,7 @@ prop_compose! {
             timeout,
             arrival: (poisson && rate.is_some()).then_some(ArrivalPattern::Poisson),
             share: rate.map(|_| share),
-            engine: if simulated { Engine::Sim } else { Engine::IoUring },
+            engine: simulated.then_some(Engine::Sim),
             ..closed()
         }
     }

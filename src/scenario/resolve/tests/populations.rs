@@ -152,7 +152,7 @@ fn lanes_share_the_ports_of_their_sources_and_targets() {
     let refused = refusal_on(&machine(), &scenario(fleets.to_vec()));
     assert!(refused.contains("40000 connections need 40000 local ports and there are 28232"), "{refused}");
     assert!(refused.contains("give 2 source addresses"), "{refused}");
-    let simulated = Request { engine: Engine::Sim, ..scenario(fleets.to_vec()) };
+    let simulated = Request { engine: Some(Engine::Sim), ..scenario(fleets.to_vec()) };
     assert_eq!(sizes(&simulated), [[20_000], [20_000]], "the simulated network has no ports to run out of");
 }
 
@@ -237,7 +237,7 @@ fn refuses_populations_that_cannot_work_with_cause_and_remedy() {
         (Request { weights: vec![0], ..closed() }, "0 is not a weight", "from 1 to 1000000"),
         (Request { resolve_every: Some(Duration::from_millis(999)), ..closed() }, "more than once a second", "1s or"),
         (
-            Request { resolve_every: secs(30), engine: Engine::Sim, ..closed() },
+            Request { resolve_every: secs(30), engine: Some(Engine::Sim), ..closed() },
             "simulated network do not change",
             "drop --resolve",
         ),
