@@ -192,7 +192,7 @@ fn request(clients: &[(ClientProfile, u32)], attempts: u64, targets: u8) -> Requ
         targets: (1..=targets).map(|last| format!("10.0.0.{last}:1935").parse().unwrap()).collect(),
         clients: clients.iter().map(|&(profile, weight)| ClientRequest { profile, weight }).collect(),
         attempts: Some(attempts),
-        engine: Engine::Sim,
+        engine: Some(Engine::Sim),
         // An RST may overtake the reading of C2.
         close: Some(ClosePolicy::Fin),
         seed: Some(Seed::new(3)),
