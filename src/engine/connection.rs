@@ -2,11 +2,12 @@
 
 use crate::base::{Nanos, Time};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
-use crate::measure::{Failure, FailureDetail, FailureKind, Place, Reaction, Step};
-use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S1Digest};
+use crate::measure::{Failure, FailureDetail, FailureKind, Place, Reaction, Recorder, SessionTimes, Step};
+use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S0S1S2_SIZE, S1Digest};
 
 use super::hostile::{self, Play};
-use super::plan::{Client, SharedRange, WorkerPlan};
+use super::plan::{Client, SessionPlan, SessionRules, SharedRange, WorkerPlan};
+use super::session::Sessions;
 use super::slots::Slots;
 
 /// Index into the attempt pool.
@@ -32,12 +33,16 @@ pub(super) enum Connection {
     Connecting { begin: Begin, header: Option<SharedRange> },
     /// A load balancer's header is on its way; nothing else is sent before it.
     SendingHeader { begin: Begin, connected: Time },
+    /// TLS is being established.
+    Securing { begin: Begin, connected: Time },
     /// C0C1 is on its way and S0S1 is not complete.
     AwaitingS0S1 { wire: Wire, c0c1_sent: bool },
     /// S0S1 is complete, so C2 goes out at once; S2 is not complete.
     AwaitingS2 { wire: Wire, s0s1: Time, c2: C2 },
     /// S2 is in, C2 is not out yet.
     FlushingC2 { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated, c2: C2 },
+    /// The handshake is over, the attempt goes on. A receive is in flight unless the milestone is reached.
+    InSession { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated },
     /// A hostile client is at work.
     Hostile(Play),
 }
@@ -48,6 +53,8 @@ pub(super) struct Begin {
     pub handshake: ClientHandshake,
     pub template: u16,
     hostile: bool,
+    /// The target wants TLS.
+    tls: bool,
 }
 
 /// What a connected attempt keeps.
@@ -60,6 +67,7 @@ pub(super) struct Wire {
     receive: BufferId,
     received: u32,
     connected: Time,
+    secured: Option<Time>,
     /// When C0C1 was handed to the kernel.
     sent: Time,
 }
@@ -69,7 +77,7 @@ pub(super) struct Wire {
 pub(super) enum C2 {
     /// It is signed, and C0C1's send has not completed: two sends of one connection are never in flight together. It
     /// cannot be signed later, for the receive that waits for S2 has the buffer with S1.
-    WaitsForC0C1(BufferId),
+    WaitsForC0C1 { send: BufferId, len: u16 },
     /// Its send is in flight.
     Sending(BufferId),
     /// Handed to the kernel.
@@ -97,10 +105,12 @@ pub(super) enum Progress {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Milestones {
     pub connected: Time,
+    pub secured: Option<Time>,
     pub sent: Time,
     pub s0s1: Time,
     pub s2: Time,
     pub negotiated: Negotiated,
+    pub session: Option<SessionTimes>,
 }
 
 /// What a connection may use during one turn.
@@ -110,6 +120,10 @@ pub(super) struct Context<'a> {
     pub slots: &'a mut Slots,
     pub buffers: &'a mut Buffers,
     pub ops: &'a mut Vec<Op>,
+    pub sessions: &'a mut Sessions,
+    pub recorder: &'a mut Recorder,
+    pub plan: &'a SessionPlan,
+    pub rules: Option<&'a SessionRules>,
     pub client: &'a Client,
     /// Limit from connected to complete.
     pub timeout: Nanos,
@@ -117,9 +131,15 @@ pub(super) struct Context<'a> {
 
 impl Connection {
     /// A connection whose open has just been issued.
-    pub(super) fn connecting(client: &Client, template: u16, check: Check, header: Option<SharedRange>) -> Self {
+    pub(super) fn connecting(
+        client: &Client,
+        template: u16,
+        check: Check,
+        header: Option<SharedRange>,
+        tls: bool,
+    ) -> Self {
         let handshake = ClientHandshake::new(template, check);
-        Self::Connecting { begin: Begin { handshake, template, hostile: client.hostile }, header }
+        Self::Connecting { begin: Begin { handshake, template, hostile: client.hostile, tls }, header }
     }
 
     /// The open completed.
@@ -133,20 +153,45 @@ impl Connection {
                 context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });
                 *self = Self::SendingHeader { begin, connected: context.now };
             }
-            (Ok(_), None) => self.begin(begin, context.now, context),
+            (Ok(_), None) => self.secure(begin, context.now, context),
         }
         Progress::Pending
     }
 
+    /// Establishes TLS first where the target wants it.
+    fn secure(&mut self, begin: Begin, connected: Time, context: &mut Context<'_>) {
+        if !begin.tls {
+            return self.begin(begin, connected, None, context);
+        }
+        let token = context.slots.arm(context.slot, OpKind::Secure);
+        context.ops.push(Op::Secure { token });
+        *self = Self::Securing { begin, connected };
+    }
+
+    /// TLS is established, or is not to be had.
+    pub(super) fn secured(&mut self, result: Result<u32, Errno>, place: Place, context: &mut Context<'_>) -> Progress {
+        let Self::Securing { begin, connected } = *self else { unreachable!("one TLS handshake per attempt") };
+        match result {
+            Ok(resumed) => {
+                context.recorder.secured(place, resumed != 0);
+                self.begin(begin, connected, Some(context.now), context);
+                Progress::Pending
+            }
+            Err(errno) if begin.hostile => hostile::not_connected(Failure::from_errno(Step::Tls, errno)),
+            Err(errno) => Progress::Failed(Failure::from_errno(Step::Tls, errno)),
+        }
+    }
+
     /// Sends the first bytes of the handshake, or of what the client sends instead.
-    fn begin(&mut self, begin: Begin, connected: Time, context: &mut Context<'_>) {
+    fn begin(&mut self, begin: Begin, connected: Time, secured: Option<Time>, context: &mut Context<'_>) {
         if begin.hostile {
             *self = Self::Hostile(Play::begin(begin, connected, context));
             return;
         }
         let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
         let Begin { handshake, template, .. } = begin;
-        let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected, sent: context.now };
+        let sent = context.now;
+        let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected, secured, sent };
         wire.send_c0c1(context);
         wire.receive_more(context);
         *self = Self::AwaitingS0S1 { wire, c0c1_sent: false };
@@ -157,13 +202,18 @@ impl Connection {
         if let Self::Hostile(play) = self {
             return play.sent(result, context);
         }
-        let step = self.send_step();
+        let step = self.send_step(context);
         if let Err(errno) = result {
             return Progress::Failed(Failure::from_errno(step, errno));
         }
         if let Self::SendingHeader { begin, connected } = *self {
-            self.begin(begin, connected, context);
+            self.secure(begin, connected, context);
             return Progress::Pending;
+        }
+        if let Self::InSession { .. } = self {
+            context.commands_sent();
+            context.send_commands();
+            return self.settle(context);
         }
         if let Some(wire) = self.wire_mut()
             && usize::from(wire.issued) < C0C1_SIZE
@@ -172,15 +222,18 @@ impl Connection {
             return Progress::Pending;
         }
         match self {
-            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Hostile(_) => {
-                unreachable!("no part of a handshake is sent in this state")
-            }
+            Self::Connecting { .. }
+            | Self::SendingHeader { .. }
+            | Self::Securing { .. }
+            | Self::InSession { .. }
+            | Self::Hostile(_) => unreachable!("no part of a handshake is sent in this state"),
             Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
             Self::AwaitingS2 { c2, .. } => *c2 = c2.after_a_send(context),
             Self::FlushingC2 { wire, s0s1, s2, negotiated, c2 } => {
                 *c2 = c2.after_a_send(context);
                 if let C2::Sent = c2 {
-                    return Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated));
+                    let (wire, s0s1, s2, negotiated) = (*wire, *s0s1, *s2, *negotiated);
+                    return self.handshake_done(wire, s0s1, s2, negotiated, context);
                 }
             }
         }
@@ -193,9 +246,11 @@ impl Connection {
         let wire = match self {
             Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } => wire,
             Self::Hostile(play) => return play.received(result, context),
-            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::FlushingC2 { .. } => {
-                unreachable!("no receive is armed in this state")
-            }
+            Self::InSession { .. } => return self.session_received(result, context),
+            Self::Connecting { .. }
+            | Self::SendingHeader { .. }
+            | Self::Securing { .. }
+            | Self::FlushingC2 { .. } => unreachable!("no receive is armed in this state"),
         };
         match result {
             Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),
@@ -205,6 +260,9 @@ impl Connection {
             }
             Ok(bytes) => wire.received += bytes,
         }
+        if wire.received as usize > S0S1S2_SIZE {
+            context.note_reply();
+        }
         let received = &context.buffers.receive.bytes(wire.receive)[..wire.received as usize];
         let state = match wire.handshake.advance(received, &context.client.templates) {
             Ok(state) => state,
@@ -213,19 +271,79 @@ impl Connection {
         self.follow(state, context)
     }
 
+    /// The handshake is over: the attempt is complete with it, or goes on.
+    fn handshake_done(
+        &mut self,
+        wire: Wire,
+        s0s1: Time,
+        s2: Time,
+        negotiated: Negotiated,
+        context: &mut Context<'_>,
+    ) -> Progress {
+        if !context.has_session() {
+            return Progress::Complete(wire.milestones(s0s1, s2, negotiated, None));
+        }
+        *self = Self::InSession { wire, s0s1, s2, negotiated };
+        if let Err(failure) = context.take_in(wire.receive, S0S1S2_SIZE as u32, wire.received) {
+            return Progress::Failed(failure);
+        }
+        context.send_commands();
+        if !context.has_reached() {
+            wire.receive_session(context);
+        }
+        self.settle(context)
+    }
+
+    fn session_received(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
+        let step = context.session_step();
+        let Self::InSession { wire, .. } = self else { unreachable!("only in a session") };
+        let bytes = match result {
+            Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),
+            Ok(0) => {
+                let detail = FailureDetail::Received(wire.received);
+                return Progress::Failed(Failure { step, kind: FailureKind::Closed, detail });
+            }
+            Ok(bytes) => bytes,
+        };
+        wire.received = wire.received.saturating_add(bytes);
+        let wire = *wire;
+        context.note_reply();
+        if let Err(failure) = context.take_in(wire.receive, 0, bytes) {
+            return Progress::Failed(failure);
+        }
+        context.send_commands();
+        if !context.has_reached() {
+            wire.receive_session(context);
+        }
+        self.settle(context)
+    }
+
+    /// The attempt is complete once its milestone is reached and no send is in flight.
+    fn settle(&self, context: &Context<'_>) -> Progress {
+        let Self::InSession { wire, s0s1, s2, negotiated } = self else { unreachable!("only in a session") };
+        match context.settled() {
+            Some(session) => Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session))),
+            None => Progress::Pending,
+        }
+    }
+
     /// Its deadline has come: a hostile client goes on, other attempts are out of time.
     pub(super) fn woken(&mut self, context: &mut Context<'_>) -> Progress {
         match self {
             Self::Hostile(play) => play.woken(context),
-            Self::Connecting { begin: Begin { hostile: true, .. }, .. } => hostile::not_connected(self.timed_out()),
-            _ => Progress::Failed(self.timed_out()),
+            Self::Connecting { begin: Begin { hostile: true, .. }, .. }
+            | Self::Securing { begin: Begin { hostile: true, .. }, .. } => {
+                hostile::not_connected(self.timed_out(context))
+            }
+            _ => Progress::Failed(self.timed_out(context)),
         }
     }
 
     /// The step an attempt is stuck in when its time is over.
-    fn timed_out(&self) -> Failure {
+    fn timed_out(&self, context: &Context<'_>) -> Failure {
         let (step, detail) = match self {
             Self::Connecting { .. } => (Step::Connect, FailureDetail::None),
+            Self::Securing { .. } => (Step::Tls, FailureDetail::None),
             Self::SendingHeader { .. } | Self::Hostile(_) => (Step::SendC0c1, FailureDetail::None),
             Self::AwaitingS0S1 { wire, c0c1_sent: true } => {
                 (self.receive_step(), FailureDetail::Received(wire.received))
@@ -233,6 +351,7 @@ impl Connection {
             Self::AwaitingS0S1 { c0c1_sent: false, .. } => (Step::SendC0c1, FailureDetail::None),
             Self::AwaitingS2 { wire, .. } => (Step::S2, FailureDetail::Received(wire.received)),
             Self::FlushingC2 { .. } => (Step::SendC2, FailureDetail::None),
+            Self::InSession { wire, .. } => (context.session_step(), FailureDetail::Received(wire.received)),
         };
         Failure { step, kind: FailureKind::Timeout, detail }
     }
@@ -240,13 +359,13 @@ impl Connection {
     /// Gives the attempt's buffers back; no op is in flight.
     pub(super) fn release_buffers(&self, buffers: &mut Buffers) {
         let (wire, c2) = match self {
-            Self::Connecting { .. } | Self::SendingHeader { .. } => return,
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Securing { .. } => return,
             Self::Hostile(play) => return play.release_buffers(buffers),
-            Self::AwaitingS0S1 { wire, .. } => (wire, None),
+            Self::AwaitingS0S1 { wire, .. } | Self::InSession { wire, .. } => (wire, None),
             Self::AwaitingS2 { wire, c2, .. } | Self::FlushingC2 { wire, c2, .. } => (wire, Some(c2)),
         };
         buffers.receive.release(wire.receive);
-        if let Some(C2::WaitsForC0C1(send) | C2::Sending(send)) = c2 {
+        if let Some(C2::WaitsForC0C1 { send, .. } | C2::Sending(send)) = c2 {
             buffers.send.release(*send);
         }
     }
@@ -271,7 +390,7 @@ impl Connection {
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS2 { wire, s0s1, c2: C2::Sent }, ClientState::Done(negotiated)) => {
-                Progress::Complete(wire.milestones(s0s1, context.now, negotiated))
+                self.handshake_done(wire, s0s1, context.now, negotiated, context)
             }
             (Self::AwaitingS2 { wire, s0s1, c2 }, ClientState::Done(negotiated)) => {
                 *self = Self::FlushingC2 { wire, s0s1, s2: context.now, negotiated, c2 };
@@ -283,16 +402,18 @@ impl Connection {
 
     fn wire_mut(&mut self) -> Option<&mut Wire> {
         match self {
-            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Hostile(_) => None,
-            Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } | Self::FlushingC2 { wire, .. } => {
-                Some(wire)
-            }
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Securing { .. } | Self::Hostile(_) => None,
+            Self::AwaitingS0S1 { wire, .. }
+            | Self::AwaitingS2 { wire, .. }
+            | Self::FlushingC2 { wire, .. }
+            | Self::InSession { wire, .. } => Some(wire),
         }
     }
 
-    fn send_step(&self) -> Step {
+    fn send_step(&self, context: &Context<'_>) -> Step {
         match self {
             Self::AwaitingS2 { c2: C2::Sending(_), .. } | Self::FlushingC2 { c2: C2::Sending(_), .. } => Step::SendC2,
+            Self::InSession { .. } => context.session_step(),
             _ => Step::SendC0c1,
         }
     }
@@ -307,8 +428,9 @@ impl Connection {
 }
 
 impl Wire {
-    fn milestones(&self, s0s1: Time, s2: Time, negotiated: Negotiated) -> Milestones {
-        Milestones { connected: self.connected, sent: self.sent, s0s1, s2, negotiated }
+    fn milestones(&self, s0s1: Time, s2: Time, negotiated: Negotiated, session: Option<SessionTimes>) -> Milestones {
+        let Self { connected, secured, sent, .. } = *self;
+        Milestones { connected, secured, sent, s0s1, s2, negotiated, session }
     }
 
     /// Sends the next segment of C0C1.
@@ -330,7 +452,15 @@ impl Wire {
             .push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
     }
 
-    /// C2 in a buffer of its own. No receive may be armed.
+    /// Arms a receive for messages after the handshake, of which none is kept in the buffer.
+    fn receive_session(&self, context: &mut Context<'_>) {
+        let token = context.slots.arm(context.slot, OpKind::Recv);
+        let len = WorkerPlan::RECEIVE_SIZE as u32;
+        context.ops.push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: 0, len } });
+    }
+
+    /// C2 in a buffer of its own, and the first commands behind it if this client sends them together. No receive may be
+    /// armed.
     fn sign_c2(&self, context: &mut Context<'_>) -> C2 {
         let Buffers { receive, send } = &mut *context.buffers;
         let buffer = send.take().expect("a send buffer for each slot");
@@ -343,7 +473,8 @@ impl Wire {
         } else {
             self.handshake.write_c2(received, templates, read_at_ms, c2);
         }
-        C2::WaitsForC0C1(buffer)
+        let len = context.join_commands(buffer, C2_SIZE) as u16;
+        C2::WaitsForC0C1 { send: buffer, len }
     }
 
     /// A connection that broke says how many bytes had come.
@@ -364,7 +495,7 @@ impl C2 {
     /// The state after a send has completed: C0C1's, or its own.
     fn after_a_send(self, context: &mut Context<'_>) -> Self {
         match self {
-            Self::WaitsForC0C1(_) => self.send(context),
+            Self::WaitsForC0C1 { .. } => self.send(context),
             Self::Sending(send) => {
                 context.buffers.send.release(send);
                 Self::Sent
@@ -374,10 +505,11 @@ impl C2 {
     }
 
     fn send(self, context: &mut Context<'_>) -> Self {
-        let Self::WaitsForC0C1(buffer) = self else { unreachable!("C2 is sent once") };
+        let Self::WaitsForC0C1 { send, len } = self else { unreachable!("C2 is sent once") };
         let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
-        Self::Sending(buffer)
+        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer: send, len: len.into() } });
+        context.c2_leaves();
+        Self::Sending(send)
     }
 }
 

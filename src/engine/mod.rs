@@ -5,9 +5,13 @@ mod deadlines;
 mod hostile;
 mod plan;
 mod schedule;
+mod session;
 mod slots;
 mod worker;
 
 pub use deadlines::Deadlines;
-pub use plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SharedRange, Verify, WorkerPlan};
+pub use plan::{
+    Client, ClosePolicy, Headers, Hold, LaneSpec, Load, MediaTrack, ScriptSpec, SessionPlan, SessionRules, SharedRange, Verify,
+    WorkerPlan,
+};
 pub use worker::{Ends, Worker};

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Nanos, RandomStream, Time};
-use crate::io::{BufferPlan, SourceId, TargetId};
-use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, WeightedTurns};
-use crate::measure::Expectation;
-use crate::protocol::{C2_SIZE, ClientTemplates, S0S1S2_SIZE};
+use crate::io::{SourceId, TargetId};
+use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, StreamName, WeightedTurns};
+use crate::measure::{Expectation, Until};
+use crate::protocol::media::Track;
+use crate::protocol::session::{Course, SessionScript};
+use crate::protocol::{ClientTemplates, S0S1S2_SIZE};
 
 /// A worker's part of a run.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct WorkerPlan {
     pub lanes: Vec<LaneSpec>,
     /// Number of targets, for what is learned about each.
     pub targets: u16,
+    /// Targets whose connections use TLS.
+    pub tls: Box<[bool]>,
+    /// What sessions say and send.
+    pub session: SessionPlan,
     /// The headers of a load balancer, sent before C0.
     pub headers: Option<Headers>,
     /// Held connections released a second at the end; all at once without.
@@ -31,6 +37,58 @@ pub struct WorkerPlan {
     pub sampling: RandomStream,
     /// Draws exponentially distributed holds.
     pub holding: RandomStream,
+}
+
+/// What the sessions of all lanes use.
+#[derive(Debug, Default)]
+pub struct SessionPlan {
+    /// The commands of a kind of client to a target.
+    pub scripts: Vec<ScriptSpec>,
+    /// What is published.
+    pub tracks: Vec<MediaTrack>,
+    /// Local addresses as they stand in stream names, by source.
+    pub source_names: Vec<String>,
+    /// This worker's number among those of all machines.
+    pub worker: u32,
+    /// Workers of all machines.
+    pub workers: u32,
+}
+
+/// What a kind of client says to a target.
+#[derive(Debug)]
+pub struct ScriptSpec {
+    /// Its commands.
+    pub script: SessionScript,
+    /// The track that keeps a server content, for publishers.
+    pub trickle: Option<u16>,
+    /// The track of real size, which a part of the publishers sends.
+    pub clip: Option<u16>,
+}
+
+/// Audio and video among the backend's media bytes, ready to be sent.
+#[derive(Debug)]
+pub struct MediaTrack {
+    /// Its tags and their times.
+    pub track: Arc<Track>,
+    /// Where its bytes begin among the backend's media bytes.
+    pub offset: u32,
+}
+
+/// How the attempts of a lane go on after the handshake.
+#[derive(Debug)]
+pub struct SessionRules {
+    /// What the session is for.
+    pub course: Course,
+    /// For each client of the lane, for each target: an index of [`SessionPlan::scripts`].
+    pub scripts: Box<[u32]>,
+    /// The streams' names, by target.
+    pub names: Box<[StreamName]>,
+    /// Stream keys, one for each slot of the lane; empty without.
+    pub keys: Arc<[String]>,
+    /// The number of this worker's first slot among all of the lane's.
+    pub first_client: u32,
+    /// Parts of the publishers that trickle, and that send the clip.
+    pub clip_weights: [u32; 2],
 }
 
 /// Ready-made headers among the backend's shared bytes: for each target the same number, used in turn.
@@ -62,6 +120,8 @@ pub struct Client {
     pub wrong_c2: bool,
     /// It wants no handshake: its attempts end in a reaction of the target.
     pub hostile: bool,
+    /// It leaves Nagle's algorithm on, as its sockets are by default.
+    pub nagle: bool,
 }
 
 /// Attempts of the same kind, as one worker sees them, with slots of their own.
@@ -81,6 +141,10 @@ pub struct LaneSpec {
     pub targets: Vec<(TargetId, u32)>,
     /// Local addresses, taken in turn; never empty.
     pub sources: Vec<SourceId>,
+    /// What completes an attempt.
+    pub until: Until,
+    /// How attempts go on after the handshake; `None` if they are complete with it.
+    pub session: Option<SessionRules>,
     /// How long a completed connection is kept.
     pub hold: Hold,
     /// How it is closed then.
@@ -182,10 +246,5 @@ impl WorkerPlan {
     /// Slots of all lanes together.
     pub fn slots(&self) -> u32 {
         self.lanes.iter().map(|lane| lane.slots).sum()
-    }
-
-    /// Buffers this worker needs: a pair for each attempt that can be in flight.
-    pub fn buffers(&self) -> BufferPlan {
-        BufferPlan { count: self.slots(), receive_size: Self::RECEIVE_SIZE as u32, send_size: C2_SIZE as u32 }
     }
 }

@@ -34,6 +34,10 @@ pub(super) enum SlotState {
     InFlight { attempt: AttemptId },
     /// Holds a completed connection; a receive that discards watches it.
     Held { since: Time, place: Place },
+    /// Holds a connection that goes on talking; its session knows the rest.
+    Session,
+    /// The end of its stream is being told to the server.
+    Goodbye,
     /// The connection is complete and we wait for the server to close it.
     AwaitingFin,
     /// The connection is over; ops in flight have been cancelled and are waited for.

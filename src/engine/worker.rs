@@ -10,14 +10,17 @@ use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId
 use crate::load::WeightedTurns;
 use crate::measure::{
     Ending, Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample,
-    Snapshot, Step,
+    Snapshot, Step, Until,
 };
 use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
-use super::plan::{Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SharedRange, Verify, WorkerPlan};
+use super::plan::{
+    Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SessionPlan, SessionRules, SharedRange, Verify, WorkerPlan,
+};
 use super::schedule::{Next, Schedule, SlotUse, Start};
+use super::session::{Identity, SessionStart, Sessions};
 use super::slots::{FreeQueue, SlotState, Slots};
 
 /// Attempts started in one turn: a burst must not keep completions waiting for their timestamp. Opening a loopback
@@ -35,6 +38,12 @@ pub struct Worker {
     /// When held connections are released at the latest.
     hold_end: Time,
     clients: Vec<Client>,
+    /// Targets that want TLS.
+    tls: Box<[bool]>,
+    session: SessionPlan,
+    sessions: Sessions,
+    /// Attempts started with a session: their numbers.
+    numbered: u64,
     lanes: Vec<Lane>,
     /// The lane that starts its attempts first in the next turn: each has its turn, so none starves.
     first_lane: usize,
@@ -97,6 +106,8 @@ struct Lane {
     rules: Rules,
     turns: WeightedTurns,
     mix: Vec<ClientTurns>,
+    /// Publishers that trickle, and those that send the clip.
+    clip_turns: WeightedTurns,
 }
 
 /// What one kind of client of a lane uses next. Each kind has turns of its own: else with as many kinds as targets
@@ -122,10 +133,14 @@ struct Rules {
     connect_timeout: Nanos,
     timeout: Nanos,
     expect: Option<Expectation>,
+    until: Until,
+    session: Option<SessionRules>,
 }
 
 /// What an attempt is made with.
 struct Choices {
+    /// Which of the lane's.
+    turn: usize,
     client: u16,
     target: TargetId,
     source: SourceId,
@@ -148,6 +163,7 @@ impl Worker {
         let (slots, queues) = Slots::new(&counts);
         let start = plan.start;
         let hold_end = start + plan.hold_end;
+        let has_sessions = plan.lanes.iter().any(|lane| lane.session.is_some());
         let mut first_slot = 0;
         let mut lanes = Vec::with_capacity(plan.lanes.len());
         for (spec, free) in plan.lanes.into_iter().zip(queues) {
@@ -160,6 +176,10 @@ impl Worker {
             hold_end,
             lanes,
             first_lane: 0,
+            sessions: Sessions::new(if has_sessions { slots.len() } else { 0 }),
+            session: plan.session,
+            numbered: 0,
+            tls: plan.tls,
             attempts: Attempts::with_capacity(slots.len()),
             deadlines: Deadlines::new(slots.len(), start),
             slots,
@@ -305,22 +325,17 @@ impl Worker {
         let slot = token.slot().0;
         match self.slots.get(slot).state {
             SlotState::InFlight { attempt } => {
-                let entry = &mut self.attempts.entries[attempt.0 as usize];
-                let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
-                let context = &mut Context {
-                    now,
-                    slot,
-                    slots: &mut self.slots,
-                    buffers,
-                    ops,
-                    client: &self.clients[usize::from(entry.place.client)],
-                    timeout: rules.timeout,
-                };
+                let place = self.attempts.get(attempt).place;
+                if token.kind() == OpKind::Open {
+                    let timeout = self.lanes[usize::from(self.slots.get(slot).lane)].rules.timeout;
+                    self.deadlines.set(slot, now + timeout);
+                }
+                let (attempts, mut context) = self.context(slot, place.client, now, buffers, ops);
+                let context = &mut context;
+                let entry = &mut attempts.entries[attempt.0 as usize];
                 let progress = match token.kind() {
-                    OpKind::Open => {
-                        self.deadlines.set(slot, now + rules.timeout);
-                        entry.connection.opened(result, context)
-                    }
+                    OpKind::Open => entry.connection.opened(result, context),
+                    OpKind::Secure => entry.connection.secured(result, place, context),
                     OpKind::Send => entry.connection.sent(result, context),
                     OpKind::Recv => entry.connection.received(result, context),
                     OpKind::Close | OpKind::Accept => unreachable!("no attempt is in flight on a closing slot"),
@@ -329,7 +344,6 @@ impl Worker {
                     Progress::Pending => {}
                     Progress::Wakes(at) => self.deadlines.set(slot, at),
                     Progress::S0S1(digest) => {
-                        let place = entry.place;
                         self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
                     }
                     Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
@@ -342,16 +356,26 @@ impl Worker {
                 _ => {
                     let failure = match result {
                         Ok(_) => Failure { step: Step::Hold, kind: FailureKind::Closed, detail: FailureDetail::None },
-                        Err(errno) => Failure::from_errno(Step::Hold, errno),
+                        Err(errno) => Failure::lost(errno),
                     };
-                    self.recorder.lost_while_held(place, now.since(since), now, failure);
-                    let lane = self.no_longer_held(slot, now);
-                    if let Schedule::Storm(fleet) = &mut lane.schedule {
-                        fleet.lost(slot - lane.first_slot, now);
-                    }
-                    self.close(slot, CloseHow::Rst, None, now, buffers, ops);
+                    self.lost_held(slot, place, since, failure, now, buffers, ops);
                 }
             },
+            SlotState::Session => {
+                let place = self.session_place(slot);
+                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
+                let goes_on = match token.kind() {
+                    OpKind::Send => context.held_sent(result),
+                    _ => context.held_received(result),
+                };
+                match goes_on {
+                    Ok(wake_at) => self.deadlines.set(slot, wake_at),
+                    Err(failure) => self.lost(slot, failure, now, buffers, ops),
+                }
+            }
+            SlotState::Goodbye if token.kind() == OpKind::Send => self.leave(slot, now, buffers, ops),
+            // Whatever the server still says, or does: the goodbye's send tells when it is over.
+            SlotState::Goodbye => {}
             SlotState::AwaitingFin => match result {
                 Ok(0) => self.close(slot, CloseHow::Fin, None, now, buffers, ops),
                 Ok(_) => self.watch(slot, ops),
@@ -378,17 +402,10 @@ impl Worker {
     fn expire(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
         match self.slots.get(slot).state {
             SlotState::InFlight { attempt } => {
-                let entry = &mut self.attempts.entries[attempt.0 as usize];
-                let context = &mut Context {
-                    now,
-                    slot,
-                    slots: &mut self.slots,
-                    buffers,
-                    ops,
-                    client: &self.clients[usize::from(entry.place.client)],
-                    timeout: Nanos::ZERO,
-                };
-                match entry.connection.woken(context) {
+                let client = self.attempts.get(attempt).place.client;
+                let (attempts, mut context) = self.context(slot, client, now, buffers, ops);
+                let entry = &mut attempts.entries[attempt.0 as usize];
+                match entry.connection.woken(&mut context) {
                     Progress::Wakes(at) => self.deadlines.set(slot, at),
                     Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
                     Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
@@ -396,7 +413,16 @@ impl Worker {
                 }
             }
             SlotState::Held { .. } => self.end_hold(slot, now, buffers, ops),
-            SlotState::AwaitingFin => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
+            SlotState::Session if self.sessions.get(slot).is_some_and(|session| session.held_until() <= now) => {
+                self.end_hold(slot, now, buffers, ops);
+            }
+            SlotState::Session => {
+                let place = self.session_place(slot);
+                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
+                let wake_at = context.go_on();
+                self.deadlines.set(slot, wake_at);
+            }
+            SlotState::AwaitingFin | SlotState::Goodbye => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             state => unreachable!("no deadline is set in {state:?}"),
         }
     }
@@ -417,9 +443,11 @@ impl Worker {
             slot_free: attempt.slot_free,
             started: attempt.started,
             connected: milestones.connected,
+            secured: milestones.secured,
             sent: milestones.sent,
             s0s1: milestones.s0s1,
             s2: milestones.s2,
+            session: milestones.session,
             completed: now,
             negotiated: milestones.negotiated,
         });
@@ -440,14 +468,82 @@ impl Worker {
             Hold::Exponential { mean_ns } => Some(exponential(&mut self.holding, mean_ns)),
             Hold::Forever => Some(Nanos::MAX),
         };
-        let Some(hold) = hold else { return self.leave(slot, now, buffers, ops) };
-        if hold < Nanos::MAX {
-            self.deadlines.set(slot, now + hold);
-        }
+        let orderly = lane.rules.close != ClosePolicy::Rst;
+        let Some(hold) = hold else {
+            // Who resets its connection at once does not say goodbye.
+            return if orderly { self.part(slot, now, buffers, ops) } else { self.leave(slot, now, buffers, ops) };
+        };
+        let until = if hold < Nanos::MAX { now + hold } else { Time::MAX };
         lane.held += 1;
+        if milestones.session.is_some() {
+            self.recorder.held(1, now);
+            self.slots.get_mut(slot).state = SlotState::Session;
+            let (_, mut context) = self.context(slot, attempt.place.client, now, buffers, ops);
+            let wake_at = context.hold(until);
+            return self.deadlines.set(slot, wake_at);
+        }
+        if until < Time::MAX {
+            self.deadlines.set(slot, until);
+        }
         self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
         self.recorder.held(1, now);
         self.watch(slot, ops);
+    }
+
+    /// The parts of the worker that a connection uses, beside the attempts.
+    fn context<'a>(
+        &'a mut self,
+        slot: u32,
+        client: u16,
+        now: Time,
+        buffers: &'a mut Buffers,
+        ops: &'a mut Vec<Op>,
+    ) -> (&'a mut Attempts, Context<'a>) {
+        let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
+        let context = Context {
+            now,
+            slot,
+            buffers,
+            ops,
+            client: &self.clients[usize::from(client)],
+            timeout: rules.timeout,
+            rules: rules.session.as_ref(),
+            plan: &self.session,
+            slots: &mut self.slots,
+            sessions: &mut self.sessions,
+            recorder: &mut self.recorder,
+        };
+        (&mut self.attempts, context)
+    }
+
+    fn session_place(&self, slot: u32) -> Place {
+        self.sessions.get(slot).expect("the slot holds a session").place()
+    }
+
+    /// A held session is lost.
+    fn lost(&mut self, slot: u32, failure: Failure, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        let session = self.sessions.get(slot).expect("the slot holds a session");
+        self.lost_held(slot, session.place(), session.held_since(), failure, now, buffers, ops);
+    }
+
+    /// A held connection is lost: its slot is closed, and a client of a fleet comes back.
+    #[allow(clippy::too_many_arguments, reason = "the turn's three and what is lost")]
+    fn lost_held(
+        &mut self,
+        slot: u32,
+        place: Place,
+        since: Time,
+        failure: Failure,
+        now: Time,
+        buffers: &mut Buffers,
+        ops: &mut Vec<Op>,
+    ) {
+        self.recorder.lost_while_held(place, now.since(since), now, failure);
+        let lane = self.no_longer_held(slot, now);
+        if let Schedule::Storm(fleet) = &mut lane.schedule {
+            fleet.lost(slot - lane.first_slot, now);
+        }
+        self.close(slot, CloseHow::Rst, None, now, buffers, ops);
     }
 
     /// An attempt of a hostile client is over: what the target did.
@@ -490,6 +586,9 @@ impl Worker {
         if let Schedule::Storm(fleet) = &mut lane.schedule {
             fleet.failed(slot - lane.first_slot, now);
         }
+        if let Some(backend) = self.sessions.get(slot).and_then(|session| session.backend()) {
+            self.recorder.failed_at(place, backend);
+        }
         self.recorder.failed(place, intended, started, now, failure);
         self.attempts.in_flight -= 1;
         self.close(slot, CloseHow::Rst, Some(id), now, buffers, ops);
@@ -514,7 +613,22 @@ impl Worker {
     fn end_hold(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
         self.no_longer_held(slot, now);
         self.deadlines.clear(slot);
-        self.leave(slot, now, buffers, ops);
+        self.part(slot, now, buffers, ops);
+    }
+
+    /// Tells the server that the stream ends, if there is one, and closes the connection then.
+    fn part(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        let Some(client) = self.sessions.get(slot).filter(|session| session.has_stream()).map(|s| s.place().client) else {
+            return self.leave(slot, now, buffers, ops);
+        };
+        let (_, mut context) = self.context(slot, client, now, buffers, ops);
+        let timeout = context.timeout;
+        if context.say_goodbye() {
+            self.slots.get_mut(slot).state = SlotState::Goodbye;
+            self.deadlines.set(slot, now + timeout);
+        } else {
+            self.leave(slot, now, buffers, ops);
+        }
     }
 
     /// Counts one held connection less; returns its lane.
@@ -559,6 +673,7 @@ impl Worker {
         if let Some(id) = attempt {
             self.free_attempt(id, buffers);
         }
+        self.sessions.end(slot, buffers);
         self.slots.get_mut(slot).state = SlotState::Closing;
         let token = self.slots.arm(slot, OpKind::Close);
         ops.push(Op::Close { token, how });
@@ -618,7 +733,7 @@ impl Worker {
                 (slot, self.slots.free_since(slot))
             }
         };
-        let Choices { client, target, source, template } = lane.next_choices(&self.clients);
+        let Choices { turn, client, target, source, template } = lane.next_choices(&self.clients);
         lane.in_flight += 1;
         let place = Place { stage: begin.stage, target: target.0, client };
         let rules = &lane.rules;
@@ -635,19 +750,40 @@ impl Worker {
             headers.of(target, self.next_header)
         });
         let spec = &self.clients[usize::from(client)];
+        let tls = self.tls[usize::from(target.0)];
+        if let Some(session) = &lane.rules.session {
+            let script = session.scripts[turn * self.tls.len() + usize::from(target.0)];
+            let ScriptSpec { trickle, clip, .. } = self.session.scripts[script as usize];
+            let client = session.first_client + (slot - lane.first_slot);
+            let number = match begin.client {
+                Some(_) => client.into(),
+                None => self.numbered * u64::from(self.session.workers) + u64::from(self.session.worker),
+            };
+            self.numbered += 1;
+            let start = SessionStart {
+                script,
+                course: session.course,
+                until: lane.rules.until,
+                place,
+                identity: Identity { number, client, source },
+                track: if lane.clip_turns.take() == 0 { trickle } else { clip },
+            };
+            self.sessions.begin(slot, start);
+        }
+        let rules = &lane.rules;
         self.recorder.started(place, now);
         let id = self.attempts.insert(Attempt {
             place,
             intended: begin.intended,
             slot_free,
             started: now,
-            connection: Connection::connecting(spec, template, check, header),
+            connection: Connection::connecting(spec, template, check, header, tls),
         });
         self.slots.get_mut(slot).state = SlotState::InFlight { attempt: id };
         self.busy += 1;
         self.deadlines.set(slot, now + rules.connect_timeout);
         let token = self.slots.arm(slot, OpKind::Open);
-        ops.push(Op::Open { token, target, source });
+        ops.push(Op::Open { token, target, source, nagle: spec.nagle });
     }
 
     /// Closes held connections of lanes whose plan has use for fewer.
@@ -659,7 +795,7 @@ impl Worker {
                 let lane = &mut self.lanes[index];
                 let slot = lane.first_slot + lane.surplus_cursor;
                 lane.surplus_cursor = (lane.surplus_cursor + 1) % lane.slots;
-                if let SlotState::Held { .. } = self.slots.get(slot).state {
+                if let SlotState::Held { .. } | SlotState::Session = self.slots.get(slot).state {
                     self.end_hold(slot, now, buffers, ops);
                     surplus -= 1;
                 }
@@ -674,7 +810,7 @@ impl Worker {
         let Release::Sweeping { mut cursor, since, mut released } = self.release else { return };
         let end = (cursor + RELEASES_PER_TURN).min(self.slots.len());
         while cursor < end {
-            if let SlotState::Held { .. } = self.slots.get(cursor).state {
+            if let SlotState::Held { .. } | SlotState::Session = self.slots.get(cursor).state {
                 if self.release_at(since, released) > now {
                     break;
                 }
@@ -701,6 +837,8 @@ impl Lane {
             ClientTurns { client, next_template: 0, left_in_cycle: targets.cycle(), targets, next_source: 0 }
         };
         let mix = spec.clients.iter().enumerate().map(begin).collect();
+        let clip_weights = spec.session.as_ref().map_or([1, 0], |session| session.clip_weights);
+        let clip_turns = WeightedTurns::new(clip_weights);
         Self {
             schedule: Schedule::new(spec.load, spec.slots, start),
             free,
@@ -719,9 +857,12 @@ impl Lane {
                 connect_timeout: spec.connect_timeout,
                 timeout: spec.timeout,
                 expect: spec.expect,
+                until: spec.until,
+                session: spec.session,
             },
             turns: spec.turns,
             mix,
+            clip_turns,
         }
     }
 
@@ -732,8 +873,10 @@ impl Lane {
     /// What the next attempt uses: the client whose turn it is takes its target, source and template in turn.
     fn next_choices(&mut self, clients: &[Client]) -> Choices {
         let rules = &self.rules;
-        let turns = &mut self.mix[self.turns.take()];
+        let turn = self.turns.take();
+        let turns = &mut self.mix[turn];
         let chosen = Choices {
+            turn,
             client: turns.client,
             target: rules.targets[turns.targets.take()],
             source: rules.sources[turns.next_source],

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reaction::{Ending, Reaction};
 use crate::base::Nanos;
+use crate::protocol::session::Status;
 use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, Violation};
 
 /// One failed attempt, or one held connection that was lost.
@@ -28,6 +29,8 @@ pub enum Step {
     Socket,
     /// The TCP handshake.
     Connect,
+    /// The TLS handshake.
+    Tls,
     /// Sending C0 and C1.
     SendC0c1,
     /// Waiting for S0.
@@ -38,9 +41,9 @@ pub enum Step {
     S2,
     /// Sending C2.
     SendC2,
-    /// Waiting for the first message after the handshake.
+    /// Waiting for the answer to `connect`.
     Reply,
-    /// Waiting for the server to accept the stream.
+    /// Waiting for the server to accept the stream, which is published or played.
     Publish,
     /// Completed and held open.
     Hold,
@@ -72,6 +75,20 @@ pub enum FailureKind {
     BadS2Digest,
     /// The server answered the RTMP command with an error.
     Rejected,
+    /// Somebody else publishes a stream of this name, says the server.
+    NameTaken,
+    /// The server does not let this client in: credentials or a hook said no.
+    Unauthorized,
+    /// The server sends the client to another one.
+    Redirected,
+    /// The server's bytes after the handshake are no RTMP messages.
+    BadMessage,
+    /// The flow was dropped without a word: nothing came back for as long as the hold check waits.
+    LostSilently,
+    /// The server's certificate does not prove that it is the right server.
+    BadCertificate,
+    /// The server does not speak TLS, or broke off its handshake.
+    TlsRefused,
     /// The target did something else with a hostile client than the scenario expects.
     Unexpected,
     /// No local port is free for the connection.
@@ -135,6 +152,31 @@ impl Failure {
         Self { step, kind: FailureKind::from_errno(errno), detail: FailureDetail::Errno(errno.raw_os_error()) }
     }
 
+    /// A held connection broke. The kernel gives a flow up (ETIMEDOUT) when nothing came back for as long as the hold check
+    /// waits.
+    pub fn lost(errno: Errno) -> Self {
+        let failure = Self::from_errno(Step::Hold, errno);
+        match failure.kind {
+            FailureKind::Timeout => Self::new(Step::Hold, FailureKind::LostSilently),
+            _ => failure,
+        }
+    }
+
+    /// The server refused a command. The codes are those of nginx-rtmp, SRS, Wowza and Adobe's server.
+    pub fn refused(step: Step, status: &Status<'_>) -> Self {
+        let says = |word: &str| [status.code, status.description].iter().any(|text| contains_word(text, word));
+        let kind = if status.redirect.is_some() {
+            FailureKind::Redirected
+        } else if says("BadName") || says("already publishing") || says("already exists") {
+            FailureKind::NameTaken
+        } else if ["Unauthorized", "Unauthorised", "authmod", "authfail", "Denied", "permission"].into_iter().any(says) {
+            FailureKind::Unauthorized
+        } else {
+            FailureKind::Rejected
+        };
+        Self::new(step, kind)
+    }
+
     /// The target did something else with a hostile client than was expected.
     pub fn unexpected(reaction: &Reaction) -> Self {
         let step = match reaction.received as usize {
@@ -156,6 +198,8 @@ impl Failure {
                 Side::Generator
             }
             (_, Kind::Unreachable) => Side::Network,
+            // Dropped on the path, or by a target that is gone.
+            (_, Kind::LostSilently) => Side::Unattributed,
             // A SYN without an answer: dropped on the path, or by a full backlog.
             (Step::Socket | Step::Connect, Kind::Timeout) => Side::Unattributed,
             _ => Side::Target,
@@ -193,6 +237,13 @@ impl Failure {
             (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
+            (_, Kind::NameTaken) => "a stream of this name is published already: give each client its own, --stream '...{id}'",
+            (_, Kind::Unauthorized) => "the server wants credentials: give a token or keys with --stream or --stream-keys",
+            (_, Kind::Redirected) => "the server sends clients elsewhere: load the address that it names",
+            (_, Kind::BadMessage) => "bytes after the handshake are no RTMP: look for a server bug or a proxy in between",
+            (_, Kind::LostSilently) => "the flow vanished: look for a firewall or balancer that forgets idle connections",
+            (_, Kind::BadCertificate) => "the certificate does not fit: check the name, --tls-ca, or use --insecure in a test",
+            (_, Kind::TlsRefused) => "no TLS there: check that the port is the one for rtmps://",
             (_, Kind::Unexpected) => {
                 "the target did not treat this client as expected: compare by_client or correct `expect`"
             }
@@ -227,6 +278,13 @@ impl FailureKind {
         Self::BadS1Digest,
         Self::BadS2Digest,
         Self::Rejected,
+        Self::NameTaken,
+        Self::Unauthorized,
+        Self::Redirected,
+        Self::BadMessage,
+        Self::LostSilently,
+        Self::BadCertificate,
+        Self::TlsRefused,
         Self::Unexpected,
         Self::NoPorts,
         Self::NoDescriptors,
@@ -274,6 +332,7 @@ impl Step {
     pub const ALL: [Self; Self::COUNT] = [
         Self::Socket,
         Self::Connect,
+        Self::Tls,
         Self::SendC0c1,
         Self::S0,
         Self::S1,
@@ -283,6 +342,11 @@ impl Step {
         Self::Publish,
         Self::Hold,
     ];
+}
+
+/// Whether `word` occurs in `text`, whatever the case.
+fn contains_word(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 impl From<Violation> for Failure {
@@ -306,6 +370,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Socket => "socket",
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::SendC0c1 => "send_c0c1",
             Self::S0 => "s0",
             Self::S1 => "s1",
@@ -332,6 +397,13 @@ impl fmt::Display for FailureKind {
             Self::BadS1Digest => "bad_s1_digest",
             Self::BadS2Digest => "bad_s2_digest",
             Self::Rejected => "rejected",
+            Self::NameTaken => "name_taken",
+            Self::Unauthorized => "unauthorized",
+            Self::Redirected => "redirected",
+            Self::BadMessage => "bad_message",
+            Self::LostSilently => "lost_silently",
+            Self::BadCertificate => "bad_certificate",
+            Self::TlsRefused => "tls_refused",
             Self::Unexpected => "unexpected",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",

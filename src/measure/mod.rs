@@ -18,10 +18,10 @@ pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::{IntervalCounts, IntervalReport};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
 pub use recorder::{Recorder, RecorderLayout, StageInfo};
-pub use sample::{Metric, Place, Sample};
+pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
-    ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, ProbeOutcome, Snapshot, StageRecord,
-    Tally,
+    BackendRecord, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
+    ProbeOutcome, Reason, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;
 pub use timeline::{CompletedSecond, Timeline, TimelineRow};

@@ -1,13 +1,14 @@
 //! Where a worker puts what happens.
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::histogram::LatencyHistogram;
 use super::interval::{IntervalRecorder, IntervalReport};
 use super::reaction::Reaction;
-use super::sample::{Place, Sample};
-use super::snapshot::{ProbeOutcome, Snapshot};
+use super::sample::{Place, Sample, Until};
+use super::snapshot::{MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -22,6 +23,8 @@ pub struct Recorder {
     record: Snapshot,
     interval: IntervalRecorder,
     start: Time,
+    /// Reused, so that telling backends apart allocates nothing.
+    backend_name: String,
 }
 
 /// The names behind the indices: the same for every worker of a run.
@@ -54,13 +57,20 @@ pub struct StageInfo {
     pub probe: bool,
     /// Its clients are a fleet that comes back: when each was back is recorded.
     pub storm: bool,
+    /// What completes its attempts.
+    pub until: Until,
 }
 
 impl Recorder {
     /// A recorder for a run that starts at `start`.
     pub fn new(layout: Arc<RecorderLayout>, start: Time) -> Self {
         let populations = layout.populations.len();
-        Self { record: Snapshot::new(layout), interval: IntervalRecorder::new(start, populations), start }
+        Self {
+            record: Snapshot::new(layout),
+            interval: IntervalRecorder::new(start, populations),
+            start,
+            backend_name: String::new(),
+        }
     }
 
     /// `count` arrivals of `stage` became due, seen at `at`.
@@ -141,6 +151,47 @@ impl Recorder {
     /// A client of a fleet is back, so long after the fleet lost its connections.
     pub fn back(&mut self, stage: u16, after: Nanos) {
         self.record.stage(stage).back.get_or_insert_with(LatencyHistogram::of_ages).record(after);
+    }
+
+    /// A backend that calls itself `name` accepted the `connect` of an attempt; says which one it is.
+    pub fn accepted(&mut self, place: Place, name: fmt::Arguments<'_>) -> u16 {
+        self.backend_name.clear();
+        // Writing to a string cannot fail.
+        let _ = self.backend_name.write_fmt(name);
+        let backend = self.record.backend(&self.backend_name);
+        if let Some(tally) = self.record.backend_row(place.stage, backend) {
+            tally.counts.due += 1;
+            tally.counts.started += 1;
+        }
+        backend
+    }
+
+    /// The attempt that `backend` had accepted failed. Call [`failed`](Self::failed) as well.
+    pub fn failed_at(&mut self, place: Place, backend: u16) {
+        if let Some(tally) = self.record.backend_row(place.stage, backend) {
+            tally.counts.failed += 1;
+        }
+    }
+
+    /// What the server said about a failure. Call [`failed`](Self::failed) or [`lost_while_held`](Self::lost_while_held)
+    /// as well.
+    pub fn explain(&mut self, place: Place, failure: &Failure, text: &str) {
+        self.record.stage(place.stage).failures.explain(failure.step, failure.kind, text);
+    }
+
+    /// TLS was established.
+    pub fn secured(&mut self, place: Place, resumed: bool) {
+        let counts = &mut self.record.stage(place.stage).tls;
+        if resumed {
+            counts.resumed += 1;
+        } else {
+            counts.full += 1;
+        }
+    }
+
+    /// Audio and video sent and received.
+    pub fn media(&mut self, place: Place) -> &mut MediaCounts {
+        &mut self.record.stage(place.stage).media
     }
 
     /// The number of held connections changed.
@@ -229,6 +280,7 @@ mod tests {
             open_loop: true,
             probe: false,
             storm: false,
+            until: Until::Handshake,
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1), stage(1)],
@@ -251,9 +303,11 @@ mod tests {
             slot_free: at,
             started: at,
             connected: at,
+            secured: None,
             sent: at,
             s0s1: at,
             s2: at,
+            session: None,
             completed: at,
             negotiated: Negotiated::Simple,
         });

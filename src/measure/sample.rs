@@ -31,16 +31,53 @@ pub struct Sample {
     pub started: Time,
     /// TCP was connected.
     pub connected: Time,
+    /// TLS was established, on connections that use it.
+    pub secured: Option<Time>,
     /// C0C1 was handed to the kernel.
     pub sent: Time,
     /// S0S1 was complete.
     pub s0s1: Time,
     /// S2 was complete.
     pub s2: Time,
+    /// What it reached after the handshake; `None` if it was complete with it.
+    pub session: Option<SessionTimes>,
     /// The attempt was complete.
     pub completed: Time,
     /// What handshake it was.
     pub negotiated: Negotiated,
+}
+
+/// The milestones after the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimes {
+    /// The send that carries the command `connect` was handed to the kernel.
+    pub asked: Time,
+    /// The first byte after S2 that came after that.
+    pub reply: Time,
+    /// The `_result` of `connect`.
+    pub accepted: Option<Time>,
+    /// `NetStream.Publish.Start`, or `NetStream.Play.Start` where the client plays.
+    pub started: Option<Time>,
+    /// The first message of audio or video, where the client plays.
+    pub first_frame: Option<Time>,
+    /// Which backend answered, among those the recorder knows.
+    pub backend: Option<u16>,
+}
+
+/// What completes an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// S2 is in and C2 is out.
+    Handshake,
+    /// The first byte after S2: the server has answered `connect`, or has begun to.
+    Reply,
+    /// The `_result` of `connect`.
+    Connect,
+    /// `NetStream.Publish.Start`.
+    Publish,
+    /// `NetStream.Play.Start` and the first message of audio or video.
+    Play,
 }
 
 /// A span measured on completed attempts.
@@ -53,11 +90,22 @@ pub enum Metric {
     Service,
     /// From the actual start to TCP connected.
     Connect,
+    /// From TCP connected to TLS established (`rtmps` only).
+    Tls,
     /// From C0C1 handed to the kernel to S0S1 complete.
     S0s1,
     /// From C0C1 handed to the kernel to S2 complete.
     S2,
-    /// From C2 handed to the kernel to the server's reply: measured only where the attempt goes on after S2.
+    /// From `connect` handed to the kernel to the first byte of the server's answer.
+    Reply,
+    /// From `connect` handed to the kernel to its `_result`.
+    AppConnect,
+    /// From the `_result` of `connect` to the start of the stream: `NetStream.Publish.Start` or `NetStream.Play.Start`.
+    Publish,
+    /// From the start of a stream that is played to its first message of audio or video.
+    FirstFrame,
+    /// From `connect`, which leaves with C2, handed to the kernel to the answer that completes the attempt: measured only
+    /// where it goes on after S2.
     Confirm,
     /// From the intended arrival to a free slot: the target (or the hold) kept the slots (open loop only).
     SlotWait,
@@ -74,8 +122,12 @@ impl Sample {
             Metric::Connect => Some(self.connected.since(self.started)),
             Metric::S0s1 => Some(self.s0s1.since(self.sent)),
             Metric::S2 => Some(self.s2.since(self.sent)),
-            // An attempt is complete with S2: it has no later milestone.
-            Metric::Confirm => None,
+            Metric::Tls => Some(self.secured?.since(self.connected)),
+            Metric::Reply => self.session.map(|session| session.reply.since(session.asked)),
+            Metric::AppConnect => self.session.and_then(|session| Some(session.accepted?.since(session.asked))),
+            Metric::Publish => self.session.and_then(|session| Some(session.started?.since(session.accepted?))),
+            Metric::FirstFrame => self.session.and_then(|session| Some(session.first_frame?.since(session.started?))),
+            Metric::Confirm => self.session.map(|session| self.completed.since(session.asked)),
             Metric::SlotWait => Some(self.slot_free.since(self.intended?)),
             Metric::Lateness => Some(self.started.since(self.intended?.max(self.slot_free))),
         }
@@ -91,12 +143,37 @@ impl Metric {
         Self::Response,
         Self::Service,
         Self::Connect,
+        Self::Tls,
         Self::S0s1,
         Self::S2,
+        Self::Reply,
+        Self::AppConnect,
+        Self::Publish,
+        Self::FirstFrame,
         Self::Confirm,
         Self::SlotWait,
         Self::Lateness,
     ];
+
+    /// It exists only where attempts go on after the handshake, or use TLS; the others exist always.
+    pub const fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::Tls | Self::Reply | Self::AppConnect | Self::Publish | Self::FirstFrame | Self::Confirm
+        )
+    }
+
+    /// Attempts that go on until `until` have it.
+    pub fn is_reached_by(self, until: Until) -> bool {
+        match self {
+            Self::Tls => false,
+            Self::Reply | Self::Confirm => until >= Until::Reply,
+            Self::AppConnect => until >= Until::Connect,
+            Self::Publish => until >= Until::Publish,
+            Self::FirstFrame => until == Until::Play,
+            _ => true,
+        }
+    }
 
     /// It is measured from the plan: closed loop has none.
     pub const fn needs_plan(self) -> bool {
@@ -110,8 +187,13 @@ impl fmt::Display for Metric {
             Self::Response => "response",
             Self::Service => "service",
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::S0s1 => "s0s1",
             Self::S2 => "s2",
+            Self::Reply => "reply",
+            Self::AppConnect => "app_connect",
+            Self::Publish => "publish",
+            Self::FirstFrame => "first_frame",
             Self::Confirm => "confirm",
             Self::SlotWait => "slot_wait",
             Self::Lateness => "lateness",
@@ -130,9 +212,11 @@ mod tests {
             slot_free: Time::from_nanos(130),
             started: Time::from_nanos(137),
             connected: Time::from_nanos(150),
+            secured: None,
             sent: Time::from_nanos(151),
             s0s1: Time::from_nanos(171),
             s2: Time::from_nanos(181),
+            session: None,
             completed: Time::from_nanos(190),
             negotiated: Negotiated::ComplexVerified,
         }
@@ -146,9 +230,58 @@ mod tests {
     fn waiting_for_a_slot_is_not_lateness() {
         assert_eq!(
             spans(&sample()),
-            [Some(90), Some(53), Some(13), Some(20), Some(30), None, Some(30), Some(7)],
-            "response service connect s0s1 s2 confirm slot_wait lateness"
+            [
+                Some(90),
+                Some(53),
+                Some(13),
+                None,
+                Some(20),
+                Some(30),
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some(30),
+                Some(7)
+            ],
+            "response service connect tls s0s1 s2 reply app_connect publish first_frame confirm slot_wait lateness"
         );
+    }
+
+    #[test]
+    fn a_session_is_measured_from_its_connect_on() {
+        let session = SessionTimes {
+            asked: Time::from_nanos(172),
+            reply: Time::from_nanos(182),
+            accepted: Some(Time::from_nanos(183)),
+            started: Some(Time::from_nanos(187)),
+            first_frame: Some(Time::from_nanos(190)),
+            backend: None,
+        };
+        let played = Sample { session: Some(session), secured: Some(Time::from_nanos(151)), ..sample() };
+        let spans = [
+            (Metric::Tls, 1),
+            (Metric::Reply, 10),
+            (Metric::AppConnect, 11),
+            (Metric::Publish, 4),
+            (Metric::FirstFrame, 3),
+            (Metric::Confirm, 18),
+        ];
+        for (metric, nanos) in spans {
+            assert!(metric.is_optional());
+            assert_eq!(played.span(metric), Some(Nanos::new(nanos)), "{metric}");
+        }
+        let connected = Sample { session: Some(SessionTimes { started: None, first_frame: None, ..session }), ..sample() };
+        assert_eq!(connected.span(Metric::Publish), None);
+        assert_eq!(connected.span(Metric::Confirm), Some(Nanos::new(18)));
+    }
+
+    #[test]
+    fn milestones_come_one_after_the_other() {
+        assert!(Metric::Reply.is_reached_by(Until::Reply) && !Metric::AppConnect.is_reached_by(Until::Reply));
+        assert!(Metric::AppConnect.is_reached_by(Until::Publish) && !Metric::FirstFrame.is_reached_by(Until::Publish));
+        assert!(Metric::FirstFrame.is_reached_by(Until::Play) && !Metric::Confirm.is_reached_by(Until::Handshake));
     }
 
     #[test]
@@ -172,7 +305,7 @@ mod tests {
         let closed = Sample { intended: None, ..sample() };
         for metric in Metric::ALL {
             let measured = closed.span(metric).is_some();
-            assert_eq!(measured, !metric.needs_plan() && metric != Metric::Confirm, "{metric}");
+            assert_eq!(measured, !metric.needs_plan() && !metric.is_optional(), "{metric}");
         }
     }
 

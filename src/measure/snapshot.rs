@@ -19,6 +19,14 @@ const TARGET_HISTOGRAMS: usize = 64;
 /// Room for the outcomes of probes at the start; more grow the list now and then.
 const PROBES_AT_START: usize = 4_096;
 
+/// Most backends told apart; what more there are count as one.
+const MOST_BACKENDS: usize = 64;
+/// The row of the backends beyond that.
+const OTHER_BACKENDS: &str = "others";
+
+/// Most texts kept of a server's refusals, for each stage; the refusals are counted all the same.
+const MOST_REASONS: usize = 32;
+
 /// What a worker recorded, or what several did: a merge of snapshots is the snapshot of the merged run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -30,6 +38,8 @@ pub struct Snapshot {
     clients: Vec<Tally>,
     /// Reactions by client, those in warm-ups left out; `None` for clients that are not hostile.
     reactions: Vec<Option<Box<Reactions>>>,
+    /// Measured attempts by the backend that answered `connect`; in the order of their names.
+    backends: Vec<BackendRecord>,
     turns: LatencyHistogram,
     oversleeps: LatencyHistogram,
     lost_ages: LatencyHistogram,
@@ -50,6 +60,57 @@ pub struct StageRecord {
     pub probes: Vec<ProbeOutcome>,
     /// When the last attempt ended, since the run's start.
     pub last_end: Nanos,
+    /// Audio and video sent and received.
+    pub media: MediaCounts,
+    /// How TLS connections came to be.
+    pub tls: TlsCounts,
+}
+
+/// Measured attempts that one backend answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackendRecord {
+    /// What it says it is.
+    pub name: String,
+    /// Attempts whose `connect` it accepted: how they ended.
+    pub tally: Tally,
+}
+
+/// Audio and video of streams published or played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MediaCounts {
+    /// Messages handed to the kernel.
+    pub sent_messages: u64,
+    /// Their bytes, chunk headers included.
+    pub sent_bytes: u64,
+    /// Of them those that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
+    /// too slowly, or this machine is late.
+    pub late_messages: u64,
+    /// Messages received.
+    pub received_messages: u64,
+    /// Their payload bytes.
+    pub received_bytes: u64,
+}
+
+/// TLS handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TlsCounts {
+    /// With certificates.
+    pub full: u64,
+    /// Resumed from an earlier connection's.
+    pub resumed: u64,
+}
+
+/// What servers said when they refused something: a text and how often.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    /// The failure's step.
+    pub step: Step,
+    /// The failure's kind.
+    pub kind: FailureKind,
+    /// The server's words.
+    pub text: String,
+    /// How often they came.
+    pub count: u64,
 }
 
 /// How one attempt of a probe ended.
@@ -114,6 +175,8 @@ pub struct Latencies {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FailureTable {
     cells: Vec<Option<FailureCount>>,
+    /// Ordered, each text once.
+    reasons: Vec<Reason>,
 }
 
 /// Failures of one step and kind.
@@ -150,7 +213,7 @@ impl Snapshot {
                 record
                     .tally
                     .latencies
-                    .allocate(|metric| metric != Metric::Confirm && (info.open_loop || !metric.needs_plan()));
+                    .allocate(|metric| metric.is_reached_by(info.until) && (info.open_loop || !metric.needs_plan()));
                 record.time_to_failure = Some(LatencyHistogram::new());
                 record.back = info.storm.then(LatencyHistogram::of_ages);
                 record.probes.reserve(if info.probe { PROBES_AT_START } else { 0 });
@@ -168,6 +231,7 @@ impl Snapshot {
             targets,
             clients,
             reactions,
+            backends: Vec::new(),
             turns: LatencyHistogram::new(),
             oversleeps: LatencyHistogram::new(),
             lost_ages: LatencyHistogram::of_ages(),
@@ -197,6 +261,11 @@ impl Snapshot {
     /// Reactions of the target by client; `None` for clients that are not hostile.
     pub fn reactions(&self) -> &[Option<Box<Reactions>>] {
         &self.reactions
+    }
+
+    /// Measured attempts by the backend that answered, in the order of their names.
+    pub fn backends(&self) -> &[BackendRecord] {
+        &self.backends
     }
 
     /// All stages but the warm-up.
@@ -250,6 +319,11 @@ impl Snapshot {
         for (mine, theirs) in self.reactions.iter_mut().flatten().zip(other.reactions.iter().flatten()) {
             mine.merge(theirs);
         }
+        for theirs in &other.backends {
+            let index = self.backend(&theirs.name);
+            self.backends[usize::from(index)].tally.merge(&theirs.tally);
+        }
+        self.backends.sort_by(|a, b| a.name.cmp(&b.name));
         self.turns.merge(&other.turns);
         self.oversleeps.merge(&other.oversleeps);
         self.lost_ages.merge(&other.lost_ages);
@@ -290,6 +364,26 @@ impl Snapshot {
         target.into_iter().chain(client).filter(move |_| measured)
     }
 
+    /// The place of a backend of this name, which is new or known. Backends are told apart to a limit.
+    pub(super) fn backend(&mut self, name: &str) -> u16 {
+        let known = self.backends.iter().position(|backend| backend.name == name);
+        let index = known.unwrap_or_else(|| {
+            let full = self.backends.len() >= MOST_BACKENDS && name != OTHER_BACKENDS;
+            if full {
+                return usize::from(self.backend(OTHER_BACKENDS));
+            }
+            self.backends.push(BackendRecord { name: name.to_owned(), tally: Tally::default() });
+            self.backends.len() - 1
+        });
+        index as u16
+    }
+
+    /// The row of a backend, if the stage is measured.
+    pub(super) fn backend_row(&mut self, stage: u16, backend: u16) -> Option<&mut Tally> {
+        let measured = !self.layout.stages[usize::from(stage)].warmup;
+        self.backends.get_mut(usize::from(backend)).map(|record| &mut record.tally).filter(|_| measured)
+    }
+
     /// Counts the reaction to a hostile client, if its stage is measured.
     pub(super) fn reacted(&mut self, place: Place, reaction: &Reaction, expected: bool) {
         if self.layout.stages[usize::from(place.stage)].warmup {
@@ -314,6 +408,11 @@ impl Snapshot {
         }
         if let Some(tally) = self.clients.get_mut(usize::from(client)) {
             tally.completed(sample, [headline]);
+        }
+        if let Some(backend) = sample.session.and_then(|session| session.backend)
+            && let Some(record) = self.backends.get_mut(usize::from(backend))
+        {
+            record.tally.completed(sample, [headline, Metric::Confirm]);
         }
     }
 
@@ -366,6 +465,9 @@ impl StageRecord {
         }
         self.probes.extend_from_slice(&other.probes);
         self.last_end = self.last_end.max(other.last_end);
+        self.media.merge(&other.media);
+        self.tls.full += other.tls.full;
+        self.tls.resumed += other.tls.resumed;
     }
 }
 
@@ -402,6 +504,28 @@ impl Counts {
         self.failed += other.failed;
         self.observed += other.observed;
         self.lost_while_held += other.lost_while_held;
+    }
+}
+
+impl MediaCounts {
+    /// Nothing was sent or received.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.sent_messages += other.sent_messages;
+        self.sent_bytes += other.sent_bytes;
+        self.late_messages += other.late_messages;
+        self.received_messages += other.received_messages;
+        self.received_bytes += other.received_bytes;
+    }
+}
+
+impl TlsCounts {
+    /// No connection used TLS.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -476,6 +600,16 @@ impl FailureTable {
         self.add(failure.step, failure.kind, &one);
     }
 
+    /// Notes what a server said about a failure, which is counted apart.
+    pub fn explain(&mut self, step: Step, kind: FailureKind, text: &str) {
+        self.add_reason(step, kind, text, 1);
+    }
+
+    /// What servers said, by step, kind and text.
+    pub fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+
     /// Every failure that happened: its name with the first one's evidence, and its counts.
     pub fn iter(&self) -> impl Iterator<Item = (Failure, &FailureCount)> {
         Step::ALL.into_iter().flat_map(move |step| {
@@ -489,6 +623,22 @@ impl FailureTable {
     fn merge(&mut self, other: &Self) {
         for (failure, count) in other.iter() {
             self.add(failure.step, failure.kind, count);
+        }
+        for reason in &other.reasons {
+            self.add_reason(reason.step, reason.kind, &reason.text, reason.count);
+        }
+    }
+
+    fn add_reason(&mut self, step: Step, kind: FailureKind, text: &str, count: u64) {
+        let found = self.reasons.binary_search_by(|known| {
+            (known.step, known.kind, known.text.as_str()).cmp(&(step, kind, text))
+        });
+        match found {
+            Ok(index) => self.reasons[index].count += count,
+            Err(index) if self.reasons.len() < MOST_REASONS => {
+                self.reasons.insert(index, Reason { step, kind, text: text.to_owned(), count });
+            }
+            Err(_) => {}
         }
     }
 
@@ -511,7 +661,7 @@ impl FailureTable {
 
 impl Default for FailureTable {
     fn default() -> Self {
-        Self { cells: vec![None; Step::COUNT * FailureKind::COUNT] }
+        Self { cells: vec![None; Step::COUNT * FailureKind::COUNT], reasons: Vec::new() }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn findings(measured: &StageRecord, linear_syn_retries: u32, syn_retr
     let slow_path = connect.and_then(|connect| connect.at(Quantile::P50)).is_some_and(|median| median >= SLOW_PATH);
     let mut findings: Vec<Finding> = Vec::new();
     if !slow_path {
-        let phases = [Metric::S0s1, Metric::S2, Metric::Confirm];
+        let phases = [Metric::S0s1, Metric::S2, Metric::Reply, Metric::AppConnect, Metric::Publish];
         let plateau = phases.into_iter().find_map(|phase| nagle_plateau(phase, latencies.get(phase)?));
         findings.extend(plateau);
     }

@@ -10,7 +10,7 @@ use crate::base::Seed;
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Reconnect, Share};
-pub use crate::measure::Expectation;
+pub use crate::measure::{Expectation, Until};
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
 /// Everything a run does, decided.
@@ -245,14 +245,6 @@ pub struct ClientPlan {
     pub digest_at: DigestAt,
     /// Send a C2 whose digest is wrong: a strict server must refuse it.
     pub wrong_c2: bool,
-}
-
-/// What completes an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Until {
-    /// S2 is in and C2 is out.
-    Handshake,
 }
 
 impl StagePlan {

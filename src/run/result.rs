@@ -199,7 +199,8 @@ pub struct FailureRow {
 }
 
 /// A summary per metric; null where the metric does not exist (`response`, `slot_wait` and `lateness` in closed loop,
-/// `confirm` until S2).
+/// `confirm` where attempts end with the handshake). The other milestones after the handshake, and `tls`, are there only if
+/// attempts have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyTable {
     /// [`Metric::Response`].
@@ -208,10 +209,25 @@ pub struct LatencyTable {
     pub service: Option<LatencySummary>,
     /// [`Metric::Connect`].
     pub connect: Option<LatencySummary>,
+    /// [`Metric::Tls`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<LatencySummary>,
     /// [`Metric::S0s1`].
     pub s0s1: Option<LatencySummary>,
     /// [`Metric::S2`].
     pub s2: Option<LatencySummary>,
+    /// [`Metric::Reply`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<LatencySummary>,
+    /// [`Metric::AppConnect`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_connect: Option<LatencySummary>,
+    /// [`Metric::Publish`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<LatencySummary>,
+    /// [`Metric::FirstFrame`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_frame: Option<LatencySummary>,
     /// [`Metric::Confirm`].
     pub confirm: Option<LatencySummary>,
     /// [`Metric::SlotWait`].
@@ -432,6 +448,7 @@ pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
                 open_loop: lane.load.is_open_loop(),
                 probe: stage.probe,
                 storm: matches!(lane.load, LoadPlan::Storm { .. }),
+                until: population.until,
             })
         })
     });
@@ -631,8 +648,13 @@ impl LatencyTable {
             Metric::Response => self.response.as_ref(),
             Metric::Service => self.service.as_ref(),
             Metric::Connect => self.connect.as_ref(),
+            Metric::Tls => self.tls.as_ref(),
             Metric::S0s1 => self.s0s1.as_ref(),
             Metric::S2 => self.s2.as_ref(),
+            Metric::Reply => self.reply.as_ref(),
+            Metric::AppConnect => self.app_connect.as_ref(),
+            Metric::Publish => self.publish.as_ref(),
+            Metric::FirstFrame => self.first_frame.as_ref(),
             Metric::Confirm => self.confirm.as_ref(),
             Metric::SlotWait => self.slot_wait.as_ref(),
             Metric::Lateness => self.lateness.as_ref(),
@@ -645,8 +667,13 @@ impl LatencyTable {
             Metric::Response => &mut self.response,
             Metric::Service => &mut self.service,
             Metric::Connect => &mut self.connect,
+            Metric::Tls => &mut self.tls,
             Metric::S0s1 => &mut self.s0s1,
             Metric::S2 => &mut self.s2,
+            Metric::Reply => &mut self.reply,
+            Metric::AppConnect => &mut self.app_connect,
+            Metric::Publish => &mut self.publish,
+            Metric::FirstFrame => &mut self.first_frame,
             Metric::Confirm => &mut self.confirm,
             Metric::SlotWait => &mut self.slot_wait,
             Metric::Lateness => &mut self.lateness,
@@ -657,10 +684,10 @@ impl LatencyTable {
     fn of(latencies: &Latencies, metrics: &[Metric], open_loop: bool) -> Self {
         let mut table = Self::default();
         for metric in metrics {
-            let exists = *metric != Metric::Confirm && (open_loop || !metric.needs_plan());
+            let exists = open_loop || !metric.needs_plan();
             *table.get_mut(*metric) = match latencies.get(*metric) {
                 Some(histogram) if exists => Some(histogram.summary()),
-                _ => exists.then(|| LatencyHistogram::new().summary()),
+                _ => (exists && !metric.is_optional()).then(|| LatencyHistogram::new().summary()),
             };
         }
         table

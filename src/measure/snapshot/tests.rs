@@ -14,6 +14,7 @@ fn layout() -> Arc<RecorderLayout> {
         open_loop: population == 0,
         probe: false,
         storm: false,
+            until: Until::Handshake,
     };
     Arc::new(RecorderLayout {
         stages: vec![
@@ -53,9 +54,11 @@ fn sample(stage: u16, target: u16, started: Time, span: Nanos, negotiated: Negot
         slot_free: started - Nanos::new(2),
         started,
         connected: started,
+        secured: None,
         sent: started,
         s0s1: completed,
         s2: completed,
+        session: None,
         completed,
         negotiated,
     }

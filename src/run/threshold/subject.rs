@@ -85,8 +85,11 @@ impl Subject {
         let any_open = about.iter().any(|population| Population::is_open_loop(population));
         let any_closed = about.iter().any(|population| !Population::is_open_loop(population));
         if let Quantity::Latency(metric, statistic) = quantity {
-            if metric == Metric::Confirm {
-                return Err("has nothing to measure: the attempt is complete with S2, use s2 or service".to_owned());
+            if metric == Metric::Tls && !plan.targets.iter().any(|target| target.tls.is_some()) {
+                return Err("has nothing to measure: no target is rtmps://".to_owned());
+            }
+            if metric != Metric::Tls && !about.iter().any(|population| metric.is_reached_by(population.until)) {
+                return Err("has nothing to measure: attempts end earlier, use s2 or service, or a later --until".to_owned());
             }
             if metric.needs_plan() && !any_open {
                 return Err(format!(

@@ -14,6 +14,7 @@ fn layout() -> RecorderLayout {
             open_loop: true,
             probe: false,
             storm: false,
+            until: crate::measure::Until::Handshake,
         }],
         populations: vec!["encoders".to_owned(), "guard".to_owned()],
         targets: Vec::new(),

@@ -1,0 +1,551 @@
+//! What a connection does after the handshake: the commands up to its milestone, and then what keeps a server content
+//! as long as it is held.
+//!
+//! A held session owns no buffer: it is told when there is something to read, and takes one only then. Nor does it own a
+//! timer: its slot's deadline is the next thing it has to do.
+
+use crate::base::{Nanos, Time};
+use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
+use crate::load::NameValues;
+use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
+use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Status};
+
+use super::connection::Context;
+use super::plan::{SessionPlan, SessionRules};
+
+/// The longest stream name.
+pub(super) const MAX_NAME: usize = 255;
+/// A message of audio or video is late when it leaves this long after its time.
+const LATE: Nanos = Nanos::from_millis(100);
+
+/// Sessions of a worker's connections, found by their slot.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    /// The entry of each slot; empty if no attempt goes on after the handshake.
+    by_slot: Box<[u32]>,
+    entries: Vec<Session>,
+    free: Vec<u32>,
+    store: MessageStore,
+}
+
+/// A connection's session, from the start of its attempt to its close.
+#[derive(Debug)]
+pub(super) struct Session {
+    machine: ClientSession,
+    /// Index of the plan's scripts.
+    script: u32,
+    until: Until,
+    place: Place,
+    identity: Identity,
+    sending: Sending,
+    times: Times,
+    hold: Hold,
+}
+
+/// What a stream's name is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    /// The attempt's number, or the client's in a storm.
+    pub number: u64,
+    /// The connection's place among all of its lane.
+    pub client: u32,
+    pub source: SourceId,
+}
+
+/// The send in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Nothing,
+    Buffer(BufferId),
+    Media,
+}
+
+/// Milestones, as far as they are reached.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    asked: Option<Time>,
+    reply: Option<Time>,
+    accepted: Option<Time>,
+    started: Option<Time>,
+    first_frame: Option<Time>,
+    backend: Option<u16>,
+}
+
+/// What a session does while it is held.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since: Time,
+    until: Time,
+    receive: Receive,
+    media: Option<Cursor>,
+}
+
+/// The receive in flight of a held session.
+#[derive(Clone, Copy, Debug)]
+enum Receive {
+    /// It is told when there is something to read.
+    Waiting,
+    Reading(BufferId),
+}
+
+/// Where a publisher is in its track.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    /// Index of the plan's tracks.
+    track: u16,
+    intro_sent: bool,
+    /// The tag that is sent next.
+    next: u32,
+    /// When the current round through the track began.
+    round: Time,
+}
+
+/// Who begins a session, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionStart {
+    /// Index of the plan's scripts.
+    pub script: u32,
+    pub course: Course,
+    pub until: Until,
+    pub place: Place,
+    pub identity: Identity,
+    /// The track that is published, as an index of the plan's.
+    pub track: Option<u16>,
+}
+
+impl Sessions {
+    /// None yet, on `slots` slots; 0 if no attempt goes on after the handshake.
+    pub(super) fn new(slots: u32) -> Self {
+        Self {
+            by_slot: vec![u32::MAX; slots as usize].into(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            store: MessageStore::default(),
+        }
+    }
+
+    /// The session of `slot`, if its attempt has one.
+    pub(super) fn get(&self, slot: u32) -> Option<&Session> {
+        let entry = *self.by_slot.get(slot as usize)?;
+        self.entries.get(entry as usize)
+    }
+
+    /// An attempt begins that goes on after the handshake.
+    pub(super) fn begin(&mut self, slot: u32, start: SessionStart) {
+        let SessionStart { script, course, until, place, identity, track } = start;
+        let media = track.map(|track| Cursor { track, intro_sent: false, next: 0, round: Time::ZERO });
+        let session = Session {
+            machine: ClientSession::new(course),
+            script,
+            until,
+            place,
+            identity,
+            sending: Sending::Nothing,
+            times: Times::default(),
+            hold: Hold { since: Time::ZERO, until: Time::MAX, receive: Receive::Waiting, media },
+        };
+        self.by_slot[slot as usize] = match self.free.pop() {
+            Some(entry) => {
+                self.entries[entry as usize] = session;
+                entry
+            }
+            None => {
+                self.entries.push(session);
+                self.entries.len() as u32 - 1
+            }
+        };
+    }
+
+    /// The connection is over and nothing is in flight on it: gives everything back.
+    pub(super) fn end(&mut self, slot: u32, buffers: &mut Buffers) {
+        let Some(entry) = self.by_slot.get_mut(slot as usize) else { return };
+        let index = std::mem::replace(entry, u32::MAX);
+        let Some(session) = self.entries.get_mut(index as usize) else { return };
+        session.machine.release(&mut self.store);
+        if let Sending::Buffer(buffer) = session.sending {
+            buffers.send.release(buffer);
+        }
+        if let Receive::Reading(buffer) = session.hold.receive {
+            buffers.receive.release(buffer);
+        }
+        self.free.push(index);
+    }
+
+    fn parts(&mut self, slot: u32) -> (&mut Session, &mut MessageStore) {
+        let entry = self.by_slot[slot as usize];
+        (&mut self.entries[entry as usize], &mut self.store)
+    }
+}
+
+impl Session {
+    /// Where it stands if it fails now.
+    pub(super) fn step(&self) -> Step {
+        if self.times.accepted.is_some() { Step::Publish } else { Step::Reply }
+    }
+
+    /// Where it is counted.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The backend that accepted its `connect`.
+    pub(super) fn backend(&self) -> Option<u16> {
+        self.times.backend
+    }
+
+    /// Until when it is held.
+    pub(super) fn held_until(&self) -> Time {
+        self.hold.until
+    }
+
+    /// Since when it is held.
+    pub(super) fn held_since(&self) -> Time {
+        self.hold.since
+    }
+
+    /// The server has started its stream: it has to be told before the connection is closed.
+    pub(super) fn has_stream(&self) -> bool {
+        self.times.started.is_some()
+    }
+
+    /// The milestone is reached: nothing more is waited for.
+    fn has_reached(&self) -> bool {
+        let Times { reply, accepted, started, first_frame, .. } = self.times;
+        match self.until {
+            Until::Handshake => true,
+            Until::Reply => reply.is_some(),
+            Until::Connect => accepted.is_some(),
+            Until::Publish => started.is_some(),
+            Until::Play => started.is_some() && first_frame.is_some(),
+        }
+    }
+
+    /// Its instants, if the milestone is reached and no send is in flight.
+    fn settled(&self) -> Option<SessionTimes> {
+        if self.sending != Sending::Nothing || !self.has_reached() {
+            return None;
+        }
+        let Times { asked, reply, accepted, started, first_frame, backend } = self.times;
+        Some(SessionTimes { asked: asked?, reply: reply?, accepted, started, first_frame, backend })
+    }
+}
+
+impl Context<'_> {
+    /// This connection goes on after the handshake.
+    pub(super) fn has_session(&self) -> bool {
+        self.sessions.get(self.slot).is_some()
+    }
+
+    /// Appends the client's first commands to its C2, if it writes both at once: the bytes of the send.
+    pub(super) fn join_commands(&mut self, send: BufferId, c2_len: usize) -> usize {
+        if !self.has_session() {
+            return c2_len;
+        }
+        let (session, _) = self.sessions.parts(self.slot);
+        let script = &self.plan.scripts[session.script as usize].script;
+        if script.connect_apart() {
+            return c2_len;
+        }
+        c2_len + session.machine.write(script, b"", &mut self.buffers.send.bytes_mut(send)[c2_len..])
+    }
+
+    /// C2 leaves, and the commands with it that were joined to it.
+    pub(super) fn c2_leaves(&mut self) {
+        if !self.has_session() {
+            return;
+        }
+        let (session, _) = self.sessions.parts(self.slot);
+        if !self.plan.scripts[session.script as usize].script.connect_apart() {
+            session.times.asked = Some(self.now);
+        }
+    }
+
+    /// Bytes beyond S2 are there. What left the server before it could know of `connect` is no reply to it.
+    pub(super) fn note_reply(&mut self) {
+        if !self.has_session() {
+            return;
+        }
+        let (session, _) = self.sessions.parts(self.slot);
+        if session.times.asked.is_some() {
+            session.times.reply.get_or_insert(self.now);
+        }
+    }
+
+    /// Sends what the client has to say, unless a send is in flight.
+    pub(super) fn send_commands(&mut self) {
+        let (session, _) = self.sessions.parts(self.slot);
+        if session.sending != Sending::Nothing || !session.machine.has_output() {
+            return;
+        }
+        let mut name = [0; MAX_NAME];
+        let rules = self.rules.expect("a lane with sessions has rules for them");
+        let name = stream_name(session, self.plan, rules, &mut name);
+        let buffer = self.buffers.send.take().expect("a send buffer for each slot");
+        let script = &self.plan.scripts[session.script as usize].script;
+        let len = session.machine.write(script, name, self.buffers.send.bytes_mut(buffer)) as u32;
+        session.times.asked.get_or_insert(self.now);
+        session.sending = Sending::Buffer(buffer);
+        let token = self.slots.arm(self.slot, OpKind::Send);
+        self.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len } });
+    }
+
+    /// The session's send is over.
+    pub(super) fn commands_sent(&mut self) {
+        let (session, _) = self.sessions.parts(self.slot);
+        if let Sending::Buffer(buffer) = std::mem::replace(&mut session.sending, Sending::Nothing) {
+            self.buffers.send.release(buffer);
+        }
+    }
+
+    /// The session's instants, if its milestone is reached and no send is in flight.
+    pub(super) fn settled(&self) -> Option<SessionTimes> {
+        self.sessions.get(self.slot)?.settled()
+    }
+
+    /// Where the session stands if it fails now.
+    pub(super) fn session_step(&self) -> Step {
+        self.sessions.get(self.slot).map_or(Step::Reply, Session::step)
+    }
+
+    /// Nothing more is waited for; a send may be in flight.
+    pub(super) fn has_reached(&self) -> bool {
+        self.sessions.get(self.slot).is_some_and(Session::has_reached)
+    }
+
+    /// Takes in bytes `from..to` of a receive buffer.
+    ///
+    /// # Errors
+    /// If the server refuses what the client asks, or sends what no server does.
+    pub(super) fn take_in(&mut self, buffer: BufferId, from: u32, to: u32) -> Result<(), Failure> {
+        if from >= to {
+            return Ok(());
+        }
+        let (now, plan) = (self.now, self.plan);
+        let rules = self.rules.expect("a lane with sessions has rules for them");
+        let (session, store) = self.sessions.parts(self.slot);
+        let script = &plan.scripts[session.script as usize].script;
+        let mut input = &self.buffers.receive.bytes(buffer)[from as usize..to as usize];
+        loop {
+            let event = match session.machine.receive(&mut input, store, script) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(()),
+                Err(violation) => {
+                    let failure = Failure::new(session.step(), FailureKind::BadMessage);
+                    self.recorder.explain(session.place, &failure, &violation.to_string());
+                    return Err(failure);
+                }
+            };
+            match event {
+                Event::Connected(backend) => {
+                    session.times.accepted = Some(now);
+                    session.times.backend = Some(self.recorder.accepted(session.place, format_args!("{backend}")));
+                }
+                Event::Started => session.times.started = Some(now),
+                Event::Media { bytes, first_of_message, .. } => {
+                    let counts = self.recorder.media(session.place);
+                    counts.received_bytes += u64::from(bytes);
+                    counts.received_messages += u64::from(first_of_message);
+                    session.times.first_frame.get_or_insert(now);
+                }
+                Event::Rejected { during, status } => {
+                    let step = if during == Course::Connect { Step::Reply } else { Step::Publish };
+                    let failure = Failure::refused(step, &status);
+                    let mut name = [0; MAX_NAME];
+                    let name = stream_name(session, plan, rules, &mut name);
+                    self.recorder.explain(session.place, &failure, &without_secrets(&status, name));
+                    return Err(failure);
+                }
+                Event::StreamCreated | Event::Pinged | Event::Acknowledged(_) | Event::Ended(_) | Event::Other => {}
+            }
+        }
+    }
+
+    /// The attempt is complete, and its connection is kept until `until`: listens, and begins to send audio and video if
+    /// it publishes. Says when it wants to be woken.
+    pub(super) fn hold(&mut self, until: Time) -> Time {
+        let now = self.now;
+        let (session, _) = self.sessions.parts(self.slot);
+        session.hold = Hold { since: now, until, receive: Receive::Waiting, media: session.hold.media };
+        self.listen();
+        self.go_on()
+    }
+
+    /// A receive of a held session completed.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) fn held_received(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
+        let bytes = result.map_err(Failure::lost)?;
+        let (session, _) = self.sessions.parts(self.slot);
+        match session.hold.receive {
+            Receive::Waiting => {
+                let buffer = self.buffers.receive.take().expect("a receive buffer for each slot");
+                session.hold.receive = Receive::Reading(buffer);
+                self.read_into(buffer);
+            }
+            Receive::Reading(_) if bytes == 0 => return Err(Failure::new(Step::Hold, FailureKind::Closed)),
+            Receive::Reading(buffer) => {
+                self.take_in(buffer, 0, bytes).map_err(|failure| Failure { step: Step::Hold, ..failure })?;
+                if bytes as usize == self.buffers.receive.size() {
+                    self.read_into(buffer);
+                } else {
+                    self.buffers.receive.release(buffer);
+                    self.sessions.parts(self.slot).0.hold.receive = Receive::Waiting;
+                    self.listen();
+                }
+            }
+        }
+        Ok(self.go_on())
+    }
+
+    /// A send of a held session completed.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) fn held_sent(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
+        self.commands_sent();
+        result.map_err(Failure::lost)?;
+        Ok(self.go_on())
+    }
+
+    /// Sends what is due in a held session; says when it wants to be woken.
+    pub(super) fn go_on(&mut self) -> Time {
+        self.send_commands();
+        self.send_media();
+        let (session, _) = self.sessions.parts(self.slot);
+        let next_media = match session.hold.media {
+            // When the send is over it goes on by itself.
+            Some(_) if session.sending != Sending::Nothing => Time::MAX,
+            Some(Cursor { track, next, round, .. }) => {
+                let tags = self.plan.tracks[usize::from(track)].track.tags();
+                tags.get(next as usize).map_or(Time::MAX, |tag| round + Nanos::from_millis(tag.at_ms.into()))
+            }
+            None => Time::MAX,
+        };
+        session.hold.until.min(next_media)
+    }
+
+    /// The hold is over: tells the server that the stream ends, as this client does. `false` if there is nothing to tell.
+    pub(super) fn say_goodbye(&mut self) -> bool {
+        let (session, _) = self.sessions.parts(self.slot);
+        session.hold.media = None;
+        session.machine.say_goodbye();
+        self.send_commands();
+        self.sessions.parts(self.slot).0.sending != Sending::Nothing
+    }
+
+    /// Sends the part of the track that is due, unless a send is in flight.
+    fn send_media(&mut self) {
+        let now = self.now;
+        let (session, _) = self.sessions.parts(self.slot);
+        let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
+        let spec = &self.plan.tracks[usize::from(cursor.track)];
+        let counts = self.recorder.media(session.place);
+        let (payload, sent) = if cursor.intro_sent {
+            let tags = spec.track.tags();
+            let due_by = now.since(cursor.round);
+            let due = |at_ms: u32| Nanos::from_millis(at_ms.into()) <= due_by;
+            let first = cursor.next as usize;
+            let count = tags[first..].iter().take_while(|tag| due(tag.at_ms)).count();
+            let Some(due_tags) = tags[first..].get(..count).filter(|tags| !tags.is_empty()) else { return };
+            let late = |at_ms: u32| due_by.saturating_sub(Nanos::from_millis(at_ms.into())) > LATE;
+            counts.late_messages += due_tags.iter().filter(|tag| late(tag.at_ms)).count() as u64;
+            counts.sent_messages += count as u64;
+            let len = due_tags.iter().map(|tag| tag.len).sum();
+            let offset = spec.offset + due_tags[0].offset;
+            cursor.next += count as u32;
+            if cursor.next as usize == tags.len() {
+                cursor.next = 0;
+                cursor.round = cursor.round + Nanos::from_millis(spec.track.length_ms().into());
+            }
+            counts.sent_bytes += u64::from(len);
+            (Payload::Media { offset, len }, Sending::Media)
+        } else {
+            cursor.intro_sent = true;
+            cursor.round = now;
+            let buffer = self.buffers.send.take().expect("a send buffer for each slot");
+            let stream = session.machine.message_stream();
+            let len = spec.track.write_intro(stream, self.buffers.send.bytes_mut(buffer)) as u32;
+            counts.sent_bytes += u64::from(len);
+            (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
+        };
+        session.sending = sent;
+        let token = self.slots.arm(self.slot, OpKind::Send);
+        self.ops.push(Op::Send { token, payload });
+    }
+
+    /// Asks to be told when there is something to read.
+    fn listen(&mut self) {
+        let token = self.slots.arm(self.slot, OpKind::Recv);
+        self.ops.push(Op::Recv { token, into: Destination::Readable });
+    }
+
+    fn read_into(&mut self, buffer: BufferId) {
+        let token = self.slots.arm(self.slot, OpKind::Recv);
+        let len = self.buffers.receive.size() as u32;
+        self.ops.push(Op::Recv { token, into: Destination::Buffer { buffer, start: 0, len } });
+    }
+}
+
+/// The name of the session's stream.
+fn stream_name<'a>(session: &Session, plan: &SessionPlan, rules: &SessionRules, out: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
+    let Identity { number, client, source } = session.identity;
+    let values = NameValues {
+        id: number,
+        slot: client,
+        worker: plan.worker,
+        source: plan.source_names.get(usize::from(source.0)).map_or("any", String::as_str),
+        key: rules.keys.get(client as usize % rules.keys.len().max(1)).map_or("", String::as_str),
+    };
+    let len = rules.names[usize::from(session.place.target)].write(&values, out);
+    &out[..len]
+}
+
+/// What the server said, with the stream's name, which may be a key, taken out: so equal refusals are equal texts.
+fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
+    let said = if status.description.is_empty() {
+        status.code.to_owned()
+    } else {
+        format!("{}: {}", status.code, status.description)
+    };
+    let Ok(name) = std::str::from_utf8(name) else { return said };
+    let bare = name.split('?').next().unwrap_or(name);
+    let mut clean = said;
+    for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
+        clean = replace_words(&clean, secret, "{stream}");
+    }
+    clean
+}
+
+/// `text` with each occurrence of `word` replaced that is not a part of a longer word.
+fn replace_words(text: &str, word: &str, by: &str) -> String {
+    let part_of_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let mut replaced = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, _) in text.match_indices(word) {
+        if part_of_word(text[..at].chars().next_back()) || part_of_word(text[at + word.len()..].chars().next()) {
+            continue;
+        }
+        replaced.push_str(&text[done..at]);
+        replaced.push_str(by);
+        done = at + word.len();
+    }
+    replaced.push_str(&text[done..]);
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_never_repeat_a_stream_key() {
+        let status = |description| Status { level: "error", code: "NetStream.Publish.BadName", description, redirect: None };
+        let said = |description, name: &str| without_secrets(&status(description), name.as_bytes());
+        assert_eq!(said("Already publishing", "k"), "NetStream.Publish.BadName: Already publishing");
+        assert_eq!(said("live/k3y is taken", "k3y"), "NetStream.Publish.BadName: live/{stream} is taken");
+        assert_eq!(said("k3y?token=x, k3y", "k3y?token=x"), "NetStream.Publish.BadName: {stream}, {stream}");
+        assert_eq!(said("k3y is no k", "k"), "NetStream.Publish.BadName: k3y is no {stream}", "whole words only");
+        assert_eq!(said("", "k"), "NetStream.Publish.BadName");
+    }
+}
