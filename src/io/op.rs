@@ -128,6 +128,10 @@ pub enum Destination {
     },
     /// The bytes are of no interest (a held connection is only watched): no buffer is occupied.
     Discard,
+    /// Nothing is received: the op completes with `Ok(1)` as soon as there is something to receive (bytes, the peer's
+    /// FIN, or an error, which the next receive reports). For connections that must answer what comes and own no buffer
+    /// until then.
+    Readable,
 }
 
 /// How a connection is closed.
@@ -158,7 +162,8 @@ pub enum Op {
         /// What to send.
         payload: Payload,
     },
-    /// Receive at least one byte. Completes with the number of bytes, 0 for the peer's FIN.
+    /// Receive at least one byte. Completes with the number of bytes, 0 for the peer's FIN. With
+    /// [`Destination::Readable`] nothing is received.
     Recv {
         /// Names the op.
         token: Token,

@@ -85,6 +85,8 @@ const _: () = assert!(size_of::<Slot>() == 16);
 const NONE: u32 = u32::MAX;
 /// An op is in flight that holds no buffer of the pool.
 const UNPOOLED: u32 = u32::MAX - 1;
+/// A receive is in flight that only waits until there is something to receive.
+const WATCHING: u32 = u32::MAX - 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -114,6 +116,9 @@ impl Slot {
 
 /// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19): wait for data before the first attempt, which would fail.
 const POLL_FIRST: u16 = 1;
+
+/// What `Destination::Readable` waits for: bytes or the peer's FIN. Errors are always reported (poll(2)).
+const READABLE: libc::c_short = libc::POLLIN | libc::POLLRDHUP;
 
 /// Most bytes that one `Destination::Discard` takes off a socket.
 const MOST_DISCARDED: u32 = 1 << 20;
@@ -253,6 +258,7 @@ impl Ring {
     fn receive(&mut self, token: Token, into: Destination) {
         assert_eq!(token.kind(), OpKind::Recv, "{token:?} does not name a receive");
         assert_eq!(self.slot(token).receiving, NONE, "{token:?}: a receive is in flight already");
+        let (socket, flags) = self.socket(token);
         let (start, len, message_flags, lent) = match into {
             Destination::Buffer { buffer, start, len } => {
                 let end = u64::from(start) + u64::from(len);
@@ -263,9 +269,13 @@ impl Ring {
             }
             // tcp(7): with MSG_TRUNC the received bytes are dropped, nothing is written.
             Destination::Discard => (ptr::null_mut(), MOST_DISCARDED, libc::MSG_TRUNC, UNPOOLED),
+            Destination::Readable => {
+                self.slot(token).receiving = WATCHING;
+                let poll = opcode::PollAdd::new(socket, READABLE as u32).build().flags(flags);
+                return self.push_plain(&poll.user_data(token.to_bits()));
+            }
         };
         self.slot(token).receiving = lent;
-        let (socket, flags) = self.socket(token);
         let entry = opcode::Recv::new(socket, start, len)
             .ioprio(POLL_FIRST)
             .flags(message_flags)
@@ -367,10 +377,11 @@ impl Ring {
 
     fn received(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
         let lent = mem::replace(&mut self.slot(token).receiving, NONE);
-        if lent < UNPOOLED {
+        if lent < WATCHING {
             self.buffers.receive.give_back(super::BufferId(lent));
         }
-        result
+        // A poll answers with the events that it found.
+        if lent == WATCHING { result.map(|_| 1) } else { result }
     }
 }
 

@@ -136,6 +136,10 @@ fn discard(slot: u32, generation: u32) -> Op {
     Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Discard }
 }
 
+fn watch(slot: u32, generation: u32) -> Op {
+    Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Readable }
+}
+
 /// A blocking server: `each` runs for every one of `connections` in turn.
 fn serve<T: Send + 'static>(
     connections: usize,
@@ -365,6 +369,79 @@ fn discarded_bytes_are_counted_and_the_end_is_seen() {
         assert_eq!(driver.run(discard(0, 1)), Ok(0));
         driver.close(0, 1, CloseHow::Rst).unwrap();
         assert_eq!(server.join().unwrap(), [End::Rst]);
+    }
+}
+
+#[test]
+fn a_watch_tells_of_bytes_and_of_the_end_and_takes_nothing() {
+    for descriptors in BOTH {
+        let (address, server) = serve(1, |mut stream, _| {
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            stream.write_all(&[3; 500]).unwrap();
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            read_end(&stream)
+        });
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        let armed = token(OpKind::Recv, 0, 1);
+        // Queued behind the open; a socket that is connecting has nothing to say.
+        driver.submit(&[open(0, 1, SourceId::ANY), watch(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Ok(0));
+        driver.assert_quiet();
+        driver.run(send_shared(0, 1)).unwrap();
+        assert_eq!(driver.wait(armed), Ok(1));
+        assert_eq!(driver.run(watch(0, 1)), Ok(1), "the bytes are still there");
+        let mut discarded = 0;
+        while discarded < 500 {
+            discarded += driver.run(discard(0, 1)).unwrap();
+        }
+        driver.submit(&[watch(0, 1)]);
+        driver.assert_quiet();
+        driver.run(send_shared(0, 1)).unwrap();
+        assert_eq!(driver.wait(armed), Ok(1));
+        assert_eq!(driver.run(discard(0, 1)), Ok(0));
+        driver.close(0, 1, CloseHow::Rst).unwrap();
+        assert_eq!(server.join().unwrap(), [End::Rst]);
+        driver.assert_quiet();
+    }
+}
+
+#[test]
+fn a_watch_tells_of_an_error_and_leaves_it_to_the_receive() {
+    for descriptors in BOTH {
+        let (address, server) = serve(1, |mut stream, _| {
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+        });
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        driver.open(0, 1).unwrap();
+        driver.submit(&[watch(0, 1), send_shared(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(1));
+        assert_eq!(driver.run(discard(0, 1)), Err(Errno::CONNRESET));
+        server.join().unwrap();
+
+        let (_guard, refusing) = refusing();
+        let mut driver = Driver::new(plan(1, vec![refusing]), descriptors);
+        driver.submit(&[open(0, 1, SourceId::ANY), watch(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Err(Errno::CONNREFUSED));
+        assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(1));
+    }
+}
+
+#[test]
+fn a_watch_is_cancelled_like_a_receive() {
+    for descriptors in BOTH {
+        let (address, server) = serve(2, |stream, _| read_end(&stream));
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        for generation in 1..=2 {
+            driver.open(0, generation).unwrap();
+            driver.submit(&[watch(0, generation)]);
+            driver.submit(&[Op::Cancel { of: token(OpKind::Recv, 0, generation) }]);
+            assert_eq!(driver.wait(token(OpKind::Recv, 0, generation)), Err(Errno::CANCELED));
+            driver.close(0, generation, CloseHow::Rst).unwrap();
+        }
+        assert_eq!(server.join().unwrap(), [End::Rst, End::Rst]);
+        driver.assert_quiet();
     }
 }
 

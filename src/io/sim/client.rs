@@ -126,7 +126,7 @@ impl Client {
                 }
                 self.try_recv(slot, wire);
             }
-            (ToClient::NoConnection(errno), _) => self.fail_open(slot, errno),
+            (ToClient::NoConnection(errno), _) => self.fail_open(slot, errno, wire),
             (ToClient::Data(bytes), _) => {
                 connection.inbox.extend(bytes);
                 self.try_recv(slot, wire);
@@ -151,7 +151,7 @@ impl Client {
             return;
         }
         if syn.attempt + 1 == SYN_TIMERS_S.len() {
-            self.fail_open(syn.slot, Errno::TIMEDOUT);
+            self.fail_open(syn.slot, Errno::TIMEDOUT, wire);
         } else {
             wire.send(&mut connection.last_arrival, Event::SynArrives(Syn { attempt: syn.attempt + 1, ..syn }));
         }
@@ -301,7 +301,7 @@ impl Client {
     }
 
     /// The `Open` fails, and what is queued behind it gets what Linux answers on a socket that is not connected.
-    fn fail_open(&mut self, index: SlotIndex, errno: Errno) {
+    fn fail_open(&mut self, index: SlotIndex, errno: Errno, wire: &mut Wire) {
         // Without a descriptor there is no file that the later ops could name.
         let (send, recv) = match errno {
             Errno::NFILE => (Errno::BADF, Errno::BADF),
@@ -312,14 +312,11 @@ impl Client {
             self.local[usize::from(connection.target.0)].open -= u32::from(connection.admitted);
         }
         let queued_send = slot.queued_send.take().is_some();
-        let waiting_recv = slot.waiting_recv.take().is_some();
         self.complete(index, OpKind::Open, Err(errno));
         if queued_send {
             self.complete(index, OpKind::Send, Err(send));
         }
-        if waiting_recv {
-            self.complete(index, OpKind::Recv, Err(recv));
-        }
+        self.try_recv(index, wire);
     }
 
     /// The socket buffer takes everything at once.
@@ -343,9 +340,16 @@ impl Client {
         let slot = &mut self.slots[index.0 as usize];
         let Some(into) = slot.waiting_recv else { return };
         let result = match &mut slot.socket {
+            // Without a descriptor there is nothing to poll; a socket that is not connected has hung up.
+            Socket::Failed { recv, .. } if into == Destination::Readable && *recv != Errno::BADF => Ok(1),
             Socket::Failed { recv, .. } => Err(*recv),
             Socket::Open(connection) if connection.phase == Phase::Connected => {
-                if !connection.inbox.is_empty() {
+                if into == Destination::Readable {
+                    if !connection.is_readable() {
+                        return;
+                    }
+                    Ok(1)
+                } else if !connection.inbox.is_empty() {
                     let taken = connection.take(into, &mut self.buffers);
                     connection.tell_window(wire);
                     Ok(taken)
@@ -408,9 +412,15 @@ impl Connection {
         wire.send(&mut self.last_arrival, Event::AtTarget(self.target, self.id, what));
     }
 
+    /// What poll(2) would report.
+    fn is_readable(&self) -> bool {
+        !self.inbox.is_empty() || self.fin || self.reset
+    }
+
     fn take(&mut self, into: Destination, buffers: &mut Buffers) -> u32 {
         let taken = match into {
             Destination::Discard => self.inbox.drain(..).count(),
+            Destination::Readable => unreachable!("a watch takes nothing"),
             Destination::Buffer { buffer, start, len } => {
                 let count = self.inbox.len().min(len as usize);
                 // The backend writes as the kernel would; for the generator the buffer stays lent.
