@@ -647,7 +647,7 @@ impl Worker {
         self.busy += 1;
         self.deadlines.set(slot, now + rules.connect_timeout);
         let token = self.slots.arm(slot, OpKind::Open);
-        ops.push(Op::Open { token, target, source });
+        ops.push(Op::Open { token, target, source, nagle: false });
     }
 
     /// Closes held connections of lanes whose plan has use for fewer.

@@ -154,6 +154,8 @@ pub enum Op {
         target: TargetId,
         /// Where from.
         source: SourceId,
+        /// Leave TCP_NODELAY off although the plan sets it: the client played does so.
+        nagle: bool,
     },
     /// Send all of `payload`. Completes with the number of bytes.
     Send {

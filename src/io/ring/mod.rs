@@ -1,6 +1,6 @@
 //! The io_uring backend.
 //!
-//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to five
+//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to nine
 //! submission entries; only the last of them posts a completion when all is well (`IOSQE_CQE_SKIP_SUCCESS`).
 //!
 //! * `queues`: the two queues and `io_uring_enter`.
@@ -28,7 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 use socket2::SockAddr;
 
 use self::accept::{FreeSlots, Listener};
-use self::connect::Origin;
+use self::connect::{Origin, SocketOption};
 pub use self::error::RingError;
 use self::queues::Queues;
 use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, TargetId, Token};
@@ -58,6 +58,10 @@ pub struct Ring {
     targets: Vec<SockAddr>,
     sources: Vec<SockAddr>,
     nodelay: bool,
+    /// Further options of sockets that are opened.
+    options: Box<[SocketOption]>,
+    /// The slot's socket, used or idle, was opened with Nagle's algorithm on.
+    nagle: Box<[bool]>,
     shared_bytes: Bytes,
     buffers: Buffers,
     overflowed_turns: u64,
@@ -124,7 +128,7 @@ const READABLE: libc::c_short = libc::POLLIN | libc::POLLRDHUP;
 const MOST_DISCARDED: u32 = 1 << 20;
 
 /// The most entries that one op or one completion needs.
-const ENTRIES_PER_STEP: usize = 5;
+const ENTRIES_PER_STEP: usize = 9;
 
 /// User data of operations that are no op's own: an op's token with one of these in place of its kind.
 #[derive(Clone, Copy)]
@@ -188,6 +192,8 @@ impl Ring {
                 .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
                 .collect(),
             nodelay: plan.nodelay,
+            options: connect::options(plan.hold_check),
+            nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
             buffers: Buffers::new(plan.buffers),
             overflowed_turns: 0,
@@ -218,7 +224,7 @@ impl Ring {
     /// Queues what `op` means. Ops that need no kernel operation complete here.
     fn begin(&mut self, op: Op, completions: &mut Vec<Completion>) {
         match op {
-            Op::Open { token, target, source } => self.open(token, target, source, completions),
+            Op::Open { token, target, source, nagle } => self.open(token, target, source, nagle, completions),
             Op::Send { token, payload } => self.send(token, payload),
             Op::Recv { token, into } => self.receive(token, into),
             Op::Close { token, how } => self.close(token, how, completions),

@@ -63,12 +63,21 @@ impl Lab {
     }
 
     fn asking(templates: ClientTemplates, config: SimConfig) -> Self {
+        Self::planned(templates, config, None)
+    }
+
+    fn checking(config: SimConfig, hold_check: Nanos) -> Self {
+        Self::planned(complex(), config, Some(hold_check))
+    }
+
+    fn planned(templates: ClientTemplates, config: SimConfig, hold_check: Option<Nanos>) -> Self {
         let plan = IoPlan {
             slots: 64,
             targets: vec!["10.0.0.1:1935".parse().unwrap(), "10.0.0.2:1935".parse().unwrap()],
             sources: vec!["10.0.1.1".parse().unwrap()],
             listeners: vec![],
             nodelay: true,
+            hold_check,
             shared_bytes: templates.bytes().into(),
             buffers: BufferPlan { count: 64, receive_size: 4096, send_size: C2_SIZE as u32 },
         };
@@ -166,7 +175,7 @@ impl Lab {
 }
 
 fn open(slot: SlotIndex, generation: u32) -> Op {
-    Op::Open { token: Token::new(OpKind::Open, slot, generation), target: TARGET, source: SourceId::ANY }
+    Op::Open { token: Token::new(OpKind::Open, slot, generation), target: TARGET, source: SourceId::ANY, nagle: false }
 }
 
 fn send_c0c1(slot: SlotIndex, generation: u32) -> Op {
@@ -248,6 +257,7 @@ fn every_script_ends_as_described() {
         (OneByteAtATime { gap: micros(10) }, verified()),
         (ResetAfterS0S1S2, verified()),
         (CloseHeldAfter { after: micros(10) }, verified()),
+        (Vanishes { after: micros(10) }, verified()),
         (ClosesWithFin, verified()),
         (NoPorts { beyond: 1 }, verified()),
         (NoPorts { beyond: 0 }, Ending::Failed(OpKind::Open, Errno::ADDRNOTAVAIL)),
@@ -664,6 +674,34 @@ fn a_held_connection_is_watched_without_a_buffer() {
 }
 
 #[test]
+fn a_flow_that_vanished_is_noticed_only_by_asking() {
+    let vanishes = || peer(PeerScript::Vanishes { after: Nanos::from_millis(5) });
+    let mut lab = Lab::new(vanishes());
+    lab.attempt();
+    lab.submit(&[watch(SLOT, 0)]);
+    lab.idle(Nanos::from_secs(24 * 3600));
+
+    let mut lab = Lab::checking(vanishes(), Nanos::from_secs(9));
+    lab.attempt();
+    let heard_at = lab.elapsed();
+    assert_eq!(lab.wait(&[watch(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 1)]);
+    assert_eq!(lab.elapsed(), heard_at + Nanos::from_secs(9 + 3));
+    assert_eq!(lab.submit(&[recv(SLOT, 0)]), [failed(OpKind::Recv, SLOT, 0, Errno::TIMEDOUT)]);
+    assert_eq!(lab.submit(&[close(SLOT, 0, CloseHow::Rst)]), [done(OpKind::Close, SLOT, 0, 0)]);
+    lab.idle(Nanos::from_secs(60));
+    assert_eq!((lab.counts().c2_valid, lab.counts().resets), (1, 0));
+}
+
+#[test]
+fn a_silent_peer_that_is_there_answers_when_asked() {
+    let frozen = Freeze { at: Nanos::from_secs(1), length: Nanos::from_secs(3600) };
+    let mut lab = Lab::checking(with_peer(Peer { freezes: vec![frozen], ..Peer::default() }), Nanos::from_secs(1));
+    lab.attempt();
+    lab.submit(&[discard(SLOT, 0)]);
+    lab.idle(Nanos::from_secs(600));
+}
+
+#[test]
 fn a_server_may_close_first() {
     let mut lab = Lab::new(peer(PeerScript::ClosesWithFin));
     lab.attempt();
@@ -704,7 +742,7 @@ fn ports_are_free_again_after_the_close() {
 fn targets_have_peers_of_their_own_and_share_the_last() {
     let second = TargetId(1);
     let on_second = Token::new(OpKind::Open, SlotIndex(1), 0);
-    let opens = [open(SLOT, 0), Op::Open { token: on_second, target: second, source: SourceId(0) }];
+    let opens = [open(SLOT, 0), Op::Open { token: on_second, target: second, source: SourceId(0), nagle: false }];
     let refusing = Peer::scripted(PeerScript::Refuse);
     for (peers, first_result) in
         [(vec![Peer::default(), refusing.clone()], Ok(0)), (vec![refusing], Err(Errno::CONNREFUSED))]
