@@ -17,7 +17,7 @@ pub use buffers::{BufferId, BufferPlan, BufferPool, Buffers};
 pub use op::{
     CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,
 };
-pub use plan::{Bytes, Engine, IoPlan};
+pub use plan::{Bytes, Engine, IoPlan, KeepAlive};
 pub use rustix::io::Errno;
 
 use std::net::SocketAddr;

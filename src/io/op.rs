@@ -128,6 +128,10 @@ pub enum Destination {
     },
     /// The bytes are of no interest (a held connection is only watched): no buffer is occupied.
     Discard,
+    /// Nothing is received: the op completes with `Ok(1)` as soon as there is something to receive (bytes, the peer's
+    /// FIN, or an error, which the next receive reports). For connections that must answer what comes and own no buffer
+    /// until then.
+    Readable,
 }
 
 /// How a connection is closed.
@@ -150,6 +154,8 @@ pub enum Op {
         target: TargetId,
         /// Where from.
         source: SourceId,
+        /// Leave TCP_NODELAY off although the plan sets it: the client played does so.
+        nagle: bool,
     },
     /// Send all of `payload`. Completes with the number of bytes.
     Send {
@@ -158,7 +164,8 @@ pub enum Op {
         /// What to send.
         payload: Payload,
     },
-    /// Receive at least one byte. Completes with the number of bytes, 0 for the peer's FIN.
+    /// Receive at least one byte. Completes with the number of bytes, 0 for the peer's FIN. With
+    /// [`Destination::Readable`] nothing is received.
     Recv {
         /// Names the op.
         token: Token,

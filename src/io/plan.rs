@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::buffers::BufferPlan;
+use crate::base::Nanos;
 
 /// Read-only bytes shared by ops: C0C1 templates and other precomputed messages.
 pub type Bytes = Arc<[u8]>;
@@ -34,10 +35,45 @@ pub struct IoPlan {
     pub listeners: Vec<OwnedFd>,
     /// Set TCP_NODELAY on opened and accepted sockets.
     pub nodelay: bool,
+    /// Find out, on opened sockets, that the peer is gone without a word: once it has been silent for this long it is
+    /// asked, and about a third of that later the armed receive fails with [`Errno::TIMEDOUT`](super::Errno). See
+    /// [`KeepAlive`] for the exact instants.
+    pub hold_check: Option<Nanos>,
     /// The bytes that `Payload::Shared` ranges refer to.
     pub shared_bytes: Bytes,
     /// How many buffers of which size.
     pub buffers: BufferPlan,
+}
+
+/// When a silent peer is asked whether it is still there, in whole seconds as the kernel takes them.
+///
+/// After `idle` without a packet from the peer the kernel sends probes, one every `interval`; the one that would be the
+/// fourth is not sent, the connection fails with `ETIMEDOUT` instead. The same span bounds how long sent bytes may stay
+/// unacknowledged (`TCP_USER_TIMEOUT`): a connection that sends is not idle and would else be given up after a quarter
+/// of an hour. The kernel applies that bound to an unanswered SYN, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// `TCP_KEEPIDLE`: the silence before the first probe, from 1 s to 32 767 s.
+    pub idle: Nanos,
+    /// `TCP_KEEPINTVL`: a ninth of `idle`, at least 1 s, so that all takes place within a third of it.
+    pub interval: Nanos,
+}
+
+impl KeepAlive {
+    /// Probes sent before the connection is given up.
+    pub const PROBES: u32 = 3;
+
+    /// Asks after `check` of silence, rounded up to whole seconds.
+    pub fn after(check: Nanos) -> Self {
+        const MOST_S: u64 = 32_767;
+        let idle_s = check.as_u64().div_ceil(1_000_000_000).clamp(1, MOST_S);
+        Self { idle: Nanos::from_secs(idle_s), interval: Nanos::from_secs((idle_s / 9).max(1)) }
+    }
+
+    /// The silence after which the connection fails.
+    pub fn gives_up_after(self) -> Nanos {
+        Nanos::new(self.idle.as_u64() + u64::from(Self::PROBES) * self.interval.as_u64())
+    }
 }
 
 impl std::fmt::Display for Engine {
@@ -46,5 +82,20 @@ impl std::fmt::Display for Engine {
             Self::IoUring => "io_uring",
             Self::Sim => "sim",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_given_up_within_a_third_more_but_for_whole_seconds() {
+        for (check_ms, idle_s, gives_up_s) in [(1, 1, 4), (1_000, 1, 4), (9_500, 10, 13), (30_000, 30, 39)] {
+            let keep_alive = KeepAlive::after(Nanos::from_millis(check_ms));
+            let seconds = (keep_alive.idle, keep_alive.gives_up_after());
+            assert_eq!(seconds, (Nanos::from_secs(idle_s), Nanos::from_secs(gives_up_s)), "{check_ms} ms");
+        }
+        assert_eq!(KeepAlive::after(Nanos::MAX).idle, Nanos::from_secs(32_767));
     }
 }

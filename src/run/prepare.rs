@@ -124,6 +124,7 @@ impl Preparation {
             sources: self.plan.sources.clone(),
             listeners: Vec::new(),
             nodelay: true,
+            hold_check: None,
             shared_bytes: bytes.into(),
             buffers: BufferPlan {
                 count: slots,

@@ -212,6 +212,7 @@ fn prepare(plan: &SinkPlan, slots: u32, index: usize, listener: OwnedFd) -> Resu
         sources: Vec::new(),
         listeners: vec![listener],
         nodelay: true,
+        hold_check: None,
         shared_bytes: [].into(),
         buffers: worker_plan.buffers(),
     })?;

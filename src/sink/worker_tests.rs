@@ -85,6 +85,7 @@ impl Bench {
             let Some(Op::Recv { into, .. }) = self.op(OpKind::Recv, slot) else { panic!("nobody reads slot {slot}") };
             let taken = match into {
                 Destination::Discard => bytes.len(),
+                Destination::Readable => unreachable!("a sink takes what comes"),
                 Destination::Buffer { buffer, start, len } => {
                     let taken = bytes.len().min(len as usize);
                     self.buffers.receive.bytes_mut(buffer)[start as usize..][..taken].copy_from_slice(&bytes[..taken]);

@@ -43,6 +43,7 @@ impl RealPeer {
             }
             PeerScript::Unreachable
             | PeerScript::NoRoute
+            | PeerScript::Vanishes { .. }
             | PeerScript::NoPorts { .. }
             | PeerScript::NoDescriptors { .. } => panic!("{script:?} cannot be played by a server"),
             script => {

@@ -8,6 +8,7 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use io_uring::squeue::Flags;
@@ -16,7 +17,8 @@ use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Auxiliary, Descriptors, NONE, Ring, Stage};
-use crate::io::{CloseHow, Completion, Errno, OpKind, SourceId, TargetId, Token};
+use crate::base::Nanos;
+use crate::io::{CloseHow, Completion, Errno, KeepAlive, OpKind, SourceId, TargetId, Token};
 
 /// What a socket was made for: a slot's next `Open` can use it again if it asks for the same.
 ///
@@ -39,13 +41,31 @@ impl Origin {
     }
 }
 
-static ON: libc::c_int = 1;
+/// A socket option as setsockopt(2) takes it.
+pub(super) struct SocketOption {
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+}
+
+static NO_DELAY: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 1 };
+static NAGLE: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 0 };
+/// Lets bind(2) leave the choice of the port to connect(2), which can use a port once per destination instead of once.
+static BIND_ADDRESS_ONLY: SocketOption =
+    SocketOption { level: libc::IPPROTO_IP, name: libc::IP_BIND_ADDRESS_NO_PORT, value: 1 };
 static RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 static DISCONNECT: libc::sockaddr =
     libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
 
 impl Ring {
-    pub(super) fn open(&mut self, token: Token, target: TargetId, source: SourceId, completions: &mut Vec<Completion>) {
+    pub(super) fn open(
+        &mut self,
+        token: Token,
+        target: TargetId,
+        source: SourceId,
+        nagle: bool,
+        completions: &mut Vec<Completion>,
+    ) {
         assert_eq!(token.kind(), OpKind::Open, "{token:?} does not name an open");
         let origin = Origin::new(source, &self.targets[target.0 as usize]);
         let slot = self.slot(token);
@@ -54,12 +74,18 @@ impl Ring {
         let vacant = slot.stage == Stage::Vacant;
         (slot.stage, slot.origin, slot.failure) = (Stage::Opening, origin, 0);
         self.occupied += u32::from(vacant);
-        if !reusable {
+        let nagle = nagle || !self.nodelay;
+        let place = token.slot().0 as usize;
+        if reusable {
+            if self.nagle[place] != nagle {
+                self.queue_option(token, if nagle { &NAGLE } else { &NO_DELAY });
+            }
+        } else {
             match self.descriptors {
                 // An idle socket of another origin is replaced, which closes it.
-                Descriptors::Direct => self.queue_socket(token, target, source),
-                Descriptors::Ordinary => match self.make_socket(target, source) {
-                    Ok(socket) => self.sockets[token.slot().0 as usize] = Some(socket),
+                Descriptors::Direct => self.queue_socket(token, target, source, nagle),
+                Descriptors::Ordinary => match self.make_socket(target, source, nagle) {
+                    Ok(socket) => self.sockets[place] = Some(socket),
                     Err(errno) => {
                         self.slot(token).stage = Stage::Failed;
                         completions.push(Completion { token, result: Err(errno) });
@@ -67,6 +93,10 @@ impl Ring {
                     }
                 },
             }
+        }
+        // Written only where it changes: pages that nobody wrote to take no memory.
+        if self.nagle[place] != nagle {
+            self.nagle[place] = nagle;
         }
         let address = &self.targets[target.0 as usize];
         let (socket, flags) = self.socket(token);
@@ -83,16 +113,20 @@ impl Ring {
     ///
     /// The entries are not linked: the kernel tries them in order, each completes at its first try, and the socket is
     /// looked up when each is tried.
-    pub(super) fn queue_socket(&mut self, token: Token, target: TargetId, source: SourceId) {
+    pub(super) fn queue_socket(&mut self, token: Token, target: TargetId, source: SourceId, nagle: bool) {
         let family = i32::from(self.targets[target.0 as usize].family());
         let place = types::DestinationSlot::try_from_slot_target(token.slot().0).expect("slots fit the file table");
         let socket = opcode::Socket::new(family, libc::SOCK_STREAM, libc::IPPROTO_TCP).file_index(Some(place));
         self.queue_setup(token, socket.build());
-        if self.nodelay {
-            self.queue_option(token, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+        if !nagle {
+            self.queue_option(token, &NO_DELAY);
+        }
+        for index in 0..self.options.len() {
+            let entry = self.option(token, &self.options[index]);
+            self.queue_setup(token, entry);
         }
         if source != SourceId::ANY {
-            self.queue_option(token, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+            self.queue_option(token, &BIND_ADDRESS_ONLY);
             let address = &self.sources[source.0 as usize];
             let (socket, flags) = self.socket(token);
             let bind = opcode::Bind::new(socket, address.as_ptr().cast(), address.len()).build().flags(flags);
@@ -100,31 +134,39 @@ impl Ring {
         }
     }
 
-    fn queue_option(&mut self, token: Token, level: i32, name: i32) {
+    fn queue_option(&mut self, token: Token, option: &'static SocketOption) {
+        let entry = self.option(token, option);
+        self.queue_setup(token, entry);
+    }
+
+    fn option(&self, token: Token, option: &SocketOption) -> squeue::Entry {
         let (socket, flags) = self.socket(token);
-        let entry =
-            opcode::SetSockOpt::new(socket, level as u32, name as u32, (&raw const ON).cast(), size_of_val(&ON) as u32);
-        self.queue_setup(token, entry.build().flags(flags));
+        let value = &option.value;
+        let (level, name) = (option.level as u32, option.name as u32);
+        opcode::SetSockOpt::new(socket, level, name, ptr::from_ref(value).cast(), size_of_val(value) as u32)
+            .build()
+            .flags(flags)
     }
 
     fn queue_setup(&mut self, token: Token, entry: squeue::Entry) {
         let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(Auxiliary::Setup.of(token));
-        // SAFETY: the entry points to nothing (socket), to a static (option), or to an address owned by the ring,
-        // which the kernel copies when it takes the entry.
+        // SAFETY: the entry points to nothing (socket), to a static or to the ring's own heap (option), or to an
+        // address owned by the ring; the kernel copies the value when it takes the entry.
         unsafe { self.queues.push(&entry) }
     }
 
     /// The same by system calls. It blocks nothing: the kernel's own waiting is what ring operations build on, so the
     /// socket is a blocking one.
-    fn make_socket(&self, target: TargetId, source: SourceId) -> Result<OwnedFd, Errno> {
+    fn make_socket(&self, target: TargetId, source: SourceId, nagle: bool) -> Result<OwnedFd, Errno> {
         let made = || -> io::Result<OwnedFd> {
             let family = Domain::from(i32::from(self.targets[target.0 as usize].family()));
             let socket = Socket::new(family, Type::STREAM, Some(Protocol::TCP))?;
-            if self.nodelay {
-                socket.set_tcp_nodelay(true)?;
+            if !nagle {
+                set(&socket, &NO_DELAY)?;
             }
+            self.options.iter().try_for_each(|option| set(&socket, option))?;
             if source != SourceId::ANY {
-                bind_address_only(&socket)?;
+                set(&socket, &BIND_ADDRESS_ONLY)?;
                 socket.bind(&self.sources[source.0 as usize])?;
             }
             Ok(socket.into())
@@ -254,17 +296,24 @@ impl Ring {
     }
 }
 
-/// Lets bind(2) leave the choice of the port to connect(2), which can use a port once per destination instead of once.
-fn bind_address_only(socket: &Socket) -> io::Result<()> {
-    // SAFETY: the descriptor is open, and the value is a static of the given length.
-    let answer = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const ON).cast(),
-            size_of_val(&ON) as libc::socklen_t,
-        )
-    };
+/// What a socket needs to notice that its peer is gone without a word. With `TCP_USER_TIMEOUT` the number of probes has
+/// no say, so it is not set.
+pub(super) fn options(hold_check: Option<Nanos>) -> Box<[SocketOption]> {
+    let Some(keep_alive) = hold_check.map(KeepAlive::after) else { return Box::default() };
+    let seconds = |span: Nanos| (span.as_u64() / 1_000_000_000) as libc::c_int;
+    let tcp = |name, value| SocketOption { level: libc::IPPROTO_TCP, name, value };
+    Box::new([
+        SocketOption { level: libc::SOL_SOCKET, name: libc::SO_KEEPALIVE, value: 1 },
+        tcp(libc::TCP_KEEPIDLE, seconds(keep_alive.idle)),
+        tcp(libc::TCP_KEEPINTVL, seconds(keep_alive.interval)),
+        tcp(libc::TCP_USER_TIMEOUT, seconds(keep_alive.gives_up_after()) * 1000),
+    ])
+}
+
+fn set(socket: &Socket, option: &SocketOption) -> io::Result<()> {
+    let SocketOption { level, name, value } = option;
+    let len = size_of_val(value) as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the value is an integer of the given length that outlives the call.
+    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), *level, *name, ptr::from_ref(value).cast(), len) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,6 +1,6 @@
 //! The io_uring backend.
 //!
-//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to five
+//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to nine
 //! submission entries; only the last of them posts a completion when all is well (`IOSQE_CQE_SKIP_SUCCESS`).
 //!
 //! * `queues`: the two queues and `io_uring_enter`.
@@ -28,7 +28,7 @@ use rustix::time::{ClockId, clock_gettime};
 use socket2::SockAddr;
 
 use self::accept::{FreeSlots, Listener};
-use self::connect::Origin;
+use self::connect::{Origin, SocketOption};
 pub use self::error::RingError;
 use self::queues::Queues;
 use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, TargetId, Token};
@@ -58,6 +58,10 @@ pub struct Ring {
     targets: Vec<SockAddr>,
     sources: Vec<SockAddr>,
     nodelay: bool,
+    /// Further options of sockets that are opened.
+    options: Box<[SocketOption]>,
+    /// The slot's socket, used or idle, was opened with Nagle's algorithm on.
+    nagle: Box<[bool]>,
     shared_bytes: Bytes,
     buffers: Buffers,
     overflowed_turns: u64,
@@ -85,6 +89,8 @@ const _: () = assert!(size_of::<Slot>() == 16);
 const NONE: u32 = u32::MAX;
 /// An op is in flight that holds no buffer of the pool.
 const UNPOOLED: u32 = u32::MAX - 1;
+/// A receive is in flight that only waits until there is something to receive.
+const WATCHING: u32 = u32::MAX - 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -115,11 +121,14 @@ impl Slot {
 /// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19): wait for data before the first attempt, which would fail.
 const POLL_FIRST: u16 = 1;
 
+/// What `Destination::Readable` waits for: bytes or the peer's FIN. Errors are always reported (poll(2)).
+const READABLE: libc::c_short = libc::POLLIN | libc::POLLRDHUP;
+
 /// Most bytes that one `Destination::Discard` takes off a socket.
 const MOST_DISCARDED: u32 = 1 << 20;
 
 /// The most entries that one op or one completion needs.
-const ENTRIES_PER_STEP: usize = 5;
+const ENTRIES_PER_STEP: usize = 9;
 
 /// User data of operations that are no op's own: an op's token with one of these in place of its kind.
 #[derive(Clone, Copy)]
@@ -183,6 +192,8 @@ impl Ring {
                 .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
                 .collect(),
             nodelay: plan.nodelay,
+            options: connect::options(plan.hold_check),
+            nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
             buffers: Buffers::new(plan.buffers),
             overflowed_turns: 0,
@@ -213,7 +224,7 @@ impl Ring {
     /// Queues what `op` means. Ops that need no kernel operation complete here.
     fn begin(&mut self, op: Op, completions: &mut Vec<Completion>) {
         match op {
-            Op::Open { token, target, source } => self.open(token, target, source, completions),
+            Op::Open { token, target, source, nagle } => self.open(token, target, source, nagle, completions),
             Op::Send { token, payload } => self.send(token, payload),
             Op::Recv { token, into } => self.receive(token, into),
             Op::Close { token, how } => self.close(token, how, completions),
@@ -253,6 +264,7 @@ impl Ring {
     fn receive(&mut self, token: Token, into: Destination) {
         assert_eq!(token.kind(), OpKind::Recv, "{token:?} does not name a receive");
         assert_eq!(self.slot(token).receiving, NONE, "{token:?}: a receive is in flight already");
+        let (socket, flags) = self.socket(token);
         let (start, len, message_flags, lent) = match into {
             Destination::Buffer { buffer, start, len } => {
                 let end = u64::from(start) + u64::from(len);
@@ -263,9 +275,13 @@ impl Ring {
             }
             // tcp(7): with MSG_TRUNC the received bytes are dropped, nothing is written.
             Destination::Discard => (ptr::null_mut(), MOST_DISCARDED, libc::MSG_TRUNC, UNPOOLED),
+            Destination::Readable => {
+                self.slot(token).receiving = WATCHING;
+                let poll = opcode::PollAdd::new(socket, READABLE as u32).build().flags(flags);
+                return self.push_plain(&poll.user_data(token.to_bits()));
+            }
         };
         self.slot(token).receiving = lent;
-        let (socket, flags) = self.socket(token);
         let entry = opcode::Recv::new(socket, start, len)
             .ioprio(POLL_FIRST)
             .flags(message_flags)
@@ -367,10 +383,11 @@ impl Ring {
 
     fn received(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
         let lent = mem::replace(&mut self.slot(token).receiving, NONE);
-        if lent < UNPOOLED {
+        if lent < WATCHING {
             self.buffers.receive.give_back(super::BufferId(lent));
         }
-        result
+        // A poll answers with the events that it found.
+        if lent == WATCHING { result.map(|_| 1) } else { result }
     }
 }
 

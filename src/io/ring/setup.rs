@@ -117,7 +117,8 @@ pub(super) fn disabled_level() -> Option<u8> {
 }
 
 /// The operations used on either kind of descriptors, with the versions that brought them.
-const ALWAYS: [(u8, &str, &str); 6] = [
+const ALWAYS: [(u8, &str, &str); 7] = [
+    (opcode::PollAdd::CODE, "IORING_OP_POLL_ADD", "5.1"),
     (opcode::Connect::CODE, "IORING_OP_CONNECT", "5.5"),
     (opcode::AsyncCancel::CODE, "IORING_OP_ASYNC_CANCEL", "5.5"),
     (opcode::Accept::CODE, "IORING_OP_ACCEPT", "5.5"),

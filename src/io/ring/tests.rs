@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::net::sockopt;
 
@@ -25,6 +26,7 @@ fn plan(slots: u32, targets: Vec<SocketAddr>) -> IoPlan {
         sources: Vec::new(),
         listeners: Vec::new(),
         nodelay: true,
+        hold_check: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
         buffers: BufferPlan { count: 8, receive_size: 3073, send_size: 1536 },
     }
@@ -124,7 +126,7 @@ fn token_of(op: Op) -> Token {
 }
 
 fn open(slot: u32, generation: u32, source: SourceId) -> Op {
-    Op::Open { token: token(OpKind::Open, slot, generation), target: TargetId(0), source }
+    Op::Open { token: token(OpKind::Open, slot, generation), target: TargetId(0), source, nagle: false }
 }
 
 fn send_shared(slot: u32, generation: u32) -> Op {
@@ -134,6 +136,10 @@ fn send_shared(slot: u32, generation: u32) -> Op {
 
 fn discard(slot: u32, generation: u32) -> Op {
     Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Discard }
+}
+
+fn watch(slot: u32, generation: u32) -> Op {
+    Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Readable }
 }
 
 /// A blocking server: `each` runs for every one of `connections` in turn.
@@ -369,10 +375,83 @@ fn discarded_bytes_are_counted_and_the_end_is_seen() {
 }
 
 #[test]
+fn a_watch_tells_of_bytes_and_of_the_end_and_takes_nothing() {
+    for descriptors in BOTH {
+        let (address, server) = serve(1, |mut stream, _| {
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            stream.write_all(&[3; 500]).unwrap();
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            read_end(&stream)
+        });
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        let armed = token(OpKind::Recv, 0, 1);
+        // Queued behind the open; a socket that is connecting has nothing to say.
+        driver.submit(&[open(0, 1, SourceId::ANY), watch(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Ok(0));
+        driver.assert_quiet();
+        driver.run(send_shared(0, 1)).unwrap();
+        assert_eq!(driver.wait(armed), Ok(1));
+        assert_eq!(driver.run(watch(0, 1)), Ok(1), "the bytes are still there");
+        let mut discarded = 0;
+        while discarded < 500 {
+            discarded += driver.run(discard(0, 1)).unwrap();
+        }
+        driver.submit(&[watch(0, 1)]);
+        driver.assert_quiet();
+        driver.run(send_shared(0, 1)).unwrap();
+        assert_eq!(driver.wait(armed), Ok(1));
+        assert_eq!(driver.run(discard(0, 1)), Ok(0));
+        driver.close(0, 1, CloseHow::Rst).unwrap();
+        assert_eq!(server.join().unwrap(), [End::Rst]);
+        driver.assert_quiet();
+    }
+}
+
+#[test]
+fn a_watch_tells_of_an_error_and_leaves_it_to_the_receive() {
+    for descriptors in BOTH {
+        let (address, server) = serve(1, |mut stream, _| {
+            stream.read_exact(&mut [0; 1537]).unwrap();
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        });
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        driver.open(0, 1).unwrap();
+        driver.submit(&[watch(0, 1), send_shared(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(1));
+        assert_eq!(driver.run(discard(0, 1)), Err(Errno::CONNRESET));
+        server.join().unwrap();
+
+        let (_guard, refusing) = refusing();
+        let mut driver = Driver::new(plan(1, vec![refusing]), descriptors);
+        driver.submit(&[open(0, 1, SourceId::ANY), watch(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Err(Errno::CONNREFUSED));
+        assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(1));
+    }
+}
+
+#[test]
+fn a_watch_is_cancelled_like_a_receive() {
+    for descriptors in BOTH {
+        let (address, server) = serve(2, |stream, _| read_end(&stream));
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        for generation in 1..=2 {
+            driver.open(0, generation).unwrap();
+            driver.submit(&[watch(0, generation)]);
+            driver.submit(&[Op::Cancel { of: token(OpKind::Recv, 0, generation) }]);
+            assert_eq!(driver.wait(token(OpKind::Recv, 0, generation)), Err(Errno::CANCELED));
+            driver.close(0, generation, CloseHow::Rst).unwrap();
+        }
+        assert_eq!(server.join().unwrap(), [End::Rst, End::Rst]);
+        driver.assert_quiet();
+    }
+}
+
+#[test]
 fn a_reset_by_the_peer_is_an_error() {
     for descriptors in BOTH {
         let (address, server) = serve(1, |stream, _| {
-            sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
         });
         let mut driver = Driver::new(plan(1, vec![address]), descriptors);
         driver.open(0, 1).unwrap();
@@ -447,6 +526,47 @@ fn one_slot_serves_a_thousand_attempts() {
 }
 
 #[test]
+fn each_open_has_its_own_say_on_nagle() {
+    let asked = [false, true, true, false, true, false];
+    for descriptors in BOTH {
+        let (address, _server) = serve(asked.len(), |stream, _| read_end(&stream));
+        let mut driver = Driver::new(plan(1, vec![address]), descriptors);
+        let mut sockets = HashSet::new();
+        for (generation, nagle) in (0..).zip(asked) {
+            let token = token(OpKind::Open, 0, generation);
+            driver.run(Op::Open { token, target: TargetId(0), source: SourceId::ANY, nagle }).unwrap();
+            let socket = driver.descriptor(0);
+            assert_eq!(sockopt::tcp_nodelay(&socket).unwrap(), !nagle, "{descriptors:?} {generation}");
+            sockets.insert(sockopt::socket_cookie(&socket).unwrap());
+            drop(socket);
+            driver.close(0, generation, CloseHow::Rst).unwrap();
+        }
+        assert_eq!(sockets.len(), if descriptors == Descriptors::Direct { 1 } else { asked.len() });
+        driver.assert_quiet();
+    }
+}
+
+#[test]
+fn a_hold_check_is_the_kernels_to_make() {
+    for descriptors in BOTH {
+        let (address, _server) = serve(2, |stream, _| read_end(&stream));
+        let checked = IoPlan { hold_check: Some(Nanos::from_secs(30)), ..plan(1, vec![address]) };
+        let mut driver = Driver::new(checked, descriptors);
+        for generation in 0..2 {
+            driver.open(0, generation).unwrap();
+            let socket = driver.descriptor(0);
+            assert!(sockopt::socket_keepalive(&socket).unwrap());
+            let idle_and_interval = (sockopt::tcp_keepidle(&socket).unwrap(), sockopt::tcp_keepintvl(&socket).unwrap());
+            assert_eq!(idle_and_interval, (Duration::from_secs(30), Duration::from_secs(3)));
+            assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 39_000);
+            drop(socket);
+            driver.close(0, generation, CloseHow::Rst).unwrap();
+        }
+        driver.assert_quiet();
+    }
+}
+
+#[test]
 fn sources_are_kept_and_changed() {
     let sources: Vec<IpAddr> = vec![IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 3])];
     let attempts = [SourceId(0), SourceId(0), SourceId(1), SourceId::ANY, SourceId::ANY, SourceId(1)];
@@ -479,7 +599,7 @@ fn a_new_socket_in_an_occupied_slot_closes_the_old_one() {
     let (address, server) = serve(1, |stream, _| read_end(&stream));
     let mut driver = Driver::new(plan(1, vec![address]), Descriptors::Direct);
     driver.open(0, 1).unwrap();
-    driver.ring.queue_socket(token(OpKind::Open, 0, 2), TargetId(0), SourceId::ANY);
+    driver.ring.queue_socket(token(OpKind::Open, 0, 2), TargetId(0), SourceId::ANY, false);
     driver.submit(&[]);
     assert_eq!(server.join().unwrap(), [End::Fin]);
     driver.assert_quiet();

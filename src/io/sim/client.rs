@@ -6,8 +6,8 @@ use super::peer::PeerScript;
 use super::wire::{ConnectionId, Event, Syn, ToClient, ToTarget, Wire};
 use crate::base::{Nanos, Time};
 use crate::io::{
-    BufferId, Buffers, Bytes, CloseHow, Completion, Destination, Errno, IoPlan, Op, OpKind, Payload, SlotIndex,
-    SourceId, TargetId, Token,
+    BufferId, Buffers, Bytes, CloseHow, Completion, Destination, Errno, IoPlan, KeepAlive, Op, OpKind, Payload,
+    SlotIndex, SourceId, TargetId, Token,
 };
 
 /// The generator's host.
@@ -19,6 +19,7 @@ pub(super) struct Client {
     slots: Vec<Slot>,
     shared_bytes: Bytes,
     sources: usize,
+    keep_alive: Option<KeepAlive>,
     /// By target: what this host itself refuses, and how many connections occupy ports.
     local: Vec<LocalLimit>,
     completions: Vec<Completion>,
@@ -72,6 +73,9 @@ struct Connection {
     taken: u64,
     window_told: u64,
     last_arrival: Time,
+    /// When the last packet of the peer arrived, and the probes sent since.
+    heard_at: Time,
+    probes: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,7 @@ impl Client {
             slots: (0..plan.slots).map(|_| Slot::new()).collect(),
             shared_bytes: plan.shared_bytes.clone(),
             sources: plan.sources.len(),
+            keep_alive: plan.hold_check.map(KeepAlive::after),
             local: scripts.map(|script| LocalLimit::of(&script)).collect(),
             completions: Vec::new(),
             connections: 0,
@@ -104,7 +109,8 @@ impl Client {
     /// Executes one op of the generator.
     pub(super) fn execute(&mut self, op: Op, wire: &mut Wire) {
         match op {
-            Op::Open { token, target, source } => self.open(token, target, source, wire),
+            // A simulated socket takes what is sent in the writes it came in: Nagle's algorithm has nothing to delay.
+            Op::Open { token, target, source, nagle: _ } => self.open(token, target, source, wire),
             Op::Send { token, payload } => self.send(token, payload, wire),
             Op::Recv { token, into } => self.recv(token, into, wire),
             Op::Close { token, how } => self.close(token, how, wire),
@@ -116,17 +122,21 @@ impl Client {
     /// Something arrives from a target; what arrives for a connection that is gone is lost.
     pub(super) fn deliver(&mut self, slot: SlotIndex, id: ConnectionId, what: ToClient, wire: &mut Wire) {
         let Some(connection) = self.slots[slot.0 as usize].connection(id) else { return };
+        (connection.heard_at, connection.probes) = (wire.now(), 0);
         match (what, connection.phase) {
-            (_, Phase::Abandoned) => {}
+            (_, Phase::Abandoned) | (ToClient::Alive, _) => {}
             (ToClient::SynAck, _) => {
                 connection.phase = Phase::Connected;
+                if let Some(KeepAlive { idle, .. }) = self.keep_alive {
+                    wire.schedule(wire.now() + idle, Event::KeepAliveTimer(slot, id));
+                }
                 self.complete(slot, OpKind::Open, Ok(0));
                 if let Some(bytes) = self.slots[slot.0 as usize].queued_send.take() {
                     self.transmit(slot, bytes, wire);
                 }
                 self.try_recv(slot, wire);
             }
-            (ToClient::NoConnection(errno), _) => self.fail_open(slot, errno),
+            (ToClient::NoConnection(errno), _) => self.fail_open(slot, errno, wire),
             (ToClient::Data(bytes), _) => {
                 connection.inbox.extend(bytes);
                 self.try_recv(slot, wire);
@@ -151,10 +161,30 @@ impl Client {
             return;
         }
         if syn.attempt + 1 == SYN_TIMERS_S.len() {
-            self.fail_open(syn.slot, Errno::TIMEDOUT);
+            self.fail_open(syn.slot, Errno::TIMEDOUT, wire);
         } else {
             wire.send(&mut connection.last_arrival, Event::SynArrives(Syn { attempt: syn.attempt + 1, ..syn }));
         }
+    }
+
+    /// As `tcp_keepalive_timer`: silence is answered by probes, and unanswered probes by giving up.
+    pub(super) fn keep_alive_timer(&mut self, slot: SlotIndex, id: ConnectionId, wire: &mut Wire) {
+        let Some(keep_alive) = self.keep_alive else { return };
+        let Some(connection) = self.slots[slot.0 as usize].connection(id) else { return };
+        if connection.reset {
+            return;
+        }
+        let mut next = connection.heard_at + keep_alive.idle;
+        if next <= wire.now() {
+            if connection.probes == KeepAlive::PROBES {
+                (connection.error, connection.reset) = (Some(Errno::TIMEDOUT), true);
+                return self.try_recv(slot, wire);
+            }
+            connection.probes += 1;
+            connection.send(ToTarget::Probe, wire);
+            next = wire.now() + keep_alive.interval;
+        }
+        wire.schedule(next, Event::KeepAliveTimer(slot, id));
     }
 
     /// Whether there is something to return.
@@ -301,7 +331,7 @@ impl Client {
     }
 
     /// The `Open` fails, and what is queued behind it gets what Linux answers on a socket that is not connected.
-    fn fail_open(&mut self, index: SlotIndex, errno: Errno) {
+    fn fail_open(&mut self, index: SlotIndex, errno: Errno, wire: &mut Wire) {
         // Without a descriptor there is no file that the later ops could name.
         let (send, recv) = match errno {
             Errno::NFILE => (Errno::BADF, Errno::BADF),
@@ -312,14 +342,11 @@ impl Client {
             self.local[usize::from(connection.target.0)].open -= u32::from(connection.admitted);
         }
         let queued_send = slot.queued_send.take().is_some();
-        let waiting_recv = slot.waiting_recv.take().is_some();
         self.complete(index, OpKind::Open, Err(errno));
         if queued_send {
             self.complete(index, OpKind::Send, Err(send));
         }
-        if waiting_recv {
-            self.complete(index, OpKind::Recv, Err(recv));
-        }
+        self.try_recv(index, wire);
     }
 
     /// The socket buffer takes everything at once.
@@ -343,9 +370,16 @@ impl Client {
         let slot = &mut self.slots[index.0 as usize];
         let Some(into) = slot.waiting_recv else { return };
         let result = match &mut slot.socket {
+            // Without a descriptor there is nothing to poll; a socket that is not connected has hung up.
+            Socket::Failed { recv, .. } if into == Destination::Readable && *recv != Errno::BADF => Ok(1),
             Socket::Failed { recv, .. } => Err(*recv),
             Socket::Open(connection) if connection.phase == Phase::Connected => {
-                if !connection.inbox.is_empty() {
+                if into == Destination::Readable {
+                    if !connection.is_readable() {
+                        return;
+                    }
+                    Ok(1)
+                } else if !connection.inbox.is_empty() {
                     let taken = connection.take(into, &mut self.buffers);
                     connection.tell_window(wire);
                     Ok(taken)
@@ -401,6 +435,8 @@ impl Connection {
             taken: 0,
             window_told: 0,
             last_arrival: Time::ZERO,
+            heard_at: Time::ZERO,
+            probes: 0,
         }
     }
 
@@ -408,9 +444,15 @@ impl Connection {
         wire.send(&mut self.last_arrival, Event::AtTarget(self.target, self.id, what));
     }
 
+    /// What poll(2) would report.
+    fn is_readable(&self) -> bool {
+        !self.inbox.is_empty() || self.fin || self.reset
+    }
+
     fn take(&mut self, into: Destination, buffers: &mut Buffers) -> u32 {
         let taken = match into {
             Destination::Discard => self.inbox.drain(..).count(),
+            Destination::Readable => unreachable!("a watch takes nothing"),
             Destination::Buffer { buffer, start, len } => {
                 let count = self.inbox.len().min(len as usize);
                 // The backend writes as the kernel would; for the generator the buffer stays lent.

@@ -7,7 +7,8 @@
 //!
 //! The arithmetic is meant to be done on paper. With latency `L` each way and a service time `S`, an idle [`Peer`]
 //! answers a connect after `2 L` and C0C1 after `2 L + S`; whatever both sides compute takes no time. What the
-//! generator's host refuses itself it refuses after 1 ms. Bandwidth is unlimited; no packet is lost but a SYN.
+//! generator's host refuses itself it refuses after 1 ms. Bandwidth is unlimited; no packet is lost but a SYN, and
+//! those of a flow that vanishes ([`PeerScript::Vanishes`]).
 
 mod client;
 mod freeze;
@@ -127,6 +128,7 @@ impl SimNetwork {
         match event {
             Event::SynArrives(syn) => targets[usize::from(syn.target.0)].syn(syn, wire),
             Event::SynTimer(syn) => client.syn_timer(syn, wire),
+            Event::KeepAliveTimer(slot, connection) => client.keep_alive_timer(slot, connection, wire),
             Event::AtTarget(id, connection, what) => targets[usize::from(id.0)].deliver(connection, what, wire),
             Event::AtClient(slot, connection, what) => client.deliver(slot, connection, what, wire),
             Event::TargetPolls(id, connection) => targets[usize::from(id.0)].poll(connection, wire),

@@ -95,6 +95,12 @@ pub enum PeerScript {
         /// How long after C2.
         after: Nanos,
     },
+    /// Serves, and then the flow is dropped on the way, as by a firewall that forgets it: neither side hears of the other
+    /// again.
+    Vanishes {
+        /// How long after C2.
+        after: Nanos,
+    },
     /// Serves, then FIN as soon as it has C2.
     ClosesWithFin,
     /// Serves, but one connection too many brings it down: for a while it refuses every SYN, and what is open stays.

@@ -85,6 +85,8 @@ enum Act {
     Pause(Nanos),
     Fin,
     Rst,
+    /// From now on nothing that either side sends arrives.
+    Vanish,
     /// Sends `GARBAGE` for ever, as far as the window lets it.
     Stream,
 }
@@ -163,6 +165,7 @@ impl Target {
                     return;
                 }
             },
+            ToTarget::Probe => return connection.send(id, ToClient::Alive, wire),
             ToTarget::Window(taken) => connection.taken_by_client = taken,
             ToTarget::Fin => connection.ended = Some(Ended::Fin),
             ToTarget::Rst => connection.ended = Some(Ended::Rst),
@@ -293,6 +296,11 @@ impl Target {
                     self.connections.remove(&id);
                     return;
                 }
+                // What arrives for a connection that nobody knows is lost without a word.
+                Act::Vanish => {
+                    self.connections.remove(&id);
+                    return;
+                }
                 Act::Stream => {
                     connection.acts.push_front(Act::Stream);
                     if connection.sent - connection.taken_by_client >= WINDOW {
@@ -389,6 +397,7 @@ fn answer(script: &PeerScript, mut handshake: Box<Handshake>, templates: &Server
         PeerScript::Endless => (vec![Act::Write(s0s1s2), Act::Stream], vec![]),
         PeerScript::ResetAfterS0S1S2 => (vec![Act::Write(s0s1s2), Act::Rst], vec![]),
         PeerScript::CloseHeldAfter { after } => (vec![Act::Write(s0s1s2)], vec![Act::Pause(*after), Act::Fin]),
+        PeerScript::Vanishes { after } => (vec![Act::Write(s0s1s2)], vec![Act::Pause(*after), Act::Vanish]),
         PeerScript::ClosesWithFin => (vec![Act::Write(s0s1s2)], vec![Act::Fin]),
         PeerScript::Refuse
         | PeerScript::Unreachable

@@ -63,12 +63,21 @@ impl Lab {
     }
 
     fn asking(templates: ClientTemplates, config: SimConfig) -> Self {
+        Self::planned(templates, config, None)
+    }
+
+    fn checking(config: SimConfig, hold_check: Nanos) -> Self {
+        Self::planned(complex(), config, Some(hold_check))
+    }
+
+    fn planned(templates: ClientTemplates, config: SimConfig, hold_check: Option<Nanos>) -> Self {
         let plan = IoPlan {
             slots: 64,
             targets: vec!["10.0.0.1:1935".parse().unwrap(), "10.0.0.2:1935".parse().unwrap()],
             sources: vec!["10.0.1.1".parse().unwrap()],
             listeners: vec![],
             nodelay: true,
+            hold_check,
             shared_bytes: templates.bytes().into(),
             buffers: BufferPlan { count: 64, receive_size: 4096, send_size: C2_SIZE as u32 },
         };
@@ -166,7 +175,7 @@ impl Lab {
 }
 
 fn open(slot: SlotIndex, generation: u32) -> Op {
-    Op::Open { token: Token::new(OpKind::Open, slot, generation), target: TARGET, source: SourceId::ANY }
+    Op::Open { token: Token::new(OpKind::Open, slot, generation), target: TARGET, source: SourceId::ANY, nagle: false }
 }
 
 fn send_c0c1(slot: SlotIndex, generation: u32) -> Op {
@@ -188,8 +197,12 @@ fn recv_at(slot: SlotIndex, generation: u32, start: usize) -> Op {
     Op::Recv { token: Token::new(OpKind::Recv, slot, generation), into }
 }
 
-fn watch(slot: SlotIndex, generation: u32) -> Op {
+fn discard(slot: SlotIndex, generation: u32) -> Op {
     Op::Recv { token: Token::new(OpKind::Recv, slot, generation), into: Destination::Discard }
+}
+
+fn watch(slot: SlotIndex, generation: u32) -> Op {
+    Op::Recv { token: Token::new(OpKind::Recv, slot, generation), into: Destination::Readable }
 }
 
 fn close(slot: SlotIndex, generation: u32, how: CloseHow) -> Op {
@@ -244,6 +257,7 @@ fn every_script_ends_as_described() {
         (OneByteAtATime { gap: micros(10) }, verified()),
         (ResetAfterS0S1S2, verified()),
         (CloseHeldAfter { after: micros(10) }, verified()),
+        (Vanishes { after: micros(10) }, verified()),
         (ClosesWithFin, verified()),
         (NoPorts { beyond: 1 }, verified()),
         (NoPorts { beyond: 0 }, Ending::Failed(OpKind::Open, Errno::ADDRNOTAVAIL)),
@@ -525,7 +539,41 @@ fn a_receive_takes_no_more_than_it_asked_for() {
     lab.submit(&[send_c0c1(SLOT, 0), Op::Recv { token, into }]);
     assert_eq!(lab.wait(&[]), [done(OpKind::Recv, SLOT, 0, 1)]);
     assert_eq!(lab.network.buffers().receive.bytes(BufferId(0))[9..12], [0xee, 3, 0xee]);
-    assert_eq!(lab.submit(&[watch(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, S0S1S2_SIZE as u32 - 1)]);
+    assert_eq!(lab.submit(&[discard(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, S0S1S2_SIZE as u32 - 1)]);
+}
+
+#[test]
+fn a_watch_tells_of_what_there_is_and_takes_nothing() {
+    let readable = [done(OpKind::Recv, SLOT, 0, 1)];
+    let mut lab = Lab::new(peer(PeerScript::ResetAfterS0S1S2));
+    assert_eq!(lab.wait(&[open(SLOT, 0), watch(SLOT, 0)]), [done(OpKind::Open, SLOT, 0, 0)]);
+    assert_eq!(lab.submit(&[cancel(OpKind::Recv, SLOT, 0)]), [failed(OpKind::Recv, SLOT, 0, Errno::CANCELED)]);
+    lab.submit(&[watch(SLOT, 0), send_c0c1(SLOT, 0)]);
+    assert_eq!(lab.wait(&[]), readable, "bytes");
+    assert_eq!(lab.submit(&[watch(SLOT, 0)]), readable, "the bytes are still there");
+    assert_eq!(lab.submit(&[recv(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, S0S1S2_SIZE as u32)]);
+    assert_eq!(lab.submit(&[watch(SLOT, 0)]), readable, "the reset");
+    assert_eq!(lab.submit(&[recv(SLOT, 0)]), [failed(OpKind::Recv, SLOT, 0, Errno::CONNRESET)]);
+
+    let mut lab = Lab::new(peer(PeerScript::CloseAfterC0C1));
+    lab.open(SLOT, 0);
+    lab.submit(&[send_c0c1(SLOT, 0)]);
+    assert_eq!(lab.wait(&[watch(SLOT, 0)]), readable, "the FIN");
+    assert_eq!(lab.submit(&[recv(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
+}
+
+#[test]
+fn a_watch_behind_an_open_that_fails_has_something_to_tell() {
+    for (script, open_gets, watch_gets) in [
+        (PeerScript::Refuse, Errno::CONNREFUSED, Ok(1)),
+        (PeerScript::NoDescriptors { beyond: 0 }, Errno::NFILE, Err(Errno::BADF)),
+    ] {
+        let mut lab = Lab::new(peer(script));
+        let watched = Completion { token: Token::new(OpKind::Recv, SLOT, 0), result: watch_gets };
+        let completions = lab.wait(&[open(SLOT, 0), watch(SLOT, 0)]);
+        assert_eq!(completions, [failed(OpKind::Open, SLOT, 0, open_gets), watched]);
+        assert_eq!(lab.submit(&[watch(SLOT, 0)]), [watched], "again");
+    }
 }
 
 #[test]
@@ -618,7 +666,7 @@ fn a_held_connection_is_watched_without_a_buffer() {
     let mut lab = Lab::new(peer(PeerScript::CloseHeldAfter { after: Nanos::from_millis(5) }));
     assert_eq!(lab.attempt(), Ending::Done(Negotiated::ComplexVerified));
     let held_at = lab.elapsed();
-    assert_eq!(lab.wait(&[watch(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
+    assert_eq!(lab.wait(&[discard(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
     assert_eq!(lab.elapsed(), held_at + micros(RTT + 5_000));
     lab.submit(&[close(SLOT, 0, CloseHow::Fin)]);
     lab.idle(micros(ONE_WAY));
@@ -626,11 +674,39 @@ fn a_held_connection_is_watched_without_a_buffer() {
 }
 
 #[test]
+fn a_flow_that_vanished_is_noticed_only_by_asking() {
+    let vanishes = || peer(PeerScript::Vanishes { after: Nanos::from_millis(5) });
+    let mut lab = Lab::new(vanishes());
+    lab.attempt();
+    lab.submit(&[watch(SLOT, 0)]);
+    lab.idle(Nanos::from_secs(24 * 3600));
+
+    let mut lab = Lab::checking(vanishes(), Nanos::from_secs(9));
+    lab.attempt();
+    let heard_at = lab.elapsed();
+    assert_eq!(lab.wait(&[watch(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 1)]);
+    assert_eq!(lab.elapsed(), heard_at + Nanos::from_secs(9 + 3));
+    assert_eq!(lab.submit(&[recv(SLOT, 0)]), [failed(OpKind::Recv, SLOT, 0, Errno::TIMEDOUT)]);
+    assert_eq!(lab.submit(&[close(SLOT, 0, CloseHow::Rst)]), [done(OpKind::Close, SLOT, 0, 0)]);
+    lab.idle(Nanos::from_secs(60));
+    assert_eq!((lab.counts().c2_valid, lab.counts().resets), (1, 0));
+}
+
+#[test]
+fn a_silent_peer_that_is_there_answers_when_asked() {
+    let frozen = Freeze { at: Nanos::from_secs(1), length: Nanos::from_secs(3600) };
+    let mut lab = Lab::checking(with_peer(Peer { freezes: vec![frozen], ..Peer::default() }), Nanos::from_secs(1));
+    lab.attempt();
+    lab.submit(&[discard(SLOT, 0)]);
+    lab.idle(Nanos::from_secs(600));
+}
+
+#[test]
 fn a_server_may_close_first() {
     let mut lab = Lab::new(peer(PeerScript::ClosesWithFin));
     lab.attempt();
     let done_at = lab.elapsed();
-    assert_eq!(lab.wait(&[watch(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
+    assert_eq!(lab.wait(&[discard(SLOT, 0)]), [done(OpKind::Recv, SLOT, 0, 0)]);
     assert_eq!(lab.elapsed(), done_at + micros(RTT));
 }
 
@@ -639,11 +715,11 @@ fn an_endless_stream_is_held_back_by_its_reader() {
     let mut lab = Lab::new(peer(PeerScript::Endless));
     lab.attempt();
     lab.idle(Nanos::from_secs(60));
-    let unread = lab.submit(&[watch(SLOT, 0)])[0].result.unwrap();
+    let unread = lab.submit(&[discard(SLOT, 0)])[0].result.unwrap();
     assert!((60_000..70_000).contains(&unread), "{unread} bytes wait");
     let mut streamed = 0;
     for _ in 0..1_000 {
-        streamed += lab.wait(&[watch(SLOT, 0)])[0].result.unwrap();
+        streamed += lab.wait(&[discard(SLOT, 0)])[0].result.unwrap();
     }
     assert!(streamed > 1_000_000, "{streamed} bytes in 1000 receives");
 }
@@ -666,7 +742,7 @@ fn ports_are_free_again_after_the_close() {
 fn targets_have_peers_of_their_own_and_share_the_last() {
     let second = TargetId(1);
     let on_second = Token::new(OpKind::Open, SlotIndex(1), 0);
-    let opens = [open(SLOT, 0), Op::Open { token: on_second, target: second, source: SourceId(0) }];
+    let opens = [open(SLOT, 0), Op::Open { token: on_second, target: second, source: SourceId(0), nagle: false }];
     let refusing = Peer::scripted(PeerScript::Refuse);
     for (peers, first_result) in
         [(vec![Peer::default(), refusing.clone()], Ok(0)), (vec![refusing], Err(Errno::CONNREFUSED))]
@@ -779,7 +855,7 @@ mod contract {
     fn a_kind_is_in_flight_once() {
         let mut lab = Lab::new(peer(PeerScript::serve()));
         lab.ask(SLOT);
-        lab.submit(&[watch(SLOT, 0)]);
+        lab.submit(&[discard(SLOT, 0)]);
     }
 
     #[test]

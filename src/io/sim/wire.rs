@@ -28,6 +28,8 @@ pub(super) enum Event {
     SynArrives(Syn),
     /// The client's kernel has waited long enough for an answer to its SYN.
     SynTimer(Syn),
+    /// The client's kernel looks whether a connection has been silent for too long.
+    KeepAliveTimer(SlotIndex, ConnectionId),
     /// Something reaches the target's kernel.
     AtTarget(TargetId, ConnectionId, ToTarget),
     /// Something reaches the client's kernel.
@@ -56,6 +58,8 @@ pub(super) enum ToTarget {
     Data(Vec<u8>),
     /// The client's application has taken this many bytes in total: the window moves on.
     Window(u64),
+    /// A keep-alive probe: the kernel answers it, whatever its application does.
+    Probe,
     Fin,
     Rst,
 }
@@ -66,6 +70,8 @@ pub(super) enum ToClient {
     /// An RST to the SYN, or an ICMP error.
     NoConnection(Errno),
     Data(Vec<u8>),
+    /// The answer to a probe.
+    Alive,
     Fin,
     Rst,
 }
