@@ -25,7 +25,7 @@ pub struct WorkerPlan {
     pub lanes: Vec<LaneSpec>,
     /// Number of targets, for what is learned about each.
     pub targets: u16,
-    /// Targets whose connections use TLS.
+    /// By target: its connections use TLS.
     pub tls: Box<[bool]>,
     /// What sessions say and send.
     pub session: SessionPlan,
@@ -55,10 +55,10 @@ pub struct SessionPlan {
 }
 
 /// What a kind of client says to a target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ScriptSpec {
     /// Its commands.
-    pub script: SessionScript,
+    pub script: Arc<SessionScript>,
     /// The track that keeps a server content, for publishers.
     pub trickle: Option<u16>,
     /// The track of real size, which a part of the publishers sends.
@@ -236,6 +236,13 @@ pub enum ClosePolicy {
     Fin,
     /// Wait for the server's FIN.
     Peer,
+}
+
+impl ScriptSpec {
+    /// The tracks of its publishers: trickle and clip.
+    pub(super) const fn tracks(&self) -> (Option<u16>, Option<u16>) {
+        (self.trickle, self.clip)
+    }
 }
 
 impl WorkerPlan {

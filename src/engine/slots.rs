@@ -163,7 +163,7 @@ impl Slots {
     /// The tokens of the ops in flight on `slot`.
     pub(super) fn in_flight(&self, slot: u32) -> impl Iterator<Item = Token> + use<> {
         let (pending, generation) = (self.get(slot).pending, self.get(slot).generation);
-        [OpKind::Open, OpKind::Send, OpKind::Recv, OpKind::Close]
+        [OpKind::Open, OpKind::Secure, OpKind::Send, OpKind::Recv, OpKind::Close]
             .into_iter()
             .filter(move |&kind| pending & bit(kind) != 0)
             .map(move |kind| Token::new(kind, SlotIndex(slot), generation))

@@ -753,7 +753,7 @@ impl Worker {
         let tls = self.tls[usize::from(target.0)];
         if let Some(session) = &lane.rules.session {
             let script = session.scripts[turn * self.tls.len() + usize::from(target.0)];
-            let ScriptSpec { trickle, clip, .. } = self.session.scripts[script as usize];
+            let (trickle, clip) = self.session.scripts[script as usize].tracks();
             let client = session.first_client + (slot - lane.first_slot);
             let number = match begin.client {
                 Some(_) => client.into(),

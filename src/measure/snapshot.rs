@@ -273,6 +273,11 @@ impl Snapshot {
         self.sum_of(|stage| !self.layout.stages[stage].warmup)
     }
 
+    /// All stages.
+    pub fn all(&self) -> StageRecord {
+        self.sum_of(|_| true)
+    }
+
     /// The stages of one population but its warm-up.
     pub fn population(&self, population: u16) -> StageRecord {
         self.sum_of(|stage| {

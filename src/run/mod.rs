@@ -14,6 +14,7 @@ mod proxy;
 mod recovery;
 mod result;
 mod save;
+mod sessions;
 mod simulate;
 mod threshold;
 mod verdict;
@@ -31,6 +32,7 @@ pub use result::{
     ReactionRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
 pub use save::ResultFile;
+pub use sessions::DEFAULT_STREAM;
 pub use simulate::{simulate, simulate_until};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{

@@ -1,15 +1,17 @@
 //! The effective plan of a run: every default applied, every name resolved. Printed, saved, and never validated again.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use ipnet::IpNet;
 
-use crate::base::Seed;
+use crate::base::{Secret, Seed};
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share};
+use crate::load::{ArrivalPattern, Reconnect, Share, StreamName};
 pub use crate::measure::{Expectation, Until};
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
@@ -42,6 +44,18 @@ pub struct RunPlan {
     pub resolve_every_ns: Option<u64>,
     /// The header of a load balancer before C0.
     pub proxy_protocol: Option<ProxyPlan>,
+    /// How TLS is spoken to targets that want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsPlan>,
+    /// Held connections are asked for a sign of life this often; null: a flow that vanished goes unnoticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_check_ns: Option<u64>,
+    /// Audio and video of a real size, which a part of the publishers sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipPlan>,
+    /// `connect` offers the codecs of Enhanced RTMP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub four_cc: bool,
     /// All randomness comes from it.
     pub seed: Seed,
     /// This machine's part of the arrivals.
@@ -59,6 +73,50 @@ pub struct Target {
     pub host: String,
     /// What it resolved to.
     pub address: SocketAddr,
+    /// Its connections use TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// The application that sessions connect to.
+    #[serde(default = "default_app")]
+    pub app: String,
+    /// The URL in `connect`: scheme, host, port and application.
+    #[serde(default)]
+    pub tc_url: String,
+    /// The stream its URL names, for populations that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamName>,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsPlan {
+    /// The certificates that servers must descend from, instead of the public ones.
+    pub ca: Option<PathBuf>,
+    /// No certificate is looked at.
+    pub insecure: bool,
+    /// The name asked for and checked, instead of the target's.
+    pub server_name: Option<String>,
+    /// Connections resume the session of an earlier one.
+    pub resume: bool,
+}
+
+/// Audio and video of a real size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClipPlan {
+    /// Where they come from.
+    pub source: ClipSource,
+    /// The part of the publishers that send it, percent; the others send the least that keeps a server content.
+    pub clients_percent: u32,
+}
+
+/// Where audio and video come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipSource {
+    /// An FLV file, in real time, again and again.
+    File(PathBuf),
+    /// Made up, at this rate.
+    BitsPerSecond(u64),
 }
 
 /// A PROXY header before C0, as a load balancer sends it (the PROXY protocol of haproxy).
@@ -97,6 +155,12 @@ pub struct Population {
     pub verify: Verify,
     /// What completes an attempt.
     pub until: Until,
+    /// How its streams are named; null: as the targets say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamName>,
+    /// Stream keys, one for each connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_keys: Option<Secret<Arc<[String]>>>,
     /// How long a completed connection is kept.
     pub hold: Hold,
     /// How a connection is closed after completion and hold.
@@ -247,6 +311,13 @@ pub struct ClientPlan {
     pub wrong_c2: bool,
 }
 
+/// The application of targets that name none.
+pub const DEFAULT_APP: &str = "live";
+
+fn default_app() -> String {
+    DEFAULT_APP.to_owned()
+}
+
 impl StagePlan {
     /// The highest rate planned, arrivals per second; a burst counts as if spread over one second.
     pub fn peak_per_s(&self) -> f64 {
@@ -311,6 +382,14 @@ impl RunPlan {
     /// Slots of all populations.
     pub fn concurrency(&self) -> u32 {
         self.populations.iter().map(Population::concurrency).sum()
+    }
+
+    /// The client goes on after the handshake and leaves Nagle's algorithm on: its writes may wait for acknowledgements.
+    pub fn keeps_nagle(&self, client: &ClientPlan) -> bool {
+        let goes_on = |population: &&Population| population.until > Until::Handshake;
+        let uses = |population: &Population| population.clients.iter().any(|share| share.client == *client);
+        let session = client.profile.session();
+        session.is_some_and(|session| !session.nodelay) && self.populations.iter().filter(goes_on).any(uses)
     }
 
     /// Every kind of client once, in the order of the populations: the order in which recorders count them.

@@ -7,17 +7,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, StreamPurpose, Time};
 use crate::engine::{Client, Headers, LaneSpec, Load, Worker, WorkerPlan};
-use crate::io::{BufferPlan, Engine, IoPlan, SourceId, TargetId};
+use crate::io::{BufferPlan, Bytes, Engine, IoPlan, SourceId, TargetId};
 use crate::load::{
     Arrivals, ConcurrencyError, ConcurrencyPlan, ConcurrencyStep, LoadProfile, LoadProfileError, Quota, QuotaShare,
     Segment, Shape, Share, WeightedTurns,
 };
 use crate::measure::{Recorder, RecorderLayout};
-use crate::protocol::{C2_SIZE, ClientClock, ClientTemplates, S0S1S2_SIZE};
+use crate::protocol::{ClientClock, ClientTemplates, S0S1S2_SIZE};
 
 use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan};
 use super::proxy;
 use super::result::recorder_layout;
+use super::sessions::PreparedSessions;
 
 /// C0C1s of a kind of client that each worker signs at its start; it sends them in turn. 64 of them stay in a core's cache.
 const TEMPLATES_PER_WORKER: usize = 64;
@@ -28,6 +29,9 @@ pub struct Preparation {
     plan: Arc<RunPlan>,
     layout: Arc<RecorderLayout>,
     lanes: Vec<PreparedLane>,
+    sessions: PreparedSessions,
+    /// Audio and video, which all workers share.
+    media: Bytes,
 }
 
 /// A lane of a population, and the first of its stages in the layout.
@@ -55,6 +59,9 @@ pub enum LoadError {
     /// The numbers of slots in use cannot.
     #[error(transparent)]
     Concurrency(#[from] ConcurrencyError),
+    /// What is to be said or sent after the handshake cannot be made ready.
+    #[error("{0}")]
+    Session(String),
 }
 
 /// A worker's part that is ready before the start instant is known: its templates.
@@ -90,7 +97,9 @@ impl Preparation {
                 first_stage += load.stages().count() as u16;
             }
         }
-        Ok(Self { plan, layout, lanes })
+        let sessions = PreparedSessions::new(&plan).map_err(LoadError::Session)?;
+        let media = sessions.media();
+        Ok(Self { plan, layout, lanes, sessions, media })
     }
 
     /// What the recorders of this plan measure.
@@ -114,6 +123,7 @@ impl Preparation {
                 templates_offset,
                 wrong_c2: client.wrong_c2,
                 hostile: client.is_hostile(),
+                nagle: self.plan.keeps_nagle(client),
             });
         }
         parts.headers = self.plan.proxy_protocol.map(|proxy| proxy::headers(&proxy, &self.plan, worker, &mut bytes));
@@ -124,12 +134,13 @@ impl Preparation {
             sources: self.plan.sources.clone(),
             listeners: Vec::new(),
             nodelay: true,
-            hold_check: None,
+            hold_check: self.plan.hold_check_ns.map(Nanos::new),
             shared_bytes: bytes.into(),
+            media: Bytes::clone(&self.media),
             buffers: BufferPlan {
                 count: slots,
                 receive_size: WorkerPlan::RECEIVE_SIZE as u32,
-                send_size: C2_SIZE as u32,
+                send_size: self.sessions.send_size(),
             },
         };
         (parts, io)
@@ -149,6 +160,8 @@ impl Preparation {
                 verify: population.verify,
                 targets: in_turn_from(targets, worker),
                 sources: in_turn_from(source_ids(population), worker),
+                until: population.until,
+                session: self.sessions.rules_of(&self.plan, prepared.population, self.first_client(prepared, worker)),
                 hold: population.hold,
                 close: population.close,
                 connect_timeout: Nanos::new(population.connect_timeout_ns),
@@ -163,6 +176,8 @@ impl Preparation {
             clients: parts.clients,
             lanes: (0..).zip(&self.lanes).map(spec).collect(),
             targets: self.plan.targets.len() as u16,
+            tls: self.plan.targets.iter().map(|target| target.tls).collect(),
+            session: self.sessions.plan(&self.plan, worker),
             headers: parts.headers,
             release_per_s: self.plan.release_per_s.map(|per_s| per_s / f64::from(self.plan.workers)),
             sampling: self.plan.seed.stream(StreamPurpose::Sampling, worker),
@@ -225,6 +240,19 @@ impl Preparation {
                 ClientClock { uptime_ms, unix_s }
             }
         }
+    }
+
+    /// The number of a worker's first slot among all of a lane's, over all machines.
+    fn first_client(&self, prepared: &PreparedLane, worker: u32) -> u32 {
+        let lane = self.lane(prepared);
+        let of_machines_before: u32 = match lane.load {
+            LoadPlan::Storm { fleet, .. } => {
+                let Share { index, count } = self.plan.share;
+                (0..index).map(|index| ConcurrencyPlan::part(fleet, Share { index, count })).sum()
+            }
+            LoadPlan::Open { .. } | LoadPlan::Closed { .. } => self.plan.share.index * lane.concurrency,
+        };
+        of_machines_before + (0..worker).map(|before| self.slots(lane, before)).sum::<u32>()
     }
 
     /// Slots are dealt out evenly, the first workers get the remainder. The clients of a fleet are dealt out to machines

@@ -17,8 +17,9 @@ use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, Metric, ModeCounts,
-    Quantile, Reactions, RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
+    BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, MediaCounts,
+    Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally,
+    Timeline, TimelineRow, TlsCounts,
 };
 
 /// The schema of this version's result files.
@@ -49,6 +50,12 @@ pub struct RunResult {
     pub connections: Connections,
     /// What the completed handshakes were.
     pub modes: ModeCounts,
+    /// How TLS came to be; absent without.
+    #[serde(default, skip_serializing_if = "TlsCounts::is_empty")]
+    pub tls: TlsCounts,
+    /// Audio and video of streams published and played, warm-up included; absent without.
+    #[serde(default, skip_serializing_if = "MediaCounts::is_empty")]
+    pub media: MediaCounts,
     /// Why attempts failed; rows of the step `hold` are connections lost after completion, not failed attempts.
     pub failures: Vec<FailureRow>,
     /// Spans of completed attempts.
@@ -61,6 +68,10 @@ pub struct RunResult {
     pub by_target: Vec<Row>,
     /// A row per kind of client, if there is more than one.
     pub by_client: Vec<Row>,
+    /// A row per backend that answered `connect`: behind one address there may be several. `due` and `started` are the
+    /// attempts that it accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_backend: Vec<Row>,
     /// A row per stage, warm-up included, if there is more than one.
     pub by_stage: Vec<Row>,
     /// Fleets that lost their connections and came back.
@@ -196,6 +207,18 @@ pub struct FailureRow {
     pub detail: Option<String>,
     /// What to do about it.
     pub advice: String,
+    /// What servers said, and how often; a part of it if they said many things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<ReasonRow>,
+}
+
+/// A server's words about why it refused something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonRow {
+    /// Its words; `{stream}` stands for the stream's name.
+    pub text: String,
+    /// How often.
+    pub count: u64,
 }
 
 /// A summary per metric; null where the metric does not exist (`response`, `slot_wait` and `lateness` in closed loop,
@@ -494,16 +517,22 @@ impl RunResult {
                 lost_age: (lost_while_held > 0).then(|| snapshot.lost_ages().summary()),
             },
             modes: measured.tally.modes,
+            tls: measured.tls,
+            media: snapshot.all().media,
             failures: measured
                 .failures
                 .iter()
-                .map(|(failure, count)| FailureRow::new(failure, count, measured.tally.counts.completed > 0))
+                .map(|(failure, count)| {
+                    let reasons = measured.failures.reasons();
+                    FailureRow::new(failure, count, reasons, measured.tally.counts.completed > 0)
+                })
                 .collect(),
             latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
             time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
             by_population: rows_by_population(&plan, &snapshot, window),
             by_target: rows_by_target(&plan, &snapshot, window),
             by_client: rows_by_client(&plan, &snapshot, window),
+            by_backend: rows_by_backend(&snapshot, window),
             by_stage: rows_by_stage(&plan, &snapshot, window),
             storms: recovery::storms(&plan, &snapshot),
             recoveries: recovery::recoveries(&plan, &snapshot),
@@ -626,7 +655,7 @@ impl Rates {
 }
 
 impl FailureRow {
-    fn new(failure: Failure, count: &FailureCount, others_completed: bool) -> Self {
+    fn new(failure: Failure, count: &FailureCount, reasons: &[Reason], others_completed: bool) -> Self {
         let detail = failure.detail.to_string();
         Self {
             step: failure.step,
@@ -637,6 +666,11 @@ impl FailureRow {
             last_s: count.last.as_secs_f64(),
             detail: (!detail.is_empty()).then_some(detail),
             advice: failure.advice(others_completed).to_owned(),
+            reasons: reasons
+                .iter()
+                .filter(|reason| (reason.step, reason.kind) == (failure.step, failure.kind))
+                .map(|reason| ReasonRow { text: reason.text.clone(), count: reason.count })
+                .collect(),
         }
     }
 }
@@ -751,6 +785,18 @@ fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Ro
         row.reactions = reactions.as_deref().map(ReactionRow::of);
     }
     rows
+}
+
+fn rows_by_backend(snapshot: &Snapshot, window: Window) -> Vec<Row> {
+    let row = |record: &BackendRecord| {
+        let has = |metric: &Metric| record.tally.latencies.get(*metric).is_some();
+        let metrics: Vec<_> =
+            [Metric::Response, Metric::Service, Metric::Confirm].into_iter().filter(|metric| has(metric)).collect();
+        let mut row = Row::new(record.name.clone(), &record.tally, window.duration_s, true, &metrics);
+        row.rate.intended_per_s = None;
+        row
+    };
+    snapshot.backends().iter().map(row).collect()
 }
 
 fn rows_by(names: impl Iterator<Item = String>, tallies: &[Tally], window: Window) -> Vec<Row> {

@@ -85,7 +85,7 @@ impl Subject {
         let any_open = about.iter().any(|population| Population::is_open_loop(population));
         let any_closed = about.iter().any(|population| !Population::is_open_loop(population));
         if let Quantity::Latency(metric, statistic) = quantity {
-            if metric == Metric::Tls && !plan.targets.iter().any(|target| target.tls.is_some()) {
+            if metric == Metric::Tls && !plan.targets.iter().any(|target| target.tls) {
                 return Err("has nothing to measure: no target is rtmps://".to_owned());
             }
             if metric != Metric::Tls && !about.iter().any(|population| metric.is_reached_by(population.until)) {

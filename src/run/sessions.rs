@@ -1,0 +1,202 @@
+//! What attempts that go on after the handshake say and send, made ready before the load: the commands of each kind of
+//! client to each target, and audio and video as bytes that all publishers share.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::engine::{MediaTrack, ScriptSpec, SessionPlan, SessionRules};
+use crate::io::Bytes;
+use crate::load::StreamName;
+use crate::measure::Until;
+use crate::protocol::C2_SIZE;
+use crate::protocol::ClientProfile;
+use crate::protocol::media::Track;
+use crate::protocol::session::{Course, ScriptOptions, SessionScript};
+
+use super::plan::{ClipSource, Population, RunPlan, Target};
+
+/// The name of streams that nobody names.
+pub const DEFAULT_STREAM: &str = "shakedown-{id}";
+
+/// The sessions of a plan, ready for every worker.
+#[derive(Debug, Default)]
+pub(super) struct PreparedSessions {
+    scripts: Vec<(ScriptKey, PreparedScript)>,
+    tracks: Vec<(TrackKey, Arc<Track>, u32)>,
+    media: Vec<u8>,
+    /// By population; `None` where attempts are complete with the handshake.
+    rules: Vec<Option<PopulationRules>>,
+}
+
+/// What a script depends on.
+#[derive(Debug, PartialEq)]
+struct ScriptKey {
+    profile: ClientProfile,
+    app: String,
+    tc_url: String,
+    course: Course,
+}
+
+#[derive(Debug)]
+struct PreparedScript {
+    script: Arc<SessionScript>,
+    trickle: Option<u16>,
+    clip: Option<u16>,
+}
+
+/// What a track depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct TrackKey {
+    clip: bool,
+    chunk_size: u32,
+}
+
+#[derive(Debug)]
+struct PopulationRules {
+    course: Course,
+    scripts: Box<[u32]>,
+    names: Box<[StreamName]>,
+    keys: Arc<[String]>,
+}
+
+impl PreparedSessions {
+    /// Makes ready what the populations of `plan` need.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds no audio and video: the cause and the remedy.
+    pub(super) fn new(plan: &RunPlan) -> Result<Self, String> {
+        let mut prepared = Self::default();
+        for population in &plan.populations {
+            let rules = course(population.until).map(|course| prepared.rules(plan, population, course)).transpose()?;
+            prepared.rules.push(rules);
+        }
+        Ok(prepared)
+    }
+
+    /// The bytes of all tracks, which all workers share.
+    pub(super) fn media(&self) -> Bytes {
+        self.media.as_slice().into()
+    }
+
+    /// The longest send: C2 with the first commands, or later ones.
+    pub(super) fn send_size(&self) -> u32 {
+        let longest = self.scripts.iter().map(|(_, prepared)| prepared.script.max_len(StreamName::MAX_LEN)).max();
+        (C2_SIZE + longest.unwrap_or(0)) as u32
+    }
+
+    /// What one worker's sessions use.
+    pub(super) fn plan(&self, plan: &RunPlan, worker: u32) -> SessionPlan {
+        let part = plan.share.split(worker, plan.workers);
+        let script = |(_, prepared): &(ScriptKey, PreparedScript)| ScriptSpec {
+            script: Arc::clone(&prepared.script),
+            trickle: prepared.trickle,
+            clip: prepared.clip,
+        };
+        SessionPlan {
+            scripts: self.scripts.iter().map(script).collect(),
+            tracks: self
+                .tracks
+                .iter()
+                .map(|(_, track, offset)| MediaTrack { track: Arc::clone(track), offset: *offset })
+                .collect(),
+            source_names: plan.sources.iter().map(ToString::to_string).collect(),
+            worker: part.index,
+            workers: part.count,
+        }
+    }
+
+    /// How the attempts of a population's lane go on; `first_client` is the number of the worker's first slot among all
+    /// of the lane's.
+    pub(super) fn rules_of(&self, plan: &RunPlan, population: usize, first_client: u32) -> Option<SessionRules> {
+        let rules = self.rules[population].as_ref()?;
+        let percent = plan.clip.as_ref().map_or(0, |clip| clip.clients_percent);
+        Some(SessionRules {
+            course: rules.course,
+            scripts: rules.scripts.clone(),
+            names: rules.names.clone(),
+            keys: Arc::clone(&rules.keys),
+            first_client,
+            clip_weights: [100 - percent, percent],
+        })
+    }
+
+    fn rules(&mut self, plan: &RunPlan, population: &Population, course: Course) -> Result<PopulationRules, String> {
+        let mut scripts = Vec::new();
+        for share in &population.clients {
+            for target in &plan.targets {
+                scripts.push(self.script(plan, share.client.profile, target, course)?);
+            }
+        }
+        let default: StreamName = DEFAULT_STREAM.parse().expect("it is a name");
+        let name = |target: &Target| population.stream.as_ref().or(target.stream.as_ref()).unwrap_or(&default).clone();
+        Ok(PopulationRules {
+            course,
+            scripts: scripts.into(),
+            names: plan.targets.iter().map(name).collect(),
+            keys: population.stream_keys.as_ref().map_or_else(|| Arc::from([]), |keys| Arc::clone(keys.get())),
+        })
+    }
+
+    /// The index of a script, made if there is none yet.
+    fn script(
+        &mut self,
+        plan: &RunPlan,
+        profile: ClientProfile,
+        target: &Target,
+        course: Course,
+    ) -> Result<u32, String> {
+        let key = ScriptKey { profile, app: target.app.clone(), tc_url: target.tc_url.clone(), course };
+        if let Some(index) = self.scripts.iter().position(|(known, _)| *known == key) {
+            return Ok(index as u32);
+        }
+        let spec = profile.session().expect("hostile clients have no session, which is checked when it is planned");
+        let options = ScriptOptions { four_cc: plan.four_cc };
+        let script = Arc::new(SessionScript::new(&spec, &target.app, &target.tc_url, course, &options));
+        let mut prepared = PreparedScript { trickle: None, clip: None, script };
+        if course == Course::Publish {
+            let chunk_size = prepared.script.chunk_size();
+            prepared.trickle = Some(self.track(plan, TrackKey { clip: false, chunk_size })?);
+            if plan.clip.is_some() {
+                prepared.clip = Some(self.track(plan, TrackKey { clip: true, chunk_size })?);
+            }
+        }
+        self.scripts.push((key, prepared));
+        Ok(self.scripts.len() as u32 - 1)
+    }
+
+    /// The index of a track, made if there is none yet.
+    fn track(&mut self, plan: &RunPlan, key: TrackKey) -> Result<u16, String> {
+        if let Some(index) = self.tracks.iter().position(|(known, ..)| *known == key) {
+            return Ok(index as u16);
+        }
+        let track = match plan.clip.as_ref().filter(|_| key.clip).map(|clip| &clip.source) {
+            None => Track::trickle(key.chunk_size),
+            Some(ClipSource::BitsPerSecond(rate)) => {
+                Track::of_bit_rate(*rate, key.chunk_size).map_err(|error| error.to_string())?
+            }
+            Some(ClipSource::File(path)) => {
+                let file = fs::read(path).map_err(|error| {
+                    format!("cannot read {}: {error}; give --media an FLV file", path.display())
+                })?;
+                Track::from_flv(&file, key.chunk_size).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+        };
+        let offset = u32::try_from(self.media.len() + track.bytes().len())
+            .map(|end| end - track.bytes().len() as u32)
+            .map_err(|_| "audio and video of all kinds of client exceed 4 GiB; give a shorter file".to_owned())?;
+        self.media.extend_from_slice(track.bytes());
+        self.tracks.push((key, Arc::new(track), offset));
+        Ok(self.tracks.len() as u16 - 1)
+    }
+}
+
+/// What a session is for; none where attempts are complete with the handshake.
+const fn course(until: Until) -> Option<Course> {
+    match until {
+        Until::Handshake => None,
+        Until::Reply => Some(Course::Reply),
+        Until::Connect => Some(Course::Connect),
+        Until::Publish => Some(Course::Publish),
+        Until::Play => Some(Course::Play),
+    }
+}
