@@ -23,6 +23,8 @@ mod client;
 mod digest;
 mod explain;
 mod fingerprint;
+pub mod flv;
+pub mod media;
 mod profile;
 mod server;
 pub mod session;
