@@ -8,15 +8,19 @@ use crate::base::{Nanos, Time};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::NameValues;
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
+use crate::protocol::media::{Playhead, Tag};
 use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Status};
 
 use super::connection::Context;
-use super::plan::{SessionPlan, SessionRules};
+use super::plan::{MediaTrack, SessionPlan, SessionRules};
 
 /// The longest stream name.
 pub(super) const MAX_NAME: usize = 255;
 /// A message of audio or video is late when it leaves this long after its time.
 const LATE: Nanos = Nanos::from_millis(100);
+/// Bytes of audio and video in one send, unless a single message is longer: a publisher that fell behind catches up in
+/// pieces.
+const MOST_AT_ONCE: usize = 64 * 1024;
 
 /// Sessions of a worker's connections, found by their slot.
 #[derive(Debug)]
@@ -93,11 +97,11 @@ enum Receive {
 struct Cursor {
     /// Index of the plan's tracks.
     track: u16,
-    intro_sent: bool,
-    /// The tag that is sent next.
-    next: u32,
-    /// When the current round through the track began.
-    round: Time,
+    /// Bytes of the intro that were sent.
+    intro: u32,
+    /// When the last of them left.
+    begun: Time,
+    playhead: Playhead,
 }
 
 /// Who begins a session, and what for.
@@ -133,7 +137,7 @@ impl Sessions {
     /// An attempt begins that goes on after the handshake.
     pub(super) fn begin(&mut self, slot: u32, start: SessionStart) {
         let SessionStart { script, course, until, place, identity, track } = start;
-        let media = track.map(|track| Cursor { track, intro_sent: false, next: 0, round: Time::ZERO });
+        let media = track.map(|track| Cursor { track, intro: 0, begun: Time::ZERO, playhead: Playhead::default() });
         let session = Session {
             machine: ClientSession::new(course),
             script,
@@ -416,9 +420,8 @@ impl Context<'_> {
         let next_media = match session.hold.media {
             // When the send is over it goes on by itself.
             Some(_) if session.sending != Sending::Nothing => Time::MAX,
-            Some(Cursor { track, next, round, .. }) => {
-                let tags = self.plan.tracks[usize::from(track)].track.tags();
-                tags.get(next as usize).map_or(Time::MAX, |tag| round + Nanos::from_millis(tag.at_ms.into()))
+            Some(Cursor { track, begun, playhead, .. }) => {
+                begun + Nanos::from_millis(self.plan.tracks[usize::from(track)].track.next_at_ms(playhead))
             }
             None => Time::MAX,
         };
@@ -439,36 +442,30 @@ impl Context<'_> {
         let now = self.now;
         let (session, _) = self.sessions.parts(self.slot);
         let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
-        let spec = &self.plan.tracks[usize::from(cursor.track)];
+        let MediaTrack { track, offset } = &self.plan.tracks[usize::from(cursor.track)];
         let counts = self.recorder.media(session.place);
-        let (payload, sent) = if cursor.intro_sent {
-            let tags = spec.track.tags();
-            let due_by = now.since(cursor.round);
-            let due = |at_ms: u32| Nanos::from_millis(at_ms.into()) <= due_by;
-            let first = cursor.next as usize;
-            let count = tags[first..].iter().take_while(|tag| due(tag.at_ms)).count();
-            let Some(due_tags) = tags[first..].get(..count).filter(|tags| !tags.is_empty()) else { return };
-            let late = |at_ms: u32| due_by.saturating_sub(Nanos::from_millis(at_ms.into())) > LATE;
-            counts.late_messages += due_tags.iter().filter(|tag| late(tag.at_ms)).count() as u64;
-            counts.sent_messages += count as u64;
-            let len = due_tags.iter().map(|tag| tag.len).sum();
-            let offset = spec.offset + due_tags[0].offset;
-            cursor.next += count as u32;
-            if cursor.next as usize == tags.len() {
-                cursor.next = 0;
-                cursor.round = cursor.round + Nanos::from_millis(spec.track.length_ms().into());
-            }
-            counts.sent_bytes += u64::from(len);
-            (Payload::Media { offset, len }, Sending::Media)
-        } else {
-            cursor.intro_sent = true;
-            cursor.round = now;
+        let (payload, sent) = if (cursor.intro as usize) < track.intro_len() {
             let buffer = self.buffers.send.take().expect("a send buffer for each slot");
-            let stream = session.machine.message_stream();
-            let len = spec.track.write_intro(stream, self.buffers.send.bytes_mut(buffer)) as u32;
-            counts.sent_bytes += u64::from(len);
+            let out = self.buffers.send.bytes_mut(buffer);
+            let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
+            cursor.intro += len;
+            cursor.begun = now;
             (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
+        } else {
+            let elapsed_ms = now.since(cursor.begun).as_u64() / 1_000_000;
+            let before = cursor.playhead;
+            let due = track.take_due(&mut cursor.playhead, elapsed_ms, MOST_AT_ONCE);
+            let (Some(first), Some(last)) = (due.first(), due.last()) else { return };
+            // Those of one send are of one round, so they are as far apart as their places in the track.
+            let first_due = cursor.begun + Nanos::from_millis(track.next_at_ms(before));
+            let is_late = |tag: &&Tag| now > first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into()) + LATE;
+            counts.late_messages += due.iter().filter(is_late).count() as u64;
+            counts.sent_messages += due.len() as u64;
+            (Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset }, Sending::Media)
         };
+        counts.sent_bytes += u64::from(match payload {
+            Payload::Buffer { len, .. } | Payload::Shared { len, .. } | Payload::Media { len, .. } => len,
+        });
         session.sending = sent;
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload });

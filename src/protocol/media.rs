@@ -184,6 +184,12 @@ impl Track {
         len
     }
 
+    /// The chunks of tags that follow each other.
+    pub fn chunks(&self, tags: &[Tag]) -> &[u8] {
+        let (Some(first), Some(last)) = (tags.first(), tags.last()) else { return &[] };
+        &self.bytes[first.offset as usize..(last.offset + last.len) as usize]
+    }
+
     /// The messages that are sent again and again, in their order.
     pub fn tags(&self) -> &[Tag] {
         &self.tags
@@ -204,26 +210,27 @@ impl Track {
         u64::from(playhead.rounds) * u64::from(self.length_ms) + u64::from(self.tags[playhead.tag as usize].at_ms)
     }
 
-    /// The chunks of the tags from `playhead` on that are due `elapsed_ms` after the intro, up to the end of the round,
-    /// and about `most` bytes: not more, unless already the first tag is longer. Moves the playhead behind them. Empty
-    /// when none is due.
-    pub fn take_due(&self, playhead: &mut Playhead, elapsed_ms: u64, most: usize) -> &[u8] {
-        let start = self.tags[playhead.tag as usize].offset as usize;
-        let mut end = start;
+    /// The tags from `playhead` on that are due `elapsed_ms` after the intro, up to the end of the round and about `most`
+    /// bytes: not more, unless already the first tag is longer. Their chunks follow each other. Moves the playhead behind
+    /// them. Empty when none is due.
+    pub fn take_due(&self, playhead: &mut Playhead, elapsed_ms: u64, most: usize) -> &[Tag] {
+        let first = playhead.tag as usize;
+        let start = self.tags[first].offset as usize;
+        let mut count = 0;
         while self.next_at_ms(*playhead) <= elapsed_ms {
             let tag = self.tags[playhead.tag as usize];
             let tag_end = tag.offset as usize + tag.len as usize;
-            if end > start && tag_end - start > most {
+            if count > 0 && tag_end - start > most {
                 break;
             }
-            end = tag_end;
+            count += 1;
             playhead.tag += 1;
             if playhead.tag as usize == self.tags.len() {
                 *playhead = Playhead { tag: 0, rounds: playhead.rounds + 1 };
                 break;
             }
         }
-        &self.bytes[start..end]
+        &self.tags[first..first + count]
     }
 }
 

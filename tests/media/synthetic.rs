@@ -76,7 +76,7 @@ fn a_playhead_takes_every_tag_once_and_when_it_is_due() {
         assert!(track.take_due(&mut playhead, now, usize::MAX).is_empty());
         now += 1_000;
         assert_eq!(track.next_at_ms(playhead), now);
-        taken.extend_from_slice(track.take_due(&mut playhead, now, usize::MAX));
+        taken.extend_from_slice(track.chunks(track.take_due(&mut playhead, now, usize::MAX)));
         assert_eq!(track.next_at_ms(playhead), now + 1_000);
     }
     assert_eq!(taken, track.bytes().repeat(3));
@@ -88,7 +88,7 @@ fn a_late_playhead_takes_what_fits_and_at_least_a_tag() {
     let track = Track::trickle(4_096);
     let lengths = |most| {
         let mut playhead = Playhead::default();
-        let takes = std::iter::from_fn(|| Some(track.take_due(&mut playhead, 8_000, most).len()));
+        let takes = std::iter::from_fn(|| Some(track.chunks(track.take_due(&mut playhead, 8_000, most)).len()));
         takes.take_while(|taken| *taken > 0).collect::<Vec<_>>()
     };
     assert_eq!(lengths(usize::MAX), [track.bytes().len()]);
