@@ -24,6 +24,7 @@ mod explain;
 mod fingerprint;
 mod profile;
 mod server;
+pub mod session;
 mod template;
 #[cfg(test)]
 mod tests;
