@@ -1,4 +1,4 @@
-//! Layer 1: the RTMP handshake, both sides, pure: it receives bytes and never fetches them.
+//! Layer 1: the RTMP handshake and the session after it, both sides, pure: they receive bytes and never fetch them.
 //!
 //! ```text
 //! client                                   server
@@ -18,6 +18,7 @@
 //! which holds all bytes of the handshake, and keep no copy of it; what can be computed before a connection exists is in
 //! [`ClientTemplates`] and [`ServerTemplates`]. [`explain`] tells everything that recorded bytes tell.
 
+pub mod amf0;
 mod client;
 mod digest;
 mod explain;

@@ -564,27 +564,34 @@ pub fn write_message(
     payload: &[u8],
     chunk_size: u32,
 ) -> usize {
+    let at = write_header(out, chunk_stream, start, kind, payload.len());
+    let mut out = Cursor { out, at };
+    // One chunk even of nothing.
+    let (first, rest) = payload.split_at(payload.len().min(chunk_size as usize));
+    out.put(first);
+    for chunk in rest.chunks(chunk_size as usize) {
+        out.basic_header(3, chunk_stream);
+        out.extended_time(start.time());
+        out.put(chunk);
+    }
+    out.at
+}
+
+/// Writes the header of a message's first chunk; returns its bytes. The payload goes behind it, and is the whole
+/// message if it is not longer than the chunk size.
+///
+/// # Panics
+/// As [`write_message`].
+pub fn write_header(out: &mut [u8], chunk_stream: u32, start: Start, kind: MessageKind, length: usize) -> usize {
     let mut out = Cursor { out, at: 0 };
-    let (fmt, time) = match start {
-        Start::Full { timestamp, .. } => (0, timestamp),
-        Start::Delta(delta) => (1, delta),
-    };
-    out.basic_header(fmt, chunk_stream);
-    out.put(&U24::new(time.min(EXTENDED)).0);
-    out.put(&U24::new(payload.len() as u32).0);
+    out.basic_header(if matches!(start, Start::Full { .. }) { 0 } else { 1 }, chunk_stream);
+    out.put(&U24::new(start.time().min(EXTENDED)).0);
+    out.put(&U24::new(length as u32).0);
     out.put(&[kind.into()]);
     if let Start::Full { message_stream, .. } = start {
         out.put(&message_stream.to_le_bytes());
     }
-    // One chunk even of nothing.
-    let (first, rest) = payload.split_at(payload.len().min(chunk_size as usize));
-    out.extended_time(time);
-    out.put(first);
-    for chunk in rest.chunks(chunk_size as usize) {
-        out.basic_header(3, chunk_stream);
-        out.extended_time(time);
-        out.put(chunk);
-    }
+    out.extended_time(start.time());
     out.at
 }
 
@@ -595,13 +602,19 @@ pub fn message_size(chunk_stream: u32, start: Start, length: usize, chunk_size: 
         64..320 => 2,
         320.. => 3,
     };
-    let (message, time) = match start {
-        Start::Full { timestamp, .. } => (11, timestamp),
-        Start::Delta(delta) => (7, delta),
-    };
-    let extended = if time >= EXTENDED { 4 } else { 0 };
+    let message = if matches!(start, Start::Full { .. }) { 11 } else { 7 };
+    let extended = if start.time() >= EXTENDED { 4 } else { 0 };
     let chunks = length.div_ceil(chunk_size as usize).max(1);
     chunks * (basic + extended) + message + length
+}
+
+impl Start {
+    fn time(self) -> u32 {
+        match self {
+            Self::Full { timestamp, .. } => timestamp,
+            Self::Delta(delta) => delta,
+        }
+    }
 }
 
 struct Cursor<'a> {
