@@ -1,5 +1,63 @@
-//! What follows the handshake: the session of an encoder or a player, as bytes.
+//! What follows the handshake: chunks, messages, commands, and both sides of a session.
+//!
+//! ```text
+//! publisher or player                                      server
+//!   | -- connect -------------------------------------------> |
+//!   | <---- window ack size, peer bandwidth, chunk size,      |
+//!   |       _result (NetConnection.Connect.Success) --------- |
+//!   | -- createStream --------------------------------------> |
+//!   | <------------------------- _result (message stream) --- |
+//!   | -- publish or play -----------------------------------> |
+//!   | <----- onStatus (NetStream.Publish.Start, Play.Start) - |
+//!   | -- or <-- audio, video, data                            |
+//! ```
+//!
+//! [`ClientSession`] and [`ServerSession`] are the two sides, sans-IO: they are given bytes, of any segmentation, and say
+//! what happened and what is to be written. Both are small, and keep only commands that arrive in parts, in a
+//! [`MessageStore`] that the sessions of a worker share.
+//!
+//! Adobe's RTMP specification 1.0: sections 5.3 (chunks), 5.4 and 7 (messages).
 
+mod chunk;
 mod command;
+mod message;
+mod refusal;
+mod server;
 
+use super::amf0::Amf0Error;
+
+pub use chunk::{
+    ChunkReader, ChunkViolation, INITIAL_CHUNK_SIZE, MAX_CHUNK_STREAMS, MAX_COMMAND, MessageStore, Piece, Start,
+    message_size, write_header, write_message,
+};
 pub use command::{Backend, Command, SrsBackend, Status};
+pub use message::{Control, MessageKind};
+pub use refusal::{BadRejectRule, Refusal, RejectRule, Request};
+pub use server::{ServerEvent, ServerPolicy, ServerSession};
+
+/// How a peer broke the session. It is data about the peer, not an error of this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionViolation {
+    /// Its bytes are no chunk stream.
+    #[error(transparent)]
+    Chunk(#[from] ChunkViolation),
+    /// A command cannot be read.
+    #[error("a command cannot be read: {0}")]
+    Command(#[from] Amf0Error),
+    /// A command lacks what it is about.
+    #[error("{command} without {lacks}")]
+    Incomplete {
+        /// Its name.
+        command: &'static str,
+        /// What it should say.
+        lacks: &'static str,
+    },
+    /// A command before the one that it needs.
+    #[error("{command} before {needs}")]
+    TooEarly {
+        /// Its name.
+        command: &'static str,
+        /// What should have come first.
+        needs: &'static str,
+    },
+}

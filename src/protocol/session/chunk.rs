@@ -1,0 +1,652 @@
+//! Chunks: how messages are cut into pieces that share one connection, and put together again.
+//!
+//! ```text
+//! basic header 1..3 bytes   message header 11, 7, 3 or 0 bytes (fmt 0..3)   extended timestamp 0 or 4   payload
+//! ```
+//!
+//! Section 5.3.1 of Adobe's RTMP specification 1.0.
+
+use super::message::{Control, MessageKind};
+
+/// Payload bytes of a chunk until a side sets its own chunk size.
+pub const INITIAL_CHUNK_SIZE: u32 = 128;
+
+/// The longest command that is read, in bytes. The longest in use are `connect`s of some hundred bytes.
+pub const MAX_COMMAND: usize = 4096;
+
+/// The most chunk streams one side of a connection may use. Servers and clients in use have two to six.
+pub const MAX_CHUNK_STREAMS: usize = 8;
+
+/// The longest control message of the specification has 10 bytes, SWF verification 44.
+const MAX_CONTROL: u32 = 64;
+
+/// Where a partly received message has no block.
+const NO_BLOCK: u32 = u32::MAX;
+
+/// In place of a timestamp of 24 bits: the timestamp follows in 32.
+const EXTENDED: u32 = 0xff_ffff;
+
+const MAX_HEADER: usize = 3 + 11 + 4;
+
+/// Reads a chunk stream of any segmentation. Every byte given is consumed: an incomplete header is kept here, an
+/// incomplete command in the [`MessageStore`]; media is counted and never kept.
+#[derive(Debug)]
+pub struct ChunkReader {
+    chunk_size: u32,
+    received: u32,
+    /// Payload bytes that the current chunk still lacks.
+    chunk_left: u32,
+    streams: [ChunkStream; MAX_CHUNK_STREAMS],
+    header: [u8; MAX_HEADER],
+    reading: Reading,
+}
+
+/// Something that a chunk stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A control message. What it does to the reader (chunk size, abort) is done.
+    Control(Control),
+    /// A whole command.
+    Command {
+        /// Its encoding.
+        kind: MessageKind,
+        /// Milliseconds.
+        timestamp: u32,
+        /// The message stream it concerns; 0 is the connection.
+        message_stream: u32,
+        /// Its bytes.
+        payload: &'a [u8],
+    },
+    /// Some bytes of a message that nobody keeps: audio, video, data, or of an unknown type.
+    Media {
+        /// What they belong to.
+        kind: MessageKind,
+        /// Milliseconds.
+        timestamp: u32,
+        /// How many arrived.
+        bytes: u32,
+        /// Whether they are the message's first.
+        first: bool,
+        /// Whether they are the message's last.
+        last: bool,
+    },
+}
+
+/// How a peer broke the chunk stream. It is data about the peer, not an error of this program. The stream cannot be
+/// read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ChunkViolation {
+    /// A header that repeats an earlier one, where there is none.
+    #[error("chunk stream {chunk_stream} begins with a fmt {fmt} header, which repeats an earlier one")]
+    NothingToRepeat {
+        /// Which chunk stream.
+        chunk_stream: u32,
+        /// 2 or 3.
+        fmt: u8,
+    },
+    /// A message begins before the last one on the same chunk stream is complete.
+    #[error("on chunk stream {chunk_stream} a message begins after {received} of the {length} bytes of the last")]
+    Interrupted {
+        /// Which chunk stream.
+        chunk_stream: u32,
+        /// Bytes of the incomplete message.
+        received: u32,
+        /// Its length.
+        length: u32,
+    },
+    /// More chunk streams than anybody uses.
+    #[error("chunk stream {chunk_stream} is one more than the {MAX_CHUNK_STREAMS} that are followed")]
+    TooManyChunkStreams {
+        /// The one too many.
+        chunk_stream: u32,
+    },
+    /// A command or control message that is too long to be one.
+    #[error("{kind} message of {length} bytes")]
+    TooLong {
+        /// What it says it is.
+        kind: MessageKind,
+        /// Bytes.
+        length: u32,
+    },
+    /// A control message that lacks bytes.
+    #[error("{kind} message of only {length} bytes")]
+    ShortControl {
+        /// Which one.
+        kind: MessageKind,
+        /// Bytes.
+        length: u32,
+    },
+    /// A chunk size that is not 1 to 2^31 - 1.
+    #[error("chunk size set to {size}")]
+    BadChunkSize {
+        /// Bytes.
+        size: u32,
+    },
+}
+
+/// Blocks for commands that arrive in parts: one store for all sessions of a worker. It grows to the most that were
+/// incomplete at once and never allocates below that.
+#[derive(Debug, Default)]
+pub struct MessageStore {
+    blocks: Vec<Box<[u8; MAX_COMMAND]>>,
+    /// Last in, first out: a small working set stays in the cache.
+    free: Vec<u32>,
+}
+
+/// How a message's first chunk says when and where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// fmt 0.
+    Full {
+        /// Milliseconds.
+        timestamp: u32,
+        /// 0 is the connection.
+        message_stream: u32,
+    },
+    /// fmt 1: the same message stream as the last message of the chunk stream, and so many milliseconds later.
+    Delta(u32),
+}
+
+/// What is known of one chunk stream.
+#[derive(Clone, Copy, Debug)]
+struct ChunkStream {
+    /// 0: the place is free.
+    id: u32,
+    timestamp: u32,
+    /// The timestamp or delta that the last header carried, which a fmt 3 header repeats.
+    step: u32,
+    message_stream: u32,
+    /// Of the message in progress, else of the last.
+    length: U24,
+    kind: u8,
+    received: U24,
+    /// Whether the last timestamp was extended; then fmt 3 headers carry it too.
+    extended: bool,
+    block: u32,
+}
+
+/// Where in a chunk the reader is.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// In the header, of which `known` bytes are in.
+    Header { known: u8 },
+    /// In the payload of a chunk of this chunk stream.
+    Payload { index: u8 },
+}
+
+/// Lengths of messages are 24 bits on the wire; here they make room for one byte more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct U24([u8; 3]);
+
+const _: () = assert!(size_of::<ChunkReader>() <= 256, "one lives in every held connection");
+
+/// What [`ChunkReader::advance`] came upon; the payload of a command is either still in the input or in a block.
+enum Found<'i> {
+    Whole(Payload<'i>),
+    Passing { bytes: u32, first: bool, last: bool },
+}
+
+enum Payload<'i> {
+    InPlace(&'i [u8]),
+    /// The block is free again, and its bytes stay until one is taken.
+    InBlock {
+        block: u32,
+        length: usize,
+    },
+}
+
+impl Default for ChunkReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChunkReader {
+    /// A reader of the bytes that follow the handshake.
+    pub fn new() -> Self {
+        Self {
+            chunk_size: INITIAL_CHUNK_SIZE,
+            received: 0,
+            chunk_left: 0,
+            streams: [ChunkStream::FREE; MAX_CHUNK_STREAMS],
+            header: [0; MAX_HEADER],
+            reading: Reading::Header { known: 0 },
+        }
+    }
+
+    /// Takes bytes off the front of `input` until they make a piece or there are none left: call it until it returns
+    /// `None`. A command that lies whole in one chunk and in `input` is handed out in place.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; nothing sensible can be read from then on.
+    pub fn next<'a, 'i: 'a>(
+        &mut self,
+        input: &mut &'i [u8],
+        store: &'a mut MessageStore,
+    ) -> Result<Option<Piece<'a>>, ChunkViolation> {
+        let before = input.len();
+        let found = self.advance(input, store);
+        self.received = self.received.wrapping_add((before - input.len()) as u32);
+        let Some((index, found)) = found? else { return Ok(None) };
+        let ChunkStream { timestamp, message_stream, kind, .. } = self.streams[index];
+        let kind = MessageKind::from(kind);
+        let payload = match found {
+            Found::Passing { bytes, first, last } => {
+                return Ok(Some(Piece::Media { kind, timestamp, bytes, first, last }));
+            }
+            Found::Whole(payload) => payload,
+        };
+        if let Some(control) = Control::parse(kind, payload.bytes(store))? {
+            match control {
+                Control::SetChunkSize(size) => self.chunk_size = size,
+                Control::Abort(chunk_stream) => self.abort(chunk_stream, store),
+                _ => {}
+            }
+            return Ok(Some(Piece::Control(control)));
+        }
+        Ok(Some(Piece::Command { kind, timestamp, message_stream, payload: payload.bytes(store) }))
+    }
+
+    /// Bytes taken so far, modulo 2^32, as acknowledgements count them.
+    pub fn received(&self) -> u32 {
+        self.received
+    }
+
+    /// Gives the blocks of incomplete commands back; due when the connection ends.
+    pub fn release(&mut self, store: &mut MessageStore) {
+        for stream in &mut self.streams {
+            stream.forget_message(store);
+        }
+    }
+
+    fn advance<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        store: &mut MessageStore,
+    ) -> Result<Option<(usize, Found<'i>)>, ChunkViolation> {
+        loop {
+            let index = match self.reading {
+                Reading::Payload { index } => usize::from(index),
+                Reading::Header { known } => {
+                    if !self.take_header(known, input) {
+                        return Ok(None);
+                    }
+                    self.begin_chunk()?
+                }
+            };
+            let take = input.len().min(self.chunk_left as usize);
+            if take == 0 && self.chunk_left > 0 {
+                return Ok(None);
+            }
+            let bytes = input.split_off(..take).expect("no more is taken than there is");
+            self.chunk_left -= take as u32;
+            if self.chunk_left == 0 {
+                self.reading = Reading::Header { known: 0 };
+            }
+            if let Some(found) = self.streams[index].take(bytes, store) {
+                return Ok(Some((index, found)));
+            }
+        }
+    }
+
+    /// Completes the header from `input`; false if that does not suffice.
+    fn take_header(&mut self, known: u8, input: &mut &[u8]) -> bool {
+        let mut known = usize::from(known);
+        loop {
+            let missing = self.header_size(known) - known;
+            if missing == 0 {
+                return true;
+            }
+            let bytes = input.split_off(..missing.min(input.len())).expect("no more is taken than there is");
+            self.header[known..known + bytes.len()].copy_from_slice(bytes);
+            known += bytes.len();
+            if bytes.len() < missing {
+                self.reading = Reading::Header { known: known as u8 };
+                return false;
+            }
+        }
+    }
+
+    /// The size of the header whose first bytes are `known`, as far as they tell: each part announces the next.
+    fn header_size(&self, known: usize) -> usize {
+        if known == 0 {
+            return 1;
+        }
+        let header = Header(&self.header);
+        let fixed = header.basic_size() + header.message_size();
+        if known < fixed {
+            return fixed;
+        }
+        let extended = match header.fmt() {
+            3 => self.find(header.chunk_stream()).is_some_and(|index| self.streams[index].extended),
+            _ => header.time() == EXTENDED,
+        };
+        fixed + if extended { 4 } else { 0 }
+    }
+
+    /// Applies the complete header; returns the place of its chunk stream.
+    fn begin_chunk(&mut self) -> Result<usize, ChunkViolation> {
+        let header = Header(&self.header);
+        let (fmt, chunk_stream) = (header.fmt(), header.chunk_stream());
+        let index = match (self.find(chunk_stream), fmt) {
+            (Some(index), _) => index,
+            // librtmp, and so OBS, begins its control chunk stream with fmt 1: its message stream is 0 anyway.
+            (None, 0 | 1) => self.find(0).ok_or(ChunkViolation::TooManyChunkStreams { chunk_stream })?,
+            (None, fmt) => return Err(ChunkViolation::NothingToRepeat { chunk_stream, fmt }),
+        };
+        let stream = &mut self.streams[index];
+        stream.id = chunk_stream;
+        let continues = stream.received.get() > 0;
+        if continues && fmt < 3 {
+            let (received, length) = (stream.received.get(), stream.length.get());
+            return Err(ChunkViolation::Interrupted { chunk_stream, received, length });
+        }
+        if fmt < 3 {
+            stream.extended = header.time() == EXTENDED;
+            stream.step = if stream.extended { header.extended_time() } else { header.time() };
+        }
+        if fmt < 2 {
+            stream.length = header.length();
+            stream.kind = header.kind();
+            stream.check_length()?;
+        }
+        match fmt {
+            0 => {
+                stream.timestamp = stream.step;
+                stream.message_stream = header.message_stream();
+            }
+            _ if !continues => stream.timestamp = stream.timestamp.wrapping_add(stream.step),
+            _ => {}
+        }
+        self.chunk_left = self.chunk_size.min(stream.length.get() - stream.received.get());
+        self.reading = Reading::Payload { index: index as u8 };
+        Ok(index)
+    }
+
+    /// A message on a chunk stream that was never used has no rest that could come: nothing to do.
+    fn abort(&mut self, chunk_stream: u32, store: &mut MessageStore) {
+        if chunk_stream != 0
+            && let Some(index) = self.find(chunk_stream)
+        {
+            self.streams[index].forget_message(store);
+        }
+    }
+
+    fn find(&self, chunk_stream: u32) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.id == chunk_stream)
+    }
+}
+
+impl ChunkStream {
+    const FREE: Self = Self {
+        id: 0,
+        timestamp: 0,
+        step: 0,
+        message_stream: 0,
+        length: U24::ZERO,
+        kind: 0,
+        received: U24::ZERO,
+        extended: false,
+        block: NO_BLOCK,
+    };
+
+    fn check_length(&self) -> Result<(), ChunkViolation> {
+        let (kind, length) = (MessageKind::from(self.kind), self.length.get());
+        let too_long = kind.is_control() && length > MAX_CONTROL || kind.is_command() && length > MAX_COMMAND as u32;
+        if too_long { Err(ChunkViolation::TooLong { kind, length }) } else { Ok(()) }
+    }
+
+    /// Takes the message's next bytes.
+    fn take<'i>(&mut self, bytes: &'i [u8], store: &mut MessageStore) -> Option<Found<'i>> {
+        let at = self.received.get() as usize;
+        let end = at + bytes.len();
+        let length = self.length.get() as usize;
+        let (first, last) = (at == 0, end == length);
+        self.received = if last { U24::ZERO } else { U24::new(end as u32) };
+        let kind = MessageKind::from(self.kind);
+        if !kind.is_control() && !kind.is_command() {
+            return Some(Found::Passing { bytes: bytes.len() as u32, first, last });
+        }
+        if first && last {
+            return Some(Found::Whole(Payload::InPlace(bytes)));
+        }
+        if self.block == NO_BLOCK {
+            self.block = store.take();
+        }
+        store.blocks[self.block as usize][at..end].copy_from_slice(bytes);
+        last.then(|| {
+            let block = self.block;
+            self.forget_message(store);
+            Found::Whole(Payload::InBlock { block, length })
+        })
+    }
+
+    fn forget_message(&mut self, store: &mut MessageStore) {
+        self.received = U24::ZERO;
+        if self.block != NO_BLOCK {
+            store.give_back(self.block);
+            self.block = NO_BLOCK;
+        }
+    }
+}
+
+impl<'i> Payload<'i> {
+    fn bytes<'a>(&self, store: &'a MessageStore) -> &'a [u8]
+    where
+        'i: 'a,
+    {
+        match *self {
+            Self::InPlace(bytes) => bytes,
+            Self::InBlock { block, length } => &store.blocks[block as usize][..length],
+        }
+    }
+}
+
+impl MessageStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Blocks of [`MAX_COMMAND`] bytes allocated so far: the most that were taken at once.
+    pub fn allocated(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Blocks that hold an incomplete command.
+    pub fn taken(&self) -> usize {
+        self.blocks.len() - self.free.len()
+    }
+
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.blocks.push(Box::new([0; MAX_COMMAND]));
+            // So that giving back never allocates.
+            self.free.reserve(self.blocks.len());
+            self.blocks.len() as u32 - 1
+        })
+    }
+
+    fn give_back(&mut self, block: u32) {
+        self.free.push(block);
+    }
+}
+
+impl U24 {
+    const ZERO: Self = Self([0; 3]);
+
+    fn new(value: u32) -> Self {
+        let [high, rest @ ..] = value.to_be_bytes();
+        assert_eq!(high, 0, "messages have at most 2^24 - 1 bytes");
+        Self(rest)
+    }
+
+    fn get(self) -> u32 {
+        let [a, b, c] = self.0;
+        u32::from_be_bytes([0, a, b, c])
+    }
+}
+
+/// A chunk header; each part may be read once its bytes are in.
+#[derive(Clone, Copy)]
+struct Header<'a>(&'a [u8; MAX_HEADER]);
+
+impl Header<'_> {
+    fn fmt(self) -> u8 {
+        self.0[0] >> 6
+    }
+
+    fn basic_size(self) -> usize {
+        match self.0[0] & 0x3f {
+            0 => 2,
+            1 => 3,
+            _ => 1,
+        }
+    }
+
+    fn message_size(self) -> usize {
+        match self.fmt() {
+            0 => 11,
+            1 => 7,
+            2 => 3,
+            _ => 0,
+        }
+    }
+
+    fn chunk_stream(self) -> u32 {
+        match self.0[0] & 0x3f {
+            0 => 64 + u32::from(self.0[1]),
+            1 => 64 + u32::from(self.0[1]) + 256 * u32::from(self.0[2]),
+            id => u32::from(id),
+        }
+    }
+
+    /// Of fmt 0 to 2: the timestamp or delta, or [`EXTENDED`].
+    fn time(self) -> u32 {
+        U24(self.message_bytes(0)).get()
+    }
+
+    /// Of fmt 0 and 1.
+    fn length(self) -> U24 {
+        U24(self.message_bytes(3))
+    }
+
+    /// Of fmt 0 and 1.
+    fn kind(self) -> u8 {
+        let [kind] = self.message_bytes(6);
+        kind
+    }
+
+    /// Of fmt 0. The only number of the protocol that is little-endian.
+    fn message_stream(self) -> u32 {
+        u32::from_le_bytes(self.message_bytes(7))
+    }
+
+    fn extended_time(self) -> u32 {
+        u32::from_be_bytes(self.message_bytes(self.message_size()))
+    }
+
+    fn message_bytes<const N: usize>(self, at: usize) -> [u8; N] {
+        *self.0[self.basic_size() + at..].first_chunk().expect("a header has room for all its parts")
+    }
+}
+
+/// Writes a whole message, cut into chunks of `chunk_size` bytes of payload; returns its bytes with all headers.
+///
+/// # Panics
+/// If `out` is shorter than [`message_size`] says, `chunk_stream` is not in 2..=65599, `chunk_size` is 0, or `payload`
+/// has 2^24 bytes or more.
+pub fn write_message(
+    out: &mut [u8],
+    chunk_stream: u32,
+    start: Start,
+    kind: MessageKind,
+    payload: &[u8],
+    chunk_size: u32,
+) -> usize {
+    let at = write_header(out, chunk_stream, start, kind, payload.len());
+    let mut out = Cursor { out, at };
+    // One chunk even of nothing.
+    let (first, rest) = payload.split_at(payload.len().min(chunk_size as usize));
+    out.put(first);
+    for chunk in rest.chunks(chunk_size as usize) {
+        out.basic_header(3, chunk_stream);
+        out.extended_time(start.time());
+        out.put(chunk);
+    }
+    out.at
+}
+
+/// Writes the header of a message's first chunk; returns its bytes. The payload goes behind it, and is the whole
+/// message if it is not longer than the chunk size.
+///
+/// # Panics
+/// As [`write_message`].
+pub fn write_header(out: &mut [u8], chunk_stream: u32, start: Start, kind: MessageKind, length: usize) -> usize {
+    let mut out = Cursor { out, at: 0 };
+    out.basic_header(if matches!(start, Start::Full { .. }) { 0 } else { 1 }, chunk_stream);
+    out.put(&U24::new(start.time().min(EXTENDED)).0);
+    out.put(&U24::new(length as u32).0);
+    out.put(&[kind.into()]);
+    if let Start::Full { message_stream, .. } = start {
+        out.put(&message_stream.to_le_bytes());
+    }
+    out.extended_time(start.time());
+    out.at
+}
+
+/// The bytes that [`write_message`] writes for a payload of `length` bytes.
+pub fn message_size(chunk_stream: u32, start: Start, length: usize, chunk_size: u32) -> usize {
+    let basic = match chunk_stream {
+        ..64 => 1,
+        64..320 => 2,
+        320.. => 3,
+    };
+    let message = if matches!(start, Start::Full { .. }) { 11 } else { 7 };
+    let extended = if start.time() >= EXTENDED { 4 } else { 0 };
+    let chunks = length.div_ceil(chunk_size as usize).max(1);
+    chunks * (basic + extended) + message + length
+}
+
+impl Start {
+    fn time(self) -> u32 {
+        match self {
+            Self::Full { timestamp, .. } => timestamp,
+            Self::Delta(delta) => delta,
+        }
+    }
+}
+
+struct Cursor<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn basic_header(&mut self, fmt: u8, chunk_stream: u32) {
+        let fmt = fmt << 6;
+        match chunk_stream {
+            2..64 => self.put(&[fmt | chunk_stream as u8]),
+            64..320 => self.put(&[fmt, (chunk_stream - 64) as u8]),
+            320..=65599 => {
+                let [low, high] = ((chunk_stream - 64) as u16).to_le_bytes();
+                self.put(&[fmt | 1, low, high]);
+            }
+            _ => panic!("there is no chunk stream {chunk_stream}"),
+        }
+    }
+
+    fn extended_time(&mut self, time: u32) {
+        if time >= EXTENDED {
+            self.put(&time.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
