@@ -247,10 +247,9 @@ impl Connection {
             Self::AwaitingS0S1 { wire, .. } | Self::AwaitingS2 { wire, .. } => wire,
             Self::Hostile(play) => return play.received(result, context),
             Self::InSession { .. } => return self.session_received(result, context),
-            Self::Connecting { .. }
-            | Self::SendingHeader { .. }
-            | Self::Securing { .. }
-            | Self::FlushingC2 { .. } => unreachable!("no receive is armed in this state"),
+            Self::Connecting { .. } | Self::SendingHeader { .. } | Self::Securing { .. } | Self::FlushingC2 { .. } => {
+                unreachable!("no receive is armed in this state")
+            }
         };
         match result {
             Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),

@@ -11,7 +11,7 @@ mod worker;
 
 pub use deadlines::Deadlines;
 pub use plan::{
-    Client, ClosePolicy, Headers, Hold, LaneSpec, Load, MediaTrack, ScriptSpec, SessionPlan, SessionRules, SharedRange, Verify,
-    WorkerPlan,
+    Client, ClosePolicy, Headers, Hold, LaneSpec, Load, MediaTrack, ScriptSpec, SessionPlan, SessionRules, SharedRange,
+    Verify, WorkerPlan,
 };
 pub use worker::{Ends, Worker};

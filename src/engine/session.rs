@@ -461,7 +461,10 @@ impl Context<'_> {
             let is_late = |tag: &&Tag| now > first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into()) + LATE;
             counts.late_messages += due.iter().filter(is_late).count() as u64;
             counts.sent_messages += due.len() as u64;
-            (Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset }, Sending::Media)
+            (
+                Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset },
+                Sending::Media,
+            )
         };
         counts.sent_bytes += u64::from(match payload {
             Payload::Buffer { len, .. } | Payload::Shared { len, .. } | Payload::Media { len, .. } => len,
@@ -485,7 +488,12 @@ impl Context<'_> {
 }
 
 /// The name of the session's stream.
-fn stream_name<'a>(session: &Session, plan: &SessionPlan, rules: &SessionRules, out: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
+fn stream_name<'a>(
+    session: &Session,
+    plan: &SessionPlan,
+    rules: &SessionRules,
+    out: &'a mut [u8; MAX_NAME],
+) -> &'a [u8] {
     let Identity { number, client, source } = session.identity;
     let values = NameValues {
         id: number,
@@ -537,7 +545,8 @@ mod tests {
 
     #[test]
     fn a_servers_words_never_repeat_a_stream_key() {
-        let status = |description| Status { level: "error", code: "NetStream.Publish.BadName", description, redirect: None };
+        let status =
+            |description| Status { level: "error", code: "NetStream.Publish.BadName", description, redirect: None };
         let said = |description, name: &str| without_secrets(&status(description), name.as_bytes());
         assert_eq!(said("Already publishing", "k"), "NetStream.Publish.BadName: Already publishing");
         assert_eq!(said("live/k3y is taken", "k3y"), "NetStream.Publish.BadName: live/{stream} is taken");

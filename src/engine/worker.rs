@@ -618,7 +618,8 @@ impl Worker {
 
     /// Tells the server that the stream ends, if there is one, and closes the connection then.
     fn part(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let Some(client) = self.sessions.get(slot).filter(|session| session.has_stream()).map(|s| s.place().client) else {
+        let Some(client) = self.sessions.get(slot).filter(|session| session.has_stream()).map(|s| s.place().client)
+        else {
             return self.leave(slot, now, buffers, ops);
         };
         let (_, mut context) = self.context(slot, client, now, buffers, ops);

@@ -41,6 +41,8 @@ pub struct IoPlan {
     pub hold_check: Option<Nanos>,
     /// The bytes that `Payload::Shared` ranges refer to.
     pub shared_bytes: Bytes,
+    /// The bytes that `Payload::Media` ranges refer to: audio and video, the same for all workers.
+    pub media: Bytes,
     /// How many buffers of which size.
     pub buffers: BufferPlan,
 }

@@ -14,9 +14,11 @@ mod profile;
 mod quota;
 mod reconnect;
 mod share;
+mod stream_name;
 #[cfg(test)]
 mod tests;
 mod turns;
+pub use stream_name::{NameValues, StreamName};
 
 pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
 pub use concurrency::{ConcurrencyError, ConcurrencyPlan, Step as ConcurrencyStep};

@@ -169,7 +169,8 @@ impl Failure {
             FailureKind::Redirected
         } else if says("BadName") || says("already publishing") || says("already exists") {
             FailureKind::NameTaken
-        } else if ["Unauthorized", "Unauthorised", "authmod", "authfail", "Denied", "permission"].into_iter().any(says) {
+        } else if ["Unauthorized", "Unauthorised", "authmod", "authfail", "Denied", "permission"].into_iter().any(says)
+        {
             FailureKind::Unauthorized
         } else {
             FailureKind::Rejected
@@ -237,12 +238,22 @@ impl Failure {
             (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
-            (_, Kind::NameTaken) => "a stream of this name is published already: give each client its own, --stream '...{id}'",
-            (_, Kind::Unauthorized) => "the server wants credentials: give a token or keys with --stream or --stream-keys",
+            (_, Kind::NameTaken) => {
+                "a stream of this name is published already: give each client its own, --stream '...{id}'"
+            }
+            (_, Kind::Unauthorized) => {
+                "the server wants credentials: give a token or keys with --stream or --stream-keys"
+            }
             (_, Kind::Redirected) => "the server sends clients elsewhere: load the address that it names",
-            (_, Kind::BadMessage) => "bytes after the handshake are no RTMP: look for a server bug or a proxy in between",
-            (_, Kind::LostSilently) => "the flow vanished: look for a firewall or balancer that forgets idle connections",
-            (_, Kind::BadCertificate) => "the certificate does not fit: check the name, --tls-ca, or use --insecure in a test",
+            (_, Kind::BadMessage) => {
+                "bytes after the handshake are no RTMP: look for a server bug or a proxy in between"
+            }
+            (_, Kind::LostSilently) => {
+                "the flow vanished: look for a firewall or balancer that forgets idle connections"
+            }
+            (_, Kind::BadCertificate) => {
+                "the certificate does not fit: check the name, --tls-ca, or use --insecure in a test"
+            }
             (_, Kind::TlsRefused) => "no TLS there: check that the port is the one for rtmps://",
             (_, Kind::Unexpected) => {
                 "the target did not treat this client as expected: compare by_client or correct `expect`"

@@ -157,10 +157,7 @@ impl Metric {
 
     /// It exists only where attempts go on after the handshake, or use TLS; the others exist always.
     pub const fn is_optional(self) -> bool {
-        matches!(
-            self,
-            Self::Tls | Self::Reply | Self::AppConnect | Self::Publish | Self::FirstFrame | Self::Confirm
-        )
+        matches!(self, Self::Tls | Self::Reply | Self::AppConnect | Self::Publish | Self::FirstFrame | Self::Confirm)
     }
 
     /// Attempts that go on until `until` have it.
@@ -178,6 +175,18 @@ impl Metric {
     /// It is measured from the plan: closed loop has none.
     pub const fn needs_plan(self) -> bool {
         matches!(self, Self::Response | Self::SlotWait | Self::Lateness)
+    }
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Handshake => "handshake",
+            Self::Reply => "reply",
+            Self::Connect => "connect",
+            Self::Publish => "publish",
+            Self::Play => "play",
+        })
     }
 }
 
@@ -230,21 +239,7 @@ mod tests {
     fn waiting_for_a_slot_is_not_lateness() {
         assert_eq!(
             spans(&sample()),
-            [
-                Some(90),
-                Some(53),
-                Some(13),
-                None,
-                Some(20),
-                Some(30),
-                None,
-                None,
-                None,
-                None,
-                None,
-                Some(30),
-                Some(7)
-            ],
+            [Some(90), Some(53), Some(13), None, Some(20), Some(30), None, None, None, None, None, Some(30), Some(7)],
             "response service connect tls s0s1 s2 reply app_connect publish first_frame confirm slot_wait lateness"
         );
     }
@@ -272,7 +267,8 @@ mod tests {
             assert!(metric.is_optional());
             assert_eq!(played.span(metric), Some(Nanos::new(nanos)), "{metric}");
         }
-        let connected = Sample { session: Some(SessionTimes { started: None, first_frame: None, ..session }), ..sample() };
+        let connected =
+            Sample { session: Some(SessionTimes { started: None, first_frame: None, ..session }), ..sample() };
         assert_eq!(connected.span(Metric::Publish), None);
         assert_eq!(connected.span(Metric::Confirm), Some(Nanos::new(18)));
     }

@@ -635,9 +635,9 @@ impl FailureTable {
     }
 
     fn add_reason(&mut self, step: Step, kind: FailureKind, text: &str, count: u64) {
-        let found = self.reasons.binary_search_by(|known| {
-            (known.step, known.kind, known.text.as_str()).cmp(&(step, kind, text))
-        });
+        let found = self
+            .reasons
+            .binary_search_by(|known| (known.step, known.kind, known.text.as_str()).cmp(&(step, kind, text)));
         match found {
             Ok(index) => self.reasons[index].count += count,
             Err(index) if self.reasons.len() < MOST_REASONS => {

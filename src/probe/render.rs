@@ -149,6 +149,7 @@ fn step_name(step: Step) -> &'static str {
     match step {
         Step::Socket => "socket",
         Step::Connect => "connect",
+        Step::Tls => "TLS",
         Step::SendC0c1 => "C0C1",
         Step::S0 => "S0",
         Step::S1 => "S1",

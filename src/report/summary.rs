@@ -9,7 +9,7 @@ use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal,
-    StagePlan, ThresholdResult, Unit, Until, Verdict, Verify, nothing_completed, unexpected_reactions,
+    StagePlan, ThresholdResult, Unit, Verdict, Verify, nothing_completed, unexpected_reactions,
 };
 
 /// What matters most about a result, in words.
@@ -76,9 +76,7 @@ fn asked(result: &RunResult, population: &Population) -> String {
         Verify::Sample => ", 1 in 64 verified",
         Verify::None => ", not verified",
     };
-    let until = match population.until {
-        Until::Handshake => "handshake",
-    };
+    let until = population.until;
     let hold = match population.hold {
         Hold::ForNs(0) => String::new(),
         Hold::ForNs(ns) => format!(", hold {}", asked_span(ns)),

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +81,9 @@ pub struct Target {
     /// The URL in `connect`: scheme, host, port and application.
     #[serde(default)]
     pub tc_url: String,
+    /// Parameters that follow the application in `connect`, `?` included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_query: Option<Secret<String>>,
     /// The stream its URL names, for populations that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
@@ -160,7 +162,7 @@ pub struct Population {
     pub stream: Option<StreamName>,
     /// Stream keys, one for each connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream_keys: Option<Secret<Arc<[String]>>>,
+    pub stream_keys: Option<Secret<Vec<String>>>,
     /// How long a completed connection is kept.
     pub hold: Hold,
     /// How a connection is closed after completion and hold.

@@ -17,9 +17,9 @@ use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, MediaCounts,
-    Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally,
-    Timeline, TimelineRow, TlsCounts,
+    BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary,
+    MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, Side, Snapshot, StageInfo,
+    StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
 
 /// The schema of this version's result files.

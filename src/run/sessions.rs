@@ -133,7 +133,7 @@ impl PreparedSessions {
             course,
             scripts: scripts.into(),
             names: plan.targets.iter().map(name).collect(),
-            keys: population.stream_keys.as_ref().map_or_else(|| Arc::from([]), |keys| Arc::clone(keys.get())),
+            keys: population.stream_keys.as_ref().map_or_else(|| Arc::from([]), |keys| keys.get().as_slice().into()),
         })
     }
 
@@ -145,13 +145,15 @@ impl PreparedSessions {
         target: &Target,
         course: Course,
     ) -> Result<u32, String> {
-        let key = ScriptKey { profile, app: target.app.clone(), tc_url: target.tc_url.clone(), course };
+        let query = target.app_query.as_ref().map_or("", |query| query.get());
+        let with_query = |text: &str| format!("{text}{query}");
+        let key = ScriptKey { profile, app: with_query(&target.app), tc_url: with_query(&target.tc_url), course };
         if let Some(index) = self.scripts.iter().position(|(known, _)| *known == key) {
             return Ok(index as u32);
         }
         let spec = profile.session().expect("hostile clients have no session, which is checked when it is planned");
         let options = ScriptOptions { four_cc: plan.four_cc };
-        let script = Arc::new(SessionScript::new(&spec, &target.app, &target.tc_url, course, &options));
+        let script = Arc::new(SessionScript::new(&spec, &key.app, &key.tc_url, course, &options));
         let mut prepared = PreparedScript { trickle: None, clip: None, script };
         if course == Course::Publish {
             let chunk_size = prepared.script.chunk_size();
@@ -175,9 +177,8 @@ impl PreparedSessions {
                 Track::of_bit_rate(*rate, key.chunk_size).map_err(|error| error.to_string())?
             }
             Some(ClipSource::File(path)) => {
-                let file = fs::read(path).map_err(|error| {
-                    format!("cannot read {}: {error}; give --media an FLV file", path.display())
-                })?;
+                let file = fs::read(path)
+                    .map_err(|error| format!("cannot read {}: {error}; give --media an FLV file", path.display()))?;
                 Track::from_flv(&file, key.chunk_size).map_err(|error| format!("{}: {error}", path.display()))?
             }
         };

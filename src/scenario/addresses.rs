@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::base::Secret;
 use crate::io::Engine;
+use crate::run::DEFAULT_APP;
 use crate::run::{Target, TargetShare};
 
 use super::PlanError;
@@ -80,7 +82,8 @@ impl<'a> Addresses<'a> {
         }
         // The port is known once the sink listens.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok(vec![self.target(Target { name: "built-in sink".into(), host: "127.0.0.1".into(), address })?])
+        let text: TargetText = "rtmp://127.0.0.1".parse()?;
+        Ok(vec![self.target(Target { name: "built-in sink".into(), ..Target::of(&text, address) })?])
     }
 
     fn target(&mut self, target: Target) -> Result<u16, PlanError> {
@@ -97,7 +100,19 @@ impl<'a> Addresses<'a> {
 
 impl Target {
     fn of(text: &TargetText, address: SocketAddr) -> Self {
-        Self { name: text.text.clone(), host: text.host.clone(), address }
+        let app = text.app.clone().unwrap_or_else(|| DEFAULT_APP.to_owned());
+        let scheme = if text.tls { "rtmps" } else { "rtmp" };
+        let host = if text.host.contains(':') { format!("[{}]", text.host) } else { text.host.clone() };
+        Self {
+            name: text.text.clone(),
+            host: text.host.clone(),
+            address,
+            tls: text.tls,
+            tc_url: format!("{scheme}://{host}:{}/{app}", text.port),
+            app,
+            app_query: text.app_query.clone().map(Secret::new),
+            stream: text.stream.clone(),
+        }
     }
 }
 

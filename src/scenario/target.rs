@@ -6,19 +6,31 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use super::PlanError;
+use crate::base::redact_url;
+use crate::load::StreamName;
 
 /// The RTMP port of IANA's registry.
 const RTMP_PORT: u16 = 1935;
+/// Where ffmpeg and librtmp look for RTMP over TLS.
+const RTMPS_PORT: u16 = 443;
 
 /// `rtmp://host[:port][/app[/stream]][?query]`, `host:port` or `[v6]:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetText {
-    /// As the user wrote it.
+    /// As the user wrote it, without the stream's key and the query's values.
     pub text: String,
     /// Name or address, without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// RTMP over TLS.
+    pub tls: bool,
+    /// The application; none if the path is empty.
+    pub app: Option<String>,
+    /// What follows it in `connect`: `?` and parameters.
+    pub app_query: Option<String>,
+    /// The stream and its parameters.
+    pub stream: Option<StreamName>,
 }
 
 /// Finds the addresses of a host and port.
@@ -28,9 +40,10 @@ impl FromStr for TargetText {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
+        let shown = redact_url(text);
         let refuse = |why: &str| {
             Err(PlanError::new(format!(
-                "target '{text}' {why}; write rtmp://host[:port][/app], host:port or [v6]:port"
+                "target '{shown}' {why}; write rtmp://host[:port][/app[/stream]], host:port or [v6]:port"
             )))
         };
         if text.ends_with(".toml") {
@@ -39,12 +52,7 @@ impl FromStr for TargetText {
             )));
         }
         let url = match text.split_once("://") {
-            Some(("rtmp", _)) => Url::parse(text),
-            Some(("rtmps", _)) => {
-                return Err(PlanError::new(format!(
-                    "target '{text}' asks for RTMP over TLS, which this version does not speak; use rtmp:// or a plain port"
-                )));
-            }
+            Some(("rtmp" | "rtmps", _)) => Url::parse(text),
             Some((scheme, _)) => return refuse(&format!("has scheme '{scheme}', which is not RTMP")),
             None => Url::parse(&format!("rtmp://{text}")),
         };
@@ -66,9 +74,43 @@ impl FromStr for TargetText {
             Some(Host::Ipv6(address)) => address.to_string(),
             Some(host) => host.to_string(),
         };
-        match url.port().unwrap_or(RTMP_PORT) {
-            0 => refuse("has port 0"),
-            port => Ok(Self { text: text.into(), host, port }),
+        let tls = url.scheme() == "rtmps";
+        let port = match url.port().unwrap_or(if tls { RTMPS_PORT } else { RTMP_PORT }) {
+            0 => return refuse("has port 0"),
+            port => port,
+        };
+        let Path { app, app_query, stream } = Path::of(text);
+        let stream = match stream.map(str::parse::<StreamName>).transpose() {
+            Ok(stream) => stream,
+            Err(error) => return refuse(&format!("names a stream that cannot be: {error}")),
+        };
+        let (app, app_query) = (app.map(str::to_owned), app_query.map(str::to_owned));
+        Ok(Self { text: shown, host, port, tls, app, app_query, stream })
+    }
+}
+
+/// What follows host and port, as it is written: placeholders are not percent-encoded.
+struct Path<'a> {
+    app: Option<&'a str>,
+    app_query: Option<&'a str>,
+    stream: Option<&'a str>,
+}
+
+impl<'a> Path<'a> {
+    /// `/app`, `/app?parameters` or `/app/stream?parameters`: as in ffmpeg, the application ends at the first slash.
+    fn of(url: &'a str) -> Self {
+        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+        let (bare, query) = match path.find('?') {
+            Some(at) => (&path[..at], Some(&path[at..])),
+            None => (path, None),
+        };
+        let named = |name: &'a str| (!name.is_empty()).then_some(name);
+        match bare.split_once('/') {
+            Some((app, stream)) if !stream.is_empty() => {
+                Self { app: named(app), app_query: None, stream: Some(&path[app.len() + 1..]) }
+            }
+            Some((app, _)) => Self { app: named(app), app_query: query, stream: None },
+            None => Self { app: named(bare), app_query: query, stream: None },
         }
     }
 }
@@ -128,7 +170,6 @@ mod tests {
     #[test]
     fn refuses_with_the_cause() {
         for (text, cause) in [
-            ("rtmps://h/live", "TLS"),
             ("http://h/live", "scheme 'http'"),
             ("localhost", "names no port"),
             ("127.0.0.1", "names no port"),

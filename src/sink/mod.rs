@@ -214,6 +214,7 @@ fn prepare(plan: &SinkPlan, slots: u32, index: usize, listener: OwnedFd) -> Resu
         nodelay: true,
         hold_check: None,
         shared_bytes: [].into(),
+        media: [].into(),
         buffers: worker_plan.buffers(),
     })?;
     Ok(Service::new(ring, worker))

@@ -11,8 +11,7 @@ use crate::base::{DurationText, Nanos, Rate, Seed};
 use crate::load::ArrivalPattern;
 use crate::report::plot::{Quantity, curve};
 use crate::run::{
-    ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare, Until,
-    Verify,
+    ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare, Verify,
 };
 use crate::scenario::Machine;
 
@@ -254,9 +253,7 @@ fn sources(plan: &RunPlan, sources: &[u16]) -> String {
 
 /// What an attempt is, and what becomes of its connection.
 fn conduct(population: &Population) -> String {
-    let until = match population.until {
-        Until::Handshake => "until handshake",
-    };
+    let until = format!("until {}", population.until);
     let verify = match population.verify {
         Verify::All => "all verified",
         Verify::Sample => "1 in 64 verified",

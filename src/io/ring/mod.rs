@@ -63,6 +63,7 @@ pub struct Ring {
     /// The slot's socket, used or idle, was opened with Nagle's algorithm on.
     nagle: Box<[bool]>,
     shared_bytes: Bytes,
+    media: Bytes,
     buffers: Buffers,
     overflowed_turns: u64,
 }
@@ -195,6 +196,7 @@ impl Ring {
             options: connect::options(plan.hold_check),
             nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
+            media: plan.media,
             buffers: Buffers::new(plan.buffers),
             overflowed_turns: 0,
         })
@@ -227,6 +229,7 @@ impl Ring {
             Op::Open { token, target, source, nagle } => self.open(token, target, source, nagle, completions),
             Op::Send { token, payload } => self.send(token, payload),
             Op::Recv { token, into } => self.receive(token, into),
+            Op::Secure { token } => panic!("{token:?}: a ring has no TLS"),
             Op::Close { token, how } => self.close(token, how, completions),
             Op::Cancel { of } if of.kind() == OpKind::Accept => self.stop_accepting(of, completions),
             Op::Cancel { of } => self.cancel(of),
@@ -240,6 +243,10 @@ impl Ring {
         let (start, len, lent) = match payload {
             Payload::Shared { offset, len } => {
                 let bytes = &self.shared_bytes[offset as usize..][..len as usize];
+                (bytes.as_ptr(), len, UNPOOLED)
+            }
+            Payload::Media { offset, len } => {
+                let bytes = &self.media[offset as usize..][..len as usize];
                 (bytes.as_ptr(), len, UNPOOLED)
             }
             Payload::Buffer { buffer, len } => {
@@ -256,7 +263,7 @@ impl Ring {
             .flags(flags)
             .user_data(token.to_bits());
         // SAFETY: `len` readable bytes start at `start`: bounds were checked above. A lent buffer is neither written
-        // nor freed until its completion (or ever, if the pool is dropped first); the shared bytes are immutable and
+        // nor freed until its completion (or ever, if the pool is dropped first); the shared bytes and the media are immutable and
         // outlive the ring, or every send that refers to them (see `Drop`).
         unsafe { self.queues.push(&entry) }
     }
@@ -362,6 +369,7 @@ impl Ring {
                 Some(result) => result,
                 None => return,
             },
+            OpKind::Secure => unreachable!("{token:?}: a ring has no TLS"),
             OpKind::Accept => {
                 let more = io_uring::cqueue::more(entry.flags());
                 return self.accepted(token, result, more, completions);
@@ -441,6 +449,7 @@ impl Drop for Ring {
         // in flight: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
         if self.slots.iter().any(|slot| slot.sending == UNPOOLED) {
             mem::forget(Bytes::clone(&self.shared_bytes));
+            mem::forget(Bytes::clone(&self.media));
         }
     }
 }

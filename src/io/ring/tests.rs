@@ -28,6 +28,7 @@ fn plan(slots: u32, targets: Vec<SocketAddr>) -> IoPlan {
         nodelay: true,
         hold_check: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
+        media: [].into(),
         buffers: BufferPlan { count: 8, receive_size: 3073, send_size: 1536 },
     }
 }

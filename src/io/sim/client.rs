@@ -18,6 +18,7 @@ pub(super) struct Client {
     pub(super) buffers: Buffers,
     slots: Vec<Slot>,
     shared_bytes: Bytes,
+    media: Bytes,
     sources: usize,
     keep_alive: Option<KeepAlive>,
     /// By target: what this host itself refuses, and how many connections occupy ports.
@@ -98,6 +99,7 @@ impl Client {
             buffers: Buffers::new(plan.buffers),
             slots: (0..plan.slots).map(|_| Slot::new()).collect(),
             shared_bytes: plan.shared_bytes.clone(),
+            media: plan.media.clone(),
             sources: plan.sources.len(),
             keep_alive: plan.hold_check.map(KeepAlive::after),
             local: scripts.map(|script| LocalLimit::of(&script)).collect(),
@@ -112,6 +114,7 @@ impl Client {
             // A simulated socket takes what is sent in the writes it came in: Nagle's algorithm has nothing to delay.
             Op::Open { token, target, source, nagle: _ } => self.open(token, target, source, wire),
             Op::Send { token, payload } => self.send(token, payload, wire),
+            Op::Secure { token } => panic!("{token:?}: a simulated network has no TLS"),
             Op::Recv { token, into } => self.recv(token, into, wire),
             Op::Close { token, how } => self.close(token, how, wire),
             Op::Cancel { of } => self.cancel(of),
@@ -236,6 +239,7 @@ impl Client {
         let slot = &mut self.slots[token.slot().0 as usize];
         let bytes = match payload {
             Payload::Shared { offset, len } => self.shared_bytes[offset as usize..][..len as usize].to_vec(),
+            Payload::Media { offset, len } => self.media[offset as usize..][..len as usize].to_vec(),
             Payload::Buffer { buffer, len } => {
                 let bytes = self.buffers.send.bytes(buffer)[..len as usize].to_vec();
                 self.buffers.send.lend(buffer);
@@ -303,7 +307,7 @@ impl Client {
             },
             OpKind::Send => slot.queued_send.take().is_some(),
             OpKind::Recv => slot.waiting_recv.take().is_some(),
-            OpKind::Close | OpKind::Accept => false,
+            OpKind::Close | OpKind::Accept | OpKind::Secure => false,
         };
         if cancelled {
             self.complete(of.slot(), of.kind(), Err(Errno::CANCELED));

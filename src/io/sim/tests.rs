@@ -79,6 +79,7 @@ impl Lab {
             nodelay: true,
             hold_check,
             shared_bytes: templates.bytes().into(),
+            media: [].into(),
             buffers: BufferPlan { count: 64, receive_size: 4096, send_size: C2_SIZE as u32 },
         };
         Self { network: SimNetwork::new(plan, config), templates }

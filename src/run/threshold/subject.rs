@@ -89,7 +89,9 @@ impl Subject {
                 return Err("has nothing to measure: no target is rtmps://".to_owned());
             }
             if metric != Metric::Tls && !about.iter().any(|population| metric.is_reached_by(population.until)) {
-                return Err("has nothing to measure: attempts end earlier, use s2 or service, or a later --until".to_owned());
+                return Err(
+                    "has nothing to measure: attempts end earlier, use s2 or service, or a later --until".to_owned()
+                );
             }
             if metric.needs_plan() && !any_open {
                 return Err(format!(
