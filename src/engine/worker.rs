@@ -323,7 +323,9 @@ impl Worker {
                     }
                     OpKind::Send => entry.connection.sent(result, context),
                     OpKind::Recv => entry.connection.received(result, context),
-                    OpKind::Close | OpKind::Accept => unreachable!("no attempt is in flight on a closing slot"),
+                    OpKind::Close | OpKind::Accept | OpKind::Secure => {
+                        unreachable!("no attempt is in flight on a closing slot")
+                    }
                 };
                 match progress {
                     Progress::Pending => {}

@@ -39,6 +39,8 @@ pub enum OpKind {
     Close = 3,
     /// [`Op::Accept`].
     Accept = 4,
+    /// [`Op::Secure`].
+    Secure = 5,
 }
 
 /// Names one op: slot, the slot's generation, and the kind of op. Unique among the ops in flight.
@@ -64,7 +66,7 @@ impl Token {
 
     /// Reads back what [`Token::to_bits`] gave; `None` if the bits name no kind.
     pub const fn from_bits(bits: u64) -> Option<Self> {
-        if (bits >> 56) as u8 <= OpKind::Accept as u8 { Some(Self(bits)) } else { None }
+        if (bits >> 56) as u8 <= OpKind::Secure as u8 { Some(Self(bits)) } else { None }
     }
 
     /// The slot (for `Accept`: the listener's index).
@@ -84,7 +86,8 @@ impl Token {
             1 => OpKind::Send,
             2 => OpKind::Recv,
             3 => OpKind::Close,
-            _ => OpKind::Accept,
+            4 => OpKind::Accept,
+            _ => OpKind::Secure,
         }
     }
 }
@@ -157,6 +160,29 @@ pub enum Op {
         /// Leave TCP_NODELAY off although the plan sets it: the client played does so.
         nagle: bool,
     },
+    /// Do the client's side of a TLS handshake on the connection in the token's slot; from its completion on `Send` and
+    /// `Recv` of the slot carry plaintext, and the peer's close_notify is received as its FIN is. Completes with `Ok(0)`
+    /// after a full handshake, `Ok(1)` after a resumed one. Only [`tls::TlsIo`](super::tls::TlsIo) executes it, on
+    /// targets that have TLS; other backends are never asked.
+    ///
+    /// Errors, beside those of the connection itself (`CONNRESET`, `TIMEDOUT`, ...):
+    ///
+    /// | error | meaning |
+    /// |---|---|
+    /// | `NOTCONN` | the server closed the connection during the handshake |
+    /// | `CONNABORTED` | the server ended the handshake by an alert |
+    /// | `PROTONOSUPPORT` | there is no protocol version or cipher that both support |
+    /// | `BADMSG` | what came is no TLS: the port speaks another protocol |
+    /// | `PROTO` | TLS, but wrong |
+    /// | `NOKEY` | the certificate's issuer is not trusted |
+    /// | `KEYEXPIRED` | the certificate is expired, or not yet valid |
+    /// | `KEYREJECTED` | the certificate is for another name, or has another fault |
+    ///
+    /// Later `Recv`s report `CONNABORTED`, `BADMSG` and `PROTO` likewise.
+    Secure {
+        /// Names the op.
+        token: Token,
+    },
     /// Send all of `payload`. Completes with the number of bytes.
     Send {
         /// Names the op.
@@ -198,7 +224,7 @@ pub enum Op {
 pub struct Completion {
     /// The op.
     pub token: Token,
-    /// Bytes moved, the accepted slot, or 0; or why it failed.
+    /// Bytes moved, the accepted slot, whether the session was resumed, or 0; or why it failed.
     pub result: Result<u32, Errno>,
 }
 
@@ -208,7 +234,7 @@ mod tests {
 
     #[test]
     fn tokens_read_back() {
-        for kind in [OpKind::Open, OpKind::Send, OpKind::Recv, OpKind::Close, OpKind::Accept] {
+        for kind in [OpKind::Open, OpKind::Send, OpKind::Recv, OpKind::Close, OpKind::Accept, OpKind::Secure] {
             let token = Token::new(kind, SlotIndex(u32::MAX), 0x1ff_ffff);
             assert_eq!(token.kind(), kind);
             assert_eq!(token.slot(), SlotIndex(u32::MAX));

@@ -190,7 +190,9 @@ impl SinkWorker {
                 OpKind::Recv => self.on_recv(slot, result, turn),
                 OpKind::Send => self.on_send(slot, result, turn),
                 OpKind::Close => self.on_close(slot),
-                OpKind::Open | OpKind::Accept => unreachable!("{token:?}: a sink opens no connections"),
+                OpKind::Open | OpKind::Accept | OpKind::Secure => {
+                    unreachable!("{token:?}: a sink opens no connections")
+                }
             }
         }
         self.send_due_answers(turn);

@@ -227,6 +227,7 @@ impl Ring {
             Op::Open { token, target, source, nagle } => self.open(token, target, source, nagle, completions),
             Op::Send { token, payload } => self.send(token, payload),
             Op::Recv { token, into } => self.receive(token, into),
+            Op::Secure { token } => panic!("{token:?}: a ring has no TLS"),
             Op::Close { token, how } => self.close(token, how, completions),
             Op::Cancel { of } if of.kind() == OpKind::Accept => self.stop_accepting(of, completions),
             Op::Cancel { of } => self.cancel(of),
@@ -362,6 +363,7 @@ impl Ring {
                 Some(result) => result,
                 None => return,
             },
+            OpKind::Secure => unreachable!("{token:?}: a ring has no TLS"),
             OpKind::Accept => {
                 let more = io_uring::cqueue::more(entry.flags());
                 return self.accepted(token, result, more, completions);

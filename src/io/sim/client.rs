@@ -112,6 +112,7 @@ impl Client {
             // A simulated socket takes what is sent in the writes it came in: Nagle's algorithm has nothing to delay.
             Op::Open { token, target, source, nagle: _ } => self.open(token, target, source, wire),
             Op::Send { token, payload } => self.send(token, payload, wire),
+            Op::Secure { token } => panic!("{token:?}: a simulated network has no TLS"),
             Op::Recv { token, into } => self.recv(token, into, wire),
             Op::Close { token, how } => self.close(token, how, wire),
             Op::Cancel { of } => self.cancel(of),
@@ -303,7 +304,7 @@ impl Client {
             },
             OpKind::Send => slot.queued_send.take().is_some(),
             OpKind::Recv => slot.waiting_recv.take().is_some(),
-            OpKind::Close | OpKind::Accept => false,
+            OpKind::Close | OpKind::Accept | OpKind::Secure => false,
         };
         if cancelled {
             self.complete(of.slot(), of.kind(), Err(Errno::CANCELED));
