@@ -338,7 +338,9 @@ impl Worker {
                     OpKind::Secure => entry.connection.secured(result, place, context),
                     OpKind::Send => entry.connection.sent(result, context),
                     OpKind::Recv => entry.connection.received(result, context),
-                    OpKind::Close | OpKind::Accept => unreachable!("no attempt is in flight on a closing slot"),
+                    OpKind::Close | OpKind::Accept | OpKind::Secure => {
+                        unreachable!("no attempt is in flight on a closing slot")
+                    }
                 };
                 match progress {
                     Progress::Pending => {}

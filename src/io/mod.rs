@@ -4,7 +4,8 @@
 //! reuse of a socket) is the backend's business; the engine never knows whether a socket is new. Every op but
 //! [`Op::Cancel`] and [`Op::Accept`] ends in exactly one [`Completion`] under its own [`Token`].
 //!
-//! Backends: [`ring`] (io_uring) and [`sim`] (a virtual network in virtual time). `unsafe` is allowed in this
+//! Backends: [`ring`] (io_uring) and [`sim`] (a virtual network in virtual time); [`tls`]
+//! secures the connections of either. `unsafe` is allowed in this
 //! folder only.
 
 mod buffers;
@@ -12,6 +13,7 @@ mod op;
 mod plan;
 pub mod ring;
 pub mod sim;
+pub mod tls;
 
 pub use buffers::{BufferId, BufferPlan, BufferPool, Buffers};
 pub use op::{

@@ -27,9 +27,10 @@ pub const LAYERS: &[&[Module]] = &[
         only("io::ring", &["base", "protocol", "io"]),
         only("io::sim", &["base", "protocol", "io"]),
         only("io::epoll", &["base", "protocol", "io"]),
+        only("io::tls", &["base", "io"]),
         any_lower("engine"),
     ],
-    &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::epoll", "engine"])],
+    &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],
     // `run` without a target starts the built-in sink, so the sink lies below it.
     &[any_lower("sink")],
     &[any_lower("run"), any_lower("probe"), any_lower("doctor")],
