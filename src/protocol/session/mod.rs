@@ -19,8 +19,6 @@
 //! Adobe's RTMP specification 1.0: sections 5.3 (chunks), 5.4 and 7 (messages).
 
 mod chunk;
-mod client;
-pub use client::*;
 mod command;
 mod message;
 mod refusal;
