@@ -139,8 +139,8 @@ const MESSAGE_STREAM: u32 = 1;
 const HEADER_SIZE: usize = 12;
 
 impl ServerSession {
-    /// The most bytes that one [`Self::write`] writes: all answers at once take some 1.2 KB, two of them may carry a URL.
-    pub const MAX_OUTPUT: usize = 2048 + 3 * MAX_REDIRECT;
+    /// The most bytes that one [`Self::write`] writes: all answers at once take some 900, and one may carry a URL.
+    pub const MAX_OUTPUT: usize = 2048 + MAX_REDIRECT;
 
     /// Bytes of payload in the chunks that the server sends after it has announced so.
     pub const CHUNK_SIZE: u32 = CHUNK_SIZE;
@@ -201,9 +201,15 @@ impl ServerSession {
         let due = std::mem::take(&mut self.due);
         match due.connect {
             Answer::None => {}
-            Answer::Accept => out.accept_connect(self.connect_transaction, policy),
+            Answer::Accept => {
+                out.announce(policy);
+                out.accept_connect(self.connect_transaction, policy);
+            }
             Answer::Refuse(rule) => {
                 let refusal = policy.reject[rule as usize].refusal();
+                if *refusal != Refusal::Close {
+                    out.announce(policy);
+                }
                 out.refuse(Request::Connect, refusal, Some(self.connect_transaction), 0);
             }
         }
@@ -369,10 +375,14 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn accept_connect(&mut self, transaction: f64, policy: &ServerPolicy) {
+    /// Answers may be longer than a chunk of the initial size.
+    fn announce(&mut self, policy: &ServerPolicy) {
         self.control(Control::WindowAckSize(policy.ack_window));
         self.control(Control::SetPeerBandwidth { window: policy.ack_window, limit: 2 });
         self.control(Control::SetChunkSize(CHUNK_SIZE));
+    }
+
+    fn accept_connect(&mut self, transaction: f64, policy: &ServerPolicy) {
         self.command(COMMAND_CHUNK_STREAM, 0, |payload| {
             payload.string("_result").number(transaction);
             payload.object().key("fmsVer").string(policy.fms_version).key("capabilities").number(31.0).end();
