@@ -3,6 +3,7 @@
 mod conduct;
 mod filler;
 mod hostile;
+mod session;
 
 use std::fmt;
 use std::str::FromStr;

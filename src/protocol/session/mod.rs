@@ -19,9 +19,13 @@
 //! Adobe's RTMP specification 1.0: sections 5.3 (chunks), 5.4 and 7 (messages).
 
 mod chunk;
+mod client;
 mod command;
+#[cfg(test)]
+mod fixtures;
 mod message;
 mod refusal;
+mod script;
 mod server;
 
 use super::amf0::Amf0Error;
@@ -30,9 +34,14 @@ pub use chunk::{
     ChunkReader, ChunkViolation, INITIAL_CHUNK_SIZE, MAX_CHUNK_STREAMS, MAX_COMMAND, MessageStore, Piece, Start,
     message_size, write_header, write_message,
 };
+pub use client::{ClientSession, Event};
 pub use command::{Backend, Command, SrsBackend, Status};
 pub use message::{Control, MessageKind};
 pub use refusal::{BadRejectRule, Refusal, RejectRule, Request};
+pub use script::{
+    Argument, Body, Course, DEFAULT_WINDOW, Dialogue, FOUR_CCS, Header, Message, Property, PropertyValue,
+    ScriptOptions, SessionScript, SessionSpec, Window,
+};
 pub use server::{ServerEvent, ServerPolicy, ServerSession};
 
 /// How a peer broke the session. It is data about the peer, not an error of this program.
