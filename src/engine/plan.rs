@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{SourceId, TargetId};
-use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, StreamName, WeightedTurns};
+use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, StreamKeys, StreamName, WeightedTurns};
 use crate::measure::{Expectation, Until};
 use crate::protocol::media::Track;
 use crate::protocol::session::{Course, SessionScript};
@@ -84,7 +84,7 @@ pub struct SessionRules {
     /// The streams' names, by target.
     pub names: Box<[StreamName]>,
     /// Stream keys, one for each slot of the lane; empty without.
-    pub keys: Arc<[String]>,
+    pub keys: Arc<StreamKeys>,
     /// The number of this worker's first slot among all of the lane's.
     pub first_client: u32,
     /// Parts of the publishers that trickle, and that send the clip.

@@ -6,7 +6,7 @@
 
 use crate::base::{Nanos, Time};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
-use crate::load::NameValues;
+use crate::load::{MAX_STREAM_NAME, NameValues};
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
 use crate::protocol::media::{Playhead, Tag};
 use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Status};
@@ -14,8 +14,6 @@ use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Statu
 use super::connection::Context;
 use super::plan::{MediaTrack, SessionPlan, SessionRules};
 
-/// The longest stream name.
-pub(super) const MAX_NAME: usize = 255;
 /// A message of audio or video is late when it leaves this long after its time.
 const LATE: Nanos = Nanos::from_millis(100);
 /// Bytes of audio and video in one send, unless a single message is longer: a publisher that fell behind catches up in
@@ -281,7 +279,7 @@ impl Context<'_> {
         if session.sending != Sending::Nothing || !session.machine.has_output() {
             return;
         }
-        let mut name = [0; MAX_NAME];
+        let mut name = [0; MAX_STREAM_NAME];
         let rules = self.rules.expect("a lane with sessions has rules for them");
         let name = stream_name(session, self.plan, rules, &mut name);
         let buffer = self.buffers.send.take().expect("a send buffer for each slot");
@@ -354,7 +352,7 @@ impl Context<'_> {
                 Event::Rejected { during, status } => {
                     let step = if during == Course::Connect { Step::Reply } else { Step::Publish };
                     let failure = Failure::refused(step, &status);
-                    let mut name = [0; MAX_NAME];
+                    let mut name = [0; MAX_STREAM_NAME];
                     let name = stream_name(session, plan, rules, &mut name);
                     self.recorder.explain(session.place, &failure, &without_secrets(&status, name));
                     return Err(failure);
@@ -432,7 +430,8 @@ impl Context<'_> {
     pub(super) fn say_goodbye(&mut self) -> bool {
         let (session, _) = self.sessions.parts(self.slot);
         session.hold.media = None;
-        session.machine.say_goodbye();
+        let script = &self.plan.scripts[session.script as usize].script;
+        session.machine.say_goodbye(script);
         self.send_commands();
         self.sessions.parts(self.slot).0.sending != Sending::Nothing
     }
@@ -492,7 +491,7 @@ fn stream_name<'a>(
     session: &Session,
     plan: &SessionPlan,
     rules: &SessionRules,
-    out: &'a mut [u8; MAX_NAME],
+    out: &'a mut [u8; MAX_STREAM_NAME],
 ) -> &'a [u8] {
     let Identity { number, client, source } = session.identity;
     let values = NameValues {
@@ -500,7 +499,7 @@ fn stream_name<'a>(
         slot: client,
         worker: plan.worker,
         source: plan.source_names.get(usize::from(source.0)).map_or("any", String::as_str),
-        key: rules.keys.get(client as usize % rules.keys.len().max(1)).map_or("", String::as_str),
+        key: rules.keys.get(client as usize).unwrap_or(""),
     };
     let len = rules.names[usize::from(session.place.target)].write(&values, out);
     &out[..len]

@@ -338,7 +338,7 @@ impl Worker {
                     OpKind::Secure => entry.connection.secured(result, place, context),
                     OpKind::Send => entry.connection.sent(result, context),
                     OpKind::Recv => entry.connection.received(result, context),
-                    OpKind::Close | OpKind::Accept | OpKind::Secure => {
+                    OpKind::Close | OpKind::Accept => {
                         unreachable!("no attempt is in flight on a closing slot")
                     }
                 };

@@ -14,11 +14,11 @@ mod profile;
 mod quota;
 mod reconnect;
 mod share;
+mod stream_keys;
 mod stream_name;
 #[cfg(test)]
 mod tests;
 mod turns;
-pub use stream_name::{NameValues, StreamName};
 
 pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
 pub use concurrency::{ConcurrencyError, ConcurrencyPlan, Step as ConcurrencyStep};
@@ -27,4 +27,6 @@ pub use profile::{LoadProfile, LoadProfileError, MAX_ARRIVALS, MAX_PER_S, Segmen
 pub use quota::{Quota, QuotaShare};
 pub use reconnect::{Backoff, Reconnect, ReconnectError};
 pub use share::{MAX_SHARES, Share, ShareError};
+pub use stream_keys::StreamKeys;
+pub use stream_name::{MAX_STREAM_NAME, NameValues, StreamName, StreamNameError};
 pub use turns::WeightedTurns;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use ipnet::IpNet;
 use crate::base::{Secret, Seed};
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share, StreamName};
+use crate::load::{ArrivalPattern, Reconnect, Share, StreamKeys, StreamName};
 pub use crate::measure::{Expectation, Until};
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
@@ -160,9 +161,9 @@ pub struct Population {
     /// How its streams are named; null: as the targets say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
-    /// Stream keys, one for each connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream_keys: Option<Secret<Vec<String>>>,
+    /// Stream keys, one for each connection; never saved.
+    #[serde(skip)]
+    pub stream_keys: Arc<StreamKeys>,
     /// How long a completed connection is kept.
     pub hold: Hold,
     /// How a connection is closed after completion and hold.

@@ -4,14 +4,15 @@
 use std::fs;
 use std::sync::Arc;
 
+use crate::base::Secret;
 use crate::engine::{MediaTrack, ScriptSpec, SessionPlan, SessionRules};
 use crate::io::Bytes;
-use crate::load::StreamName;
+use crate::load::{MAX_STREAM_NAME, StreamKeys, StreamName};
 use crate::measure::Until;
 use crate::protocol::C2_SIZE;
 use crate::protocol::ClientProfile;
 use crate::protocol::media::Track;
-use crate::protocol::session::{Course, ScriptOptions, SessionScript};
+use crate::protocol::session::{ClientSession, Course, ScriptOptions, SessionScript};
 
 use super::plan::{ClipSource, Population, RunPlan, Target};
 
@@ -56,7 +57,7 @@ struct PopulationRules {
     course: Course,
     scripts: Box<[u32]>,
     names: Box<[StreamName]>,
-    keys: Arc<[String]>,
+    keys: Arc<StreamKeys>,
 }
 
 impl PreparedSessions {
@@ -80,7 +81,8 @@ impl PreparedSessions {
 
     /// The longest send: C2 with the first commands, or later ones.
     pub(super) fn send_size(&self) -> u32 {
-        let longest = self.scripts.iter().map(|(_, prepared)| prepared.script.max_len(StreamName::MAX_LEN)).max();
+        let longest =
+            self.scripts.iter().map(|(_, prepared)| ClientSession::max_output(&prepared.script, MAX_STREAM_NAME)).max();
         (C2_SIZE + longest.unwrap_or(0)) as u32
     }
 
@@ -133,7 +135,7 @@ impl PreparedSessions {
             course,
             scripts: scripts.into(),
             names: plan.targets.iter().map(name).collect(),
-            keys: population.stream_keys.as_ref().map_or_else(|| Arc::from([]), |keys| keys.get().as_slice().into()),
+            keys: Arc::clone(&population.stream_keys),
         })
     }
 
@@ -145,7 +147,7 @@ impl PreparedSessions {
         target: &Target,
         course: Course,
     ) -> Result<u32, String> {
-        let query = target.app_query.as_ref().map_or("", |query| query.get());
+        let query = target.app_query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
         let with_query = |text: &str| format!("{text}{query}");
         let key = ScriptKey { profile, app: with_query(&target.app), tc_url: with_query(&target.tc_url), course };
         if let Some(index) = self.scripts.iter().position(|(known, _)| *known == key) {
@@ -153,7 +155,7 @@ impl PreparedSessions {
         }
         let spec = profile.session().expect("hostile clients have no session, which is checked when it is planned");
         let options = ScriptOptions { four_cc: plan.four_cc };
-        let script = Arc::new(SessionScript::new(&spec, &key.app, &key.tc_url, course, &options));
+        let script = Arc::new(SessionScript::new(&spec, &key.app, &key.tc_url, course, options));
         let mut prepared = PreparedScript { trickle: None, clip: None, script };
         if course == Course::Publish {
             let chunk_size = prepared.script.chunk_size();

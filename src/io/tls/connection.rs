@@ -34,6 +34,7 @@ pub(super) struct Connection {
 pub(super) struct Turn<'a> {
     pub buffers: &'a mut Buffers,
     pub shared_bytes: &'a Bytes,
+    pub media: &'a Bytes,
     /// Ops for the backend below.
     pub ops: &'a mut Vec<Op>,
     /// Completions for the engine above.
@@ -378,6 +379,10 @@ impl Connection {
                 let plain = &turn.shared_bytes[offset as usize..][*done..end];
                 self.session.encrypt(plain, &mut self.records, &mut self.output)
             }
+            Payload::Media { offset, .. } => {
+                let plain = &turn.media[offset as usize..][*done..end];
+                self.session.encrypt(plain, &mut self.records, &mut self.output)
+            }
             Payload::Buffer { buffer, .. } => {
                 // Read as the kernel would read it; for the engine the buffer stays lent.
                 turn.buffers.send.give_back(buffer);
@@ -460,6 +465,6 @@ impl Connection {
 
 fn payload_len(payload: Payload) -> usize {
     match payload {
-        Payload::Shared { len, .. } | Payload::Buffer { len, .. } => len as usize,
+        Payload::Shared { len, .. } | Payload::Media { len, .. } | Payload::Buffer { len, .. } => len as usize,
     }
 }

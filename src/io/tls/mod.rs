@@ -47,6 +47,7 @@ pub struct TlsIo<I> {
     server: Option<TlsServer>,
     slots: Box<[Slot]>,
     shared_bytes: Bytes,
+    media: Bytes,
     /// Connections that wait for a buffer, the one that has waited longest first.
     starving: VecDeque<SlotIndex>,
     /// For the backend below.
@@ -85,6 +86,7 @@ impl<I: Io> TlsIo<I> {
             server: tls.server.clone(),
             slots: (0..plan.slots).map(|_| vacant()).collect(),
             shared_bytes: plan.shared_bytes.clone(),
+            media: plan.media.clone(),
             starving: VecDeque::new(),
             ops: Vec::new(),
             completions: Vec::new(),
@@ -218,8 +220,8 @@ impl<I: Io> TlsIo<I> {
         slot: SlotIndex,
         completions: &'a mut Vec<Completion>,
     ) -> (Option<&'a mut Connection>, Turn<'a>) {
-        let Self { below, slots, shared_bytes, ops, .. } = self;
-        let turn = Turn { buffers: below.buffers(), shared_bytes, ops, completions };
+        let Self { below, slots, shared_bytes, media, ops, .. } = self;
+        let turn = Turn { buffers: below.buffers(), shared_bytes, media, ops, completions };
         (slots.get_mut(slot.0 as usize).and_then(|slot| slot.connection.as_deref_mut()), turn)
     }
 }

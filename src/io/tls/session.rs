@@ -1,12 +1,12 @@
 //! The TLS machine of one connection, driven by bytes.
 
+use rustls::HandshakeKind;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedConnectionCommon, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::HandshakeKind;
 
 use super::config::{TlsClient, TlsServer};
 use super::fault;
