@@ -116,12 +116,8 @@ const REFUSALS: [&str; 13] = [
 ];
 
 /// Codes that tell the end of a stream that had started.
-const ENDINGS: [&str; 4] = [
-    "NetStream.Play.Complete",
-    "NetStream.Play.Stop",
-    "NetStream.Play.UnpublishNotify",
-    "NetStream.Unpublish.Success",
-];
+const ENDINGS: [&str; 4] =
+    ["NetStream.Play.Complete", "NetStream.Play.Stop", "NetStream.Play.UnpublishNotify", "NetStream.Unpublish.Success"];
 
 /// What Stream EOF would say if it could.
 const STREAM_EOF: Status<'static> =

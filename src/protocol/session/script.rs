@@ -243,6 +243,16 @@ impl SessionScript {
         self.nodelay
     }
 
+    /// Whether the client says anything before it closes the connection.
+    pub const fn says_goodbye(&self) -> bool {
+        !self.goodbye.is_empty()
+    }
+
+    /// Whether the client answers `onBWDone`.
+    pub const fn checks_bandwidth(&self) -> bool {
+        !self.check_bandwidth.is_empty()
+    }
+
     /// The number of `createStream`, which its `_result` repeats. That of `connect` is 1.
     pub fn create_stream_transaction(&self) -> f64 {
         self.create_stream_transaction.into()

@@ -1,12 +1,13 @@
 //! The server against what real clients said, and against clients that break the rules.
 
-use std::path::PathBuf;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::session::{ChunkViolation, Status, write_message};
+use crate::protocol::session::fixtures::{
+    command, connect, control, create_stream, message, recorded, segments, start,
+};
+use crate::protocol::session::{ChunkViolation, Status};
 
 /// A [`ServerEvent`] that owns its text. Parts of a media message are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,52 +97,6 @@ impl Bench {
         }
         answers
     }
-}
-
-/// A command on chunk stream 3, in chunks of 128 bytes.
-fn command(message_stream: u32, write: impl FnOnce(&mut Writer<&mut Vec<u8>>)) -> Vec<u8> {
-    let mut payload = Vec::new();
-    write(&mut Writer::new(&mut payload));
-    message(MessageKind::CommandAmf0, message_stream, &payload)
-}
-
-fn message(kind: MessageKind, message_stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; 2 * payload.len() + 32];
-    let start = Start::Full { timestamp: 0, message_stream };
-    let size = write_message(&mut out, 3, start, kind, payload, 128);
-    out.truncate(size);
-    out
-}
-
-fn connect(app: &str) -> Vec<u8> {
-    command(0, |payload| {
-        payload.string("connect").number(1.0).object().key("app").string(app).end();
-    })
-}
-
-fn create_stream(transaction: f64) -> Vec<u8> {
-    command(0, |payload| {
-        payload.string("createStream").number(transaction).null();
-    })
-}
-
-fn start(request: &str, name: &str) -> Vec<u8> {
-    command(1, |payload| {
-        payload.string(request).number(5.0).null().string(name).string("live");
-    })
-}
-
-fn control(control: Control) -> Vec<u8> {
-    let mut out = vec![0; Control::MAX_SIZE];
-    let size = control.write(&mut out);
-    out.truncate(size);
-    out
-}
-
-/// Bytes of `tests/vectors/session__CLIENT__nginx`.
-fn recorded(client: &str, file: &str) -> Vec<u8> {
-    let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    std::fs::read(vectors.join(format!("session__{client}__nginx")).join(file)).unwrap()
 }
 
 const ACCEPTED: [&str; 4] = [
@@ -379,9 +334,6 @@ proptest! {
         };
         let whole = run(vec![&bytes]);
         prop_assert_eq!(&run(bytes.chunks(1).collect()), &whole);
-        let mut rest = &bytes[..];
-        let mut cut: Vec<&[u8]> = cuts.iter().filter_map(|&cut| rest.split_off(..cut.min(rest.len()))).collect();
-        cut.push(rest);
-        prop_assert_eq!(&run(cut), &whole);
+        prop_assert_eq!(&run(segments(&bytes, &cuts)), &whole);
     }
 }
