@@ -6,6 +6,7 @@
 //! computed, never stored, so a backlog needs no queue. Closed loops plan no arrivals but how many clients there may be at
 //! a time ([`ConcurrencyPlan`]); their attempts come from a [`Quota`]. Which client of a mix makes an attempt is dealt by
 //! [`WeightedTurns`]. Clients that lost their connection come back by the rule of their kind ([`Reconnect`]).
+//! What clients publish is named by a pattern ([`StreamName`]).
 
 mod arrivals;
 mod concurrency;
@@ -14,6 +15,8 @@ mod profile;
 mod quota;
 mod reconnect;
 mod share;
+mod stream_keys;
+mod stream_name;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -25,4 +28,6 @@ pub use profile::{LoadProfile, LoadProfileError, MAX_ARRIVALS, MAX_PER_S, Segmen
 pub use quota::{Quota, QuotaShare};
 pub use reconnect::{Backoff, Reconnect, ReconnectError};
 pub use share::{MAX_SHARES, Share, ShareError};
+pub use stream_keys::StreamKeys;
+pub use stream_name::{MAX_STREAM_NAME, NameValues, StreamName, StreamNameError};
 pub use turns::WeightedTurns;

@@ -1,0 +1,156 @@
+//! What must not be seen: values that show as `***` wherever they are printed or saved, and URLs without their keys.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What stands for a secret in every output.
+pub const REDACTED: &str = "***";
+
+/// A value that shows as [`REDACTED`] in texts, in debug output and in files.
+///
+/// Read back from such a text it has no value any more. Two secrets are equal, as what is seen of them is: the plans of
+/// a result and of its copy in memory, or of two machines' results, do not differ by secrets.
+#[derive(Clone)]
+pub struct Secret<T>(Option<T>);
+
+/// A secret text: a token, a password.
+pub type SecretText = Secret<String>;
+
+impl<T> Secret<T> {
+    /// Hides `value`.
+    pub const fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// The value, for the one place that needs it; none in what was read back from an output.
+    pub const fn reveal(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+}
+
+/// [`REDACTED`] is a secret without its value; any other text is its value.
+impl<T: FromStr> FromStr for Secret<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == REDACTED { Ok(Self(None)) } else { text.parse().map(Self::new) }
+    }
+}
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(REDACTED)
+    }
+}
+
+impl<T> fmt::Display for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(REDACTED)
+    }
+}
+
+impl<T> PartialEq for Secret<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Secret<T> {}
+
+impl<T> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Secret<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A target's URL without what gives access: scheme, host, port and application stay; the last part of a path with more
+/// than the application, everything after `?` and a user's name are replaced by [`REDACTED`].
+///
+/// Takes any text, a URL or not, and what it gave once it gives again.
+pub fn redact_url(text: &str) -> String {
+    let (place, query) = match text.find(['?', '#']) {
+        Some(at) => (&text[..at], format!("{}{REDACTED}", &text[at..=at])),
+        None => (text, String::new()),
+    };
+    let (scheme, place) = place.split_at(place.find("://").map_or(0, |at| at + "://".len()));
+    let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{REDACTED}@{host}"),
+        None => authority.to_owned(),
+    };
+    let path = match path.trim_end_matches('/').rsplit_once('/') {
+        Some((application, _)) if !application.is_empty() => format!("{application}/{REDACTED}"),
+        _ => path.to_owned(),
+    };
+    format!("{scheme}{host}{path}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Plan {
+            token: SecretText,
+        }
+        let plan = Plan { token: Secret::new("t0ken".into()) };
+        assert_eq!(format!("{plan:?} {} {:>5}", plan.token, plan.token), "Plan { token: *** } ***   ***");
+        let saved = serde_json::to_string(&plan).unwrap();
+        assert_eq!(saved, r#"{"token":"***"}"#);
+        let read: Plan = serde_json::from_str(&saved).unwrap();
+        assert_eq!(read, plan);
+        assert_eq!((read.token.reveal(), plan.token.reveal()), (None, Some(&"t0ken".to_owned())));
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_text() {
+        let secret: SecretText = "t0ken".parse().unwrap();
+        assert_eq!(secret.reveal().unwrap(), "t0ken");
+        assert!("x".parse::<Secret<u32>>().is_err());
+        assert!(serde_json::from_str::<Secret<u32>>("\"x\"").is_err());
+    }
+
+    #[test]
+    fn urls_keep_all_but_keys_and_queries() {
+        for (text, shown) in [
+            ("rtmp://h/live/abc?token=x", "rtmp://h/live/***?***"),
+            ("rtmps://h:443/live/abc", "rtmps://h:443/live/***"),
+            ("rtmp://h/live", "rtmp://h/live"),
+            ("rtmp://h/live/", "rtmp://h/live/"),
+            ("rtmp://h/live/abc/", "rtmp://h/live/***"),
+            ("rtmp://h/live?vhost=a/stream", "rtmp://h/live?***"),
+            ("rtmp://h", "rtmp://h"),
+            ("rtmp://h?token=x", "rtmp://h?***"),
+            ("rtmp://[::1]:1935/app/room/key#t", "rtmp://[::1]:1935/app/room/***#***"),
+            ("rtmp://me:pw@h/live/key", "rtmp://***@h/live/***"),
+            ("10.0.0.5:1935", "10.0.0.5:1935"),
+            ("h:1935/live/key", "h:1935/live/***"),
+            ("h:1935/live?from=http://t/token", "h:1935/live?***"),
+            ("", ""),
+        ] {
+            assert_eq!(redact_url(text), shown, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_and_no_query_survive(key in "[a-z]{8,20}", token in "[A-Z]{8,20}", text in "\\PC*") {
+            let shown = redact_url(&format!("rtmp://h:1935/live/{key}?token={token}"));
+            prop_assert_eq!(shown, "rtmp://h:1935/live/***?***");
+            let once = redact_url(&text);
+            prop_assert_eq!(redact_url(&once), once);
+        }
+    }
+}
