@@ -16,7 +16,10 @@ const NOT_EXPLAINED: [&str; 5] = ["name", "client", "server", "c0c1_segments", "
 #[test]
 fn every_folder_is_in_the_manifest() {
     let captures = captures();
-    let folders = std::fs::read_dir(vectors()).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    let entries = std::fs::read_dir(vectors()).unwrap().map(|entry| entry.unwrap());
+    // Those of sessions have a manifest of their own.
+    let folders =
+        entries.filter(|entry| entry.path().is_dir() && !entry.file_name().to_str().unwrap().starts_with("session__"));
     assert_eq!(captures.len(), folders.count());
     for capture in &captures {
         let sizes = (capture.c0c1.len(), capture.s0s1s2.len(), capture.c2.len());

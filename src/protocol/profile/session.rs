@@ -124,9 +124,9 @@ const FFMPEG_PLAY: Dialogue = Dialogue {
     goodbye: &[delete_stream(5)],
 };
 
-/// mpv and VLC interrupt the library when they end, so it sends no goodbye.
+/// mpv and VLC play through FFmpeg's library, and both were recorded.
 const fn through_ffmpeg(captures: &'static [&'static str]) -> Dialogue {
-    Dialogue { provenance: Provenance::Captured(captures), goodbye: &[], ..FFMPEG_PLAY }
+    Dialogue { provenance: Provenance::Captured(captures), ..FFMPEG_PLAY }
 }
 
 /// librtmp 2.4: gstreamer's rtmpsink publishes, rtmpdump plays.
