@@ -1,4 +1,4 @@
-//! Layer 0: time and unit newtypes, and the seeded random streams every other module draws from.
+//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, and secrets that never show.
 
 mod random;
 mod secret;

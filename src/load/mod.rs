@@ -6,6 +6,7 @@
 //! computed, never stored, so a backlog needs no queue. Closed loops plan no arrivals but how many clients there may be at
 //! a time ([`ConcurrencyPlan`]); their attempts come from a [`Quota`]. Which client of a mix makes an attempt is dealt by
 //! [`WeightedTurns`]. Clients that lost their connection come back by the rule of their kind ([`Reconnect`]).
+//! What clients publish is named by a pattern ([`StreamName`]).
 
 mod arrivals;
 mod concurrency;

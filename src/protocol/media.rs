@@ -115,15 +115,13 @@ impl Track {
         };
         let chunk_stream = |kind| if kind == TagKind::Video { video } else { AUDIO_CHUNK_STREAM };
         // From a chunk stream's last message to the end of the round.
-        let rest_of_round = |stream| {
+        let rest = |stream| {
             let last = looped.iter().rfind(|message| chunk_stream(message.kind) == stream);
             last.map_or(0, |last| length_ms - last.timestamp_ms)
         };
-        let rests = [(AUDIO_CHUNK_STREAM, rest_of_round(AUDIO_CHUNK_STREAM)), (video, rest_of_round(video))];
-        let rest = |stream| if stream == AUDIO_CHUNK_STREAM { rests[0].1 } else { rests[1].1 };
         // The first round begins at this time. The intro comes earlier, by as much on each chunk stream as a last message
         // of a round is before the next round: the first delta is then the same in all rounds.
-        let begins_ms = rests[0].1.max(rests[1].1);
+        let begins_ms = rest(AUDIO_CHUNK_STREAM).max(rest(video));
 
         let mut intro_bytes = Vec::new();
         let mut stream_ids_at = Vec::new();
@@ -142,17 +140,10 @@ impl Track {
             let stream = chunk_stream(message.kind);
             let before = &mut before[usize::from(stream == VIDEO_CHUNK_STREAM)];
             let now = i64::from(message.timestamp_ms);
-            let delta = u32::try_from(now - *before).expect("messages are in the order of their times");
+            let delta_ms = u32::try_from(now - *before).expect("messages are in the order of their times");
             *before = now;
             let offset = place(&bytes)?;
-            append_message(
-                &mut bytes,
-                stream,
-                Header::Delta { delta_ms: delta },
-                message.kind,
-                &message.body,
-                chunk_size,
-            );
+            append_message(&mut bytes, stream, Header::Delta { delta_ms }, message.kind, &message.body, chunk_size);
             tags.push(Tag { at_ms: message.timestamp_ms, offset, len: place(&bytes)? - offset });
         }
         Ok(Self {

@@ -17,6 +17,8 @@
 //! [`ClientHandshake`] and [`ServerHandshake`] are a few bytes of plain state. They look at the caller's receive buffer,
 //! which holds all bytes of the handshake, and keep no copy of it; what can be computed before a connection exists is in
 //! [`ClientTemplates`] and [`ServerTemplates`]. [`explain`] tells everything that recorded bytes tell.
+//!
+//! [`media`] is what a publisher sends once it may: an FLV file ([`flv`]) or synthetic media, as chunks.
 
 pub mod amf0;
 mod client;

@@ -11,6 +11,7 @@ mod request;
 mod resolve;
 mod safety;
 mod stages;
+mod stream_keys;
 mod target;
 
 pub use file::{ScenarioError, read, read_file};
@@ -18,6 +19,7 @@ pub use machine::Machine;
 pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check as check_target, is_private};
+pub use stream_keys::read_stream_keys;
 pub use target::{Lookup, TargetText, system_lookup};
 
 /// Why a request cannot become a plan: one sentence with the cause, and the remedy.

@@ -25,6 +25,17 @@ fn the_trickle_is_decodable_media_round_after_round() {
 }
 
 #[test]
+fn who_joins_the_trickle_late_can_decode_it() {
+    let mut messages = received(&sent(&Track::trickle(128), 2), 128);
+    // A server gives the metadata and the sequence headers that it kept, then what comes. Missed: the first picture and
+    // the first round but for its last second.
+    messages.drain(3..12);
+    let told = decoded(&recorded(&messages));
+    assert_eq!([&told.video["width"], &told.video["height"]], [160, 96]);
+    assert_eq!([&told.video["nb_read_frames"], &told.audio["nb_read_frames"]], ["3", "9"]);
+}
+
+#[test]
 fn the_trickle_sends_an_audio_tag_a_second_and_little_else() {
     let track = Track::trickle(4_096);
     let messages = received(&sent(&track, 2), 4_096);

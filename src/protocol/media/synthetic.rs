@@ -51,7 +51,7 @@ pub(super) fn of_bit_rate(bits_per_second: u64, chunk_size: u32) -> Result<Track
     let audio_bytes: usize = looped.iter().map(|message| message.body.len()).sum();
     let video_bytes = bits_per_second * u64::from(LENGTH_MS / 1_000) / 8 - audio_bytes as u64;
 
-    let weight = |picture: u32| if picture % PICTURES_A_GROUP == 0 { KEY_WEIGHT } else { 1 };
+    let weight = |picture: u32| if picture.is_multiple_of(PICTURES_A_GROUP) { KEY_WEIGHT } else { 1 };
     let weights: u64 = (0..PICTURES).map(weight).sum();
     let mut weight_so_far = 0;
     let mut bytes_so_far = 0;
@@ -92,7 +92,7 @@ const AAC: u8 = 0xaf;
 /// Metadata and sequence headers.
 fn intro(pictures_per_s: f64) -> Vec<Message<'static>> {
     // Audio object type 2 (low complexity), frequency index 3 (48 000 Hz), 2 channels (ISO/IEC 14496-3, 1.6.2.1).
-    const AUDIO_SPECIFIC_CONFIG: [u8; 2] = [0b00010_001, 0b1_0010_000];
+    const AUDIO_SPECIFIC_CONFIG: [u8; 2] = [2 << 3 | 3 >> 1, (3 & 1) << 7 | 2 << 3];
     let audio_header = [&[AAC, 0][..], &AUDIO_SPECIFIC_CONFIG].concat();
     let video_header = [&[KEY, 0, 0, 0, 0][..], &decoder_configuration()].concat();
     let message = |kind, body: Vec<u8>| Message { kind, timestamp_ms: 0, body: body.into() };

@@ -1,11 +1,14 @@
 //! The server's side of a session, as nginx-rtmp conducts it: it accepts every stream that no rule refuses.
 
+use std::sync::Arc;
+
 use super::SessionViolation;
 use super::chunk::{ChunkReader, MessageStore, Piece, Start, write_header};
 use super::command::Command;
 use super::message::{Control, MessageKind};
 use super::refusal::{MAX_REDIRECT, Refusal, RejectRule, Request};
 use crate::protocol::amf0::Writer;
+use crate::protocol::media::{Playhead, Track};
 
 /// How a server conducts its sessions. One is shared by all of them.
 #[derive(Clone, Debug)]
@@ -16,12 +19,14 @@ pub struct ServerPolicy {
     pub ack_window: u32,
     /// What it says it is.
     pub fms_version: &'static str,
+    /// What it sends to players of any stream, in chunks of [`ServerSession::CHUNK_SIZE`]; without one they wait.
+    pub track: Option<Arc<Track>>,
 }
 
 impl Default for ServerPolicy {
     /// That of nginx-rtmp 1.2.2 without hooks.
     fn default() -> Self {
-        Self { reject: Vec::new(), ack_window: 5_000_000, fms_version: "FMS/3,0,1,123" }
+        Self { reject: Vec::new(), ack_window: 5_000_000, fms_version: "FMS/3,0,1,123", track: None }
     }
 }
 
@@ -41,6 +46,7 @@ pub struct ServerSession {
     ack_window: u32,
     /// The count of bytes that was acknowledged last.
     acknowledged: u32,
+    player: Player,
 }
 
 /// Something a client did.
@@ -116,6 +122,18 @@ struct Due {
     ping: Option<u32>,
 }
 
+/// How much of the track a player was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Player {
+    /// Bytes of the intro.
+    intro: u32,
+    playhead: Playhead,
+    /// Bytes of the tag at the playhead.
+    of_tag: u32,
+    /// The last bytes sent are not the end of a message: nothing else may be said before it.
+    cut: bool,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Answer {
     #[default]
@@ -125,7 +143,7 @@ enum Answer {
     Refuse(u32),
 }
 
-const _: () = assert!(size_of::<ServerSession>() <= 336, "one lives in every held connection");
+const _: () = assert!(size_of::<ServerSession>() <= 352, "one lives in every held connection");
 
 /// nginx-rtmp's. No answer is longer than a chunk.
 const CHUNK_SIZE: u32 = 4096;
@@ -156,6 +174,7 @@ impl ServerSession {
             message_stream: MESSAGE_STREAM,
             ack_window: policy.ack_window,
             acknowledged: 0,
+            player: Player::default(),
         }
     }
 
@@ -185,8 +204,12 @@ impl ServerSession {
         }))
     }
 
-    /// Whether [`Self::write`] has anything to write.
+    /// Whether [`Self::write`] has anything to write. Nothing is due inside a message that [`Self::write_media`] has to
+    /// finish first.
     pub fn has_output(&self) -> bool {
+        if self.player.cut {
+            return false;
+        }
         let Due { connect, create, publish, play, unpublished, pong, ping } = self.due;
         let answer = [connect, publish, play].into_iter().any(|answer| answer != Answer::None);
         answer || create || unpublished || pong.is_some() || ping.is_some() || self.owes_acknowledgement()
@@ -197,6 +220,9 @@ impl ServerSession {
     /// # Panics
     /// If `out` is too short; [`Self::MAX_OUTPUT`] always suffices.
     pub fn write(&mut self, policy: &ServerPolicy, out: &mut [u8]) -> usize {
+        if self.player.cut {
+            return 0;
+        }
         let mut out = Output { out, at: 0 };
         let due = std::mem::take(&mut self.due);
         match due.connect {
@@ -228,6 +254,7 @@ impl ServerSession {
         match due.play {
             Answer::None => {}
             Answer::Accept => {
+                self.player = Player::default();
                 out.control(Control::StreamBegin(stream));
                 out.status(stream, "NetStream.Play.Reset", "Playing and resetting stream");
                 out.status(stream, "NetStream.Play.Start", "Start live");
@@ -248,6 +275,46 @@ impl ServerSession {
             out.control(Control::Acknowledgement(self.acknowledged));
         }
         out.at
+    }
+
+    /// When a player's next media is due, in milliseconds after [`ServerEvent::Play`]; `None` if it gets none, or is not
+    /// told yet that it plays.
+    pub fn next_media_ms(&self, policy: &ServerPolicy) -> Option<u64> {
+        let track = policy.track.as_ref()?;
+        match self.stage {
+            _ if self.player.cut => Some(0),
+            Stage::Playing if self.due.play != Answer::None => None,
+            Stage::Playing if self.player.intro == 0 => Some(0),
+            Stage::Playing => Some(track.next_at_ms(self.player.playhead)),
+            _ => None,
+        }
+    }
+
+    /// Writes a player's media that is due `elapsed_ms` after [`ServerEvent::Play`], as far as `out` goes; returns its
+    /// bytes. If they end inside a message, [`Self::next_media_ms`] says so with a time that is over.
+    pub fn write_media(&mut self, policy: &ServerPolicy, elapsed_ms: u64, out: &mut [u8]) -> usize {
+        let Some(track) = &policy.track else { return 0 };
+        let mut at = 0;
+        while at < out.len() && self.next_media_ms(policy).is_some_and(|due| due <= elapsed_ms) {
+            let player = &mut self.player;
+            if (player.intro as usize) < track.intro_len() {
+                let written = track.write_intro(self.message_stream, player.intro as usize, &mut out[at..]);
+                player.intro += written as u32;
+                player.cut = (player.intro as usize) < track.intro_len();
+                at += written;
+                continue;
+            }
+            let mut next = player.playhead;
+            // That it is due is known; one that was cut is finished even if the clock was set back by a second `play`.
+            let rest = &track.take_due(&mut next, u64::MAX, 0)[player.of_tag as usize..];
+            let written = rest.len().min(out.len() - at);
+            out[at..at + written].copy_from_slice(&rest[..written]);
+            at += written;
+            player.cut = written < rest.len();
+            (player.playhead, player.of_tag) =
+                if player.cut { (player.playhead, player.of_tag + written as u32) } else { (next, 0) };
+        }
+        at
     }
 
     /// Whether the connection is to be closed once all output is written: the client was refused, and has no

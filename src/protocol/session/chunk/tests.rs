@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::session::fixtures::segments;
 
 /// A [`Piece`] that owns its bytes; the parts of a media message that follow each other are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,15 +71,6 @@ fn read_anyhow(bytes: &[u8], cuts: &[usize]) -> (Vec<Read>, Option<ChunkViolatio
     whole
 }
 
-fn segments<'a>(mut bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut segments = Vec::new();
-    for cut in cuts {
-        segments.push(bytes.split_off(..cut.min(&bytes.len()).to_owned()).unwrap());
-    }
-    segments.push(bytes);
-    segments
-}
-
 fn pieces_of(bytes: &[u8]) -> Vec<Read> {
     let (pieces, violation) = read_anyhow(bytes, &[]);
     assert_eq!(violation, None);
@@ -121,6 +113,9 @@ impl Message {
     }
 }
 
+/// A chunk, and the message that it completes.
+type Chunk = (Vec<u8>, Option<Message>);
+
 /// Commands and media of all lengths, as they begin a chunk stream.
 fn message() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![
@@ -156,9 +151,9 @@ proptest! {
         let mut out = vec![0; Control::MAX_SIZE];
         let size = Control::SetChunkSize(chunk_size).write(&mut out);
         out.truncate(size);
-        let mut queues: Vec<(u32, Vec<(Vec<u8>, Option<Message>)>)> = Vec::new();
+        let mut queues: Vec<(u32, Vec<Chunk>)> = Vec::new();
         for (message, chunk_stream) in messages {
-            let mut chunks: Vec<_> = message.chunks(chunk_stream, chunk_size).into_iter().map(|c| (c, None)).collect();
+            let mut chunks: Vec<Chunk> = message.chunks(chunk_stream, chunk_size).into_iter().map(|c| (c, None)).collect();
             chunks.last_mut().unwrap().1 = Some(message);
             match queues.iter_mut().find(|(id, _)| *id == chunk_stream) {
                 Some((_, queue)) => queue.extend(chunks),

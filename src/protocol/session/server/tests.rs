@@ -1,12 +1,13 @@
 //! The server against what real clients said, and against clients that break the rules.
 
-use std::path::PathBuf;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::session::{ChunkViolation, Status, write_message};
+use crate::protocol::session::fixtures::{
+    command, connect, control, create_stream, message, recorded, segments, start,
+};
+use crate::protocol::session::{ChunkViolation, Status};
 
 /// A [`ServerEvent`] that owns its text. Parts of a media message are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,52 +97,6 @@ impl Bench {
         }
         answers
     }
-}
-
-/// A command on chunk stream 3, in chunks of 128 bytes.
-fn command(message_stream: u32, write: impl FnOnce(&mut Writer<&mut Vec<u8>>)) -> Vec<u8> {
-    let mut payload = Vec::new();
-    write(&mut Writer::new(&mut payload));
-    message(MessageKind::CommandAmf0, message_stream, &payload)
-}
-
-fn message(kind: MessageKind, message_stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; 2 * payload.len() + 32];
-    let start = Start::Full { timestamp: 0, message_stream };
-    let size = write_message(&mut out, 3, start, kind, payload, 128);
-    out.truncate(size);
-    out
-}
-
-fn connect(app: &str) -> Vec<u8> {
-    command(0, |payload| {
-        payload.string("connect").number(1.0).object().key("app").string(app).end();
-    })
-}
-
-fn create_stream(transaction: f64) -> Vec<u8> {
-    command(0, |payload| {
-        payload.string("createStream").number(transaction).null();
-    })
-}
-
-fn start(request: &str, name: &str) -> Vec<u8> {
-    command(1, |payload| {
-        payload.string(request).number(5.0).null().string(name).string("live");
-    })
-}
-
-fn control(control: Control) -> Vec<u8> {
-    let mut out = vec![0; Control::MAX_SIZE];
-    let size = control.write(&mut out);
-    out.truncate(size);
-    out
-}
-
-/// Bytes of `tests/vectors/session__CLIENT__nginx`.
-fn recorded(client: &str, file: &str) -> Vec<u8> {
-    let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    std::fs::read(vectors.join(format!("session__{client}__nginx")).join(file)).unwrap()
 }
 
 const ACCEPTED: [&str; 4] = [
@@ -348,6 +303,92 @@ fn broken_clients_are_told_apart() {
     assert_eq!(violation(&[0xff]), ChunkViolation::NothingToRepeat { chunk_stream: 63, fmt: 3 }.to_string());
 }
 
+/// A policy with a track, and a session that plays it.
+fn playing() -> Bench {
+    let mut bench = Bench::new(&[]);
+    bench.policy.track = Some(Arc::new(Track::trickle(ServerSession::CHUNK_SIZE)));
+    bench.receive(&[connect("live"), create_stream(2.0), start("play", "x")].concat()).unwrap();
+    bench
+}
+
+impl Bench {
+    /// Media that is due, in sends of at most `most` bytes.
+    fn write_media(&mut self, elapsed_ms: u64, most: usize) -> Vec<usize> {
+        let mut sends = Vec::new();
+        while self.session.next_media_ms(&self.policy).is_some_and(|due| due <= elapsed_ms) {
+            let mut out = vec![0; most];
+            let size = self.session.write_media(&self.policy, elapsed_ms, &mut out);
+            self.said.extend(&out[..size]);
+            sends.push(size);
+        }
+        sends
+    }
+}
+
+#[test]
+fn players_get_the_track_as_time_goes_by() {
+    let mut bench = playing();
+    assert_eq!(bench.session.next_media_ms(&bench.policy), None, "it is not told yet that it plays");
+    assert_eq!(bench.session.write_media(&bench.policy, 0, &mut [0; 10]), 0);
+    bench.write();
+    let before = bench.answers().len();
+    assert_eq!(bench.session.next_media_ms(&bench.policy), Some(0));
+    assert_eq!(bench.write_media(0, 1 << 16).len(), 1);
+    let track = bench.policy.track.clone().unwrap();
+    let started = bench.answers().len() - before;
+    assert!(started >= 3, "metadata and two sequence headers");
+    let mut elapsed_ms = 0;
+    for round in 1..=3 {
+        elapsed_ms += u64::from(track.length_ms());
+        let due = bench.session.next_media_ms(&bench.policy).unwrap();
+        assert!((1..=elapsed_ms).contains(&due));
+        bench.write_media(elapsed_ms, 1 << 16);
+        let media = bench.answers().len() - before - started;
+        assert_eq!(media, round * track.tags().len(), "round {round}");
+    }
+}
+
+#[test]
+fn cut_sends_of_media_are_the_same_bytes() {
+    let run = |most: usize| {
+        let mut bench = playing();
+        bench.write();
+        for elapsed_ms in [0, 1500, 4500, 20_000] {
+            bench.write_media(elapsed_ms, most);
+        }
+        bench.said
+    };
+    let whole = run(1 << 16);
+    for most in [1, 7, 100, 1000] {
+        assert_eq!(run(most), whole, "in sends of {most}");
+    }
+}
+
+#[test]
+fn nothing_is_said_inside_a_message() {
+    let mut bench = playing();
+    bench.write();
+    let mut out = [0; 5];
+    let size = bench.session.write_media(&bench.policy, 0, &mut out);
+    bench.said.extend(&out[..size]);
+    bench.session.ping(1);
+    bench.receive(&[start("deleteStream", "x"), start("play", "y")].concat()).unwrap();
+    assert!(!bench.session.has_output());
+    assert_eq!(bench.write(), 0, "the message first");
+    assert_eq!(bench.session.next_media_ms(&bench.policy), Some(0));
+    bench.write_media(0, 5);
+    assert!(bench.session.has_output());
+    bench.write();
+    let answers = bench.answers();
+    let starts = answers.iter().filter(|answer| answer.ends_with("NetStream.Play.Start")).count();
+    assert_eq!((starts, answers.last().unwrap().as_str()), (2, "PingRequest(1)"));
+    let before = answers.len();
+    bench.write_media(0, 1 << 16);
+    assert!(bench.answers().len() > before + 2, "the second play begins with the intro");
+    bench.receive(&start("deleteStream", "y")).unwrap();
+    assert_eq!(bench.session.next_media_ms(&bench.policy), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -379,9 +420,6 @@ proptest! {
         };
         let whole = run(vec![&bytes]);
         prop_assert_eq!(&run(bytes.chunks(1).collect()), &whole);
-        let mut rest = &bytes[..];
-        let mut cut: Vec<&[u8]> = cuts.iter().filter_map(|&cut| rest.split_off(..cut.min(rest.len()))).collect();
-        cut.push(rest);
-        prop_assert_eq!(&run(cut), &whole);
+        prop_assert_eq!(&run(segments(&bytes, &cuts)), &whole);
     }
 }
