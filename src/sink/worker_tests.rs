@@ -176,6 +176,7 @@ fn free_buffers(pool: &mut crate::io::BufferPool) -> usize {
 fn token_of(op: &Op) -> Token {
     match *op {
         Op::Open { token, .. }
+        | Op::Secure { token }
         | Op::Send { token, .. }
         | Op::Recv { token, .. }
         | Op::Close { token, .. }

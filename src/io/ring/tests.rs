@@ -118,6 +118,7 @@ fn token(kind: OpKind, slot: u32, generation: u32) -> Token {
 fn token_of(op: Op) -> Token {
     match op {
         Op::Open { token, .. }
+        | Op::Secure { token }
         | Op::Send { token, .. }
         | Op::Recv { token, .. }
         | Op::Close { token, .. }

@@ -212,7 +212,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// All certificates of a PEM file; at least one.
-fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|source| TlsError::File { what, path: path.to_owned(), source })?;

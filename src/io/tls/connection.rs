@@ -180,7 +180,7 @@ impl Connection {
         if self.writing.is_some() {
             turn.ops.push(Op::Cancel { of: self.token(OpKind::Send) });
         }
-        if how == CloseHow::Fin && self.session.is_established() {
+        if how == CloseHow::Fin && self.may_send() {
             let taken = self.session.close_notify(&mut self.records, &mut self.output);
             self.records.drain(..taken);
         }

@@ -13,6 +13,8 @@ use super::fault;
 use crate::io::Errno;
 
 /// Either side. It keeps no bytes of its own: records and messages lie with its owner.
+///
+/// A session whose output has ended with an error is not to be used again.
 pub(super) enum Session {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
@@ -135,9 +137,16 @@ fn go_on<Data>(
             Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => return taken,
             // A server that accepts no early data is asked for none.
             Ok(_) => unreachable!("early data is not accepted"),
-            // The same error again: its alert is written.
-            Err(_) if matches!(output.end, Some(Err(_))) => return taken,
-            Err(error) => output.end = Some(Err(fault::errno(&error))),
+            Err(error) => {
+                output.end = Some(Err(fault::errno(&error)));
+                // The alert for the peer. To read on after an error is a panic, and messages come before reading.
+                while session.wants_write()
+                    && let Ok(ConnectionState::EncodeTlsData(message)) = process(session, &mut records[taken..]).state
+                {
+                    encode(message, &mut output.records);
+                }
+                return taken;
+            }
         }
     }
 }
