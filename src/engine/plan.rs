@@ -46,6 +46,8 @@ pub struct SessionPlan {
     pub scripts: Vec<ScriptSpec>,
     /// What is published.
     pub tracks: Vec<MediaTrack>,
+    /// Bytes of a send buffer.
+    pub send_size: u32,
     /// Local addresses as they stand in stream names, by source.
     pub source_names: Vec<String>,
     /// This worker's number among those of all machines.

@@ -81,11 +81,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     scanners.name = "scanners".to_owned();
     scanners.clients[0].client.mode = HandshakeMode::Simple;
     plan.populations.push(scanners);
-    plan.targets.push(Target {
-        name: "other".to_owned(),
-        host: "127.0.0.2".to_owned(),
-        address: "127.0.0.2:1935".parse().unwrap(),
-    });
+    plan.targets.push(Target::new("other", "127.0.0.2".to_owned(), "127.0.0.2:1935".parse().unwrap()));
     let mut record = Record::new(&plan);
     let started = Time::ZERO;
     record.attempt(Some(started), started, started, 0, None);

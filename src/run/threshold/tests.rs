@@ -145,7 +145,7 @@ fn two_populations() -> RunPlan {
     let lanes = vec![Lane { begins_ns: 0, concurrency: 64, load }];
     plan.populations.push(Population { name, lanes, ..plan.populations[0].clone() });
     let address = "10.0.0.2:1935".parse().unwrap();
-    plan.targets.push(Target { name: "rtmp://b/live".to_owned(), host: "b".to_owned(), address });
+    plan.targets.push(Target::new("rtmp://b/live", "b".to_owned(), address));
     plan
 }
 
