@@ -124,6 +124,8 @@ pub struct Client {
     pub hostile: bool,
     /// It leaves Nagle's algorithm on, as its sockets are by default.
     pub nagle: bool,
+    /// It acknowledges answers at once: no server's Nagle algorithm waits for it.
+    pub acknowledges_at_once: bool,
 }
 
 /// Attempts of the same kind, as one worker sees them, with slots of their own.

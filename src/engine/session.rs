@@ -259,6 +259,7 @@ impl Context<'_> {
         let (session, _) = self.sessions.parts(self.slot);
         if !self.plan.scripts[session.script as usize].script.connect_apart() {
             session.times.asked = Some(self.now);
+            self.acknowledge_at_once();
         }
     }
 
@@ -289,6 +290,7 @@ impl Context<'_> {
         session.sending = Sending::Buffer(buffer);
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len } });
+        self.acknowledge_at_once();
     }
 
     /// The session's send is over.
@@ -471,6 +473,14 @@ impl Context<'_> {
         session.sending = sent;
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload });
+    }
+
+    /// The answer to what was just sent is acknowledged at once, if this client does so and waits for an answer.
+    fn acknowledge_at_once(&mut self) {
+        if self.client.acknowledges_at_once && !self.has_reached() {
+            let of = self.slots.token(self.slot, OpKind::Send);
+            self.ops.push(Op::AcknowledgeAtOnce { of });
+        }
     }
 
     /// Asks to be told when there is something to read.

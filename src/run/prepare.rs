@@ -14,7 +14,7 @@ use crate::load::{
     Segment, Shape, Share, WeightedTurns,
 };
 use crate::measure::{Recorder, RecorderLayout};
-use crate::protocol::{ClientClock, ClientTemplates, S0S1S2_SIZE};
+use crate::protocol::{ClientClock, ClientProfile, ClientTemplates, S0S1S2_SIZE};
 
 use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan, Target};
 use super::proxy;
@@ -136,6 +136,7 @@ impl Preparation {
                 wrong_c2: client.wrong_c2,
                 hostile: client.is_hostile(),
                 nagle: self.plan.keeps_nagle(client),
+                acknowledges_at_once: client.profile == ClientProfile::Shakedown,
             });
         }
         parts.headers = self.plan.proxy_protocol.map(|proxy| proxy::headers(&proxy, &self.plan, worker, &mut bytes));

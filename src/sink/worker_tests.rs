@@ -181,7 +181,7 @@ fn token_of(op: &Op) -> Token {
         | Op::Recv { token, .. }
         | Op::Close { token, .. }
         | Op::Accept { token, .. } => token,
-        Op::Cancel { .. } => panic!("a cancel has no token"),
+        Op::Cancel { .. } | Op::AcknowledgeAtOnce { .. } => panic!("{op:?} has no token of its own"),
     }
 }
 
