@@ -21,6 +21,8 @@ use crate::measure::{
     Quantile, Reactions, RecorderLayout, Side, Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow,
 };
 
+mod check;
+
 /// The schema of this version's result files.
 pub const RESULT_SCHEMA: &str = "shakedown.result/1";
 
@@ -410,6 +412,14 @@ pub enum ResultFileError {
         /// Line, column and cause.
         source: serde_json::Error,
     },
+    /// The file has a content that no run can have measured.
+    #[error("{path} cannot be the result of a run: {what}; was it edited by hand?")]
+    Impossible {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, and what stands there.
+        what: String,
+    },
     /// The file cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -531,7 +541,10 @@ impl RunResult {
             return Err(ResultFileError::UnknownSchema { path: path(), schema: schema.to_owned() });
         }
         // From the text again: only so an error has its line and column.
-        serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })
+        let result: Self =
+            serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })?;
+        let possible = check::numbers(&value).and_then(|()| check::references(&result));
+        possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
     }
 
     /// The text of the result file.
