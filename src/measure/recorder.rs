@@ -78,6 +78,9 @@ impl Recorder {
             tally.counts.due += 1;
             tally.counts.started += 1;
         }
+        for part in self.record.row_parts(place) {
+            part.started += 1;
+        }
         for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
             counts.started += 1;
         }
