@@ -61,6 +61,10 @@ pub struct StageRecord {
 pub struct ProbeOutcome {
     /// When it was intended, since the run's start.
     pub intended: Nanos,
+    /// Where it went.
+    pub target: u16,
+    /// What kind of client made it.
+    pub client: u16,
     /// It was completed.
     pub completed: bool,
 }
