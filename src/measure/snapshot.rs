@@ -54,6 +54,8 @@ pub struct StageRecord {
     pub probes: Vec<ProbeOutcome>,
     /// When the last attempt ended, since the run's start.
     pub last_end: Nanos,
+    /// When the last held connection was closed or lost, since the run's start.
+    pub last_release: Option<Nanos>,
 }
 
 /// How one attempt of a probe ended.
@@ -416,6 +418,7 @@ impl StageRecord {
         }
         self.probes.extend_from_slice(&other.probes);
         self.last_end = self.last_end.max(other.last_end);
+        self.last_release = self.last_release.max(other.last_release);
     }
 }
 
