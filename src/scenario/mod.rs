@@ -6,6 +6,7 @@
 mod addresses;
 mod file;
 mod machine;
+mod origins;
 mod overlay;
 mod request;
 mod resolve;
@@ -15,9 +16,10 @@ mod target;
 
 pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
+pub use origins::Origins;
 pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
 pub use resolve::{Resolved, resolve};
-pub use safety::{Allowance, check as check_target, is_private};
+pub use safety::{Allowance, check_target, is_private};
 pub use target::{Lookup, TargetText, system_lookup};
 
 /// Why a request cannot become a plan: one sentence with the cause, and the remedy.
