@@ -43,11 +43,16 @@ Examples:
   shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
       A ramp of clients that stay
 
-Conditions are METRIC OP VALUE, OP one of < <= > >=:
+Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
   response.p99<50ms   also service connect s0s1 s2 slot_wait lateness, each with
                       min mean p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
   rate>=19k/s         completed per second
+  outage<10s          the longest time in which nothing completed
+  failed<1% in 1m     in every window of 1s to 1h; so too dropped rate response
+  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
+  failed>5% for 5s    of --abort-if: failed dropped rate response outage, in each of
+                      so many seconds
 
 Exit codes:
   0         as asked; failures without a condition on them are in the report
