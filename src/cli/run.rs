@@ -23,8 +23,8 @@ use crate::run::{
     Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
-    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file,
-    resolve,
+    Allowance, ClientRequest, HoldRequest, Machine, Origins, PlanError, Request, Resolved, SourceRange, TargetText,
+    read_file, resolve,
 };
 use crate::sink::Sink;
 
@@ -43,11 +43,16 @@ Examples:
   shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
       A ramp of clients that stay
 
-Conditions are METRIC OP VALUE, OP one of < <= > >=:
+Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
   response.p99<50ms   also service connect s0s1 s2 slot_wait lateness, each with
                       min mean p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
   rate>=19k/s         completed per second
+  outage<10s          the longest time in which nothing completed
+  failed<1% in 1m     in every window of 1s to 1h; so too dropped rate response
+  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
+  failed>5% for 5s    of --abort-if: failed dropped rate response outage, in each of
+                      so many seconds
 
 Exit codes:
   0         as asked; failures without a condition on them are in the report
@@ -417,6 +422,7 @@ impl RunArgs {
             seed: self.seed,
             share: self.share,
             start_at: self.start_at.clone(),
+            origins: Origins::default(),
         })
     }
 
@@ -464,7 +470,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
-    check_local(&plan)?;
+    check_local(&request, &plan)?;
     let file = args
         .output
         .as_deref()
@@ -559,15 +565,18 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<S
 }
 
 /// A source that is not on this host would fail every attempt, with the error that also means "no ports left".
-fn check_local(plan: &RunPlan) -> Result<(), CliError> {
+fn check_local(request: &Request, plan: &RunPlan) -> Result<(), CliError> {
     if plan.engine == Engine::Sim {
         return Ok(());
     }
     match plan.sources.iter().find(|source| is_elsewhere(**source)) {
         None => Ok(()),
-        Some(source) => Err(CliError::usage(format!(
-            "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
-        ))),
+        Some(source) => {
+            let text = format!(
+                "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
+            );
+            Err(request.refusal_of_source(*source, text).into())
+        }
     }
 }
 

@@ -320,7 +320,6 @@ mod tests {
             probe: false,
             storm: false,
             until: Until::Handshake,
-            until: Until::Handshake,
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1), stage(1)],
@@ -346,11 +345,9 @@ mod tests {
             started: at,
             connected: at,
             secured: None,
-            secured: None,
             sent: at,
             s0s1: at,
             s2: at,
-            session: None,
             session: None,
             completed: at,
             negotiated: Negotiated::Simple,
@@ -376,6 +373,7 @@ mod tests {
             open_loop: true,
             probe: false,
             storm: false,
+            until: Until::Handshake,
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1)],
@@ -400,9 +398,11 @@ mod tests {
             slot_free: at,
             started: at,
             connected: at,
+            secured: None,
             sent: at,
             s0s1: at,
             s2: at,
+            session: None,
             completed: at,
             negotiated: Negotiated::Simple,
         });
