@@ -20,8 +20,8 @@ pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reactio
 pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
 pub use sample::{Metric, Place, Sample};
 pub use snapshot::{
-    ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, ProbeOutcome, RowPart, Snapshot,
-    StageRecord, Tally,
+    Comeback, ConservationError, Counts, FailureCount, FailureTable, Latencies, ModeCounts, ProbeOutcome, RowPart,
+    Snapshot, StageRecord, Tally,
 };
 pub use sparse::SparseCounts;
 pub use timeline::{CompletedSecond, Timeline, TimelineRow};
