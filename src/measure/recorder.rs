@@ -8,7 +8,7 @@ use super::histogram::LatencyHistogram;
 use super::interval::{IntervalRecorder, IntervalReport};
 use super::reaction::Reaction;
 use super::sample::{Place, Sample, Until};
-use super::snapshot::{MediaCounts, ProbeOutcome, Snapshot};
+use super::snapshot::{Comeback, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -178,6 +178,11 @@ impl Recorder {
     /// A client of a fleet is back, so long after the fleet lost its connections.
     pub fn back(&mut self, stage: u16, after: Nanos) {
         self.record.stage(stage).back.get_or_insert_with(LatencyHistogram::of_ages).record(after);
+    }
+
+    /// The stage of a fleet ended, and this was the state of its clients.
+    pub fn fleet_ended(&mut self, stage: u16, clients: Vec<Comeback>) {
+        self.record.stage(stage).comebacks = clients;
     }
 
     /// A backend that calls itself `name` accepted the `connect` of an attempt; says which one it is.

@@ -424,3 +424,17 @@ fn a_canary_that_fails_has_its_failures_in_its_own_row() {
     assert!(report.contains("failures of guard, which are in no sum\n  4 x connect refused"), "{report}");
     assert!(!report.contains("by target"), "the canary's target has nothing to tell: {report}");
 }
+
+#[test]
+fn a_fleet_that_is_lost_again_is_told() {
+    let file = "engine = \"sim\"\ntargets = \"rtmp://close-held.sim/live\"\n\
+                stages = [{ storm = { fleet = 20, reconnect = \"flat 3s\" }, for = \"10200ms\" }]";
+    let report = with_file(file, "run wrong.toml --seed 1").stdout;
+    let from = report.find("storm ").expect("a table of storms");
+    insta::assert_snapshot!(report[from..].lines().take(5).collect::<Vec<_>>().join("\n"), @r"
+    storm                   back  50 % after    90 %    99 %   100 %  attempts each
+      clients: storm 1  20 of 20      3.00 s  3.00 s  3.00 s  3.00 s           1.00
+      clients: storm 1: 40 lost again, most of the fleet at once after 7.00 s: times
+        count from there; last back 10.0 s after the beginning
+    ");
+}
