@@ -23,8 +23,8 @@ use crate::run::{
     Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
-    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file,
-    resolve,
+    Allowance, ClientRequest, HoldRequest, Machine, Origins, PlanError, Request, Resolved, SourceRange, TargetText,
+    read_file, resolve,
 };
 use crate::sink::Sink;
 
@@ -409,6 +409,7 @@ impl RunArgs {
             seed: self.seed,
             share: self.share,
             start_at: self.start_at.clone(),
+            origins: Origins::default(),
         })
     }
 
@@ -456,7 +457,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
-    check_local(&plan)?;
+    check_local(&request, &plan)?;
     let file = args
         .output
         .as_deref()
@@ -551,15 +552,18 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<S
 }
 
 /// A source that is not on this host would fail every attempt, with the error that also means "no ports left".
-fn check_local(plan: &RunPlan) -> Result<(), CliError> {
+fn check_local(request: &Request, plan: &RunPlan) -> Result<(), CliError> {
     if plan.engine == Engine::Sim {
         return Ok(());
     }
     match plan.sources.iter().find(|source| is_elsewhere(**source)) {
         None => Ok(()),
-        Some(source) => Err(CliError::usage(format!(
-            "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
-        ))),
+        Some(source) => {
+            let text = format!(
+                "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
+            );
+            Err(request.refusal_of_source(*source, text).into())
+        }
     }
 }
 

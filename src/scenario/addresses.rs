@@ -8,6 +8,7 @@ use crate::run::DEFAULT_APP;
 use crate::run::{Target, TargetShare};
 
 use super::PlanError;
+use super::origins::Setting;
 use super::request::{PopulationRequest, Request, SourceRange};
 use super::safety;
 use super::target::{Lookup, TargetText};
@@ -33,17 +34,23 @@ impl<'a> Addresses<'a> {
     /// The addresses of a population's targets: its own, or the run's.
     pub(super) fn targets(&mut self, asked: &PopulationRequest) -> Result<Vec<TargetShare>, PlanError> {
         let request = self.request;
-        let (texts, weights) = match asked.targets.as_slice() {
-            [] => (&request.targets, &request.weights),
-            _ => (&asked.targets, &asked.weights),
+        let (texts, weights, origins) = match asked.targets.as_slice() {
+            [] => (&request.targets, &request.weights, &request.origins),
+            _ => (&asked.targets, &asked.weights, &asked.origins),
         };
         check_weights(texts, weights)?;
         let mut found: Vec<Vec<u16>> = Vec::new();
-        for text in texts {
+        for (index, text) in texts.iter().enumerate() {
+            let refused = |error: PlanError| origins.refusal_of_element(Setting::TARGETS, index, error);
             let mut indices = Vec::new();
-            for address in text.addresses(self.lookup)? {
-                safety::check(text, address, &request.allowed)?;
-                indices.push(self.target(Target::of(text, address))?);
+            for address in text.addresses(self.lookup).map_err(refused)? {
+                let ip = address.ip().to_canonical();
+                let allow = match origins.has(Setting::TARGETS) {
+                    true => request.origins.written(Setting::ALLOW, ip),
+                    false => format!("{} {ip}", Setting::ALLOW.flag),
+                };
+                safety::check(text, address, &request.allowed, &allow).map_err(refused)?;
+                indices.push(self.target(Target::of(text, address)).map_err(refused)?);
             }
             found.push(indices);
         }

@@ -6,16 +6,19 @@ mod stage;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::io::Engine;
 use crate::run::{AbortCondition, ProxyVersion, Threshold};
 
+use super::origins::{FileText, Setting};
 use super::request::{PopulationRequest, Request};
 use super::safety::Allowance;
 use super::target::TargetText;
 pub use document::ScenarioError;
+pub(super) use document::line_and_column;
 use document::{Item, Key, Level, Source, Table};
 use population::{POPULATION_KEYS, population, sources};
 
@@ -67,8 +70,11 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         None => vec![population(&document, None)?],
     };
     let (targets, weights) = targets(document.get("targets"))?;
+    let (thresholds, places) = thresholds(&document)?;
+    let mut origins = document.origins();
+    origins.set_elements(Setting::THRESHOLDS, places);
     let file_stem = || path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
-    let request = Request {
+    let mut request = Request {
         scenario: Some(document.get("name").map_or_else(|| Ok(file_stem()), |item| item.label())?),
         populations,
         targets,
@@ -76,7 +82,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         allowed: elements(document.get("allow"), |item| item.text().map(Allowance::from))?,
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         sources: sources(document.get("sources"))?,
-        thresholds: thresholds(&document)?,
+        thresholds,
         abort_if: elements(document.get("abort_if"), |item| {
             item.read::<AbortCondition>().map(|condition| condition.to_string())
         })?,
@@ -91,8 +97,12 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
         })?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
+        origins,
         ..Request::default()
     };
+    let file = Arc::new(FileText { path: path.to_owned(), text: text.to_owned() });
+    request.origins.set_file(&file);
+    request.populations.iter_mut().for_each(|population| population.origins.set_file(&file));
     if let Some(text) = document.get("description") {
         text.text()?;
     }
@@ -201,16 +211,17 @@ fn targets(item: Option<Item>) -> Result<(Vec<TargetText>, Vec<u32>), ScenarioEr
     Ok((targets, if equal { Vec::new() } else { weights }))
 }
 
-/// The conditions of `thresholds`, then those of each `[[threshold]]`.
-fn thresholds(document: &Table) -> Result<Vec<String>, ScenarioError> {
-    let mut conditions =
-        elements(document.get("thresholds"), |item| item.read::<Threshold>().map(|condition| condition.to_string()))?;
+/// The conditions of `thresholds`, then those of each `[[threshold]]`, and where they stand.
+fn thresholds(document: &Table) -> Result<(Vec<String>, Vec<usize>), ScenarioError> {
+    let mut conditions = elements(document.get("thresholds"), |item| {
+        item.read::<Threshold>().map(|condition| (condition.to_string(), item.at()))
+    })?;
     if let Some(list) = document.get("threshold") {
         for table in list.tables(&THRESHOLD, &[&ALONE, &POPULATION])? {
-            conditions.push(threshold(&table)?);
+            conditions.push((threshold(&table)?, table.require("metric")?.at()));
         }
     }
-    Ok(conditions)
+    Ok(conditions.into_iter().unzip())
 }
 
 fn threshold(table: &Table) -> Result<String, ScenarioError> {

@@ -14,6 +14,7 @@ use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::{Expectation, ProxyVersion, Until};
 
 use super::PlanError;
+use super::origins::{Origins, Setting};
 use super::safety::Allowance;
 use super::target::TargetText;
 
@@ -93,6 +94,8 @@ pub struct Request {
     pub share: Option<Share>,
     /// When to begin (RFC 3339).
     pub start_at: Option<String>,
+    /// Where the values come from.
+    pub origins: Origins,
 }
 
 /// Clients of a scenario that do the same thing.
@@ -134,6 +137,8 @@ pub struct PopulationRequest {
     pub timeout: Option<Duration>,
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,
+    /// Where the values come from.
+    pub origins: Origins,
 }
 
 /// One stage of a population.
@@ -213,6 +218,13 @@ impl Request {
     pub fn engine(&self) -> Engine {
         self.engine.unwrap_or_default()
     }
+
+    /// The error that a local address that was asked for cannot be used, with its place in the scenario file.
+    pub fn refusal_of_source(&self, source: IpAddr, message: String) -> PlanError {
+        let asks = |ranges: &[SourceRange]| ranges.iter().any(|range| range.contains(source));
+        let population = self.populations.iter().find(|population| asks(&population.sources));
+        population.map_or(&self.origins, |population| &population.origins).refusal(&[Setting::SOURCES], message)
+    }
 }
 
 impl PopulationRequest {
@@ -237,6 +249,7 @@ impl PopulationRequest {
             connect_timeout: flags.connect_timeout,
             timeout: flags.timeout,
             expect: flags.expect,
+            origins: Origins::default(),
         }
     }
 }
@@ -267,9 +280,16 @@ impl FromStr for HoldRequest {
             Some(mean) => (mean, Self::Exponential),
             None => (text, Self::For),
         };
-        text.parse::<crate::base::DurationText>()
-            .map(|duration| hold(duration.0))
-            .map_err(|error| PlanError::new(format!("{error}, 'exp:' and a mean such as exp:20m, or 'forever'")))
+        let duration = text
+            .parse::<crate::base::DurationText>()
+            .map_err(|error| PlanError::new(format!("{error}, 'exp:' and a mean such as exp:20m, or 'forever'")))?
+            .0;
+        match hold(duration) {
+            Self::Exponential(Duration::ZERO) => {
+                Err(PlanError::new("'exp:' has a mean of nothing; give one such as exp:20m, or 0s to hold none"))
+            }
+            hold => Ok(hold),
+        }
     }
 }
 
@@ -308,6 +328,10 @@ impl SourceRange {
             }
             _ => Box::new(std::iter::empty()),
         }
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4() && (self.first..=self.last).contains(&address)
     }
 
     fn len(self) -> Option<u128> {

@@ -62,12 +62,16 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         connect_timeout: optional(table.get("connect_timeout"), Item::length)?,
         timeout: optional(table.get("timeout"), Item::length)?,
         expect: optional(table.get("expect"), Item::read)?,
+        origins: table.origins(),
         ..PopulationRequest::default()
     })
 }
 
 /// Local addresses: a list, or one text with commas.
 pub(super) fn sources(item: Option<Item>) -> Result<Vec<SourceRange>, ScenarioError> {
+    if let Some(item) = item.filter(|item| item.elements().is_empty()) {
+        return Err(item.error("the list is empty; name an address, or leave the key out for the kernel's choice"));
+    }
     let lists = elements(item, |item| {
         item.text()?.split(',').map(|range| range.parse().map_err(|error| item.error(error))).collect()
     })?;

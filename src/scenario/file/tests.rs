@@ -164,7 +164,7 @@ fn values_have_the_forms_that_flags_have() {
     assert_eq!(clients("clients.vlc = 1\nclients.ffmpeg = 0x10"), ["vlc", "ffmpeg"]);
     assert_eq!(only("stages = [{ rate = 1e3, for = \"1s\" }]").stages[0].load, StageLoad::Rate("1k".parse().unwrap()));
     assert_eq!(scenario("targets = \"10.0.0.5:1935\"").targets.len(), 1);
-    assert_eq!(scenario("seed = \"7\"").seed, Some(Seed::new(7)));
+    assert_eq!(scenario("seed = 0x7").seed, Some(Seed::new(7)));
     assert_eq!(scenario("seed = 7").scenario.as_deref(), Some("evening"), "a scenario without a name has its file's");
 }
 
