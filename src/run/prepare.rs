@@ -458,8 +458,8 @@ impl Population {
 
     /// How long it warms up before it is measured.
     pub fn warmup(&self) -> Nanos {
-        let first = self.lanes.iter().filter(|lane| lane.begins_ns == 0);
-        first.map(|lane| lane.load.warmup()).max().unwrap_or(Nanos::ZERO)
+        let warming = self.lanes.iter().filter(|lane| lane.load.warmup() > Nanos::ZERO);
+        warming.map(|lane| Nanos::new(lane.begins_ns) + lane.load.warmup()).max().unwrap_or(Nanos::ZERO)
     }
 }
 
