@@ -45,12 +45,17 @@ Examples:
   shakedown run rtmp://10.0.0.5/live -R 50 -d 1m --until publish --hold 5m
       Encoders that publish streams of their own and stay on air
 
-Conditions are METRIC OP VALUE, OP one of < <= > >=:
+Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
   response.p99<50ms   also service connect tls s0s1 s2 reply app_connect publish
                       first_frame confirm slot_wait lateness, each with min mean
                       p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
   rate>=19k/s         completed per second
+  outage<10s          the longest time in which nothing completed
+  failed<1% in 1m     in every window of 1s to 1h; so too dropped rate response
+  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
+  failed>5% for 5s    of --abort-if: failed dropped rate response outage, in each of
+                      so many seconds
 
 Attempts that go on after the handshake (--until) call the target's own hooks, as
 on_connect and on_publish: load them only if they are yours.

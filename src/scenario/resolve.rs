@@ -111,7 +111,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         }
     }
     let slots = Slots::of_largest(asked, &populations.iter().collect::<Vec<_>>());
-    let concurrency: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
+    let lanes = populations.iter().flat_map(|population| &population.lanes);
+    let concurrency: u64 = lanes.map(|lane| u64::from(lane.concurrency)).sum();
     let concurrency = u32::try_from(concurrency).map_err(|_| {
         slots.refusal(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
     })?;
