@@ -18,6 +18,9 @@ fn plan() -> SinkPlan {
         verify: VerifyC2::All,
         delay: Nanos::ZERO,
         slots_per_worker: 64,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: Seed::new(3),
     }
 }
