@@ -53,7 +53,7 @@ Exit codes:
   0         as asked; failures without a condition on them are in the report
   1         could not run, or nothing completed because of this machine's limits
   2         the command line cannot be carried out
-  3         a condition was missed
+  3         a condition was missed, or --abort-if or --guard ended the load
   4         cannot be told: the generator was the limit, or samples are too few
   5         nothing completed: the target or the network failed
   130, 143  ended by SIGINT or SIGTERM; the report is of what was measured";

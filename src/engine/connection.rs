@@ -177,8 +177,8 @@ impl Connection {
                 self.begin(begin, connected, Some(context.now), context);
                 Progress::Pending
             }
-            Err(errno) if begin.hostile => hostile::not_connected(Failure::from_errno(Step::Tls, errno)),
-            Err(errno) => Progress::Failed(Failure::from_errno(Step::Tls, errno)),
+            Err(errno) if begin.hostile => hostile::not_connected(Failure::of_tls(errno)),
+            Err(errno) => Progress::Failed(Failure::of_tls(errno)),
         }
     }
 

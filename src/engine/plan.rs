@@ -46,6 +46,8 @@ pub struct SessionPlan {
     pub scripts: Vec<ScriptSpec>,
     /// What is published.
     pub tracks: Vec<MediaTrack>,
+    /// Bytes of a send buffer.
+    pub send_size: u32,
     /// Local addresses as they stand in stream names, by source.
     pub source_names: Vec<String>,
     /// This worker's number among those of all machines.
@@ -122,6 +124,8 @@ pub struct Client {
     pub hostile: bool,
     /// It leaves Nagle's algorithm on, as its sockets are by default.
     pub nagle: bool,
+    /// It acknowledges answers at once: no server's Nagle algorithm waits for it.
+    pub acknowledges_at_once: bool,
 }
 
 /// Attempts of the same kind, as one worker sees them, with slots of their own.

@@ -12,7 +12,7 @@ use crate::protocol::media::{Playhead, Tag};
 use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Status};
 
 use super::connection::Context;
-use super::plan::{MediaTrack, SessionPlan, SessionRules};
+use super::plan::{MediaTrack, SessionPlan, SessionRules, WorkerPlan};
 
 /// A message of audio or video is late when it leaves this long after its time.
 const LATE: Nanos = Nanos::from_millis(100);
@@ -259,6 +259,7 @@ impl Context<'_> {
         let (session, _) = self.sessions.parts(self.slot);
         if !self.plan.scripts[session.script as usize].script.connect_apart() {
             session.times.asked = Some(self.now);
+            self.acknowledge_at_once();
         }
     }
 
@@ -289,6 +290,7 @@ impl Context<'_> {
         session.sending = Sending::Buffer(buffer);
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len } });
+        self.acknowledge_at_once();
     }
 
     /// The session's send is over.
@@ -388,7 +390,7 @@ impl Context<'_> {
             Receive::Reading(_) if bytes == 0 => return Err(Failure::new(Step::Hold, FailureKind::Closed)),
             Receive::Reading(buffer) => {
                 self.take_in(buffer, 0, bytes).map_err(|failure| Failure { step: Step::Hold, ..failure })?;
-                if bytes as usize == self.buffers.receive.size() {
+                if bytes as usize == WorkerPlan::RECEIVE_SIZE {
                     self.read_into(buffer);
                 } else {
                     self.buffers.receive.release(buffer);
@@ -445,7 +447,7 @@ impl Context<'_> {
         let counts = self.recorder.media(session.place);
         let (payload, sent) = if (cursor.intro as usize) < track.intro_len() {
             let buffer = self.buffers.send.take().expect("a send buffer for each slot");
-            let out = self.buffers.send.bytes_mut(buffer);
+            let out = &mut self.buffers.send.bytes_mut(buffer)[..self.plan.send_size as usize];
             let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
             cursor.intro += len;
             cursor.begun = now;
@@ -473,6 +475,14 @@ impl Context<'_> {
         self.ops.push(Op::Send { token, payload });
     }
 
+    /// The answer to what was just sent is acknowledged at once, if this client does so and waits for an answer.
+    fn acknowledge_at_once(&mut self) {
+        if self.client.acknowledges_at_once && !self.has_reached() {
+            let of = self.slots.token(self.slot, OpKind::Send);
+            self.ops.push(Op::AcknowledgeAtOnce { of });
+        }
+    }
+
     /// Asks to be told when there is something to read.
     fn listen(&mut self) {
         let token = self.slots.arm(self.slot, OpKind::Recv);
@@ -481,7 +491,7 @@ impl Context<'_> {
 
     fn read_into(&mut self, buffer: BufferId) {
         let token = self.slots.arm(self.slot, OpKind::Recv);
-        let len = self.buffers.receive.size() as u32;
+        let len = WorkerPlan::RECEIVE_SIZE as u32;
         self.ops.push(Op::Recv { token, into: Destination::Buffer { buffer, start: 0, len } });
     }
 }

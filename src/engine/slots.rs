@@ -149,6 +149,11 @@ impl Slots {
         Token::new(kind, SlotIndex(slot), entry.generation)
     }
 
+    /// The token of an op in flight on `slot`, or of one that may be.
+    pub(super) fn token(&self, slot: u32, kind: OpKind) -> Token {
+        Token::new(kind, SlotIndex(slot), self.get(slot).generation)
+    }
+
     /// Notes a completion; `false` if it belongs to an earlier generation of the slot, or to nothing in flight.
     pub(super) fn disarm(&mut self, token: Token) -> bool {
         let Some(entry) = self.slots.get_mut(token.slot().0 as usize) else { return false };

@@ -2,7 +2,7 @@
 //!
 //! An [`Op`] is an intent. How many kernel operations stand behind it (socket creation, options, binding, connect,
 //! reuse of a socket) is the backend's business; the engine never knows whether a socket is new. Every op but
-//! [`Op::Cancel`] and [`Op::Accept`] ends in exactly one [`Completion`] under its own [`Token`].
+//! [`Op::Cancel`], [`Op::AcknowledgeAtOnce`] and [`Op::Accept`] ends in exactly one [`Completion`] under its own [`Token`].
 //!
 //! Backends: [`ring`] (io_uring) and [`sim`] (a virtual network in virtual time); [`tls`]
 //! secures the connections of either. `unsafe` is allowed in this
@@ -30,8 +30,8 @@ use crate::base::Time;
 ///
 /// Contract, the same for every backend:
 /// * ops are executed in the order given; an op on a slot may be queued before an earlier op of that slot completes;
-/// * each op but `Cancel` and `Accept` yields exactly one completion; `Cancel` yields none, the cancelled op completes
-///   with its own result or with [`Errno::CANCELED`];
+/// * each op but `Cancel`, `AcknowledgeAtOnce` and `Accept` yields exactly one completion; `Cancel` yields none, the
+///   cancelled op completes with its own result or with [`Errno::CANCELED`];
 /// * `Accept` yields one completion per accepted connection until it is cancelled or fails;
 /// * a buffer named by a `Send` or `Recv` is lent to the backend until that op's completion is returned;
 /// * `Close` must be the only op of its slot in flight: the engine cancels and waits first.

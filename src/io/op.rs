@@ -217,6 +217,14 @@ pub enum Op {
         /// The op to cancel.
         of: Token,
     },
+    /// Acknowledge what arrives next on the connection of `of` at once, instead of waiting up to 40 ms for something to
+    /// send (TCP_QUICKACK, tcp(7), which the next send undoes). A server that leaves Nagle's algorithm on, as nginx-rtmp
+    /// does, holds back the rest of an answer until its first bytes are acknowledged. Has no completion; a connection that
+    /// is gone is none of its business.
+    AcknowledgeAtOnce {
+        /// A token of the connection's slot.
+        of: Token,
+    },
     /// Accept connections for ever. Each completion carries the new connection's slot index.
     Accept {
         /// Names the op; its slot is the listener's index.

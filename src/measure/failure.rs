@@ -134,6 +134,27 @@ pub enum FailureDetail {
     Received(u32),
     /// What the target did with a hostile client, and after how many milliseconds.
     Ended(Ending, u32),
+    /// What was wrong with TLS.
+    Tls(TlsFault),
+}
+
+/// Why TLS did not come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsFault {
+    /// Nobody trusted has issued the server's certificate.
+    UnknownIssuer,
+    /// The certificate's time is over, or has not come.
+    Expired,
+    /// The certificate is for another name, or cannot be a server's.
+    WrongCertificate,
+    /// The server broke off the handshake.
+    Alert,
+    /// No version or cipher is known to both sides.
+    NothingInCommon,
+    /// The port does not speak TLS.
+    OtherProtocol,
+    /// The server breaks the rules of TLS.
+    Violation,
 }
 
 impl Failure {
@@ -160,6 +181,27 @@ impl Failure {
             FailureKind::Timeout => Self::new(Step::Hold, FailureKind::LostSilently),
             _ => failure,
         }
+    }
+
+    /// TLS did not come to be; the error numbers are those of [`Op::Secure`](crate::io::Op::Secure).
+    pub fn of_tls(errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::NOKEY | Errno::KEYEXPIRED | Errno::KEYREJECTED => FailureKind::BadCertificate,
+            Errno::CONNABORTED | Errno::PROTONOSUPPORT | Errno::BADMSG | Errno::PROTO => FailureKind::TlsRefused,
+            Errno::NOTCONN => FailureKind::Closed,
+            _ => return Self::from_errno(Step::Tls, errno),
+        };
+        let detail = match errno {
+            Errno::NOKEY => TlsFault::UnknownIssuer,
+            Errno::KEYEXPIRED => TlsFault::Expired,
+            Errno::KEYREJECTED => TlsFault::WrongCertificate,
+            Errno::CONNABORTED => TlsFault::Alert,
+            Errno::PROTONOSUPPORT => TlsFault::NothingInCommon,
+            Errno::BADMSG => TlsFault::OtherProtocol,
+            Errno::PROTO => TlsFault::Violation,
+            _ => return Self::new(Step::Tls, kind),
+        };
+        Self::new(Step::Tls, kind).with_detail(FailureDetail::Tls(detail))
     }
 
     /// The server refused a command. The codes are those of nginx-rtmp, SRS, Wowza and Adobe's server.
@@ -436,6 +478,20 @@ impl fmt::Display for Side {
     }
 }
 
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownIssuer => "the certificate's issuer is not trusted",
+            Self::Expired => "the certificate is expired, or not yet valid",
+            Self::WrongCertificate => "the certificate is for another name, or no server's",
+            Self::Alert => "the server ended the handshake by an alert",
+            Self::NothingInCommon => "no TLS version or cipher in common",
+            Self::OtherProtocol => "the port does not speak TLS",
+            Self::Violation => "the server breaks the TLS protocol",
+        })
+    }
+}
+
 impl fmt::Display for FailureDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -444,6 +500,7 @@ impl fmt::Display for FailureDetail {
             Self::FirstByte(byte) if byte.is_ascii_graphic() => write!(f, "first byte '{}'", char::from(*byte)),
             Self::FirstByte(byte) => write!(f, "first byte {byte:#04x}"),
             Self::Errno(errno) => std::io::Error::from_raw_os_error(*errno).fmt(f),
+            Self::Tls(fault) => fault.fmt(f),
             Self::Received(bytes) => write!(f, "{bytes} bytes received"),
             Self::Ended(ending, after_ms) => write!(f, "{ending} after {}", Nanos::from_millis(u64::from(*after_ms))),
         }

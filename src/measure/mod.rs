@@ -21,7 +21,7 @@ pub use recorder::{Recorder, RecorderLayout, StageInfo};
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
     BackendRecord, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
-    ProbeOutcome, Reason, Snapshot, StageRecord, Tally, TlsCounts,
+    ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;
 pub use timeline::{CompletedSecond, Timeline, TimelineRow};

@@ -88,6 +88,9 @@ impl Recorder {
             tally.counts.due += 1;
             tally.counts.started += 1;
         }
+        for part in self.record.row_parts(place) {
+            part.started += 1;
+        }
         for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
             counts.started += 1;
         }
@@ -104,14 +107,14 @@ impl Recorder {
     /// An attempt completed.
     pub fn completed(&mut self, sample: &Sample) {
         self.record.completed(sample);
-        self.ended(sample.place.stage, sample.intended, sample.completed, true);
+        self.ended(sample.place, sample.intended, sample.completed, true);
         self.interval.at(sample.completed).completed(self.record.layout().population_of(sample.place.stage), sample);
     }
 
     /// An attempt that was `intended` (if planned) and started at `started` failed at `at`.
     pub fn failed(&mut self, place: Place, intended: Option<Time>, started: Time, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
-        self.ended(place.stage, intended, at, false);
+        self.ended(place, intended, at, false);
         let record = self.record.stage(place.stage);
         record.tally.counts.failed += 1;
         record.failures.count(failure, since_start);
@@ -139,7 +142,7 @@ impl Recorder {
         match unexpected {
             Some(failure) => self.failed(place, intended, started, at, failure),
             None => {
-                self.ended(place.stage, intended, at, true);
+                self.ended(place, intended, at, true);
                 self.record.stage(place.stage).tally.counts.observed += 1;
                 for tally in self.record.rows(place) {
                     tally.counts.observed += 1;
@@ -212,14 +215,15 @@ impl Recorder {
         self.record.lost_age(age);
     }
 
-    /// An attempt of `stage` came to its end.
-    fn ended(&mut self, stage: u16, intended: Option<Time>, at: Time, well: bool) {
+    /// An attempt came to its end.
+    fn ended(&mut self, place: Place, intended: Option<Time>, at: Time, well: bool) {
         let start = self.start;
-        let probe = self.record.layout().stages[usize::from(stage)].probe;
-        let record = self.record.stage(stage);
+        let probe = self.record.layout().stages[usize::from(place.stage)].probe;
+        let record = self.record.stage(place.stage);
         record.last_end = record.last_end.max(at.since(start));
         if probe && let Some(intended) = intended {
-            record.probes.push(ProbeOutcome { intended: intended.since(start), completed: well });
+            let Place { target, client, .. } = place;
+            record.probes.push(ProbeOutcome { intended: intended.since(start), target, client, completed: well });
         }
     }
 

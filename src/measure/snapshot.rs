@@ -36,6 +36,10 @@ pub struct Snapshot {
     targets: Vec<Tally>,
     /// Measured attempts by client; empty if there is only one kind.
     clients: Vec<Tally>,
+    /// What each population has of the rows by target and by client, population by population; empty with one
+    /// population, or without rows.
+    target_parts: Vec<RowPart>,
+    client_parts: Vec<RowPart>,
     /// Reactions by client, those in warm-ups left out; `None` for clients that are not hostile.
     reactions: Vec<Option<Box<Reactions>>>,
     /// Measured attempts by the backend that answered `connect`; in the order of their names.
@@ -118,6 +122,10 @@ pub struct Reason {
 pub struct ProbeOutcome {
     /// When it was intended, since the run's start.
     pub intended: Nanos,
+    /// Where it went.
+    pub target: u16,
+    /// What kind of client made it.
+    pub client: u16,
     /// It was completed.
     pub completed: bool,
 }
@@ -131,6 +139,16 @@ pub struct Tally {
     pub modes: ModeCounts,
     /// Latencies of the completed attempts.
     pub latencies: Latencies,
+}
+
+/// What one population has of a row by target or by client: populations may be measured for different times, so the
+/// row's rates are those of its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowPart {
+    /// Attempts started.
+    pub started: u64,
+    /// Attempts completed.
+    pub completed: u64,
 }
 
 /// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + observed + in_flight`.
@@ -225,11 +243,16 @@ impl Snapshot {
             clients.push(Tally::default());
         }
         let reactions = layout.hostile.iter().map(|hostile| hostile.then(Box::default)).collect();
+        let populations = layout.populations.len();
+        let parts = |rows: usize| vec![RowPart::default(); if populations > 1 { populations * rows } else { 0 }];
+        let (target_parts, client_parts) = (parts(targets.len()), parts(clients.len()));
         Self {
             layout,
             stages,
             targets,
             clients,
+            target_parts,
+            client_parts,
             reactions,
             backends: Vec::new(),
             turns: LatencyHistogram::new(),
@@ -256,6 +279,16 @@ impl Snapshot {
     /// Measured attempts by client, likewise; empty with one kind of client.
     pub fn clients(&self) -> &[Tally] {
         &self.clients
+    }
+
+    /// What each population, in the layout's order, has of the row of `target`; nothing where one population has it all.
+    pub fn target_parts(&self, target: usize) -> impl Iterator<Item = RowPart> {
+        self.target_parts.iter().copied().skip(target).step_by(self.targets.len().max(1))
+    }
+
+    /// What each population has of the row of `client`, likewise.
+    pub fn client_parts(&self, client: usize) -> impl Iterator<Item = RowPart> {
+        self.client_parts.iter().copied().skip(client).step_by(self.clients.len().max(1))
     }
 
     /// Reactions of the target by client; `None` for clients that are not hostile.
@@ -320,6 +353,11 @@ impl Snapshot {
         }
         for (mine, theirs) in self.clients.iter_mut().zip(&other.clients) {
             mine.merge(theirs);
+        }
+        let parts = self.target_parts.iter_mut().chain(&mut self.client_parts);
+        for (mine, theirs) in parts.zip(other.target_parts.iter().chain(&other.client_parts)) {
+            mine.started += theirs.started;
+            mine.completed += theirs.completed;
         }
         for (mine, theirs) in self.reactions.iter_mut().flatten().zip(other.reactions.iter().flatten()) {
             mine.merge(theirs);
@@ -389,6 +427,15 @@ impl Snapshot {
         self.backends.get_mut(usize::from(backend)).map(|record| &mut record.tally).filter(|_| measured)
     }
 
+    /// Its population's parts of the same rows.
+    pub(super) fn row_parts(&mut self, place: Place) -> impl Iterator<Item = &mut RowPart> {
+        let info = &self.layout.stages[usize::from(place.stage)];
+        let (measured, population) = (!info.warmup, usize::from(info.population));
+        let target = self.target_parts.get_mut(population * self.targets.len() + usize::from(place.target));
+        let client = self.client_parts.get_mut(population * self.clients.len() + usize::from(place.client));
+        target.into_iter().chain(client).filter(move |_| measured)
+    }
+
     /// Counts the reaction to a hostile client, if its stage is measured.
     pub(super) fn reacted(&mut self, place: Place, reaction: &Reaction, expected: bool) {
         if self.layout.stages[usize::from(place.stage)].warmup {
@@ -405,6 +452,9 @@ impl Snapshot {
         self.stage(stage).tally.completed(sample, Metric::ALL);
         if self.layout.stages[usize::from(stage)].warmup {
             return;
+        }
+        for part in self.row_parts(sample.place) {
+            part.completed += 1;
         }
         let headline = if sample.intended.is_some() { Metric::Response } else { Metric::Service };
         let has_histogram = usize::from(target) < TARGET_HISTOGRAMS;

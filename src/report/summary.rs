@@ -250,7 +250,15 @@ fn not_a_capacity(result: &RunResult) -> Option<String> {
     })
 }
 
+/// Why the verdict is what it is; what ended the load early is told in any case.
 fn reason(result: &RunResult) -> String {
+    let ended = result.ended_by.iter().map(|why| format!("the load was ended: {why}"));
+    let of_numbers = Some(reason_of_numbers(result)).filter(|reason| !reason.is_empty());
+    ended.chain(of_numbers).collect::<Vec<_>>().join("; ")
+}
+
+/// What the numbers alone say; nothing if they miss nothing in a run that failed for another reason.
+fn reason_of_numbers(result: &RunResult) -> String {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return "nothing completed, because of this machine's limits".to_owned(),
         Some(Obstacle::Target) => return "nothing completed: the target or the way to it failed".to_owned(),
@@ -281,8 +289,7 @@ fn reason(result: &RunResult) -> String {
             let reactions = (unexpected > 0).then(|| {
                 format!("{} of hostile clients went otherwise than expected", count(unexpected as usize, "attempt"))
             });
-            let ended = result.ended_by.as_ref().map(|why| format!("the load was ended: {why}"));
-            ended.into_iter().chain(with(Some(false)).map(missed)).chain(reactions).collect::<Vec<_>>().join("; ")
+            with(Some(false)).map(missed).chain(reactions).collect::<Vec<_>>().join("; ")
         }
         Verdict::Pass => {
             let dropped = result.attempts.dropped;

@@ -248,7 +248,8 @@ fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
             _ if row.probes == 0 => format!("cannot be told, no probe ended in {}", seconds(row.watched_s)),
             Some(0.0) => "accepted all the time".to_owned(),
             Some(after_s) => format!("recovered after {}", seconds(after_s)),
-            None => format!("never, in {}", seconds(row.watched_s)),
+            None if row.not_accepted.is_empty() => format!("never, in {}", seconds(row.watched_s)),
+            None => format!("never for {}, in {}", row.not_accepted.join(", "), seconds(row.watched_s)),
         };
         let text = format!(
             "{}, {}: {accepted} ({} of {} probes failed); what was in flight before had ended after {}",

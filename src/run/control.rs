@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use crate::base::{Nanos, Time};
 use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
-use crate::io::TargetId;
 use crate::io::ring::Ring;
+use crate::io::tls::TlsIo;
+use crate::io::{Io, IoPlan, TargetId};
 use crate::measure::{Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
@@ -281,10 +282,25 @@ impl Ending {
 }
 
 fn launch(plan: &RunPlan, preparation: &Arc<Preparation>) -> Result<Fleet, LaunchError> {
+    if preparation.tls().is_none() {
+        return launch_on(plan, preparation, |_, io_plan| Ring::new(io_plan).map_err(|error| error.to_string()));
+    }
+    launch_on(plan, preparation, |preparation, io_plan| {
+        let tls = preparation.tls().cloned().unwrap_or_default();
+        TlsIo::new(io_plan, &tls, Ring::new).map_err(|error| error.to_string())
+    })
+}
+
+/// Starts the workers on the backends that `make` makes of their plans, each in its own thread.
+fn launch_on<I: Io + 'static>(
+    plan: &RunPlan,
+    preparation: &Arc<Preparation>,
+    make: impl Fn(&Preparation, IoPlan) -> Result<I, String> + Send + Sync + 'static,
+) -> Result<Fleet, LaunchError> {
     let preparation = Arc::clone(preparation);
     Fleet::launch(plan.workers, &plan.cpus, monotonic_now, move |worker| {
         let (parts, io_plan) = preparation.parts(worker);
-        let io = Ring::new(io_plan).map_err(|error| error.to_string())?;
+        let io = make(&preparation, io_plan)?;
         let preparation = Arc::clone(&preparation);
         Ok(Prepared { io, begin: Box::new(move |start| preparation.worker(worker, parts, start)) })
     })

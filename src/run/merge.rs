@@ -1,7 +1,10 @@
 //! One result from those of several machines that ran shares of the same plan.
 
 use super::plan::{Population, RunPlan};
-use super::result::{Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, Row, RunResult, Window};
+use super::result::{
+    Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, Row, RunResult, Window, counted_s,
+    measured_length_s,
+};
 use super::threshold::{Threshold, ThresholdError};
 use super::verdict;
 use super::watch::WatchOutcome;
@@ -58,7 +61,11 @@ impl RunResult {
             environment: result.environment.clone(),
         });
         let machines = machines.collect();
-        let mut parts = results.into_iter();
+        let longest = results.iter().map(|result| result.window).reduce(Window::longest).ok_or(MergeError::TooFew)?;
+        let mut parts = results.into_iter().map(|mut part| {
+            part.stretch_rates(longest);
+            part
+        });
         let mut merged = parts.next().ok_or(MergeError::TooFew)?;
         merged.plan.share = Share::WHOLE;
         merged.machines = machines;
@@ -122,13 +129,33 @@ impl RunResult {
         Ok(())
     }
 
-    /// Rates of the merged counts; a row's window is the longest of the machines'.
+    /// Rates by target and by client as if the load had gone on as long as the longest of the machines': so they can be
+    /// added.
+    fn stretch_rates(&mut self, longest: Window) {
+        if longest.duration_s > self.window.duration_s {
+            let part = self.window.duration_s / longest.duration_s;
+            for row in self.by_target.iter_mut().chain(&mut self.by_client) {
+                row.rate.started_per_s *= part;
+                row.rate.completed_per_s *= part;
+            }
+        }
+    }
+
+    /// Rates of the merged counts; the window is the longest of the machines'.
     fn set_rates(&mut self) {
-        let seconds = self.window.duration_s;
-        let intended = self.rate.intended_per_s.is_some();
-        self.rate = Rates::over(seconds, &self.attempts, intended);
-        for row in self.by_population.iter_mut().chain(&mut self.by_target).chain(&mut self.by_client) {
+        let (plan, window) = (&self.plan, self.window);
+        for (population, row) in plan.populations.iter().zip(&mut self.by_population) {
+            let seconds = measured_length_s(population, window);
             row.rate = Rates::over(seconds, &row.attempts, row.rate.intended_per_s.is_some());
+        }
+        let of_population = |index: usize| self.by_population.get(index).map_or(self.attempts, |row| row.attempts);
+        self.rate = Rates::of_asked(plan, window, of_population);
+        let counted: Vec<f64> = plan.asked().map(|population| counted_s(population, window)).collect();
+        // Populations that were measured for different times have rates that only add up.
+        if counted.windows(2).all(|pair| pair[0] == pair[1]) {
+            for row in self.by_target.iter_mut().chain(&mut self.by_client) {
+                row.rate = Rates::over(window.duration_s, &row.attempts, false);
+            }
         }
     }
 }
@@ -140,7 +167,7 @@ impl Window {
 }
 
 impl Attempts {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.due += other.due;
         self.started += other.started;
         self.dropped += other.dropped;
@@ -152,8 +179,8 @@ impl Attempts {
 }
 
 impl Rates {
-    /// Machines run a stage at the same time: their rates add up.
-    fn add(&mut self, other: &Self) {
+    /// What happens at the same time adds up.
+    pub(super) fn add(&mut self, other: &Self) {
         self.intended_per_s = self.intended_per_s.zip(other.intended_per_s).map(|(mine, theirs)| mine + theirs);
         self.started_per_s += other.started_per_s;
         self.completed_per_s += other.completed_per_s;
@@ -356,7 +383,11 @@ fn check_shares(results: &[RunResult]) -> Result<(), MergeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::fixtures::OpenRun;
+    use std::sync::Arc;
+
+    use super::super::plan::TargetShare;
+    use super::super::result::fixtures::{self, OpenRun};
+    use super::super::simulate;
     use super::*;
     use crate::measure::{FailureKind, Step};
     use crate::run::Verdict;
@@ -413,6 +444,55 @@ mod tests {
         insta::assert_snapshot!(twice, @"share 1/2 is there twice: every machine runs a share of its own (--share I/N)");
         let missing = RunResult::merge(vec![share(0, 3), share(2, 3)]).unwrap_err();
         insta::assert_snapshot!(missing, @"share 1/3 is missing: merge the results of all machines");
+    }
+
+    /// 10/s after a second of warm-up and 10/s without, for two targets, beside a canary at 1/s.
+    fn mixed_plan() -> RunPlan {
+        let mut plan = fixtures::open_plan();
+        plan.engine = crate::io::Engine::Sim;
+        plan.targets[0].host = "serve.sim".to_owned();
+        plan.targets.push(plan.targets[0].clone());
+        plan.targets[1].address.set_port(1936);
+        plan.populations[0].targets.push(TargetShare { target: 1, weight: 1 });
+        plan.populations.resize(3, plan.populations[0].clone());
+        let stage = |name, warmup, per_s, seconds| fixtures::stage(name, warmup, per_s, per_s, Some(seconds));
+        let stages = [
+            vec![stage("warm-up", true, 10.0, 8), stage("load", false, 10.0, 2)],
+            vec![stage("load", false, 10.0, 10)],
+            vec![stage("load", false, 1.0, 10)],
+        ];
+        for ((population, stages), name) in plan.populations.iter_mut().zip(stages).zip(["a", "b", "guard"]) {
+            population.lanes[0].load = fixtures::open_load(stages, None);
+            population.name = name.to_owned();
+        }
+        plan.populations[2].guard = true;
+        plan
+    }
+
+    fn simulated(share: Share) -> RunResult {
+        RunResult::assemble(simulate(Arc::new(RunPlan { share, ..mixed_plan() })).parts)
+    }
+
+    fn rates(rows: &[Row]) -> Vec<f64> {
+        rows.iter().map(|row| row.rate.completed_per_s).collect()
+    }
+
+    #[test]
+    fn populations_with_other_warm_ups_are_divided_by_their_own_time() {
+        let whole = simulated(Share::WHOLE);
+        assert_eq!((whole.attempts.completed, whole.rate.completed_per_s), (120, 20.0));
+        assert_eq!(whole.rate.intended_per_s, Some(20.0));
+        assert_eq!(rates(&whole.by_population), [10.0, 10.0, 1.0]);
+        assert_eq!(rates(&whole.by_target), [10.0, 10.0]);
+    }
+
+    #[test]
+    fn merged_rates_are_those_of_the_whole_run() {
+        let merged = RunResult::merge((0..2).map(|index| simulated(Share { index, count: 2 })).collect()).unwrap();
+        let whole = simulated(Share::WHOLE);
+        assert_eq!((merged.attempts, merged.rate), (whole.attempts, whole.rate));
+        assert_eq!(rates(&merged.by_population), rates(&whole.by_population));
+        assert_eq!(rates(&merged.by_target), rates(&whole.by_target));
     }
 
     fn row(t_s: u32, completed: u64, held: u64) -> TimelineRow {

@@ -122,9 +122,8 @@ mod tests {
     /// A plan whose first target is an address and whose others are two addresses of one name.
     fn names() -> Names {
         let mut plan = fixtures::open_plan();
-        let named =
-            |last| Target { name: "rtmp://in.example/live".into(), host: "in.example".into(), address: address(last) };
-        let fixed = Target { name: "10.0.0.9:1935".into(), host: "10.0.0.9".into(), address: address(9) };
+        let named = |last| Target::new("rtmp://in.example/live", "in.example", address(last));
+        let fixed = Target::new("10.0.0.9:1935", "10.0.0.9", address(9));
         plan.targets = vec![fixed, named(1), named(2)];
         Names::of(&plan)
     }

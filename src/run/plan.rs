@@ -435,6 +435,22 @@ impl ClientPlan {
 }
 
 impl Target {
+    /// A target without TLS, with the default application.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, address: SocketAddr) -> Self {
+        let host = host.into();
+        let authority = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        Self {
+            name: name.into(),
+            tc_url: format!("rtmp://{authority}:{}/{DEFAULT_APP}", address.port()),
+            host,
+            address,
+            tls: false,
+            app: default_app(),
+            app_query: None,
+            stream: None,
+        }
+    }
+
     /// Name and, where it says more, address.
     pub fn label(&self) -> String {
         if self.name.contains(&self.address.to_string()) {

@@ -7,15 +7,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, StreamPurpose, Time};
 use crate::engine::{Client, Headers, LaneSpec, Load, Worker, WorkerPlan};
+use crate::io::tls::{Tls, TlsClient, TlsClientPlan, TlsError, Trust};
 use crate::io::{BufferPlan, Bytes, Engine, IoPlan, SourceId, TargetId};
 use crate::load::{
     Arrivals, ConcurrencyError, ConcurrencyPlan, ConcurrencyStep, LoadProfile, LoadProfileError, Quota, QuotaShare,
     Segment, Shape, Share, WeightedTurns,
 };
 use crate::measure::{Recorder, RecorderLayout};
-use crate::protocol::{ClientClock, ClientTemplates, S0S1S2_SIZE};
+use crate::protocol::{ClientClock, ClientProfile, ClientTemplates, S0S1S2_SIZE};
 
-use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan};
+use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan, Target};
 use super::proxy;
 use super::result::recorder_layout;
 use super::sessions::PreparedSessions;
@@ -32,6 +33,8 @@ pub struct Preparation {
     sessions: PreparedSessions,
     /// Audio and video, which all workers share.
     media: Bytes,
+    /// How targets are secured; `None` if none is.
+    tls: Option<Tls>,
 }
 
 /// A lane of a population, and the first of its stages in the layout.
@@ -51,7 +54,7 @@ enum PreparedLoad {
 }
 
 /// Why a load cannot be planned.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     /// The arrivals cannot.
     #[error(transparent)]
@@ -62,6 +65,9 @@ pub enum LoadError {
     /// What is to be said or sent after the handshake cannot be made ready.
     #[error("{0}")]
     Session(String),
+    /// TLS cannot be had as planned.
+    #[error(transparent)]
+    Tls(#[from] Arc<TlsError>),
 }
 
 /// A worker's part that is ready before the start instant is known: its templates.
@@ -99,12 +105,18 @@ impl Preparation {
         }
         let sessions = PreparedSessions::new(&plan).map_err(LoadError::Session)?;
         let media = sessions.media();
-        Ok(Self { plan, layout, lanes, sessions, media })
+        let tls = tls_of(&plan)?;
+        Ok(Self { plan, layout, lanes, sessions, media, tls })
     }
 
     /// What the recorders of this plan measure.
     pub fn layout(&self) -> &Arc<RecorderLayout> {
         &self.layout
+    }
+
+    /// How targets are secured; `None` if none is.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Signs a worker's templates and says what its backend must be.
@@ -124,6 +136,7 @@ impl Preparation {
                 wrong_c2: client.wrong_c2,
                 hostile: client.is_hostile(),
                 nagle: self.plan.keeps_nagle(client),
+                acknowledges_at_once: client.profile == ClientProfile::Shakedown,
             });
         }
         parts.headers = self.plan.proxy_protocol.map(|proxy| proxy::headers(&proxy, &self.plan, worker, &mut bytes));
@@ -264,6 +277,28 @@ impl Preparation {
         };
         ConcurrencyPlan::part(of_machine, Share { index: worker, count: self.plan.workers })
     }
+}
+
+/// Reads certificates, if a target uses TLS.
+fn tls_of(plan: &RunPlan) -> Result<Option<Tls>, LoadError> {
+    if !plan.targets.iter().any(|target| target.tls) {
+        return Ok(None);
+    }
+    let asked = plan.tls.clone().unwrap_or_default();
+    let trust = match asked.ca {
+        _ if asked.insecure => Trust::Anybody,
+        Some(file) => Trust::Authorities(file),
+        None => Trust::System,
+    };
+    let client = |target: &Target| {
+        target.tls.then(|| TlsClientPlan {
+            server_name: asked.server_name.clone().unwrap_or_else(|| target.host.clone()),
+            trust: trust.clone(),
+            resume: asked.resume,
+        })
+    };
+    let clients = TlsClient::load(&plan.targets.iter().map(client).collect::<Vec<_>>()).map_err(Arc::new)?;
+    Ok(Some(Tls { clients, server: None }))
 }
 
 fn source_ids(population: &Population) -> Vec<SourceId> {
@@ -423,8 +458,8 @@ impl Population {
 
     /// How long it warms up before it is measured.
     pub fn warmup(&self) -> Nanos {
-        let first = self.lanes.iter().filter(|lane| lane.begins_ns == 0);
-        first.map(|lane| lane.load.warmup()).max().unwrap_or(Nanos::ZERO)
+        let warming = self.lanes.iter().filter(|lane| lane.load.warmup() > Nanos::ZERO);
+        warming.map(|lane| Nanos::new(lane.begins_ns) + lane.load.warmup()).max().unwrap_or(Nanos::ZERO)
     }
 }
 

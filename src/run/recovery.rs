@@ -52,8 +52,12 @@ pub struct RecoveryRow {
     pub probes: u64,
     /// Probes that failed.
     pub failed: u64,
-    /// When the first probe was due that, like all after it, was accepted: 0 if none failed, null if the last one failed.
+    /// When the first probe was due that, like all after it, was accepted by every target and from every kind of client:
+    /// 0 if none failed, null if the last one of a target or of a kind of client failed.
     pub accepted_after_s: Option<f64>,
+    /// The targets, or the kinds of client, whose last probe failed, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_accepted: Vec<String>,
     /// When the last attempt of the stages before it had ended: what was left had drained.
     pub drained_after_s: f64,
 }
@@ -98,6 +102,7 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
         let drained = lanes(plan, snapshot).filter_map(before).max().unwrap_or(Nanos::ZERO);
         let mut outcomes = record.probes.clone();
         outcomes.sort_unstable();
+        let acceptance = Acceptance::of(&outcomes, began);
         stage.probe.then(|| RecoveryRow {
             population: population.to_owned(),
             stage: stage.name.clone(),
@@ -105,20 +110,54 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
             watched_s: lane.load.length().as_secs_f64(),
             probes: outcomes.len() as u64,
             failed: outcomes.iter().filter(|outcome| !outcome.completed).count() as u64,
-            accepted_after_s: accepted_after(&outcomes, began),
+            accepted_after_s: acceptance.after_s,
+            not_accepted: acceptance.names(plan),
             drained_after_s: drained.saturating_sub(began).as_secs_f64(),
         })
     };
     lanes(plan, snapshot).filter_map(row).collect()
 }
 
-/// From the stage's beginning to the first probe that, like all after it, was accepted.
-fn accepted_after(outcomes: &[ProbeOutcome], began: Nanos) -> Option<f64> {
-    let accepted = outcomes.iter().rev().take_while(|outcome| outcome.completed).last()?;
-    if outcomes.iter().all(|outcome| outcome.completed) {
-        return Some(0.0);
+/// What the probes of a stage say.
+#[derive(Debug, PartialEq)]
+struct Acceptance {
+    /// From the stage's beginning to the first probe that, like all after it, was accepted.
+    after_s: Option<f64>,
+    /// Target and client of the probes that were not accepted to the end.
+    not: Vec<(u16, u16)>,
+}
+
+impl Acceptance {
+    /// Of `outcomes` in the order of their instants. A target that refuses beside one that accepts has not recovered,
+    /// whichever of them the last probe went to: each pair of target and client is followed by itself.
+    fn of(outcomes: &[ProbeOutcome], began: Nanos) -> Self {
+        let mut pairs: Vec<_> = outcomes.iter().map(|outcome| (outcome.target, outcome.client)).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let after = |pair: &(u16, u16)| {
+            let own = outcomes.iter().filter(|outcome| (outcome.target, outcome.client) == *pair);
+            if own.clone().all(|outcome| outcome.completed) {
+                return Some(0.0);
+            }
+            let accepted = own.rev().take_while(|outcome| outcome.completed).last()?;
+            Some(accepted.intended.saturating_sub(began).as_secs_f64())
+        };
+        let not: Vec<_> = pairs.iter().copied().filter(|pair| after(pair).is_none()).collect();
+        let after_s = if not.is_empty() { pairs.iter().filter_map(after).reduce(f64::max) } else { None };
+        Self { after_s, not }
     }
-    Some(accepted.intended.saturating_sub(began).as_secs_f64())
+
+    /// The names of the targets that did not accept, or, with one target, of the clients that were not accepted.
+    fn names(&self, plan: &RunPlan) -> Vec<String> {
+        let clients = plan.clients();
+        let mut names: Vec<String> = match (plan.targets.as_slice(), clients.as_slice()) {
+            ([_], [_]) => Vec::new(),
+            ([_], _) => self.not.iter().map(|(_, client)| clients[usize::from(*client)].name()).collect(),
+            _ => self.not.iter().map(|(target, _)| plan.targets[usize::from(*target)].label()).collect(),
+        };
+        names.dedup();
+        names
+    }
 }
 
 /// Every lane with its population's name and the records of its stages.
@@ -168,6 +207,8 @@ impl RecoveryRow {
         self.failed += other.failed;
         self.accepted_after_s =
             self.accepted_after_s.zip(other.accepted_after_s).map(|(mine, theirs)| mine.max(theirs));
+        let unknown = other.not_accepted.iter().filter(|name| !self.not_accepted.contains(name)).cloned();
+        self.not_accepted.extend(unknown.collect::<Vec<_>>());
         self.drained_after_s = self.drained_after_s.max(other.drained_after_s);
     }
 }
@@ -176,18 +217,31 @@ impl RecoveryRow {
 mod tests {
     use super::*;
 
-    fn outcomes(each: &str) -> Vec<ProbeOutcome> {
-        let outcome = |(second, kind)| ProbeOutcome { intended: Nanos::from_secs(second), completed: kind == 'o' };
-        (10..).zip(each.chars()).map(outcome).collect()
+    /// A probe a second from second 10 on; the targets take turns.
+    fn accepted_after(each: &str, targets: u16) -> (Option<f64>, Vec<(u16, u16)>) {
+        let outcome = |(number, kind)| ProbeOutcome {
+            intended: Nanos::from_secs(10 + u64::from(number)),
+            target: number % targets,
+            client: 0,
+            completed: kind == 'o',
+        };
+        let outcomes: Vec<_> = (0..).zip(each.chars()).map(outcome).collect();
+        let Acceptance { after_s, not } = Acceptance::of(&outcomes, Nanos::from_secs(10));
+        (after_s, not)
     }
 
     #[test]
     fn accepted_again_from_the_first_probe_after_which_none_failed() {
-        let after = |each| accepted_after(&outcomes(each), Nanos::from_secs(10));
-        assert_eq!(after("xxoxoo"), Some(4.0));
-        assert_eq!(after("oooo"), Some(0.0));
-        assert_eq!(after("ooxo"), Some(3.0));
-        assert_eq!(after("ooox"), None);
-        assert_eq!(after(""), None);
+        for (each, after_s) in [("xxoxoo", Some(4.0)), ("oooo", Some(0.0)), ("ooxo", Some(3.0)), ("", None)] {
+            assert_eq!(accepted_after(each, 1), (after_s, vec![]), "{each}");
+        }
+        assert_eq!(accepted_after("ooox", 1), (None, vec![(0, 0)]));
+    }
+
+    #[test]
+    fn every_target_accepts_again_by_itself() {
+        assert_eq!(accepted_after("oxoxoxo", 2), (None, vec![(1, 0)]), "the last probe went to the good one");
+        assert_eq!(accepted_after("xxoxoooo", 2), (Some(5.0), vec![]));
+        assert_eq!(accepted_after("xxxxxx", 3), (None, vec![(0, 0), (1, 0), (2, 0)]));
     }
 }

@@ -18,9 +18,11 @@ use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
     BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary,
-    MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, Side, Snapshot, StageInfo,
+    MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side, Snapshot, StageInfo,
     StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
+
+mod check;
 
 /// The schema of this version's result files.
 pub const RESULT_SCHEMA: &str = "shakedown.result/1";
@@ -44,7 +46,7 @@ pub struct RunResult {
     pub window: Window,
     /// What became of the arrivals, warm-up excluded.
     pub attempts: Attempts,
-    /// Attempts per second of the measured window.
+    /// Attempts per second, each population's over the time from the end of its warm-up to the end of the load.
     pub rate: Rates,
     /// Held connections, warm-up included.
     pub connections: Connections,
@@ -139,7 +141,7 @@ pub struct Environment {
 pub struct Window {
     /// Length of the measured load, seconds.
     pub duration_s: f64,
-    /// Length of the warm-up before it, seconds.
+    /// Length of the longest warm-up before it, seconds.
     pub warmup_s: f64,
 }
 
@@ -273,7 +275,7 @@ pub struct Row {
     pub warmup: bool,
     /// What became of its arrivals.
     pub attempts: Attempts,
-    /// Per second of its window (rows by stage: of the stage).
+    /// Per second: of the population's own measured time, or of the stage; rows by target and by client as the whole.
     pub rate: Rates,
     /// What its completed handshakes were.
     pub modes: ModeCounts,
@@ -449,6 +451,14 @@ pub enum ResultFileError {
         /// Line, column and cause.
         source: serde_json::Error,
     },
+    /// The file has a content that no run can have measured.
+    #[error("{path} cannot be the result of a run: {what}; was it edited by hand?")]
+    Impossible {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, and what stands there.
+        what: String,
+    },
     /// The file cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -509,7 +519,7 @@ impl RunResult {
             environment: parts.environment,
             window,
             attempts: Attempts::of(&measured.tally),
-            rate: Rates::over(window.duration_s, &Attempts::of(&measured.tally), open_loop),
+            rate: Rates::of_asked(&plan, window, |index| Attempts::of(&snapshot.population(index as u16).tally)),
             connections: Connections {
                 held: parts.held,
                 held_peak: timeline.held_peak(),
@@ -577,7 +587,10 @@ impl RunResult {
             return Err(ResultFileError::UnknownSchema { path: path(), schema: schema.to_owned() });
         }
         // From the text again: only so an error has its line and column.
-        serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })
+        let result: Self =
+            serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })?;
+        let possible = check::numbers(&value).and_then(|()| check::references(&result));
+        possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
     }
 
     /// The text of the result file.
@@ -651,6 +664,32 @@ impl Rates {
             started_per_s: per_s(attempts.started),
             completed_per_s: per_s(attempts.completed),
         }
+    }
+
+    /// The rates of all that was asked. Each population counts from the end of its own warm-up to the end of the load:
+    /// what one does while another still warms up is measured, and so is the time it takes.
+    pub(super) fn of_asked(plan: &RunPlan, window: Window, of_population: impl Fn(usize) -> Attempts) -> Self {
+        let open_loop = plan.asked().any(Population::is_open_loop);
+        let asked = plan.populations.iter().enumerate().filter(|(_, population)| !population.guard);
+        Self::of_parts(
+            asked.map(|(index, population)| (counted_s(population, window), of_population(index))),
+            open_loop,
+        )
+    }
+
+    /// The sum of the rates of attempts that were each counted for so many seconds. Those of the same time are added
+    /// before they are divided, so a number that needs no rounding gets none.
+    fn of_parts(parts: impl Iterator<Item = (f64, Attempts)>, open_loop: bool) -> Self {
+        let mut by_time: Vec<(f64, Attempts)> = Vec::new();
+        for (seconds, attempts) in parts {
+            match by_time.iter_mut().find(|(known, _)| *known == seconds) {
+                Some((_, sum)) => sum.add(&attempts),
+                None => by_time.push((seconds, attempts)),
+            }
+        }
+        let mut sum = Self::over(0.0, &Attempts::default(), open_loop);
+        by_time.iter().for_each(|(seconds, attempts)| sum.add(&Self::over(*seconds, attempts, open_loop)));
+        sum
     }
 }
 
@@ -745,6 +784,19 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Its rate from what each population has of it, where there are several.
+    fn set_rate_of_parts(&mut self, plan: &RunPlan, window: Window, parts: impl Iterator<Item = RowPart>) {
+        let attempts =
+            |part: RowPart| Attempts { started: part.started, completed: part.completed, ..Attempts::default() };
+        let parts = plan.populations.iter().zip(parts);
+        let mut parts = parts.map(|(population, part)| (counted_s(population, window), attempts(part))).peekable();
+        if parts.peek().is_some() {
+            self.rate = Rates::of_parts(parts, false);
+        }
+    }
+}
+
 impl ReactionRow {
     fn of(reactions: &Reactions) -> Self {
         Self {
@@ -776,11 +828,18 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
 
 fn rows_by_target(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
     // Rows for all targets: a row's number is the target's.
-    rows_by(plan.targets.iter().map(Target::label), snapshot.targets(), window)
+    let mut rows = rows_by(plan.targets.iter().map(Target::label), snapshot.targets(), window);
+    for (target, row) in rows.iter_mut().enumerate() {
+        row.set_rate_of_parts(plan, window, snapshot.target_parts(target));
+    }
+    rows
 }
 
 fn rows_by_client(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row> {
     let mut rows = rows_by(plan.clients().iter().map(ClientPlan::name), snapshot.clients(), window);
+    for (client, row) in rows.iter_mut().enumerate() {
+        row.set_rate_of_parts(plan, window, snapshot.client_parts(client));
+    }
     for (row, reactions) in rows.iter_mut().zip(snapshot.reactions()) {
         row.reactions = reactions.as_deref().map(ReactionRow::of);
     }
@@ -846,8 +905,13 @@ fn stage_lengths_s(lane: &Lane, window: Window) -> Vec<f64> {
     lane.load.stages().map(|stage| length(stage.length)).collect()
 }
 
+/// From the end of a population's warm-up to the end of the load.
+pub(super) fn counted_s(population: &Population, window: Window) -> f64 {
+    window.duration_s + (window.warmup_s - population.warmup().as_secs_f64()).max(0.0)
+}
+
 /// How long a population's load was measured: to the end of its own plan, as far as the load went.
-fn measured_length_s(population: &Population, window: Window) -> f64 {
+pub(super) fn measured_length_s(population: &Population, window: Window) -> f64 {
     let load_s = window.warmup_s + window.duration_s;
     let end_s = match population.length() {
         Nanos::MAX => load_s,

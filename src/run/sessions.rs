@@ -101,6 +101,7 @@ impl PreparedSessions {
                 .iter()
                 .map(|(_, track, offset)| MediaTrack { track: Arc::clone(track), offset: *offset })
                 .collect(),
+            send_size: self.send_size(),
             source_names: plan.sources.iter().map(ToString::to_string).collect(),
             worker: part.index,
             workers: part.count,

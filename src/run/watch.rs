@@ -135,11 +135,13 @@ impl WindowWatch {
     pub fn new(thresholds: &[Threshold], layout: &RecorderLayout, warmup: Nanos) -> Self {
         let population = |threshold: &Threshold| threshold.subject().population_in(&layout.populations);
         let window = |threshold: &Threshold| {
+            // First: what has no window may be about a stage or a client, which have no seconds of their own.
+            let length = threshold.window_s()?;
             Some(SlidingWindow {
                 expression: threshold.expression().to_owned(),
                 population: population(threshold),
                 condition: threshold.condition(),
-                length: threshold.window_s()?,
+                length,
                 counts: IntervalCounts::default(),
                 response: SparseCounts::default(),
                 worst: Vec::new(),

@@ -204,9 +204,8 @@ fn token_of(op: &Op) -> Token {
         | Op::Send { token, .. }
         | Op::Recv { token, .. }
         | Op::Close { token, .. }
-        | Op::Accept { token, .. }
-        | Op::Secure { token } => token,
-        Op::Cancel { .. } => panic!("a cancel has no token"),
+        | Op::Accept { token, .. } => token,
+        Op::Cancel { .. } | Op::AcknowledgeAtOnce { .. } => panic!("{op:?} has no token of its own"),
     }
 }
 

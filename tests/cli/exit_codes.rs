@@ -1,7 +1,7 @@
 //! Exit codes and their precedence: 2, 1, 130/143, 5, 4, 3, 0. Those of signals are in `signals`, of usage in
 //! `bad_input`.
 
-use super::command::{BINARY, ended, finished, simulated};
+use super::command::{BINARY, ended, finished, prepared, simulated};
 use crate::support::Namespace;
 
 fn code(words: &str) -> i32 {
@@ -40,6 +40,25 @@ fn nothing_completed_is_5_and_goes_before_4_and_3() {
     }
     assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold service.p99<1s"), 5);
     assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold failed<1%"), 5);
+}
+
+#[test]
+fn a_load_ended_by_its_own_condition_is_3_and_5_if_nothing_had_completed() {
+    let ended = |targets: &str| {
+        let mut command = prepared(&format!("run --engine sim --seed 1 {targets} -R 50 -d 20s"));
+        command.args(["--abort-if", "failed>40% for 2s"]);
+        finished(command)
+    };
+    let half = ended("rtmp://serve.sim/live rtmp://refuse.sim/live");
+    let none = ended("rtmp://refuse.sim/live");
+    assert_eq!([half.code, none.code], [Some(3), Some(5)], "{half:#?} {none:#?}");
+    // The verdict names the condition either way.
+    let verdict = |stdout: &str| {
+        let lines: Vec<_> = stdout.lines().skip_while(|line| !line.starts_with("verdict")).take(3).collect();
+        lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    };
+    insta::assert_snapshot!(verdict(&half.stdout), @"");
+    insta::assert_snapshot!(verdict(&none.stdout), @"");
 }
 
 #[test]

@@ -33,6 +33,10 @@ pub fn plan(load: LoadPlan, slots: u32) -> RunPlan {
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,
+        tls: None,
+        hold_check_ns: None,
+        clip: None,
+        four_cc: false,
         seed: Seed::new(1),
         share: Share::WHOLE,
         start_at: None,
@@ -49,6 +53,8 @@ pub fn population(name: &str, load: LoadPlan, slots: u32) -> Population {
         clients: vec![client(ClientProfile::Shakedown, HandshakeMode::Complex)],
         verify: Verify::All,
         until: Until::Handshake,
+        stream: None,
+        stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),
         close: ClosePolicy::Rst,
         connect_timeout_ns: TIMEOUT.as_u64(),
@@ -68,7 +74,7 @@ pub fn client(profile: ClientProfile, mode: HandshakeMode) -> ClientShare {
 }
 
 pub fn target(address: SocketAddr) -> Target {
-    Target { name: address.to_string(), host: address.ip().to_string(), address }
+    Target::new(address.to_string(), address.ip().to_string(), address)
 }
 
 /// Every population gets these targets, in equal parts.

@@ -96,7 +96,7 @@ fn a_probe_says_when_the_target_accepts_again() {
     outcomes.sort();
     let expected: Vec<ProbeOutcome> = (0..12)
         .map(|number| secs(1) + millis(500 * number))
-        .map(|intended| ProbeOutcome { intended, completed: intended >= secs(4) })
+        .map(|intended| ProbeOutcome { intended, target: 0, client: 0, completed: intended >= secs(4) })
         .collect();
     assert_eq!(outcomes, expected);
     assert_eq!(probes.last_end, secs(6) + millis(500) + micros(ATTEMPT));
@@ -108,8 +108,8 @@ fn a_probe_says_when_the_target_accepts_again() {
 fn a_probe_of_a_refusing_target_fails_each_time() {
     let lab = Lab::new(open(vec![probe(10.0, secs(1))], None), 10).against_script(PeerScript::Refuse);
     let report = lab.run();
-    let expected: Vec<ProbeOutcome> =
-        (0..10).map(|number| ProbeOutcome { intended: millis(100 * number), completed: false }).collect();
+    let failed = |number: u64| ProbeOutcome { intended: millis(100 * number), target: 0, client: 0, completed: false };
+    let expected: Vec<ProbeOutcome> = (0..10).map(failed).collect();
     assert_eq!(report.snapshot.stages()[0].probes, expected);
     assert_eq!(report.snapshot.stages()[0].last_end, millis(900) + micros(2 * ONE_WAY));
 }

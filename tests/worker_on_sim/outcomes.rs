@@ -31,7 +31,12 @@ pub fn every_script() -> Vec<PeerScript> {
         Serve { .. } | ServeSimpleOnly | Refuse | Unreachable | NoRoute | DropSyn | Silent | Version(_) | Http => {}
         CloseAfterC0C1 | ResetAfterC0C1 | CloseAfterConnect | HalfOfS1 | HalfOfS1ThenClose | WrongS1Digest => {}
         WrongS2Digest | WrongEcho | Endless | EndlessGarbage | OneByteAtATime { .. } | ResetAfterS0S1S2 => {}
-        CloseHeldAfter { .. } | ClosesWithFin | Overloads { .. } | NoPorts { .. } | NoDescriptors { .. } => {}
+        CloseHeldAfter { .. }
+        | ClosesWithFin
+        | Vanishes { .. }
+        | Overloads { .. }
+        | NoPorts { .. }
+        | NoDescriptors { .. } => {}
     };
     let scripts = vec![
         PeerScript::serve(),
@@ -63,6 +68,7 @@ pub fn every_script() -> Vec<PeerScript> {
         ResetAfterS0S1S2,
         CloseHeldAfter { after: millis(5) },
         ClosesWithFin,
+        Vanishes { after: millis(5) },
         Overloads { beyond: 3, down_for: millis(2) },
         NoPorts { beyond: 3 },
         NoDescriptors { beyond: 3 },

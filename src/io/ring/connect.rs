@@ -14,7 +14,7 @@ use std::time::Duration;
 use io_uring::squeue::Flags;
 use io_uring::{opcode, squeue, types};
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::{Auxiliary, Descriptors, NONE, Ring, Stage};
 use crate::base::Nanos;
@@ -49,6 +49,7 @@ pub(super) struct SocketOption {
 }
 
 static NO_DELAY: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 1 };
+static QUICK_ACK: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_QUICKACK, value: 1 };
 static NAGLE: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 0 };
 /// Lets bind(2) leave the choice of the port to connect(2), which can use a port once per destination instead of once.
 static BIND_ADDRESS_ONLY: SocketOption =
@@ -146,6 +147,19 @@ impl Ring {
         opcode::SetSockOpt::new(socket, level, name, ptr::from_ref(value).cast(), size_of_val(value) as u32)
             .build()
             .flags(flags)
+    }
+
+    /// The next bytes are acknowledged at once. Kernels that need ordinary descriptors may not know the operation.
+    pub(super) fn acknowledge_at_once(&mut self, of: Token) {
+        if self.descriptors == Descriptors::Direct {
+            let entry = self.option(of, &QUICK_ACK);
+            let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(Auxiliary::Acknowledge.of(of));
+            // SAFETY: the option's value is a static, and the kernel copies it when it takes the entry.
+            unsafe { self.queues.push(&entry) }
+        } else if let Some(socket) = &self.sockets[of.slot().0 as usize] {
+            // The connection may have ended.
+            let _ = set(&SockRef::from(socket), &QUICK_ACK);
+        }
     }
 
     fn queue_setup(&mut self, token: Token, entry: squeue::Entry) {

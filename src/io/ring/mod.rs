@@ -141,6 +141,8 @@ enum Auxiliary {
     Linger = 0x81,
     /// Cancels: there may be nothing left to cancel.
     Cancel = 0x82,
+    /// Sets TCP_QUICKACK: on failure the connection is gone anyway.
+    Acknowledge = 0x83,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -233,6 +235,7 @@ impl Ring {
             Op::Close { token, how } => self.close(token, how, completions),
             Op::Cancel { of } if of.kind() == OpKind::Accept => self.stop_accepting(of, completions),
             Op::Cancel { of } => self.cancel(of),
+            Op::AcknowledgeAtOnce { of } => self.acknowledge_at_once(of),
             Op::Accept { token, listener } => self.accept(token, listener),
         }
     }

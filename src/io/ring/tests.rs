@@ -123,7 +123,7 @@ fn token_of(op: Op) -> Token {
         | Op::Recv { token, .. }
         | Op::Close { token, .. }
         | Op::Accept { token, .. } => token,
-        Op::Cancel { of } => of,
+        Op::Cancel { of } | Op::AcknowledgeAtOnce { of } => of,
     }
 }
 

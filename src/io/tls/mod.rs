@@ -113,6 +113,7 @@ impl<I: Io> TlsIo<I> {
             }
             Op::Secure { token } => self.secure(token, completions),
             Op::Accept { .. } => self.ops.push(op),
+            Op::AcknowledgeAtOnce { .. } => self.ops.push(op),
             Op::Cancel { of } if of.kind() == OpKind::Accept => self.ops.push(op),
             Op::Send { token, .. } | Op::Recv { token, .. } | Op::Close { token, .. } | Op::Cancel { of: token } => {
                 if matches!(op, Op::Send { .. } | Op::Recv { .. }) && self.slot(token.slot()).accepted {

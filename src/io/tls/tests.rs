@@ -27,6 +27,7 @@ const BUFFERS: u32 = 4;
 
 fn plan(targets: Vec<SocketAddr>) -> IoPlan {
     IoPlan {
+        media: [].into(),
         slots: 4,
         targets,
         sources: Vec::new(),

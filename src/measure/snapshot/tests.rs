@@ -14,7 +14,7 @@ fn layout() -> Arc<RecorderLayout> {
         open_loop: population == 0,
         probe: false,
         storm: false,
-        until: Until::Handshake,
+        until: crate::measure::Until::Handshake,
     };
     Arc::new(RecorderLayout {
         stages: vec![

@@ -306,7 +306,7 @@ impl ServerSession {
             }
             let mut next = player.playhead;
             // That it is due is known; one that was cut is finished even if the clock was set back by a second `play`.
-            let rest = &track.take_due(&mut next, u64::MAX, 0)[player.of_tag as usize..];
+            let rest = &track.chunks(track.take_due(&mut next, u64::MAX, 0))[player.of_tag as usize..];
             let written = rest.len().min(out.len() - at);
             out[at..at + written].copy_from_slice(&rest[..written]);
             at += written;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, Step};
-use crate::run::Signal;
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
+use crate::run::{LatencyTable, Signal};
 
 const PLAIN_80: Style = Style { color: false, width: 80 };
 
@@ -203,4 +203,104 @@ fn colour_changes_nothing_but_the_colour() {
         colored.replace_range(start..=end, "");
     }
     assert_eq!(colored, plain);
+}
+
+/// The result of a simulated mix that has everything a report tells.
+fn of_everything() -> RunResult {
+    let text = r#"
+        engine = "sim"
+        seed = 1
+        targets = ["rtmp://serve.sim/live", "rtmp://refuse.sim/live"]
+        guard = "rtmp://serve.sim/live"
+        thresholds = ["failed<90%", "overload.rate>1/s", "client:obs.failed<100%", "stage:closed:load.rate>1/s"]
+
+        [[population]]
+        name = "overload"
+        hold = "500ms"
+        clients = { obs = 1, ffmpeg = 1 }
+        stages = [
+            { rate = "1:20/s", for = "2s", warmup = true },
+            { rate = 20, for = "2s" },
+            { burst = 10 },
+            { probe = 3, for = "3s" },
+        ]
+
+        [[population]]
+        name = "closed"
+        stages = [{ concurrency = "1:2", for = "1s", name = "load" }]
+
+        [[population]]
+        name = "fleet"
+        targets = ["rtmp://serve.sim/live"]
+        stages = [{ storm = { fleet = 5, reconnect = "obs" }, for = "5s" }]
+
+        [[population]]
+        name = "hostile"
+        clients = "http"
+        expect = "closed within 5s"
+        stages = [{ rate = 2, for = "2s" }]
+    "#;
+    let request = crate::scenario::read(text, std::path::Path::new("all.toml")).unwrap();
+    let machine = crate::scenario::Machine { cpus: vec![0], cores: 1, descriptors: 10_000, ports: 10_000 };
+    let resolved = crate::scenario::resolve(&request, &machine, &|host, port| {
+        let last = if host == "serve.sim" { 1 } else { 2 };
+        Ok(vec![([10, 255, 0, last], port).into()])
+    });
+    RunResult::assemble(crate::run::simulate(resolved.unwrap().plan.into()).parts)
+}
+
+/// The places in a JSON value; of a list's entries, which are alike, the first two.
+fn places(value: &serde_json::Value, here: &str, found: &mut Vec<String>) {
+    found.push(here.to_owned());
+    match value {
+        serde_json::Value::Array(list) => {
+            let first = (0_u32..2).zip(list);
+            first.for_each(|(index, value)| places(value, &format!("{here}/{index}"), found));
+        }
+        serde_json::Value::Object(parts) => {
+            parts.iter().for_each(|(key, value)| places(value, &format!("{here}/{key}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_edit_of_a_file_brings_a_report_or_a_merge_down() {
+    let mut result = of_everything();
+    result.timeline.truncate(6);
+    // Latencies are alike everywhere: those of the whole do.
+    let rows = [&mut result.by_population, &mut result.by_target, &mut result.by_client, &mut result.by_stage];
+    rows.into_iter().flatten().for_each(|row| row.latency = LatencyTable::default());
+    let share = |index| {
+        let mut part = result.clone();
+        part.plan.share = crate::load::Share { index, count: 2 };
+        part
+    };
+    let other = share(1);
+    let whole = serde_json::to_value(share(0)).unwrap();
+    let mut all = Vec::new();
+    places(&whole, "", &mut all);
+    let fitting = |place: &str| match whole.pointer(place).unwrap() {
+        serde_json::Value::Number(_) => vec![0.into(), (-1).into(), 65_535.into(), u64::MAX.into(), 1e300.into()],
+        serde_json::Value::Array(_) => vec![serde_json::json!([])],
+        _ => vec![serde_json::Value::Null, "".into(), 0.into()],
+    };
+    let mut read = 0;
+    for place in &all {
+        for edit in &fitting(place) {
+            let mut edited = whole.clone();
+            *edited.pointer_mut(place).unwrap() = edit.clone();
+            // Only what is read at all can be rendered and merged.
+            let Ok(result) = RunResult::parse(&edited.to_string(), std::path::Path::new("r.json")) else { continue };
+            read += 1;
+            let rendered = std::panic::catch_unwind(|| {
+                render(&result, PLAIN_80);
+                if let Ok(merged) = RunResult::merge(vec![result, other.clone()]) {
+                    render(&merged, PLAIN_80);
+                }
+            });
+            assert!(rendered.is_ok(), "{place} = {edit}");
+        }
+    }
+    assert!(read > 100, "{read} edits at {} places", all.len());
 }

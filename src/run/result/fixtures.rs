@@ -126,11 +126,11 @@ pub(crate) fn stage(name: &str, warmup: bool, from_per_s: f64, to_per_s: f64, se
 }
 
 fn plan(load: LoadPlan) -> RunPlan {
-    let target = Target {
-        name: "rtmp://127.0.0.1:1935/live".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        address: "127.0.0.1:1935".parse().expect("an address"),
-    };
+    let target = Target::new(
+        "rtmp://127.0.0.1:1935/live",
+        "127.0.0.1".to_owned(),
+        "127.0.0.1:1935".parse().expect("an address"),
+    );
     let population = Population {
         name: "encoders".to_owned(),
         lanes: vec![Lane { begins_ns: 0, concurrency: 64, load }],
@@ -147,6 +147,8 @@ fn plan(load: LoadPlan) -> RunPlan {
         }],
         verify: Verify::All,
         until: Until::Handshake,
+        stream: None,
+        stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),
         close: ClosePolicy::Rst,
         connect_timeout_ns: 10_000_000_000,
@@ -168,6 +170,10 @@ fn plan(load: LoadPlan) -> RunPlan {
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,
+        tls: None,
+        hold_check_ns: None,
+        clip: None,
+        four_cc: false,
         seed: Seed::new(7),
         share: Share::WHOLE,
         start_at: None,

@@ -1,4 +1,4 @@
-use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_load, open_plan, open_result, stage};
+use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_load, open_plan, open_result, row, stage};
 use super::*;
 use crate::base::Time;
 use crate::measure::Place;
@@ -81,11 +81,7 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     scanners.name = "scanners".to_owned();
     scanners.clients[0].client.mode = HandshakeMode::Simple;
     plan.populations.push(scanners);
-    plan.targets.push(Target {
-        name: "other".to_owned(),
-        host: "127.0.0.2".to_owned(),
-        address: "127.0.0.2:1935".parse().unwrap(),
-    });
+    plan.targets.push(Target::new("other", "127.0.0.2".to_owned(), "127.0.0.2:1935".parse().unwrap()));
     let mut record = Record::new(&plan);
     let started = Time::ZERO;
     record.attempt(Some(started), started, started, 0, None);
@@ -144,6 +140,25 @@ fn damaged_and_foreign_files_are_refused_with_the_reason() {
     assert!(missing.contains("cannot read /nonexistent/r.json"), "{missing}");
     let unwritable = ResultFile::reserve(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
     assert!(unwritable.contains("cannot write /nonexistent/r.json"), "{unwritable}");
+}
+
+#[test]
+fn a_file_that_no_run_can_have_written_is_refused() {
+    let whole = serde_json::to_value(open_result(&[])).unwrap();
+    let with = |place: &str, value: serde_json::Value| {
+        let mut edited = whole.clone();
+        *edited.pointer_mut(place).unwrap() = value;
+        RunResult::parse(&edited.to_string(), Path::new("r.json")).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(with("/plan/targets", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations[0].targets has number 0, and there are 0; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/populations", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations asks for nothing; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/populations/0/clients", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations[0].clients is empty; was it edited by hand?");
+    insta::assert_snapshot!(with("/failures/0/first_s", (-1).into()), @"r.json cannot be the result of a run: failures[0].first_s is -1; was it edited by hand?");
+    insta::assert_snapshot!(with("/failures/0/last_s", 1e300.into()), @"r.json cannot be the result of a run: failures[0].last_s is 1e+300; was it edited by hand?");
+    insta::assert_snapshot!(with("/rate/completed_per_s", (-0.5).into()), @"r.json cannot be the result of a run: rate.completed_per_s is -0.5; was it edited by hand?");
+    insta::assert_snapshot!(with("/attempts/due", u64::MAX.into()), @"r.json cannot be the result of a run: attempts.due is 18446744073709551615; was it edited by hand?");
+    insta::assert_snapshot!(with("/timeline/1/t_s", 0.into()), @"r.json cannot be the result of a run: timeline goes from 0 s to 0 s; was it edited by hand?");
+    insta::assert_snapshot!(with("/by_target", vec![serde_json::to_value(row(&open_result(&[]))).unwrap(); 2].into()), @"r.json cannot be the result of a run: by_target has 2 rows for 1 in the plan; was it edited by hand?");
 }
 
 #[test]

@@ -200,6 +200,13 @@ fn a_run_is_watched_to_its_end() {
     assert_eq!(met, [(Some(2e9), Some(false)), (Some(1.0), Some(false))]);
 }
 
+#[test]
+fn conditions_on_totals_need_no_seconds() {
+    let thresholds = ["stage:load.rate>1/s", "target:127.0.0.1:1935.failed<1%", "client:shakedown.rate>1/s"];
+    let result = simulated("serve.sim", &thresholds);
+    assert_eq!(result.thresholds.iter().map(|met| met.pass).collect::<Vec<_>>(), [Some(true); 3]);
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     let count = || prop_oneof![Just(0_u64), 0..50_u64];
     ([count(), count(), count()], prop::collection::vec(1..1_000_000_u64, 0..40))

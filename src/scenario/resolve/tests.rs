@@ -85,11 +85,7 @@ fn concurrency(request: &Request) -> u32 {
 
 #[test]
 fn with_nothing_asked_everything_has_its_default() {
-    let target = Target {
-        name: "rtmp://10.0.0.5/live".into(),
-        host: "10.0.0.5".into(),
-        address: "10.0.0.5:1935".parse().unwrap(),
-    };
+    let target = Target::new("rtmp://10.0.0.5/live", "10.0.0.5", "10.0.0.5:1935".parse().unwrap());
     let population = Population {
         name: "clients".into(),
         lanes: vec![Lane { begins_ns: 0, concurrency: 64, load: LoadPlan::closed(64, 0, Some(10_000_000_000), None) }],
@@ -106,6 +102,8 @@ fn with_nothing_asked_everything_has_its_default() {
         }],
         verify: Verify::All,
         until: Until::Handshake,
+        stream: None,
+        stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),
         close: ClosePolicy::Rst,
         connect_timeout_ns: 10_000_000_000,
@@ -127,6 +125,10 @@ fn with_nothing_asked_everything_has_its_default() {
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,
+        tls: None,
+        hold_check_ns: None,
+        clip: None,
+        four_cc: false,
         seed: Seed::new(7),
         share: Share::WHOLE,
         start_at: None,

@@ -1,0 +1,93 @@
+//! Whether what was read from a file can be a result: files are edited, cut and put together by other programs.
+
+use serde_json::Value;
+
+use super::RunResult;
+use crate::base::Nanos;
+
+/// No count and no span in nanoseconds comes near this; sums over the machines of a merge stay below 2^64.
+const LARGEST: f64 = (1_u64 << 56) as f64;
+
+/// Keys whose content is the user's or the machine's own, and the plan, which has checks of its own.
+const NOT_MEASURED: [&str; 3] = ["plan", "labels", "environment"];
+
+/// Says which number in the JSON of a result nothing measured can have: the first one.
+pub(super) fn numbers(result: &Value) -> Result<(), String> {
+    numbers_of("", "", result)
+}
+
+/// Says what in `result` refers to nothing, or cannot be put together.
+pub(super) fn references(result: &RunResult) -> Result<(), String> {
+    let plan = &result.plan;
+    for (index, population) in plan.populations.iter().enumerate() {
+        let here = format!("plan.populations[{index}]");
+        let exists = |part: &str, index: u16, of: usize| match usize::from(index) < of {
+            true => Ok(()),
+            false => Err(format!("{here}.{part} has number {index}, and there are {of}")),
+        };
+        for share in &population.targets {
+            exists("targets", share.target, plan.targets.len())?;
+        }
+        for source in &population.sources {
+            exists("sources", *source, plan.sources.len())?;
+        }
+        for (part, length) in [
+            ("targets", population.targets.len()),
+            ("clients", population.clients.len()),
+            ("lanes", population.lanes.len()),
+        ] {
+            if length == 0 {
+                return Err(format!("{here}.{part} is empty"));
+            }
+        }
+    }
+    let lanes = plan.populations.iter().flat_map(|population| &population.lanes);
+    for lane in lanes.clone() {
+        let lengths = lane.load.stages().map(|stage| stage.length.map_or(0, Nanos::as_u64));
+        if lengths.map(u128::from).sum::<u128>() > u128::from(u64::MAX) {
+            return Err("a lane of plan.populations lasts longer than 584 years".to_owned());
+        }
+    }
+    if lanes.map(|lane| u64::from(lane.concurrency)).sum::<u64>() > u64::from(u32::MAX) {
+        return Err("plan.populations have more slots than can be numbered".to_owned());
+    }
+    if plan.asked().next().is_none() {
+        return Err("plan.populations asks for nothing".to_owned());
+    }
+    for (part, rows, of) in [
+        ("by_population", result.by_population.len(), plan.populations.len()),
+        ("by_target", result.by_target.len(), plan.targets.len()),
+        ("by_client", result.by_client.len(), plan.clients().len()),
+    ] {
+        if rows > 0 && rows != of {
+            return Err(format!("{part} has {rows} rows for {of} in the plan"));
+        }
+    }
+    if let Some(pair) = result.timeline.windows(2).find(|pair| pair[0].t_s >= pair[1].t_s) {
+        return Err(format!("timeline goes from {} s to {} s", pair[0].t_s, pair[1].t_s));
+    }
+    Ok(())
+}
+
+fn numbers_of(path: &str, key: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) => {
+            let seconds = key.ends_with("_s") && !key.ends_with("_per_s");
+            let largest = if seconds { Nanos::MAX.as_secs_f64() } else { LARGEST };
+            match number.as_f64() {
+                Some(value) if (0.0..=largest).contains(&value) => Ok(()),
+                _ => Err(format!("{path} is {number}")),
+            }
+        }
+        Value::Array(list) => {
+            let mut entries = (0_usize..).zip(list);
+            entries.try_for_each(|(index, value)| numbers_of(&format!("{path}[{index}]"), key, value))
+        }
+        Value::Object(parts) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let mut measured = parts.iter().filter(|(key, _)| !NOT_MEASURED.contains(&key.as_str()));
+            measured.try_for_each(|(key, part)| numbers_of(&format!("{path}{dot}{key}"), key, part))
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
