@@ -80,6 +80,9 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
         verify: VerifyC2::None,
         delay: Nanos::ZERO,
         slots_per_worker: SINK_SLOTS,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: Seed::new(1935),
     })?;
     pin_current_thread(generator)?;

@@ -28,6 +28,9 @@ pub(super) fn start(plan: &mut RunPlan, machine: &Machine) -> Result<Sink, CliEr
         verify: VerifyC2::All,
         delay: Nanos::ZERO,
         slots_per_worker,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: plan.seed,
     })
     .map_err(|error| CliError::environment(error.to_string()))?;

@@ -74,6 +74,9 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
             verify: args.verify.into(),
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,
+            reject: Vec::new(),
+            ping_every: Nanos::ZERO,
+            tls: None,
             seed: Seed::random(),
         })
         .map_err(|error| CliError::environment(error.to_string()))?;

@@ -22,7 +22,7 @@ pub struct Deadlines {
     origin: Time,
     /// All deadlines before this tick have expired.
     elapsed: u32,
-    links: Box<[Link]>,
+    links: Vec<Link>,
     heads: [[u32; BUCKETS]; LEVELS],
     occupied: [u64; LEVELS],
 }
@@ -35,18 +35,28 @@ struct Link {
     previous: u32,
 }
 
+impl Link {
+    const UNSET: Self = Self { tick: NONE, next: NONE, previous: NONE };
+}
+
 impl Deadlines {
     /// No deadlines yet, for slots `0..slots`; `origin` is not later than any instant that follows.
     pub fn new(slots: u32, origin: Time) -> Self {
         // A zeroed allocation would stay untouched until used, but a link's "none" is not zero: the table is written
         // once here, 12 bytes a slot.
-        let unset = Link { tick: NONE, next: NONE, previous: NONE };
         Self {
             origin,
             elapsed: 0,
-            links: vec![unset; slots as usize].into_boxed_slice(),
+            links: vec![Link::UNSET; slots as usize],
             heads: [[NONE; BUCKETS]; LEVELS],
             occupied: [0; LEVELS],
+        }
+    }
+
+    /// Makes room for slots `0..slots`; none is taken away.
+    pub fn grow(&mut self, slots: u32) {
+        if self.links.len() < slots as usize {
+            self.links.resize(slots as usize, Link::UNSET);
         }
     }
 
@@ -75,7 +85,7 @@ impl Deadlines {
                 self.occupied[level] &= !(1 << bucket);
             }
         }
-        self.links[slot as usize] = Link { tick: NONE, next: NONE, previous: NONE };
+        self.links[slot as usize] = Link::UNSET;
     }
 
     /// Takes one expired deadline; call until `None`. Its slot has no deadline afterwards.
@@ -197,6 +207,18 @@ mod tests {
         }
         deadlines.clear(1);
         assert_eq!(expired(&mut deadlines, ORIGIN + Nanos::from_secs(1)), [0, 2]);
+    }
+
+    #[test]
+    fn a_table_that_grows_keeps_its_deadlines() {
+        let mut deadlines = Deadlines::new(0, ORIGIN);
+        let at = ORIGIN + Nanos::from_secs(1);
+        for slot in 0..3 {
+            deadlines.grow(slot + 1);
+            deadlines.set(slot, at);
+        }
+        deadlines.grow(1);
+        assert_eq!(expired(&mut deadlines, at + Nanos::from_millis(2)), [0, 1, 2]);
     }
 
     proptest! {

@@ -56,7 +56,7 @@ const _: () = assert!(size_of::<ServerHandshake>() <= 8, "one lives in every con
 
 impl ServerHandshake {
     /// A handshake that answers with the S1 of index `template`.
-    pub fn new(template: u16, check_c2: bool) -> Self {
+    pub const fn new(template: u16, check_c2: bool) -> Self {
         Self { template, check_c2, phase: Phase::AwaitingC0 }
     }
 

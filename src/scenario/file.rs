@@ -14,7 +14,7 @@ use crate::io::Engine;
 use crate::run::{AbortCondition, ProxyVersion, Threshold};
 
 use super::origins::{FileText, Setting};
-use super::request::{PopulationRequest, Request};
+use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
 use super::target::TargetText;
 pub use document::ScenarioError;
@@ -53,8 +53,8 @@ pub fn read_file(path: &Path) -> Result<Request, ScenarioError> {
 /// The request has its clients in `populations` only; what would describe them beside (`rate` to `expect`) is unset.
 ///
 /// # Errors
-/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. What depends on the machine, on names or on flags
-/// is left to [`resolve`](super::resolve).
+/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. Files of stream keys are read, too. What depends
+/// on the machine, on names or on flags is left to [`resolve`](super::resolve).
 pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
     let source = Source { path, text };
     let document = source.parse()?;
@@ -64,7 +64,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             "the scenario is empty; give at least stages, such as stages = [{ rate = \"100/s\", for = \"10s\" }]",
         ));
     }
-    document.check_keys(&[&stage::STAGE, &stage::STORM, &THRESHOLD, &TARGET])?;
+    document.check_keys(&[&stage::STAGE, &stage::STORM, &THRESHOLD, &TARGET, &TLS])?;
     let populations = match document.get("population") {
         Some(list) => populations(&document, list)?,
         None => vec![population(&document, None)?],
@@ -93,6 +93,12 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             item.one_of(&[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
         })?,
         client_ips: optional(document.get("client_ips"), client_ips)?,
+        media: optional(document.get("media"), Item::path)?,
+        bitrate: optional(document.get("bitrate"), Item::read)?,
+        media_clients: optional(document.get("media_clients"), Item::read)?,
+        hold_check: optional(document.get("hold_check"), Item::length)?,
+        enhanced_rtmp: optional(document.get("enhanced_rtmp"), Item::flag)?,
+        tls: optional(document.get("tls"), tls)?.unwrap_or_default(),
         engine: optional(document.get("engine"), |item| {
             item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
         })?,
@@ -131,6 +137,12 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "resolve", example: "\"30s\"" },
     Key { name: "proxy_protocol", example: "\"v2\"" },
     Key { name: "client_ips", example: "\"10.9.0.0/16\"" },
+    Key { name: "media", example: "\"clip.flv\"" },
+    Key { name: "bitrate", example: "\"2.5M\"" },
+    Key { name: "media_clients", example: "\"10%\"" },
+    Key { name: "hold_check", example: "\"30s\"" },
+    Key { name: "enhanced_rtmp", example: "true" },
+    Key { name: "tls", example: "{ ca = \"ca.pem\" }" },
     Key { name: "sources", example: "[\"10.0.1.2-10.0.1.33\"]" },
     Key { name: "population", example: "[[population]] with a name and stages" },
 ];
@@ -149,6 +161,16 @@ const THRESHOLD: Level = Level {
         Key { name: "above", example: "\"19k/s\"" },
         Key { name: "at_least", example: "\"19k/s\"" },
         Key { name: "in", example: "\"1m\"" },
+    ]],
+};
+
+const TLS: Level = Level {
+    what: "tls",
+    keys: &[&[
+        Key { name: "ca", example: "\"ca.pem\"" },
+        Key { name: "insecure", example: "true" },
+        Key { name: "name", example: "\"ingest.example\"" },
+        Key { name: "resume", example: "true" },
     ]],
 };
 
@@ -252,6 +274,16 @@ fn threshold(table: &Table) -> Result<String, ScenarioError> {
     let windowed = format!("{condition} in {}", window.text()?);
     windowed.parse::<Threshold>().map_err(|error| window.error(error))?;
     Ok(windowed)
+}
+
+fn tls(item: &Item) -> Result<TlsRequest, ScenarioError> {
+    let table = item.table(&TLS, &[&ALONE, &POPULATION])?;
+    Ok(TlsRequest {
+        ca: optional(table.get("ca"), Item::path)?,
+        insecure: optional(table.get("insecure"), Item::flag)?,
+        name: optional(table.get("name"), |item| item.text().map(str::to_owned))?,
+        resume: optional(table.get("resume"), Item::flag)?,
+    })
 }
 
 fn client_ips(item: &Item) -> Result<IpNet, ScenarioError> {

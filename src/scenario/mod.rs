@@ -18,7 +18,10 @@ mod target;
 pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
 pub use origins::Origins;
-pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
+pub use request::{
+    BitRate, ClientRequest, HoldRequest, Percent, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
+    TlsRequest,
+};
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check_target, is_private};
 pub use stream_keys::read_stream_keys;

@@ -52,6 +52,8 @@ impl Setting {
     pub(super) const DIGEST: Self = Self { flag: "--digest", key: "digest" };
     pub(super) const VERIFY: Self = Self { flag: "--verify", key: "verify" };
     pub(super) const UNTIL: Self = Self { flag: "--until", key: "until" };
+    pub(super) const STREAM: Self = Self { flag: "--stream", key: "stream" };
+    pub(super) const STREAM_KEYS: Self = Self { flag: "--stream-keys", key: "stream_keys" };
     pub(super) const HOLD: Self = Self { flag: "--hold", key: "hold" };
     pub(super) const CLOSE: Self = Self { flag: "--close", key: "close" };
     pub(super) const SOURCES: Self = Self { flag: "--source", key: "sources" };
@@ -65,6 +67,12 @@ impl Setting {
     pub(super) const RESOLVE: Self = Self { flag: "--resolve", key: "resolve" };
     pub(super) const PROXY_PROTOCOL: Self = Self { flag: "--proxy-protocol", key: "proxy_protocol" };
     pub(super) const CLIENT_IPS: Self = Self { flag: "--client-ips", key: "client_ips" };
+    pub(super) const MEDIA: Self = Self { flag: "--media", key: "media" };
+    pub(super) const BITRATE: Self = Self { flag: "--bitrate", key: "bitrate" };
+    pub(super) const MEDIA_CLIENTS: Self = Self { flag: "--media-clients", key: "media_clients" };
+    pub(super) const HOLD_CHECK: Self = Self { flag: "--hold-check", key: "hold_check" };
+    pub(super) const ENHANCED_RTMP: Self = Self { flag: "--enhanced-rtmp", key: "enhanced_rtmp" };
+    pub(super) const TLS: Self = Self { flag: "TLS", key: "tls" };
     pub(super) const ENGINE: Self = Self { flag: "--engine", key: "engine" };
     pub(super) const SEED: Self = Self { flag: "--seed", key: "seed" };
     pub(super) const NAME: Self = Self { flag: "the name", key: "name" };

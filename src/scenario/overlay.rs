@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::base::{DurationText, Rate, RateRange};
 use crate::io::Engine;
+use crate::run::Until;
 
 use super::PlanError;
 use super::origins::{Origins, Setting};
-use super::request::{PopulationRequest, Request, StageLoad, StageRequest};
+use super::request::{HoldRequest, PopulationRequest, Request, StageLoad, StageRequest, TlsRequest};
 
 impl Request {
     /// This request, of a scenario, with the values that `flags` give.
@@ -52,10 +53,12 @@ impl Request {
         self.abort_if.extend_from_slice(&flags.abort_if);
         replace(&mut self.engine, &flags.engine, &mut self.origins, Setting::ENGINE);
         if flags.engine == Some(Engine::Sim) {
-            // A rehearsal: the simulated network has one worker and names that do not change.
+            // A rehearsal: the simulated network has one worker, names that do not change and no TLS.
             self.workers = None;
             self.resolve_every = None;
+            self.tls = TlsRequest::default();
         }
+        self.override_sessions(flags);
         replace(&mut self.workers, &flags.workers, &mut self.origins, Setting::WORKERS);
         replace(&mut self.guard, &flags.guard, &mut self.origins, Setting::GUARD);
         replace(&mut self.release, &flags.release, &mut self.origins, Setting::RELEASE);
@@ -139,6 +142,10 @@ impl Request {
         let hostile =
             |population: &PopulationRequest| population.clients.iter().any(|client| client.profile.is_hostile());
         let any_hostile = self.populations.iter().any(hostile);
+        // Hostile clients break off in the handshake, whatever the others go on to.
+        let any_other = flags.clients.is_empty() && !self.populations.iter().all(hostile);
+        let any_streams = flags.until.is_some_and(|until| until >= Until::Publish)
+            || flags.until.is_none() && self.populations.iter().any(|p| p.until >= Some(Until::Publish));
         for population in &mut self.populations {
             if population.any_stage(StageLoad::has_a_rate) {
                 replace(&mut population.arrival, &flags.arrival, &mut population.origins, Setting::ARRIVAL);
@@ -157,7 +164,16 @@ impl Request {
             replace(&mut population.mode, &flags.mode, &mut population.origins, Setting::MODE);
             replace(&mut population.digest_at, &flags.digest_at, &mut population.origins, Setting::DIGEST);
             replace(&mut population.verify, &flags.verify, &mut population.origins, Setting::VERIFY);
-            replace(&mut population.until, &flags.until, &mut population.origins, Setting::UNTIL);
+            if !hostile(population) || !any_other {
+                replace(&mut population.until, &flags.until, &mut population.origins, Setting::UNTIL);
+            }
+            if flags.until.is_some() && population.until < Some(Until::Publish) {
+                (population.stream, population.stream_keys) = (None, None);
+            }
+            if population.until >= Some(Until::Publish) || !any_streams {
+                replace(&mut population.stream, &flags.stream, &mut population.origins, Setting::STREAM);
+                replace(&mut population.stream_keys, &flags.stream_keys, &mut population.origins, Setting::STREAM_KEYS);
+            }
             replace(&mut population.hold, &flags.hold, &mut population.origins, Setting::HOLD);
             replace(&mut population.close, &flags.close, &mut population.origins, Setting::CLOSE);
             replace(
@@ -169,6 +185,39 @@ impl Request {
             replace(&mut population.timeout, &flags.timeout, &mut population.origins, Setting::TIMEOUT);
         }
         Ok(())
+    }
+
+    /// What sessions say and send. What the file has for sessions that flags have done away with is left out.
+    fn override_sessions(&mut self, flags: &Self) {
+        if flags.until.is_some() {
+            let reaches = |until| self.populations.iter().any(|population| population.until >= Some(until));
+            let publishes = self.populations.iter().any(|population| population.until == Some(Until::Publish));
+            self.enhanced_rtmp = self.enhanced_rtmp.filter(|_| reaches(Until::Reply));
+            if !publishes {
+                (self.media, self.bitrate, self.media_clients) = (None, None, None);
+            }
+        }
+        if flags.hold.is_some() && !self.populations.iter().any(PopulationRequest::holds) {
+            self.hold_check = None;
+        }
+        let guard = flags.guard.as_ref().or(self.guard.as_ref());
+        if !flags.targets.is_empty() && !flags.targets.iter().chain(guard).any(|target| target.tls) {
+            self.tls = TlsRequest::default();
+        }
+        // The media of a file and those of a flag are one or the other.
+        if flags.media.is_some() || flags.bitrate.is_some() {
+            (self.media, self.bitrate) = (None, None);
+        }
+        let origins = &mut self.origins;
+        replace(&mut self.media, &flags.media, origins, Setting::MEDIA);
+        replace(&mut self.bitrate, &flags.bitrate, origins, Setting::BITRATE);
+        replace(&mut self.media_clients, &flags.media_clients, origins, Setting::MEDIA_CLIENTS);
+        replace(&mut self.hold_check, &flags.hold_check, origins, Setting::HOLD_CHECK);
+        replace(&mut self.enhanced_rtmp, &flags.enhanced_rtmp, origins, Setting::ENHANCED_RTMP);
+        replace(&mut self.tls.ca, &flags.tls.ca, origins, Setting::TLS);
+        replace(&mut self.tls.insecure, &flags.tls.insecure, origins, Setting::TLS);
+        replace(&mut self.tls.name, &flags.tls.name, origins, Setting::TLS);
+        replace(&mut self.tls.resume, &flags.tls.resume, origins, Setting::TLS);
     }
 
     fn any_stage(&self, what: fn(StageLoad) -> bool) -> bool {
@@ -184,6 +233,15 @@ impl PopulationRequest {
     /// One of its stages is like this; those that flags will describe may be.
     fn any_stage(&self, what: fn(StageLoad) -> bool) -> bool {
         self.stages.is_empty() || self.stages.iter().any(|stage| what(stage.load))
+    }
+
+    /// It keeps connections; a fleet that comes back does so by itself.
+    fn holds(&self) -> bool {
+        let storm = |stage: &StageRequest| matches!(stage.load, StageLoad::Storm { .. });
+        match self.hold {
+            Some(hold) => hold != HoldRequest::For(Duration::ZERO),
+            None => self.stages.iter().any(storm),
+        }
     }
 
     /// What comes after `end` is left out, and what lasts longer is cut there.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Nanos, Rate, RateRange, Seed};
@@ -26,6 +27,7 @@ use checks::{check_conditions, check_loads, check_share};
 use slots::Slots;
 
 mod checks;
+mod sessions;
 mod slots;
 
 const DEFAULT_CONCURRENCY: u32 = 64;
@@ -67,10 +69,11 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     for population in asked {
         // The only population of a scenario may leave its load to the flags.
         let lanes = match asked {
-            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, &only.origins)?)],
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, only)?)],
             _ => stages::lanes(population)?,
         };
-        populations.push(resolve_population(population, lanes, &mut addresses)?);
+        let resolved = resolve_population(population, lanes, &mut addresses)?;
+        populations.push(sessions::with_streams(resolved, population, &addresses.targets)?);
     }
     if let Some(guard) = &request.guard {
         populations.push(guard_of(guard, request, &populations, &mut addresses)?);
@@ -94,7 +97,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         u64::from(machine.ports) * sets as u64 * targets.len() as u64
     };
     let tables = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
-    size_lanes(&mut populations, tables, ports);
+    let share = request.share.unwrap_or(Share::WHOLE);
+    size_lanes(&mut populations, tables, ports, |population| sessions::most_slots(population, &targets, share));
     for (index, population) in populations.iter().enumerate() {
         if let Some(asked) = asked.get(index) {
             for lane in &population.lanes {
@@ -119,7 +123,6 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             population.sources = (0..sources.len() as u16).collect();
         }
     }
-    let share = request.share.unwrap_or(Share::WHOLE);
     check_share(share, asked, &populations)?;
     let plan = RunPlan {
         scenario: request.scenario.clone(),
@@ -143,7 +146,9 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         share,
         start_at: request.start_at.clone(),
     };
-    check_loads(asked, &plan)?;
+    let plan = sessions::with_options(plan, request)?;
+    sessions::check_names(&plan, asked, &mut notes)?;
+    check_loads(request, asked, &plan)?;
     check_conditions(&request.origins, &plan)?;
     Ok(Resolved { plan, notes })
 }
@@ -267,8 +272,14 @@ fn guard_of(
     Ok(Population { guard: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
 }
 
-/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine.
-fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&[&Population]) -> u64) {
+/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine and
+/// the `most` that a lane of a population can use.
+fn size_lanes(
+    populations: &mut [Population],
+    tables: u64,
+    ports: impl Fn(&[&Population]) -> u64,
+    most: impl Fn(&Population) -> u64,
+) {
     // What the lanes that have a size leave to each of those that have none.
     let part = |whole: u64, group: &[&Population]| {
         let lanes = group.iter().flat_map(|population| &population.lanes);
@@ -280,7 +291,7 @@ fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&[&Pop
         .iter()
         .map(|population| {
             let group = sharing_ports(populations, population);
-            part_of_tables.min(part(ports(&group), &group))
+            part_of_tables.min(part(ports(&group), &group)).min(most(population))
         })
         .collect();
     for (population, capacity) in populations.iter_mut().zip(capacities) {
@@ -414,7 +425,9 @@ fn resolve_client(profile: ClientProfile, request: &PopulationRequest) -> Result
 }
 
 /// `origins` are those of the population whose load flags describe.
-fn resolve_load(request: &Request, origins: &Origins) -> Result<LoadPlan, PlanError> {
+fn resolve_load(request: &Request, only: &PopulationRequest) -> Result<LoadPlan, PlanError> {
+    let origins = &only.origins;
+    let keys = only.stream_keys.as_ref().map(|keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
     if request.attempts == Some(0) {
         return Err(PlanError::new("-n 0 asks for no attempt; give at least 1"));
     }
@@ -436,7 +449,7 @@ fn resolve_load(request: &Request, origins: &Origins) -> Result<LoadPlan, PlanEr
             );
             return Err(origins.refusal(&[Setting::ARRIVAL], text));
         }
-        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY.min(keys.unwrap_or(u32::MAX)));
         return Ok(LoadPlan::closed(concurrency, warmup.as_u64(), duration.map(Nanos::as_u64), request.attempts));
     };
     if !rate.is_constant() && request.duration.is_none() {

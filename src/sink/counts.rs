@@ -30,7 +30,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections and handshakes seen by a sink since its start.
+    /// Connections, handshakes and sessions seen by a sink since its start.
     ///
     /// Every accepted connection ends in exactly one of `c2_valid`, `c2_echo`, `c2_invalid`, `c2_unchecked`,
     /// `violations` and `abandoned`, or is still open without a C2.
@@ -57,6 +57,20 @@ counters! {
         abandoned,
         /// Accepts that failed for want of a slot, a file or memory; each may have cost a client its connection.
         refused,
+        /// `connect` commands accepted.
+        connected,
+        /// `publish` commands accepted.
+        published,
+        /// `play` commands accepted.
+        played,
+        /// Commands refused by a rule.
+        rejected,
+        /// Bytes of audio, video and data that publishers sent, without the headers of their chunks.
+        media_bytes,
+        /// Messages of audio, video and data that publishers began to send.
+        media_messages,
+        /// Connections that broke the protocol after the handshake; they were closed by RST.
+        bad_messages,
         /// Connections open now.
         held,
     }
@@ -117,7 +131,8 @@ mod tests {
     fn prints_a_counter_a_line() {
         let text = numbered().to_string();
         let expected = "accepted 1\ncomplex 2\nsimple 3\nc2_valid 4\nc2_echo 5\nc2_invalid 6\nc2_unchecked 7\nreset 8\n\
-                        violations 9\nabandoned 10\nrefused 11\nheld 12";
+                        violations 9\nabandoned 10\nrefused 11\nconnected 12\npublished 13\nplayed 14\nrejected 15\n\
+                        media_bytes 16\nmedia_messages 17\nbad_messages 18\nheld 19";
         assert_eq!(text, expected);
     }
 
@@ -138,6 +153,6 @@ mod tests {
         }
         assert_eq!(workers[0].read(), numbered());
         let sum: SinkCounts = workers.iter().map(PublishedCounts::read).sum();
-        assert_eq!((sum.accepted, sum.held), (2, 24));
+        assert_eq!((sum.accepted, sum.held), (2, 38));
     }
 }

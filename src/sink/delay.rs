@@ -23,11 +23,21 @@ struct Link {
 /// The end of the queue.
 const NONE: u32 = u32::MAX;
 
+impl Link {
+    const UNLINKED: Self = Self { due: Time::MAX, previous: NONE, next: NONE };
+}
+
 impl DelayQueue {
     /// An empty queue for attempts `0..attempts`.
     pub(super) fn new(attempts: u32) -> Self {
-        let unlinked = Link { due: Time::MAX, previous: NONE, next: NONE };
-        Self { links: vec![unlinked; attempts as usize], first: NONE, last: NONE }
+        Self { links: vec![Link::UNLINKED; attempts as usize], first: NONE, last: NONE }
+    }
+
+    /// Makes room for attempts `0..attempts`; none is taken away.
+    pub(super) fn grow(&mut self, attempts: u32) {
+        if self.links.len() < attempts as usize {
+            self.links.resize(attempts as usize, Link::UNLINKED);
+        }
     }
 
     /// When the first attempt falls due; [`Time::MAX`] if none waits.

@@ -1,14 +1,16 @@
-//! Layer 4: the built-in target: an RTMP server that does nothing but handshakes, on the generator's own backend.
+//! Layer 4: the built-in target: an RTMP server on the generator's own backend.
 //!
-//! A sink accepts, answers C0C1 with S0S1S2, reads and judges C2, and then reads and drops whatever follows until the
-//! peer closes. It has no deadlines: a client that stays silent keeps its slot. Its counts are exact once it has
-//! stopped, which makes it the oracle of end-to-end tests: every C2 that arrived is counted, even one followed at once
-//! by an RST.
+//! A sink accepts, answers C0C1 with S0S1S2, and reads and judges C2. It then answers commands as nginx-rtmp does: any
+//! application and any stream is accepted that no rule refuses, what publishers send is counted and dropped, and players
+//! of any stream get a small built-in one. It has no deadlines: a client that stays silent keeps its slot. Its counts are
+//! exact once it has stopped, which makes it the oracle of end-to-end tests: every C2 that arrived is counted, even one
+//! followed at once by an RST.
 
 mod counts;
 mod delay;
 mod listener;
 mod serve;
+mod sessions;
 mod worker;
 
 use std::io;
@@ -25,15 +27,19 @@ use serde::{Deserialize, Serialize};
 use self::counts::PublishedCounts;
 pub use self::counts::SinkCounts;
 use self::serve::Service;
+use self::worker::MOST_ATTEMPTS;
 pub use self::worker::{SinkWorker, WorkerPlan};
 use crate::base::{Nanos, Seed, StreamPurpose};
 use crate::fleet::pin_current_thread;
-use crate::io::IoPlan;
 use crate::io::ring::{Ring, RingError};
+use crate::io::tls::{Tls, TlsIo, TlsServer};
+use crate::io::{Io, IoPlan};
 use crate::protocol::ServerTemplates;
+use crate::protocol::media::Track;
+use crate::protocol::session::{RejectRule, ServerPolicy, ServerSession};
 
 /// What a sink does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SinkPlan {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -45,8 +51,14 @@ pub struct SinkPlan {
     pub verify: VerifyC2,
     /// How long after C1's last byte S0S1S2 is sent.
     pub delay: Nanos,
-    /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE and to 2^20.
+    /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE and to 2^20, with TLS to 2^17.
     pub slots_per_worker: u32,
+    /// What it refuses of what clients ask for; the first rule that fits decides.
+    pub reject: Vec<RejectRule>,
+    /// How often clients in session are asked for a sign of life; zero: never.
+    pub ping_every: Nanos,
+    /// The certificate of a sink that speaks TLS, and nothing else.
+    pub tls: Option<TlsServer>,
     /// Filler of S1 and S2, and the choice of [`VerifyC2::Sample`].
     pub seed: Seed,
 }
@@ -127,7 +139,15 @@ impl Sink {
         assert!(plan.workers > 0 && plan.slots_per_worker > 0, "a sink without workers or slots");
         let (address, listeners) = listener::listen(plan.listen, plan.workers)
             .map_err(|source| SinkError::Listen { address: plan.listen, source })?;
-        let slots = plan.slots_per_worker.min(raise_file_limit()).min(MOST_SLOTS);
+        // With TLS each connection has buffers of its own, so that no two can wait for each other's.
+        let most_slots = if plan.tls.is_some() { MOST_ATTEMPTS } else { MOST_SLOTS };
+        let slots = plan.slots_per_worker.min(raise_file_limit()).min(most_slots);
+        let track = Track::trickle(ServerSession::CHUNK_SIZE);
+        let policy = Arc::new(ServerPolicy {
+            reject: plan.reject.clone(),
+            track: Some(Arc::new(track)),
+            ..ServerPolicy::default()
+        });
         let control = Arc::new(Control {
             stop: AtomicBool::new(false),
             published: listeners.iter().map(|_| PublishedCounts::default()).collect(),
@@ -137,16 +157,16 @@ impl Sink {
         let (ready, starts) = mpsc::channel();
         for (index, listener) in listeners.into_iter().enumerate() {
             let (plan, control, ready) = (plan.clone(), Arc::clone(&control), ready.clone());
+            let policy = Arc::clone(&policy);
             let thread = thread::Builder::new().name(format!("sink-{index}")).spawn(move || {
-                let (service, answer) = match prepare(&plan, slots, index, listener) {
-                    Ok(service) => (Some(service), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                // The starter reads answers until no thread can give one any more.
-                let _ = ready.send(answer);
-                drop(ready);
-                service
-                    .map_or(Ok(SinkCounts::default()), |service| service.run(&control.stop, &control.published[index]))
+                let worker = Prepared { plan: &plan, policy, slots, index, listener };
+                match &plan.tls {
+                    None => worker.serve(&control, ready, Ring::new),
+                    Some(server) => {
+                        let tls = Tls { clients: Vec::new(), server: Some(server.clone()) };
+                        worker.serve(&control, ready, |io| TlsIo::new(io, &tls, Ring::new))
+                    }
+                }
             });
             sink.threads.push(thread.map_err(SinkError::Thread)?);
         }
@@ -196,28 +216,59 @@ impl Drop for Sink {
     }
 }
 
-/// What a worker's thread does before it is ready. The ring must be made by the thread that enters it.
-fn prepare(plan: &SinkPlan, slots: u32, index: usize, listener: OwnedFd) -> Result<Service<Ring>, SinkError> {
-    if !plan.cpus.is_empty() {
-        let cpu = plan.cpus[index % plan.cpus.len()];
-        pin_current_thread(cpu).map_err(|source| SinkError::Pin { cpu, source })?;
+/// What a worker's thread begins with.
+struct Prepared<'a> {
+    plan: &'a SinkPlan,
+    policy: Arc<ServerPolicy>,
+    slots: u32,
+    index: usize,
+    listener: OwnedFd,
+}
+
+impl Prepared<'_> {
+    /// Makes the backend and says that the worker is ready, or why it is not; then serves until it is to stop. The ring
+    /// must be made by the thread that enters it.
+    fn serve<I: Io>(
+        self,
+        control: &Control,
+        ready: mpsc::Sender<Result<(), SinkError>>,
+        make: impl FnOnce(IoPlan) -> Result<I, RingError>,
+    ) -> io::Result<SinkCounts> {
+        let index = self.index;
+        let (service, answer) = match self.service(make) {
+            Ok(service) => (Some(service), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // The starter reads answers until no thread can give one any more.
+        let _ = ready.send(answer);
+        drop(ready);
+        service.map_or(Ok(SinkCounts::default()), |service| service.run(&control.stop, &control.published[index]))
     }
-    let worker_plan = WorkerPlan { slots, verify: plan.verify, delay: plan.delay };
-    let stream = |purpose| plan.seed.stream(purpose, index as u32);
-    let templates = ServerTemplates::sign(TEMPLATES, &mut stream(StreamPurpose::ServerTemplates));
-    let worker = SinkWorker::new(worker_plan, templates, stream(StreamPurpose::Sampling));
-    let ring = Ring::new(IoPlan {
-        slots,
-        targets: Vec::new(),
-        sources: Vec::new(),
-        listeners: vec![listener],
-        nodelay: true,
-        hold_check: None,
-        shared_bytes: [].into(),
-        media: [].into(),
-        buffers: worker_plan.buffers(),
-    })?;
-    Ok(Service::new(ring, worker))
+
+    fn service<I: Io>(self, make: impl FnOnce(IoPlan) -> Result<I, RingError>) -> Result<Service<I>, SinkError> {
+        let Self { plan, policy, slots, index, listener } = self;
+        if !plan.cpus.is_empty() {
+            let cpu = plan.cpus[index % plan.cpus.len()];
+            pin_current_thread(cpu).map_err(|source| SinkError::Pin { cpu, source })?;
+        }
+        let worker_plan =
+            WorkerPlan { slots, verify: plan.verify, delay: plan.delay, ping_every: plan.ping_every };
+        let stream = |purpose| plan.seed.stream(purpose, index as u32);
+        let templates = ServerTemplates::sign(TEMPLATES, &mut stream(StreamPurpose::ServerTemplates));
+        let io = make(IoPlan {
+            slots,
+            targets: Vec::new(),
+            sources: Vec::new(),
+            listeners: vec![listener],
+            nodelay: true,
+            hold_check: None,
+            shared_bytes: [].into(),
+            media: [].into(),
+            buffers: worker_plan.buffers(),
+        })?;
+        let worker = SinkWorker::new(worker_plan, policy, templates, stream(StreamPurpose::Sampling), io.now());
+        Ok(Service::new(io, worker))
+    }
 }
 
 /// Raises the soft limit of open files to the hard one and returns it.

@@ -18,6 +18,9 @@ fn plan() -> SinkPlan {
         verify: VerifyC2::All,
         delay: Nanos::ZERO,
         slots_per_worker: 64,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: Seed::new(3),
     }
 }
@@ -121,12 +124,14 @@ fn wrong_and_echoing_c2s_are_told_apart() {
 }
 
 #[test]
-fn commands_behind_c2_are_dropped() {
+fn noise_behind_c2_is_answered_by_a_reset() {
     let sink = Sink::start(plan()).unwrap();
-    let client = ask(sink.address(), &templates(SPECS[0]), 0);
-    let stream = [&client.c2[..], &[7; 300_000]].concat();
-    client.finish(&stream);
-    assert_eq!(sink.stop(), SinkCounts { accepted: 1, complex: 1, c2_valid: 1, ..Default::default() });
+    let mut client = ask(sink.address(), &templates(SPECS[0]), 0);
+    let stream = [&client.c2[..], &[7; 600]].concat();
+    client.stream.write_all(&stream).unwrap();
+    assert_eq!(client.stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let expected = SinkCounts { accepted: 1, complex: 1, c2_valid: 1, bad_messages: 1, ..Default::default() };
+    assert_eq!(sink.stop(), expected);
 }
 
 #[test]

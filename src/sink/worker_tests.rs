@@ -4,7 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{Seed, StreamPurpose};
-use crate::protocol::{C0C1_SIZE, C1Spec, C2_SIZE, Check, ClientHandshake, ClientTemplates, DigestAt};
+use crate::protocol::media::Track;
+use crate::protocol::session::{Course, ScriptOptions, SessionScript};
+use crate::protocol::{C1Spec, Check, ClientHandshake, ClientProfile, ClientTemplates, DigestAt};
+
+#[path = "session_tests.rs"]
+mod in_session;
 
 /// A worker and the ops it has in flight, checked against the contract of [`crate::io::Io`] at every step.
 struct Bench {
@@ -15,18 +20,24 @@ struct Bench {
     last_cancel: Option<Token>,
 }
 
-const PLAN: WorkerPlan = WorkerPlan { slots: 4, verify: VerifyC2::All, delay: Nanos::ZERO };
+const PLAN: WorkerPlan =
+    WorkerPlan { slots: 4, verify: VerifyC2::All, delay: Nanos::ZERO, ping_every: Nanos::ZERO };
 const DELAY: Nanos = Nanos::from_millis(7);
 const RESET: Result<u32, Errno> = Err(Errno::CONNRESET);
 
 impl Bench {
     fn new(plan: WorkerPlan) -> Self {
+        Self::with_policy(plan, ServerPolicy::default())
+    }
+
+    fn with_policy(plan: WorkerPlan, policy: ServerPolicy) -> Self {
         let stream = |purpose| Seed::new(1).stream(purpose, 0);
         let templates = ServerTemplates::sign(3, &mut stream(StreamPurpose::ServerTemplates));
+        let now = Time::from_nanos(1);
         let mut bench = Self {
-            worker: SinkWorker::new(plan, templates, stream(StreamPurpose::Sampling)),
+            worker: SinkWorker::new(plan, policy.into(), templates, stream(StreamPurpose::Sampling), now),
             buffers: Buffers::new(plan.buffers()),
-            now: Time::from_nanos(1),
+            now,
             in_flight: Vec::new(),
             last_cancel: None,
         };
@@ -80,12 +91,21 @@ impl Bench {
     }
 
     /// The slot's recv yields these bytes, in as many completions as its room asks for.
-    fn deliver(&mut self, slot: u32, mut bytes: &[u8]) {
+    fn deliver(&mut self, slot: u32, bytes: &[u8]) {
+        let left = self.deliver_if_read(slot, bytes);
+        assert!(left.is_empty(), "nobody reads slot {slot}");
+    }
+
+    /// The same as far as somebody reads: what is left.
+    fn deliver_if_read<'a>(&mut self, slot: u32, mut bytes: &'a [u8]) -> &'a [u8] {
         while !bytes.is_empty() {
-            let Some(Op::Recv { into, .. }) = self.op(OpKind::Recv, slot) else { panic!("nobody reads slot {slot}") };
+            let Some(Op::Recv { into, .. }) = self.op(OpKind::Recv, slot) else { return bytes };
             let taken = match into {
-                Destination::Discard => bytes.len(),
-                Destination::Readable => unreachable!("a sink takes what comes"),
+                Destination::Discard => panic!("a sink reads what comes"),
+                Destination::Readable => {
+                    self.complete(OpKind::Recv, slot, Ok(1));
+                    continue;
+                }
                 Destination::Buffer { buffer, start, len } => {
                     let taken = bytes.len().min(len as usize);
                     self.buffers.receive.bytes_mut(buffer)[start as usize..][..taken].copy_from_slice(&bytes[..taken]);
@@ -95,19 +115,20 @@ impl Bench {
             self.complete(OpKind::Recv, slot, Ok(taken as u32));
             bytes = &bytes[taken..];
         }
+        bytes
     }
 
     /// The bytes of the send in flight.
     fn sending(&self, slot: u32) -> Option<Vec<u8>> {
         let Op::Send { payload: Payload::Buffer { buffer, len }, .. } = self.op(OpKind::Send, slot)? else {
-            panic!("S0S1S2 is sent from a buffer");
+            panic!("answers are sent from a buffer");
         };
         Some(self.buffers.send.bytes(buffer)[..len as usize].to_vec())
     }
 
     /// Completes the send in flight; its bytes.
     fn sent(&mut self, slot: u32) -> Vec<u8> {
-        let bytes = self.sending(slot).expect("S0S1S2 is on its way");
+        let bytes = self.sending(slot).expect("an answer is on its way");
         self.complete(OpKind::Send, slot, Ok(bytes.len() as u32));
         bytes
     }
@@ -145,23 +166,38 @@ impl Bench {
                 !matches!(attempt.handshake.state(), ServerState::Done(_))
                     && !matches!(attempt.answer, Answer::Orphaned { .. })
             }
-            State::Free | State::Established | State::Closing => false,
+            State::Free | State::Established | State::InSession { .. } | State::Closing => false,
         });
         let verdicts = counts.c2_valid + counts.c2_echo + counts.c2_invalid + counts.c2_unchecked;
         let decided = verdicts + counts.violations + counts.abandoned;
         assert_eq!(counts.accepted, decided + undecided.count() as u64, "{counts:?}");
 
-        let handshaking = slots.iter().filter(|slot| matches!(slot.state, State::Handshaking { .. })).count();
-        let free = free_buffers(&mut self.buffers.receive);
-        assert_eq!(free + handshaking, self.worker.plan.buffers().count as usize, "receive buffers leak");
-        let answers = self.worker.attempts.iter().filter(|attempt| {
-            matches!(attempt.answer, Answer::Delayed { .. } | Answer::Sending { .. } | Answer::Orphaned { .. })
-        });
-        let live = answers.filter(|attempt| {
-            matches!(slots[attempt.slot.0 as usize].state, State::Handshaking { attempt: id }
-                if self.worker.attempts[id.0 as usize].slot == attempt.slot)
-        });
-        assert!(free_buffers(&mut self.buffers.send) + live.count() >= self.worker.plan.buffers().count as usize);
+        // Only handshakes, and sessions that are read or answered, own buffers.
+        let (mut receiving, mut sending, mut sessions) = (0, 0, 0);
+        for slot in slots {
+            match slot.state {
+                State::Handshaking { attempt } => {
+                    let attempt = &self.worker.attempts[attempt.0 as usize];
+                    receiving += 1;
+                    sessions += usize::from(attempt.session.is_some());
+                    sending += usize::from(matches!(
+                        attempt.answer,
+                        Answer::Delayed { .. } | Answer::Sending { .. } | Answer::Orphaned { .. }
+                    ));
+                }
+                State::InSession { session } => {
+                    let session = self.worker.sessions.get(session);
+                    sessions += 1;
+                    receiving += usize::from(matches!(session.receive, Receive::Reading(_)));
+                    sending += usize::from(session.sending.is_some());
+                }
+                State::Free | State::Unread | State::Established | State::Closing => {}
+            }
+        }
+        let count = self.worker.plan.buffers().count as usize;
+        assert_eq!(free_buffers(&mut self.buffers.receive) + receiving, count, "receive buffers leak");
+        assert_eq!(free_buffers(&mut self.buffers.send) + sending, count, "send buffers leak");
+        assert_eq!(self.worker.sessions.open_count(), sessions, "sessions leak");
     }
 }
 
@@ -211,6 +247,46 @@ impl Client {
     }
 }
 
+/// What a client says after C2, unasked by any answer.
+struct Said {
+    connect: Vec<u8>,
+    after_connect: Vec<u8>,
+    start: Vec<u8>,
+    /// A publisher's first two messages of sound and pictures.
+    media: Vec<u8>,
+    goodbye: Vec<u8>,
+}
+
+impl Said {
+    fn whole(&self) -> Vec<u8> {
+        let Self { connect, after_connect, start, media, goodbye: _ } = self;
+        [&connect[..], after_connect, start, media].concat()
+    }
+}
+
+fn said(course: Course) -> Said {
+    let spec = ClientProfile::Shakedown.session().unwrap();
+    let script = SessionScript::new(&spec, "live", "rtmp://sink/live", course, ScriptOptions::default());
+    let name = b"a";
+    let write = |write: &dyn Fn(&mut [u8]) -> usize| {
+        let mut out = vec![0; script.max_len(name.len())];
+        let len = write(&mut out);
+        out.truncate(len);
+        out
+    };
+    let track = Track::trickle(script.chunk_size());
+    let mut media = vec![0; track.intro_len()];
+    track.write_intro(1, 0, &mut media);
+    media.extend_from_slice(track.chunks(&track.tags()[..2]));
+    Said {
+        connect: write(&|out| script.write_connect(out)),
+        after_connect: write(&|out| script.write_after_connect(name, 5_000_000, out)),
+        start: write(&|out| script.write_start(name, 1, out)),
+        media: if course == Course::Publish { media } else { Vec::new() },
+        goodbye: write(&|out| script.write_goodbye(name, 1, out)),
+    }
+}
+
 fn counts(set: impl FnOnce(&mut SinkCounts)) -> SinkCounts {
     let mut counts = SinkCounts::default();
     set(&mut counts);
@@ -228,7 +304,7 @@ fn each_kind_of_client_is_answered_and_judged() {
         bench.handshake(2, &Client::new(spec));
         assert_eq!(bench.counts(), SinkCounts { accepted: 1, held: 1, ..expected }, "{spec:?}");
         assert_eq!(free_buffers(&mut bench.buffers.receive), 4, "an established connection owns no buffer");
-        assert!(matches!(bench.op(OpKind::Recv, 2), Some(Op::Recv { into: Destination::Discard, .. })));
+        assert!(matches!(bench.op(OpKind::Recv, 2), Some(Op::Recv { into: Destination::Readable, .. })));
 
         bench.complete(OpKind::Recv, 2, RESET);
         assert_eq!(bench.close_how(2), Some(CloseHow::Fin));
@@ -266,9 +342,19 @@ fn bytes_may_come_one_by_one_and_beyond_c2() {
     for byte in rest.drain(..C2_SIZE - 1) {
         bench.deliver(0, &[byte]);
     }
-    rest.extend([9; 5000]);
+    rest.extend(said(Course::Publish).whole());
     bench.deliver(0, &rest);
-    assert_eq!(bench.counts(), counts(|c| (c.accepted, c.complex, c.c2_valid, c.held) = (1, 1, 1, 1)));
+    let handshake = counts(|c| (c.accepted, c.complex, c.c2_valid, c.held) = (1, 1, 1, 1));
+    assert_eq!(
+        bench.counts(),
+        SinkCounts {
+            connected: 1,
+            published: 1,
+            media_bytes: bench.counts().media_bytes,
+            media_messages: bench.counts().media_messages,
+            ..handshake
+        }
+    );
 }
 
 #[test]
@@ -409,13 +495,17 @@ fn a_c2_that_comes_before_its_answer_is_judged_once() {
     let mut bench = Bench::new(WorkerPlan { delay: DELAY, ..PLAN });
     bench.accept(0);
     bench.deliver(0, &Client::complex().c0c1());
-    bench.deliver(0, &[7; C2_SIZE + 100]);
-    assert_eq!(bench.counts(), counts(|c| (c.accepted, c.complex, c.c2_invalid, c.held) = (1, 1, 1, 1)));
+    let Said { connect, after_connect, .. } = said(Course::Publish);
+    bench.deliver(0, &[&[7; C2_SIZE], &connect[..]].concat());
+    let early = counts(|c| (c.accepted, c.complex, c.c2_invalid, c.connected, c.held) = (1, 1, 1, 1, 1));
+    assert_eq!(bench.counts(), early);
+    bench.deliver(0, &after_connect);
+    assert_eq!(bench.sending(0), None, "no answer overtakes S0S1S2");
     bench.now += DELAY;
     bench.step(&[]);
+    assert_eq!(bench.sent(0).len(), S0S1S2_SIZE);
     bench.sent(0);
-    bench.deliver(0, &[7; 100]);
-    assert_eq!(bench.worker.slots[0].state, State::Established);
+    assert!(matches!(bench.worker.slots[0].state, State::InSession { .. }));
     assert_eq!(bench.counts().c2_invalid, 1);
     bench.check_books();
 }
@@ -556,9 +646,18 @@ proptest! {
     /// Whatever the order of events, ops obey the contract (checked by the bench), every connection is counted once,
     /// and nothing leaks.
     #[test]
-    fn books_balance_in_any_order(delayed: bool, events in prop::collection::vec(event(), 0..200)) {
+    fn books_balance_in_any_order(
+        delayed: bool,
+        pinged: bool,
+        refused: bool,
+        after_c2 in 0..3_usize,
+        events in prop::collection::vec(event(), 0..200),
+    ) {
         let client = Client::complex();
-        let mut bench = Bench::new(WorkerPlan { delay: if delayed { DELAY } else { Nanos::ZERO }, ..PLAN });
+        let pause = |some: bool| if some { DELAY } else { Nanos::ZERO };
+        let plan = WorkerPlan { delay: pause(delayed), ping_every: pause(pinged), ..PLAN };
+        let mut bench = Bench::with_policy(plan, in_session::policy(if refused { &["publish:name-taken"] } else { &[] }));
+        let after_c2 = [said(Course::Publish).whole(), said(Course::Play).whole(), vec![1; 20_000]][after_c2].clone();
         let mut fed = [0; 4];
         for event in events {
             match event {
@@ -567,11 +666,11 @@ proptest! {
                     bench.accept(slot);
                 }
                 Event::Deliver(slot, len) if bench.op(OpKind::Recv, slot).is_some() => {
-                    let stream = [client.c0c1(), vec![1; 20_000]].concat();
+                    let stream = [&client.c0c1(), &[1; C2_SIZE][..], &after_c2].concat();
                     let fed = &mut fed[slot as usize];
                     let end = (*fed + len).min(stream.len());
-                    bench.deliver(slot, &stream[*fed..end]);
-                    *fed = end;
+                    let left = bench.deliver_if_read(slot, &stream[*fed..end]).len();
+                    *fed = end - left;
                 }
                 Event::Foreign(slot) if bench.op(OpKind::Recv, slot).is_some() && fed[slot as usize] == 0 => {
                     bench.deliver(slot, b"G");
@@ -579,7 +678,8 @@ proptest! {
                 Event::Fin(slot) if bench.op(OpKind::Recv, slot).is_some() => bench.complete(OpKind::Recv, slot, Ok(0)),
                 Event::Reset(slot) if bench.op(OpKind::Recv, slot).is_some() => bench.complete(OpKind::Recv, slot, RESET),
                 Event::Sent(slot, ok) if bench.op(OpKind::Send, slot).is_some() => {
-                    bench.complete(OpKind::Send, slot, if ok { Ok(SEND_SIZE) } else { Err(Errno::PIPE) });
+                    let len = bench.sending(slot).unwrap().len() as u32;
+                    bench.complete(OpKind::Send, slot, if ok { Ok(len) } else { Err(Errno::PIPE) });
                 }
                 Event::Closed(slot) if bench.op(OpKind::Close, slot).is_some() => bench.closed(slot),
                 Event::Pass(nanos) => {
@@ -592,10 +692,13 @@ proptest! {
         }
         // Everybody goes away.
         for slot in 0..4 {
-            if bench.op(OpKind::Recv, slot).is_some() {
-                bench.complete(OpKind::Recv, slot, RESET);
+            // Told that there is something to read, a worker reads it: the second time it is the end.
+            for _ in 0..2 {
+                if bench.op(OpKind::Recv, slot).is_some() {
+                    bench.complete(OpKind::Recv, slot, RESET);
+                }
             }
-            if bench.op(OpKind::Send, slot).is_some() {
+            while bench.op(OpKind::Send, slot).is_some() {
                 bench.complete(OpKind::Send, slot, Err(Errno::PIPE));
             }
             if bench.op(OpKind::Close, slot).is_some() {

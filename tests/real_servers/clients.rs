@@ -17,6 +17,9 @@ fn seen_of(client: impl Fn(&str) -> Command) -> SinkCounts {
         verify: VerifyC2::All,
         delay: Nanos::ZERO,
         slots_per_worker: 16,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: Seed::new(1),
     })
     .expect("a sink on loopback");

@@ -23,6 +23,9 @@ fn sink() -> Sink {
         verify: VerifyC2::All,
         delay: Nanos::ZERO,
         slots_per_worker: 2_000,
+        reject: Vec::new(),
+        ping_every: Nanos::ZERO,
+        tls: None,
         seed: Seed::new(1),
     })
     .expect("a sink on loopback")

@@ -238,6 +238,15 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The path of a file; a relative one begins at the folder of the scenario.
+    pub(super) fn path(&self) -> Result<PathBuf, ScenarioError> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Err(self.error("the path is empty; name a file"));
+        }
+        Ok(self.source.path.parent().unwrap_or(Path::new("")).join(text))
+    }
+
     /// A name for the report: short, and without characters that would spoil a table.
     pub(super) fn label(&self) -> Result<String, ScenarioError> {
         const LONGEST: usize = 60;

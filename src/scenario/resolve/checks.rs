@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::load::Share;
-use crate::run::{AbortCondition, Lane, LoadPlan, Population, Preparation, RunPlan, Threshold};
+use crate::run::{AbortCondition, Lane, LoadError, LoadPlan, Population, Preparation, RunPlan, Threshold};
 use crate::scenario::origins::{Origins, Setting};
-use crate::scenario::request::{PopulationRequest, StageLoad, StageRequest};
+use crate::scenario::request::{PopulationRequest, Request, StageLoad, StageRequest};
 use crate::scenario::{PlanError, stages};
 
 /// A share is one of planned arrivals.
@@ -34,9 +34,14 @@ pub(super) fn check_share(
     }
 }
 
-/// The load model can plan every lane.
-pub(super) fn check_loads(asked: &[PopulationRequest], plan: &RunPlan) -> Result<(), PlanError> {
+/// The load model can plan every lane, and files that sessions need can be read.
+pub(super) fn check_loads(request: &Request, asked: &[PopulationRequest], plan: &RunPlan) -> Result<(), PlanError> {
     let Err(error) = Preparation::new(Arc::new(plan.clone())) else { return Ok(()) };
+    match error {
+        LoadError::Tls(_) => return Err(request.origins.refusal(&[Setting::TLS], error)),
+        LoadError::Session(_) => return Err(request.origins.refusal(&[Setting::MEDIA, Setting::BITRATE], error)),
+        LoadError::Profile(_) | LoadError::Concurrency(_) => {}
+    }
     // Where it stands: in the first population that cannot be planned alone, in its first stage that cannot either.
     let none = RunPlan { populations: Vec::new(), ..plan.clone() };
     let fails = |population: Population| {
