@@ -220,7 +220,7 @@ fn resolve_population(
         verify: asked.verify.unwrap_or(Verify::All),
         until: asked.until.unwrap_or(Until::Handshake),
         stream: None,
-        stream_keys: std::sync::Arc::default(),
+        stream_keys: Arc::default(),
         hold: match asked.hold {
             Some(HoldRequest::For(duration)) => Hold::ForNs(Nanos::from(duration).as_u64()),
             Some(HoldRequest::Exponential(mean)) => Hold::Exponential { mean_ns: Nanos::from(mean).as_u64() },
