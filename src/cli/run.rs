@@ -233,6 +233,10 @@ pub(super) enum VerifyArg {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum UntilArg {
     Handshake,
+    Reply,
+    Connect,
+    Publish,
+    Play,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -387,6 +391,10 @@ impl RunArgs {
             verify: self.verify.map(Verify::from),
             until: self.until.map(|until| match until {
                 UntilArg::Handshake => Until::Handshake,
+                UntilArg::Reply => Until::Reply,
+                UntilArg::Connect => Until::Connect,
+                UntilArg::Publish => Until::Publish,
+                UntilArg::Play => Until::Play,
             }),
             hold: self.hold,
             close: self.close.map(|close| match close {

@@ -64,6 +64,8 @@ pub struct StageRecord {
     pub probes: Vec<ProbeOutcome>,
     /// When the last attempt ended, since the run's start.
     pub last_end: Nanos,
+    /// When the last held connection was closed or lost, since the run's start.
+    pub last_release: Option<Nanos>,
     /// Audio and video sent and received.
     pub media: MediaCounts,
     /// How TLS connections came to be.
@@ -523,6 +525,7 @@ impl StageRecord {
         self.media.merge(&other.media);
         self.tls.full += other.tls.full;
         self.tls.resumed += other.tls.resumed;
+        self.last_release = self.last_release.max(other.last_release);
     }
 }
 

@@ -60,6 +60,10 @@ pub struct RecoveryRow {
     pub not_accepted: Vec<String>,
     /// When the last attempt of the stages before it had ended: what was left had drained.
     pub drained_after_s: f64,
+    /// When the last connection that those stages held was closed, which occupied the target until then; null if they
+    /// held none.
+    #[serde(default)]
+    pub released_after_s: Option<f64>,
 }
 
 /// A row for each storm of the plan.
@@ -94,12 +98,11 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
         let LoadPlan::Open { stages, repeat: None, .. } = &lane.load else { return None };
         let ([stage], [record]) = (stages.as_slice(), records) else { return None };
         let began = Nanos::new(lane.begins_ns);
-        let before = |(other, other_lane, records): (&str, &Lane, &[StageRecord])| {
-            (other == population && other_lane.end() <= began)
-                .then(|| records.iter().map(|record| record.last_end).max())
-                .flatten()
-        };
-        let drained = lanes(plan, snapshot).filter_map(before).max().unwrap_or(Nanos::ZERO);
+        let before = lanes(plan, snapshot)
+            .filter(|(other, other_lane, _)| *other == population && other_lane.end() <= began)
+            .flat_map(|(_, _, records)| records);
+        let drained = before.clone().map(|record| record.last_end).max().unwrap_or(Nanos::ZERO);
+        let released = before.filter_map(|record| record.last_release).max();
         let mut outcomes = record.probes.clone();
         outcomes.sort_unstable();
         let acceptance = Acceptance::of(&outcomes, began);
@@ -113,6 +116,7 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
             accepted_after_s: acceptance.after_s,
             not_accepted: acceptance.names(plan),
             drained_after_s: drained.saturating_sub(began).as_secs_f64(),
+            released_after_s: released.map(|released| released.saturating_sub(began).as_secs_f64()),
         })
     };
     lanes(plan, snapshot).filter_map(row).collect()
@@ -164,7 +168,7 @@ impl Acceptance {
 fn lanes<'a>(
     plan: &'a RunPlan,
     snapshot: &'a Snapshot,
-) -> impl Iterator<Item = (&'a str, &'a Lane, &'a [StageRecord])> {
+) -> impl Iterator<Item = (&'a str, &'a Lane, &'a [StageRecord])> + Clone {
     let mut records = snapshot.stages();
     let lanes = plan
         .populations
@@ -210,11 +214,18 @@ impl RecoveryRow {
         let unknown = other.not_accepted.iter().filter(|name| !self.not_accepted.contains(name)).cloned();
         self.not_accepted.extend(unknown.collect::<Vec<_>>());
         self.drained_after_s = self.drained_after_s.max(other.drained_after_s);
+        let released = [self.released_after_s, other.released_after_s];
+        self.released_after_s = released.into_iter().flatten().reduce(f64::max);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::plan::{Hold, StagePlan};
+    use super::super::result::{RunResult, fixtures};
+    use super::super::simulate;
     use super::*;
 
     /// A probe a second from second 10 on; the targets take turns.
@@ -236,6 +247,31 @@ mod tests {
             assert_eq!(accepted_after(each, 1), (after_s, vec![]), "{each}");
         }
         assert_eq!(accepted_after("ooox", 1), (None, vec![(0, 0)]));
+    }
+
+    #[test]
+    fn connections_that_are_still_held_are_told() {
+        let mut plan = fixtures::open_plan();
+        plan.targets[0].host = "serve.sim".to_owned();
+        let stage = |name, probe, seconds| {
+            let stage = fixtures::stage(name, false, 10.0, 10.0, Some(seconds));
+            StagePlan { probe, ..stage }
+        };
+        let population = &mut plan.populations[0];
+        let mut probing = population.lanes[0].clone();
+        population.lanes[0].load = fixtures::open_load(vec![stage("load", false, 1)], None);
+        probing.begins_ns = 1_000_000_000;
+        probing.load = fixtures::open_load(vec![stage("probe", true, 5)], None);
+        population.lanes.push(probing);
+        let recovery = |hold_ms: u64| {
+            let mut plan = plan.clone();
+            plan.populations[0].hold = Hold::ForNs(hold_ms * 1_000_000);
+            let row = RunResult::assemble(simulate(Arc::new(plan)).parts).recoveries.remove(0);
+            (row.drained_after_s, row.released_after_s.map(|after_s| (after_s * 10.0).round() / 10.0))
+        };
+        assert_eq!(recovery(0), (0.0, None));
+        // The last one was intended 0.1 s before the probes began.
+        assert_eq!(recovery(3_000), (0.0, Some(2.9)));
     }
 
     #[test]
