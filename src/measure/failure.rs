@@ -264,7 +264,9 @@ impl Failure {
             (Step::Hold, Kind::Timeout | Kind::Reset | Kind::Closed) => {
                 "the server ends idle connections: shorten --hold, or raise the server's idle timeout"
             }
-            (Step::Tls, Kind::Closed | Kind::Reset) => "the server hangs up during the TLS handshake: is it rtmps there?",
+            (Step::Tls, Kind::Closed | Kind::Reset) => {
+                "the server hangs up during the TLS handshake: is it rtmps there?"
+            }
             (Step::Reply, Kind::Closed | Kind::Reset) => {
                 "the server hangs up on `connect`: check the application's name; its log names the reason"
             }
@@ -272,7 +274,9 @@ impl Failure {
                 "the server hangs up on the stream: check its name and credentials; its log names the reason"
             }
             (Step::Reply, Kind::Timeout) => "nothing answers `connect`: look for a hook that hangs, or lower the load",
-            (Step::Publish, Kind::Timeout) => "the stream does not start: look for a hook that hangs, or lower the load",
+            (Step::Publish, Kind::Timeout) => {
+                "the stream does not start: look for a hook that hangs, or lower the load"
+            }
             (_, Kind::Timeout) if matches!(self.detail, FailureDetail::Received(1..)) => {
                 "the answer stops halfway or dribbles: `shakedown probe` shows how"
             }

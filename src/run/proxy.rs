@@ -116,6 +116,7 @@ mod tests {
             last_s: 0.0,
             detail: None,
             advice: "its own".to_owned(),
+            reasons: Vec::new(),
         };
         result.failures = vec![
             row(Step::S0, FailureKind::Reset),
