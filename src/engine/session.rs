@@ -421,7 +421,9 @@ impl Context<'_> {
             // When the send is over it goes on by itself.
             Some(_) if session.sending != Sending::Nothing => Time::MAX,
             Some(Cursor { track, begun, playhead, .. }) => {
-                begun + Nanos::from_millis(self.plan.tracks[usize::from(track)].track.next_at_ms(playhead))
+                let MediaTrack { track, tick, .. } = &self.plan.tracks[usize::from(track)];
+                let due = begun + Nanos::from_millis(track.next_at_ms(playhead));
+                Time::from_nanos(due.as_nanos().next_multiple_of(tick.as_u64()))
             }
             None => Time::MAX,
         };
@@ -443,7 +445,7 @@ impl Context<'_> {
         let now = self.now;
         let (session, _) = self.sessions.parts(self.slot);
         let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
-        let MediaTrack { track, offset } = &self.plan.tracks[usize::from(cursor.track)];
+        let MediaTrack { track, offset, .. } = &self.plan.tracks[usize::from(cursor.track)];
         let counts = self.recorder.media(session.place);
         let (payload, sent) = if (cursor.intro as usize) < track.intro_len() {
             let buffer = self.buffers.send.take().expect("a send buffer for each slot");

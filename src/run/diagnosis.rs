@@ -20,14 +20,22 @@ const FIRST_SYN_RETRY: Nanos = Nanos::from_secs(1);
 const RETRY_SLACK: Nanos = Nanos::from_millis(30);
 
 /// Findings about the measured attempts. The kernel sends a SYN again at constant distance `linear_syn_retries` times
-/// (`net.ipv4.tcp_syn_linear_timeouts`, Linux 6.5) before it doubles the distance.
-pub(super) fn findings(measured: &StageRecord, linear_syn_retries: u32, syn_retransmits: Option<u64>) -> Vec<Finding> {
+/// (`net.ipv4.tcp_syn_linear_timeouts`, Linux 6.5) before it doubles the distance. With clients whose `connect_waits` the
+/// answers to it say nothing about the target's writes.
+pub(super) fn findings(
+    measured: &StageRecord,
+    connect_waits: bool,
+    linear_syn_retries: u32,
+    syn_retransmits: Option<u64>,
+) -> Vec<Finding> {
     let latencies = &measured.tally.latencies;
     let connect = latencies.get(Metric::Connect);
     let slow_path = connect.and_then(|connect| connect.at(Quantile::P50)).is_some_and(|median| median >= SLOW_PATH);
     let mut findings: Vec<Finding> = Vec::new();
     if !slow_path {
         let phases = [Metric::S0s1, Metric::S2, Metric::Reply, Metric::AppConnect, Metric::Publish];
+        let own = |phase: &Metric| connect_waits && matches!(phase, Metric::Reply | Metric::AppConnect);
+        let phases = phases.into_iter().filter(|phase| !own(phase));
         let plateau = phases.into_iter().find_map(|phase| nagle_plateau(phase, latencies.get(phase)?));
         findings.extend(plateau);
     }

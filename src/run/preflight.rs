@@ -22,6 +22,7 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     if plan.built_in_sink && cores < 2 {
         findings.push(shared_core());
     }
+    findings.extend(connect_waits(plan));
     for population in plan.asked() {
         let tuples = population.sources.len().max(1) as f64 * population.targets.len() as f64;
         findings.extend(port_search(population, tuples, ports));
@@ -63,6 +64,21 @@ fn shared_core() -> Finding {
         message: "generator and built-in sink share the only core".into(),
         remedy: "the numbers are those of half a core: measure with two cores or more".into(),
     }
+}
+
+/// Clients whose `connect` waits in their own kernel, as it does in the field.
+fn connect_waits(plan: &RunPlan) -> Option<Finding> {
+    let names = plan.clients_whose_connect_waits();
+    (!names.is_empty()).then(|| Finding {
+        code: "connect_waits".into(),
+        severity: Severity::Info,
+        message: format!(
+            "C2 and connect of {} leave apart, under Nagle's algorithm: connect waits until C2 is acknowledged, which most \
+             servers delay",
+            names.join(", ")
+        ),
+        remedy: "about 40 ms of each of their attempts are the client's, not the target's: compare --client shakedown".into(),
+    })
 }
 
 /// `connect()` searches one parity of the port range first and then scans: it slows down past the half.
@@ -111,6 +127,8 @@ fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Findi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ClientProfile;
+    use crate::run::Until;
     use crate::run::fixtures::open_plan;
 
     fn codes(change: impl FnOnce(&mut RunPlan)) -> Vec<String> {
@@ -141,6 +159,15 @@ mod tests {
             plan.populations[0].hold = Hold::Forever;
         };
         assert_eq!(codes(held), ["port_search", "tuple_reuse"]);
+        let ffmpeg = |until| {
+            move |plan: &mut RunPlan| {
+                plan.populations[0].clients[0].client.profile = ClientProfile::Ffmpeg;
+                plan.populations[0].until = until;
+            }
+        };
+        assert_eq!(codes(ffmpeg(Until::Connect)), ["connect_waits", "tuple_reuse"]);
+        assert_eq!(codes(ffmpeg(Until::Handshake)), ["tuple_reuse"], "it sends no connect");
+        assert_eq!(codes(|plan| plan.populations[0].until = Until::Connect), ["tuple_reuse"], "it writes both at once");
     }
 
     #[test]

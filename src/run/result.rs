@@ -520,7 +520,8 @@ impl RunResult {
         let network = growth(&parts.network_before, &parts.network_after);
         let mut findings = parts.findings;
         let retransmits = network.get("syn_retransmits").copied();
-        findings.extend(diagnosis::findings(&measured, linear_syn_retries(&parts.environment), retransmits));
+        let waits = !plan.clients_whose_connect_waits().is_empty();
+        findings.extend(diagnosis::findings(&measured, waits, linear_syn_retries(&parts.environment), retransmits));
         let mut result = Self {
             schema: RESULT_SCHEMA.to_owned(),
             tool: Tool::this(),
