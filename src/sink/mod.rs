@@ -251,8 +251,7 @@ impl Prepared<'_> {
             let cpu = plan.cpus[index % plan.cpus.len()];
             pin_current_thread(cpu).map_err(|source| SinkError::Pin { cpu, source })?;
         }
-        let worker_plan =
-            WorkerPlan { slots, verify: plan.verify, delay: plan.delay, ping_every: plan.ping_every };
+        let worker_plan = WorkerPlan { slots, verify: plan.verify, delay: plan.delay, ping_every: plan.ping_every };
         let stream = |purpose| plan.seed.stream(purpose, index as u32);
         let templates = ServerTemplates::sign(TEMPLATES, &mut stream(StreamPurpose::ServerTemplates));
         let io = make(IoPlan {

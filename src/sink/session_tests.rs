@@ -212,7 +212,11 @@ fn what_a_rule_refuses_is_said_and_counted() {
         let mut client = in_session(&mut bench, 0, course);
         assert_eq!(client.happened().last(), Some(&"rejected"), "{rule}");
         let counts = bench.counts();
-        assert_eq!((counts.connected, counts.published, counts.played, counts.rejected), (connected, 0, 0, 1), "{rule}");
+        assert_eq!(
+            (counts.connected, counts.published, counts.played, counts.rejected),
+            (connected, 0, 0, 1),
+            "{rule}"
+        );
         assert_eq!(bench.close_how(0), (!stays).then_some(CloseHow::Fin), "{rule}");
         assert_eq!(bench.op(OpKind::Recv, 0).is_some(), stays, "{rule}");
         if !stays {

@@ -20,8 +20,7 @@ struct Bench {
     last_cancel: Option<Token>,
 }
 
-const PLAN: WorkerPlan =
-    WorkerPlan { slots: 4, verify: VerifyC2::All, delay: Nanos::ZERO, ping_every: Nanos::ZERO };
+const PLAN: WorkerPlan = WorkerPlan { slots: 4, verify: VerifyC2::All, delay: Nanos::ZERO, ping_every: Nanos::ZERO };
 const DELAY: Nanos = Nanos::from_millis(7);
 const RESET: Result<u32, Errno> = Err(Errno::CONNRESET);
 
