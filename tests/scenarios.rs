@@ -49,6 +49,24 @@ fn every_scenario_is_rehearsed_as_its_comment_says() {
 }
 
 #[test]
+fn every_command_that_a_scenario_names_exists() {
+    let help = shakedown().arg("--help").output().expect("the built binary").stdout;
+    let help = String::from_utf8(help).expect("text");
+    let commands: BTreeSet<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    assert!(commands.contains("run") && commands.contains("check"), "{help}");
+    let pages = shipped().into_iter().map(|name| format!("scenarios/{name}.toml"));
+    for page in pages.chain(["docs/scenarios.md", "docs/clients.md"].map(str::to_owned)) {
+        let text = std::fs::read_to_string(&page).expect("a readable file");
+        for named in text.split("shakedown ").skip(1) {
+            let word = named.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+            let is_command =
+                text.contains(&format!("`shakedown {word}")) || text.contains(&format!("  shakedown {word}"));
+            assert!(!is_command || commands.contains(word), "{page} names `shakedown {word}`");
+        }
+    }
+}
+
+#[test]
 fn a_rehearsal_is_repeated_by_its_seed() {
     let (words, _) = rehearsal("cluster-mix");
     let run = || {

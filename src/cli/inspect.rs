@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
-use crate::inspect::{self, Handshake, Inspection, is_capture};
+use crate::inspect::{self, Handshake, Inspection, OtherConnection, is_capture};
 
 /// Explain recorded handshakes
 ///
-/// A capture without a handshake is no error: the list is empty and stderr says so. A damaged capture is, after what
-/// could be read of it.
+/// Other connections are listed with what they look like. A capture without a handshake is no error: the list is empty
+/// and stderr says so. A damaged capture is, after what could be read of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct InspectArgs {
     /// A pcap or pcapng file; or the raw streams C0C1, S0S1S2 and (optional) C2
@@ -22,7 +22,7 @@ pub(super) struct InspectArgs {
     /// Only connections to this port, whatever their first bytes are (default: of any port, if they look like RTMP)
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// The machine form: {"handshakes":[...]}
+    /// The machine form: {"handshakes":[...],"others":[...]}
     #[arg(long)]
     json: bool,
     /// When to colour
@@ -33,7 +33,12 @@ pub(super) struct InspectArgs {
 #[derive(Serialize)]
 struct Handshakes<'a> {
     handshakes: &'a [Handshake],
+    /// Connections that are none.
+    others: &'a [OtherConnection],
 }
+
+/// Connections without a handshake that the text lists.
+const MOST_OTHERS: usize = 32;
 
 /// Explains every handshake in the files. A pcap or pcapng file is told by its magic bytes.
 pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
@@ -41,18 +46,18 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
     let mut head = Vec::new();
     read(first, 4, &mut head)?;
     if !is_capture(&head) {
-        print(args, &[streams(args)?])?;
+        print(args, &[streams(args)?], &[], 0)?;
         return Ok(Exit::PASS);
     }
     if args.files.len() > 1 {
         return Err(CliError::usage(format!("{} is a capture: inspect one at a time", first.display())));
     }
     let file = File::open(first).map_err(|error| unreadable(first, &error))?;
-    let Inspection { handshakes, skipped, damage } = inspect::capture(file, args.port);
+    let Inspection { handshakes, others, skipped, damage } = inspect::capture(file, args.port);
     skipped.findings().iter().for_each(|finding| output::tell(finding));
     if let Some(damage) = damage {
-        if !handshakes.is_empty() {
-            print(args, &handshakes)?;
+        if !handshakes.is_empty() || !others.is_empty() {
+            print(args, &handshakes, &others, skipped.other_connections)?;
         }
         return Err(CliError::usage(format!("{}: {damage}", first.display())));
     }
@@ -64,7 +69,7 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
             skipped.other_connections
         ));
     }
-    print(args, &handshakes)?;
+    print(args, &handshakes, &others, skipped.other_connections)?;
     Ok(Exit::PASS)
 }
 
@@ -109,13 +114,27 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::usage(format!("cannot read {}: {error}", path.display()))
 }
 
-fn print(args: &InspectArgs, handshakes: &[Handshake]) -> Result<(), CliError> {
+/// `others` are the first of `other_connections`.
+fn print(
+    args: &InspectArgs,
+    handshakes: &[Handshake],
+    others: &[OtherConnection],
+    other_connections: usize,
+) -> Result<(), CliError> {
     if args.json {
-        let json = serde_json::to_string_pretty(&Handshakes { handshakes })
+        let json = serde_json::to_string_pretty(&Handshakes { handshakes, others })
             .map_err(|error| CliError::environment(format!("cannot write the handshakes as JSON: {error}")))?;
         return output::print(&format!("{json}\n"));
     }
     let (width, color) = (output::width(), args.color.on_stdout());
-    let texts: Vec<String> = handshakes.iter().map(|handshake| handshake.render(width, color)).collect();
+    let mut texts: Vec<String> = handshakes.iter().map(|handshake| handshake.render(width, color)).collect();
+    let listed = &others[..others.len().min(MOST_OTHERS)];
+    if !listed.is_empty() {
+        let mut list: String = listed.iter().map(|other| other.render(width)).collect();
+        if other_connections > listed.len() {
+            list.push_str(&format!("and {} other connections without a handshake\n", other_connections - listed.len()));
+        }
+        texts.push(list);
+    }
     output::print(&texts.join("\n"))
 }

@@ -16,8 +16,10 @@ mod run;
 mod shell;
 mod sink;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::base::{REDACTED, redact_url};
 use exit::CliError;
 
 /// RTMP handshake load generator: open-loop load, exact latencies, one report that says whether to believe it.
@@ -61,6 +63,7 @@ pub fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error = without_secrets(error);
             // Help and version are no errors; a closed pipe under them ends quietly.
             let _ = error.print();
             return std::process::ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -83,6 +86,47 @@ pub fn main() -> std::process::ExitCode {
         Err(CliError { exit, message }) => {
             output::tell(&format!("error: {message}"));
             std::process::ExitCode::from(exit.0)
+        }
+    }
+}
+
+/// An error about the command line repeats its words: not the keys and tokens in URLs and in names of streams.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let names_streams = text(&error, ContextKind::InvalidArg).is_some_and(|flag| flag.starts_with("--stream "));
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+        let Some(text) = text(&error, kind) else { continue };
+        let shown = match kind {
+            ContextKind::InvalidValue if names_streams && !text.is_empty() => REDACTED.to_owned(),
+            _ if text.contains("://") || text.contains('?') => redact_url(&text),
+            _ => continue,
+        };
+        error.insert(kind, ContextValue::String(shown));
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_about_the_command_line_repeat_no_secret() {
+        for (words, shown) in [
+            ("run rtmp://h:99999/live/S3CRET?token=S3CRET", "'rtmp://h:99999/live/***?***'"),
+            ("run --guard http://h/live/S3CRET", "'http://h/live/***'"),
+            ("run h:1935/live/S3CRET?token=S3CRET", "'h:1935/live/***?***'"),
+            ("run --stream S3CRET{idd}", "did you mean {id}?"),
+            ("run --stream=S3CRET{", "'***' for '--stream <NAME>'"),
+            ("probe 127.0.0.1:1 rtmp://h/live/S3CRET", "'rtmp://h/live/***'"),
+            ("check a.toml rtmp://h/live/S3CRET.toml", "'rtmp://h/live/***'"),
+        ] {
+            let error = Cli::try_parse_from(["shakedown"].into_iter().chain(words.split(' '))).unwrap_err();
+            let told = without_secrets(error).render().to_string();
+            assert!(told.contains(shown) && !told.contains("S3CRET"), "{told}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::base::{DurationText, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
 use crate::io::ring::RingError;
-use crate::load::{ArrivalPattern, Share};
+use crate::load::{ArrivalPattern, Share, StreamName};
 use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
@@ -23,8 +23,8 @@ use crate::run::{
     Conduct, ExitCode, Interruption, ProxyVersion, Resolver, ResultFile, ResultFileError, RunPlan, RunResult, Until,
 };
 use crate::scenario::{
-    Allowance, ClientRequest, HoldRequest, Machine, PlanError, Request, Resolved, SourceRange, TargetText, read_file,
-    resolve,
+    Allowance, BitRate, ClientRequest, HoldRequest, Machine, Origins, Percent, PlanError, Request, Resolved,
+    SourceRange, TargetText, TlsRequest, read_file, read_stream_keys, resolve,
 };
 use crate::sink::Sink;
 
@@ -42,12 +42,23 @@ Examples:
       Open loop: 2000 handshakes a second, whatever the server does
   shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
       A ramp of clients that stay
+  shakedown run rtmp://10.0.0.5/live -R 50 -d 1m --until publish --hold 5m
+      Encoders that publish streams of their own and stay on air
 
-Conditions are METRIC OP VALUE, OP one of < <= > >=:
-  response.p99<50ms   also service connect s0s1 s2 slot_wait lateness, each with
-                      min mean p50 to p99.99 max
+Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
+  response.p99<50ms   also service connect tls s0s1 s2 reply app_connect publish
+                      first_frame confirm slot_wait lateness, each with min mean
+                      p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
   rate>=19k/s         completed per second
+  outage<10s          the longest time in which nothing completed
+  failed<1% in 1m     in every window of 1s to 1h; so too dropped rate response
+  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
+  failed>5% for 5s    of --abort-if: failed dropped rate response outage, in each of
+                      so many seconds
+
+Attempts that go on after the handshake (--until) call the target's own hooks, as
+on_connect and on_publish: load them only if they are yours.
 
 Exit codes:
   0         as asked; failures without a condition on them are in the report
@@ -146,6 +157,41 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "CIDR", help_heading = "Client")]
     client_ips: Option<IpNet>,
 
+    /// Names of the streams, with {id}, {id%N}, {slot}, {worker}, {source} or {key} in them [default: those of the
+    /// targets, else shakedown-{id}]
+    #[arg(long, value_name = "NAME", help_heading = "Session")]
+    stream: Option<StreamName>,
+    /// Stream keys in the first column of a CSV file, one for each connection
+    #[arg(long, value_name = "FILE", help_heading = "Session")]
+    stream_keys: Option<PathBuf>,
+    /// Publishers send the audio and video of this FLV file, in real time, again and again
+    #[arg(long, value_name = "FILE.flv", help_heading = "Session")]
+    media: Option<PathBuf>,
+    /// Publishers send made-up audio and video of this rate, such as 2.5M or 800k bits a second
+    #[arg(long, value_name = "RATE", help_heading = "Session")]
+    bitrate: Option<BitRate>,
+    /// The part of the publishers that send them; the others send a trickle [default: 100%]
+    #[arg(long, value_name = "PERCENT", help_heading = "Session")]
+    media_clients: Option<Percent>,
+    /// Ask held connections for a sign of life after this silence
+    #[arg(long, value_name = "DURATION", help_heading = "Session")]
+    hold_check: Option<DurationText>,
+    /// Offer the codecs of Enhanced RTMP in connect
+    #[arg(long, help_heading = "Session")]
+    enhanced_rtmp: bool,
+    /// Accept the certificates of the authorities in this PEM file only [default: those this host trusts]
+    #[arg(long, value_name = "FILE", help_heading = "TLS (rtmps://)")]
+    tls_ca: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(long, help_heading = "TLS (rtmps://)")]
+    insecure: bool,
+    /// Ask for this name and check the certificate for it [default: the target's host]
+    #[arg(long, value_name = "NAME", help_heading = "TLS (rtmps://)")]
+    tls_name: Option<String>,
+    /// Resume the TLS session of an earlier connection [default: every handshake is a full one]
+    #[arg(long, help_heading = "TLS (rtmps://)")]
+    tls_resume: bool,
+
     /// Worker threads [default: one per allowed core]
     #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
     workers: Option<u32>,
@@ -232,10 +278,15 @@ pub(super) enum VerifyArg {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum UntilArg {
+    /// S2 is in and C2 is out.
     Handshake,
+    /// The first byte that answers connect.
     Reply,
+    /// The _result of connect.
     Connect,
+    /// NetStream.Publish.Start.
     Publish,
+    /// NetStream.Play.Start and the first audio or video.
     Play,
 }
 
@@ -285,6 +336,18 @@ impl From<VerifyArg> for Verify {
             VerifyArg::All => Self::All,
             VerifyArg::Sample => Self::Sample,
             VerifyArg::None => Self::None,
+        }
+    }
+}
+
+impl From<UntilArg> for Until {
+    fn from(until: UntilArg) -> Self {
+        match until {
+            UntilArg::Handshake => Self::Handshake,
+            UntilArg::Reply => Self::Reply,
+            UntilArg::Connect => Self::Connect,
+            UntilArg::Publish => Self::Publish,
+            UntilArg::Play => Self::Play,
         }
     }
 }
@@ -389,13 +452,9 @@ impl RunArgs {
             digest_at: self.digest.map(DigestAt::from),
             wrong_c2: self.wrong_c2,
             verify: self.verify.map(Verify::from),
-            until: self.until.map(|until| match until {
-                UntilArg::Handshake => Until::Handshake,
-                UntilArg::Reply => Until::Reply,
-                UntilArg::Connect => Until::Connect,
-                UntilArg::Publish => Until::Publish,
-                UntilArg::Play => Until::Play,
-            }),
+            until: self.until.map(Until::from),
+            stream: self.stream.clone(),
+            stream_keys: self.stream_keys.as_deref().map(read_stream_keys).transpose()?.map(Arc::new),
             hold: self.hold,
             close: self.close.map(|close| match close {
                 CloseArg::Rst => ClosePolicy::Rst,
@@ -413,10 +472,22 @@ impl RunArgs {
             resolve_every: self.resolve.map(|every| every.0),
             proxy_protocol: self.proxy_protocol.map(ProxyVersion::from),
             client_ips: self.client_ips,
+            media: self.media.clone(),
+            bitrate: self.bitrate,
+            media_clients: self.media_clients,
+            hold_check: self.hold_check.map(|check| check.0),
+            enhanced_rtmp: self.enhanced_rtmp.then_some(true),
+            tls: TlsRequest {
+                ca: self.tls_ca.clone(),
+                insecure: self.insecure.then_some(true),
+                name: self.tls_name.clone(),
+                resume: self.tls_resume.then_some(true),
+            },
             engine,
             seed: self.seed,
             share: self.share,
             start_at: self.start_at.clone(),
+            origins: Origins::default(),
         })
     }
 
@@ -464,7 +535,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
-    check_local(&plan)?;
+    check_local(&request, &plan)?;
     let file = args
         .output
         .as_deref()
@@ -559,15 +630,18 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<S
 }
 
 /// A source that is not on this host would fail every attempt, with the error that also means "no ports left".
-fn check_local(plan: &RunPlan) -> Result<(), CliError> {
+fn check_local(request: &Request, plan: &RunPlan) -> Result<(), CliError> {
     if plan.engine == Engine::Sim {
         return Ok(());
     }
     match plan.sources.iter().find(|source| is_elsewhere(**source)) {
         None => Ok(()),
-        Some(source) => Err(CliError::usage(format!(
-            "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
-        ))),
+        Some(source) => {
+            let text = format!(
+                "source {source} is not an address of this host; give one that `ip address` shows, or add it there"
+            );
+            Err(request.refusal_of_source(*source, text).into())
+        }
     }
 }
 

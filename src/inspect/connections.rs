@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::capture_file::{CaptureError, Record};
+use super::other::{Beginning, OtherConnection};
 use super::packet::{NoSegment, Segment, decode};
 use super::stream::Stream;
 use super::{Delivery, Ending, EndingKind, Endpoints, Gap, Handshake, Inspection, Side, Skipped, StepTimes};
@@ -13,6 +14,8 @@ use crate::protocol::{C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1S2_SIZE};
 const MOST_CONNECTIONS: usize = 1 << 18;
 /// Connections whose bytes are kept: 6 kB each.
 const MOST_HANDSHAKES: usize = 1 << 14;
+/// Connections without a handshake that are listed.
+const MOST_OTHERS: usize = 1 << 10;
 
 /// All connections of a capture so far.
 pub(super) struct Connections {
@@ -64,18 +67,22 @@ impl Connections {
     /// Explains what looks like a handshake.
     pub(super) fn finish(mut self, damage: Option<CaptureError>) -> Inspection {
         let mut found = Vec::new();
+        let mut others = Vec::new();
         for connection in &self.connections {
             match connection.state {
                 State::BeyondLimit => self.skipped.beyond_limit += 1,
                 State::Candidate if self.port.is_some() || connection.is_laid_out_like_rtmp() => {
                     found.push((connection.began_ns, connection.explain()));
                 }
-                _ => self.skipped.other_connections += 1,
+                _ => others.push(connection),
             }
         }
+        self.skipped.other_connections = others.len();
+        others.sort_by_key(|connection| connection.began_ns);
+        let others = others.into_iter().take(MOST_OTHERS).map(Connection::as_other).collect();
         found.sort_by_key(|(began_ns, _)| *began_ns);
         let handshakes = found.into_iter().map(|(_, handshake)| handshake).collect();
-        Inspection { handshakes, skipped: self.skipped, damage }
+        Inspection { handshakes, others, skipped: self.skipped, damage }
     }
 
     /// Which connection `segment` belongs to; a new one if it begins one.
@@ -120,6 +127,8 @@ struct Connection {
     syns: usize,
     /// The first FIN or RST: when, which, and by which of the ends.
     ending: Option<(u64, EndingKind, usize)>,
+    /// Of what it carried instead of a handshake.
+    beginning: Option<Beginning>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,6 +156,7 @@ impl Connection {
             syn_ack_ns: None,
             syns: 0,
             ending: None,
+            beginning: None,
         }
     }
 
@@ -214,6 +224,7 @@ impl Connection {
 
     fn dismiss(&mut self, state: State) {
         self.state = state;
+        self.beginning = self.beginning();
         self.streams.iter_mut().for_each(Stream::forget);
     }
 
@@ -242,6 +253,22 @@ impl Connection {
         [&self.streams[client], &self.streams[1 - client]]
     }
 
+    fn endpoints(&self) -> Endpoints {
+        let client = self.client.unwrap_or(0);
+        Endpoints { client: self.ends[client], server: self.ends[1 - client] }
+    }
+
+    fn beginning(&self) -> Option<Beginning> {
+        let [client, server] = self.client_and_server().map(Stream::readable);
+        Beginning::of(client, server)
+    }
+
+    fn as_other(&self) -> OtherConnection {
+        let beginning = self.beginning.clone().or_else(|| self.beginning());
+        let missed = beginning.is_none() && self.streams.iter().any(|stream| stream.has_begun() || stream.is_missed());
+        OtherConnection::new(self.endpoints(), beginning.as_ref(), missed)
+    }
+
     fn explain(&self) -> Handshake {
         let [client, server] = self.client_and_server();
         let at = self.step_times();
@@ -254,7 +281,7 @@ impl Connection {
         );
         let client_end = self.client.unwrap_or(0);
         Handshake {
-            endpoints: Some(Endpoints { client: self.ends[client_end], server: self.ends[1 - client_end] }),
+            endpoints: Some(self.endpoints()),
             c0c1_segments: client.segments(0..C0C1_SIZE),
             timings: at.timings(),
             at,

@@ -8,6 +8,7 @@
 
 mod capture_file;
 mod connections;
+mod other;
 mod packet;
 mod render;
 mod stream;
@@ -25,6 +26,7 @@ use crate::protocol::{
 };
 
 pub use capture_file::{CaptureError, is_capture};
+pub use other::{Appearance, OtherConnection};
 
 /// Explains the handshakes in a pcap or pcapng `file`, in the order in which their connections began.
 ///
@@ -32,7 +34,8 @@ pub use capture_file::{CaptureError, is_capture};
 /// connections to that port count, and they do whatever the client's bytes are.
 ///
 /// Memory is bounded, however large the file: of each direction the first 3073 + 64 bytes are kept, of at most 16 384
-/// handshakes; what lies beyond is counted in [`Inspection::skipped`].
+/// handshakes, and the first 16 bytes of other connections, of which the first 1024 are listed; what lies beyond is
+/// counted in [`Inspection::skipped`].
 pub fn capture(file: impl Read + Send, port: Option<u16>) -> Inspection {
     let mut connections = connections::Connections::new(port);
     let damage = capture_file::read_records(file, |record| connections.take(&record)).err();
@@ -51,6 +54,8 @@ pub fn streams(c0c1: &[u8], s0s1s2: &[u8], c2: Option<&[u8]>) -> Handshake {
 pub struct Inspection {
     /// The handshakes, in the order in which their connections began.
     pub handshakes: Vec<Handshake>,
+    /// The first of the connections that are none, likewise; [`Skipped::other_connections`] counts all of them.
+    pub others: Vec<OtherConnection>,
     /// What was not looked at.
     pub skipped: Skipped,
     /// Why the file was not read to its end; what was found before that place is in `handshakes`.

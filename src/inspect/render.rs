@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 use super::text::{self, Row};
-use super::{Delivery, EndingKind, Gap, Handshake, Outcome, Part, Side, Skipped};
+use super::{Delivery, EndingKind, Gap, Handshake, OtherConnection, Outcome, Part, Side, Skipped};
 use crate::base::Nanos;
 use crate::protocol::{BLOCK_SIZE, C0C1_SIZE};
 
@@ -118,6 +118,20 @@ impl Handshake {
             .map(|(since, line)| since.to_owned() + &line)
             .collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+impl OtherConnection {
+    /// One line, or two where `width` columns are too few.
+    pub fn render(&self, width: u16) -> String {
+        let subject = format!("{} -> {}:", self.endpoints.client, self.endpoints.server);
+        let bytes = match self.first_from {
+            Some(_) => format!(" ({})", text::spaced_hex(&self.first_hex, 8)),
+            None => String::new(),
+        };
+        let text = format!("no handshake, looks like {}{bytes}", self.looks_like.text());
+        let fits = subject.len() + 1 + text.len() <= usize::from(width);
+        format!("{subject}{}{text}\n", if fits { " " } else { "\n  " })
     }
 }
 

@@ -224,6 +224,37 @@ fn other_protocols_are_no_handshakes_unless_the_port_says_so() {
         let of_port = |port| capture(&pcap(101, &packets, Packet::ipv4, usize::MAX)[..], Some(port)).handshakes;
         assert_eq!((of_port(1935).len(), of_port(40000).len(), of_port(1936).len()), (1, 0, 0), "{other:?}");
     }
+    let others = |packets: &[Packet]| capture(&pcap(101, packets, Packet::ipv4, usize::MAX)[..], None).others;
+    let looks = |packets: &[Packet]| {
+        let [other] = &others(packets)[..] else { panic!("{:?}", others(packets)) };
+        (other.looks_like, other.first_from)
+    };
+    for (bytes, looks_like) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], Appearance::Http),
+        (&[0x16, 3, 1, 2, 0], Appearance::Tls),
+        (b"SSH-2.0-OpenSSH_9.2", Appearance::Ssh),
+        (b"PROXY TCP4 10.9.0.0 10.0.0.2 1024 1935\r\n", Appearance::ProxyHeader),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Appearance::ProxyHeader),
+        (&tpkt, Appearance::Tpkt),
+        (&[6; 40], Appearance::BeginsLikeRtmp),
+        (&[0x20; 1537], Appearance::OtherVersion),
+        (&[0xff; 9], Appearance::Unknown),
+    ] {
+        let mut packets = speak(bytes);
+        if bytes == [6; 40] {
+            packets.push(from_server(0, b"no"));
+        }
+        assert_eq!(looks(&packets), (looks_like, Some(Side::Client)), "{bytes:?}");
+    }
+    assert_eq!(looks(&handshake()[..3]), (Appearance::Silent, None));
+    assert_eq!(looks(&[&handshake()[..3], &[from_server(0, b"220 mail")]].concat()).1, Some(Side::Server));
+    assert_eq!(looks(&[&handshake()[..3], &[from_client(100, &[1; 9])]].concat()), (Appearance::Uncaptured, None));
+    let tls = others(&speak(&[0x16, 3, 1, 2, 0])).remove(0);
+    insta::assert_snapshot!(tls.render(80), @"10.0.0.1:40000 -> 10.0.0.2:1935: no handshake, looks like TLS (16 03 01 02 00)");
+    insta::assert_snapshot!(tls.render(60), @r"
+    10.0.0.1:40000 -> 10.0.0.2:1935:
+      no handshake, looks like TLS (16 03 01 02 00)
+    ");
     let half = inspect(&speak(&C0C1[..700]));
     assert_eq!(half[0].outcome, Outcome::Incomplete { missing: Part::C0c1, received: 700 });
 }
@@ -353,6 +384,10 @@ fn explain_all(file: &[u8]) {
     for port in [None, Some(1935)] {
         let inspection = capture(file, port);
         inspection.skipped.findings();
+        assert!(inspection.others.len() <= inspection.skipped.other_connections);
+        for other in inspection.others {
+            other.render(80);
+        }
         for handshake in inspection.handshakes {
             handshake.render(80, false);
             serde_json::to_string(&handshake).unwrap();

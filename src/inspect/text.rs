@@ -181,10 +181,9 @@ pub fn pieces(sizes: &[usize]) -> String {
 /// How many bytes followed the handshake, and the first of them.
 pub fn trailing(trailing: &Trailing) -> String {
     const SHOWN: usize = 16;
-    let hex = trailing.first_hex.as_bytes();
-    let shown: Vec<_> = hex.chunks(2).take(SHOWN).map(String::from_utf8_lossy).collect();
-    let more = if trailing.bytes > shown.len() { " .." } else { "" };
-    format!("{}, of the next stage of the protocol: {}{more}", bytes(trailing.bytes), shown.join(" "))
+    let shown = spaced_hex(&trailing.first_hex, SHOWN);
+    let more = if trailing.bytes > SHOWN { " .." } else { "" };
+    format!("{}, of the next stage of the protocol: {shown}{more}", bytes(trailing.bytes))
 }
 
 /// A version byte as people look it up: "version byte 0x48 'H'".
@@ -204,6 +203,11 @@ fn digest(at: Option<DigestAt>, position: Option<usize>) -> String {
         Some((half, position)) => format!("digest in the {half}, at byte {position}"),
         None => "no digest".into(),
     }
+}
+
+/// The first `shown` bytes of `hex`, apart from each other.
+pub(super) fn spaced_hex(hex: &str, shown: usize) -> String {
+    hex.as_bytes().chunks(2).take(shown).map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
 }
 
 /// The first eight bytes, given in hexadecimal, as a number and as a dotted version.

@@ -104,6 +104,11 @@ impl StreamName {
         self.parts.contains(&Part::Key)
     }
 
+    /// Whether the other pattern is the same, in what is not shown, too.
+    pub fn is(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+
     /// Whether all clients have the same name. Servers accept only the first publisher of a name.
     pub fn is_the_same_for_all(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
@@ -354,6 +359,8 @@ mod tests {
             assert_eq!(read.to_string(), shown);
         }
         assert_ne!(parsed("a{id}"), parsed("b{id}"));
+        assert!(parsed("s3cret") == parsed("other") && !parsed("s3cret").is(&parsed("other")));
+        assert!(parsed("s3cret{{").is(&parsed("s3cret{{")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::histogram::LatencyHistogram;
 use super::interval::{IntervalRecorder, IntervalReport};
 use super::reaction::Reaction;
 use super::sample::{Place, Sample, Until};
-use super::snapshot::{MediaCounts, ProbeOutcome, Snapshot};
+use super::snapshot::{Comeback, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -180,6 +180,11 @@ impl Recorder {
         self.record.stage(stage).back.get_or_insert_with(LatencyHistogram::of_ages).record(after);
     }
 
+    /// The stage of a fleet ended, and this was the state of its clients.
+    pub fn fleet_ended(&mut self, stage: u16, clients: Vec<Comeback>) {
+        self.record.stage(stage).comebacks = clients;
+    }
+
     /// A backend that calls itself `name` accepted the `connect` of an attempt; says which one it is.
     pub fn accepted(&mut self, place: Place, name: fmt::Arguments<'_>) -> u16 {
         self.backend_name.clear();
@@ -320,7 +325,6 @@ mod tests {
             probe: false,
             storm: false,
             until: Until::Handshake,
-            until: Until::Handshake,
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1), stage(1)],
@@ -346,11 +350,9 @@ mod tests {
             started: at,
             connected: at,
             secured: None,
-            secured: None,
             sent: at,
             s0s1: at,
             s2: at,
-            session: None,
             session: None,
             completed: at,
             negotiated: Negotiated::Simple,
@@ -376,6 +378,7 @@ mod tests {
             open_loop: true,
             probe: false,
             storm: false,
+            until: Until::Handshake,
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1)],
@@ -400,9 +403,11 @@ mod tests {
             slot_free: at,
             started: at,
             connected: at,
+            secured: None,
             sent: at,
             s0s1: at,
             s2: at,
+            session: None,
             completed: at,
             negotiated: Negotiated::Simple,
         });

@@ -241,6 +241,18 @@ fn storms(page: &mut Page, storms: &[StormRow]) {
     };
     let heading = ["storm", "back", "50 % after", "90 %", "99 %", "100 %", "attempts each"];
     page.table(&heading, storms.iter().map(row).collect());
+    for storm in storms.iter().filter(|storm| storm.lost_again > 0) {
+        let since = |ns: u64| seconds(Nanos::new(ns).as_secs_f64());
+        let mut text = format!("{}: {}: {} lost again", storm.population, storm.stage, storm.lost_again);
+        if let Some(after) = storm.lost_again_after_ns {
+            text += &format!(", most of the fleet at once after {}: times count from there", since(after));
+        }
+        if let Some(after) = storm.last_back_after_ns {
+            text += &format!("; last back {} after the beginning", since(after));
+        }
+        let lead = page.lead(&[("  ", PLAIN)]);
+        page.wrapped(lead, 4, &text);
+    }
 }
 
 /// Whether the target accepted again.

@@ -365,9 +365,9 @@ impl LoadPlan {
 }
 
 impl Population {
-    /// Slots of all its lanes.
+    /// Slots of all its lanes; more than can be counted, which no plan is resolved to, are `u32::MAX`.
     pub fn concurrency(&self) -> u32 {
-        self.lanes.iter().map(|lane| lane.concurrency).sum()
+        self.lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.concurrency))
     }
 
     /// The attempts of a lane at least have intended instants.

@@ -1,13 +1,16 @@
 //! The PROXY header that a load balancer puts before C0.
 //!
-//! Source: haproxy's `proxy-protocol.txt`, versions 1 and 2. nginx-rtmp 1.2 reads version 1 (`listen ... proxy_protocol`).
+//! Source: haproxy's `proxy-protocol.txt`, versions 1 and 2. nginx-rtmp 1.2.2 reads version 1 only (`listen ...
+//! proxy_protocol`).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ppp::{v1, v2};
 
 use super::plan::{ProxyPlan, ProxyVersion, RunPlan};
+use super::result::RunResult;
 use crate::engine::{Headers, SharedRange};
+use crate::measure::{FailureKind, Step};
 
 /// Headers that each worker keeps ready for each target; it sends them in turn.
 const HEADERS_PER_TARGET: u32 = 1_024;
@@ -32,6 +35,31 @@ pub(super) fn headers(proxy: &ProxyPlan, plan: &RunPlan, worker: u32, bytes: &mu
         }
     }
     Headers { ranges: ranges.into(), per_target: HEADERS_PER_TARGET }
+}
+
+/// Says of connections that ended before any answer that the header may be why: a server that expects none takes its
+/// first byte for C0, and one that expects the other version for nonsense. Where the only target has completed
+/// handshakes behind such headers, they are not.
+pub(super) fn advise(result: &mut RunResult) {
+    let Some(ProxyPlan { version, .. }) = result.plan.proxy_protocol else { return };
+    if result.attempts.completed > 0 && result.plan.targets.len() == 1 {
+        return;
+    }
+    let advice = match version {
+        ProxyVersion::V1 => {
+            "a PROXY header went before C0: does the server expect one on this port (nginx: listen ... proxy_protocol)?"
+        }
+        ProxyVersion::V2 => {
+            "a PROXY header went before C0: does the server expect one on this port, and of version 2? nginx-rtmp reads \
+             v1 only"
+        }
+    };
+    let ended = |step, kind| {
+        matches!(step, Step::SendC0c1 | Step::S0) && matches!(kind, FailureKind::Reset | FailureKind::Closed)
+    };
+    for row in result.failures.iter_mut().filter(|row| ended(row.step, row.kind)) {
+        row.advice = advice.to_owned();
+    }
 }
 
 /// One header. Both addresses are of one family in it: an IPv4 address beside an IPv6 one is written in its mapped form.
@@ -75,6 +103,40 @@ impl ProxyPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_that_end_before_an_answer_are_told_of_the_header() {
+        let mut result = crate::run::result::fixtures::open_result(&[]);
+        let row = |step, kind| crate::run::FailureRow {
+            step,
+            kind,
+            side: crate::measure::Side::Target,
+            count: 1,
+            first_s: 0.0,
+            last_s: 0.0,
+            detail: None,
+            advice: "its own".to_owned(),
+            reasons: Vec::new(),
+        };
+        result.failures = vec![
+            row(Step::S0, FailureKind::Reset),
+            row(Step::S0, FailureKind::Timeout),
+            row(Step::S2, FailureKind::Closed),
+        ];
+        let advised = |result: &RunResult| {
+            let mut result = result.clone();
+            advise(&mut result);
+            result.failures.iter().map(|row| row.advice != "its own").collect::<Vec<_>>()
+        };
+        assert_eq!(advised(&result), [false; 3], "none was sent");
+        result.plan.proxy_protocol = Some(proxy(ProxyVersion::V1, "10.9.0.0/16"));
+        assert_eq!(advised(&result), [false; 3], "the only target completes handshakes behind it");
+        result.plan.targets.push(result.plan.targets[0].clone());
+        assert_eq!(advised(&result), [true, false, false], "one of several may not");
+        result.plan.targets.pop();
+        result.attempts.completed = 0;
+        assert_eq!(advised(&result), [true, false, false]);
+    }
 
     fn proxy(version: ProxyVersion, client_ips: &str) -> ProxyPlan {
         ProxyPlan { version, client_ips: client_ips.parse().unwrap() }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Lane, LoadPlan, RunPlan};
 use crate::base::Nanos;
 use crate::load::{ConcurrencyPlan, Reconnect};
-use crate::measure::{HistogramError, LatencyHistogram, LatencySummary, ProbeOutcome, Snapshot, StageRecord};
+use crate::measure::{Comeback, HistogramError, LatencyHistogram, LatencySummary, ProbeOutcome, Snapshot, StageRecord};
 
-/// A fleet that lost its connections: when its clients were back. Times count from the loss, and percentages are of the
-/// whole fleet.
+/// A fleet that lost its connections: when its clients were back. Percentages are of the whole fleet. Times count from the
+/// loss: from the storm's beginning, or, if most of the fleet lost its connections again at once, from the last such loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StormRow {
     /// Whose storm it is.
@@ -19,8 +19,17 @@ pub struct StormRow {
     pub reconnect: Reconnect,
     /// Clients.
     pub fleet: u64,
-    /// Clients that were back at least once.
+    /// Clients that were back at least once; those that were back in the end if times count from a later loss.
     pub back: u64,
+    /// Connections that were lost after their client was back.
+    #[serde(default)]
+    pub lost_again: u64,
+    /// The later loss that times count from, since the storm's beginning; null if they count from there.
+    #[serde(default)]
+    pub lost_again_after_ns: Option<u64>,
+    /// When the last client came back, since the storm's beginning; null if none did, or nothing is known of the end.
+    #[serde(default)]
+    pub last_back_after_ns: Option<u64>,
     /// When half of the fleet was back; null if it never was.
     pub back_50_ns: Option<u64>,
     /// When 90 % were back.
@@ -72,12 +81,18 @@ pub(super) fn storms(plan: &RunPlan, snapshot: &Snapshot) -> Vec<StormRow> {
         let LoadPlan::Storm { name, fleet, reconnect, .. } = &lane.load else { return None };
         let [record] = record else { return None };
         let counts = &record.tally.counts;
+        let began = Nanos::new(lane.begins_ns);
+        let common_loss = last_common_loss(&record.comebacks, began);
+        let last_back = record.comebacks.iter().filter_map(|client| client.back).max();
         let mut row = StormRow {
             population: population.to_owned(),
             stage: name.clone(),
             reconnect: *reconnect,
             fleet: u64::from(ConcurrencyPlan::part(*fleet, plan.share)),
             back: 0,
+            lost_again: counts.lost_while_held,
+            lost_again_after_ns: common_loss.map(|loss| loss.saturating_sub(began).as_u64()),
+            last_back_after_ns: last_back.map(|back| back.saturating_sub(began).as_u64()),
             back_50_ns: None,
             back_90_ns: None,
             back_99_ns: None,
@@ -86,10 +101,31 @@ pub(super) fn storms(plan: &RunPlan, snapshot: &Snapshot) -> Vec<StormRow> {
             attempts_per_success: (counts.completed > 0).then(|| counts.started as f64 / counts.completed as f64),
             time_to_back: LatencyHistogram::of_ages().summary(),
         };
-        row.set_times(record.back.as_ref().unwrap_or(&LatencyHistogram::of_ages()));
+        let mut back = LatencyHistogram::of_ages();
+        match (common_loss, &record.back) {
+            (Some(loss), _) => {
+                let returns = record.comebacks.iter().filter_map(|client| client.back);
+                returns.for_each(|at| back.record(at.saturating_sub(loss)));
+            }
+            (None, Some(first)) => back.merge(first),
+            (None, None) => {}
+        }
+        row.set_times(&back);
         Some(row)
     };
     lanes(plan, snapshot).filter_map(row).collect()
+}
+
+/// Since the run's start, the last loss after `began` that took most of a fleet's connections within a second: a server
+/// that goes away, not one that ends connections one by one.
+fn last_common_loss(comebacks: &[Comeback], began: Nanos) -> Option<Nanos> {
+    const AT_ONCE: Nanos = Nanos::from_secs(1);
+    let mut losses: Vec<Nanos> = comebacks.iter().map(|client| client.lost).filter(|lost| *lost > began).collect();
+    losses.sort_unstable();
+    let most = comebacks.len() / 2 + 1;
+    let at_once = |losses: &&[Nanos]| losses[most - 1].saturating_sub(losses[0]) <= AT_ONCE;
+    let end = losses.windows(most).rev().find(at_once)?[most - 1];
+    losses.into_iter().find(|lost| end.saturating_sub(*lost) <= AT_ONCE)
 }
 
 /// A row for each probe stage of the plan that stands in a sequence.
@@ -190,6 +226,9 @@ impl StormRow {
         let successes = completed(self) + completed(other);
         self.fleet += other.fleet;
         self.attempts += other.attempts;
+        self.lost_again += other.lost_again;
+        self.lost_again_after_ns = self.lost_again_after_ns.max(other.lost_again_after_ns);
+        self.last_back_after_ns = self.last_back_after_ns.max(other.last_back_after_ns);
         self.attempts_per_success = (successes > 0.0).then(|| self.attempts as f64 / successes);
         self.set_times(&back);
         Ok(())
@@ -272,6 +311,23 @@ mod tests {
         assert_eq!(recovery(0), (0.0, None));
         // The last one was intended 0.1 s before the probes began.
         assert_eq!(recovery(3_000), (0.0, Some(2.9)));
+    }
+
+    /// The last losses of a fleet, in milliseconds, of a storm that began after a second.
+    fn common_loss_ms(lost_ms: &[u64]) -> Option<u64> {
+        let client = |lost| Comeback { lost: Nanos::from_millis(lost), back: None };
+        let clients: Vec<_> = lost_ms.iter().copied().map(client).collect();
+        last_common_loss(&clients, Nanos::from_secs(1)).map(|loss| loss.as_u64() / 1_000_000)
+    }
+
+    #[test]
+    fn a_common_loss_takes_most_of_a_fleet_at_once() {
+        assert_eq!(common_loss_ms(&[1_000; 5]), None, "the loss that began the storm is none");
+        assert_eq!(common_loss_ms(&[7_000, 7_000, 7_000, 1_000, 1_000]), Some(7_000));
+        assert_eq!(common_loss_ms(&[7_000, 7_000, 1_000, 1_000]), None, "half is not most");
+        assert_eq!(common_loss_ms(&[7_200, 7_000, 7_900, 8_000, 20_000]), Some(7_000), "one was lost once more");
+        assert_eq!(common_loss_ms(&[7_000, 9_000, 11_000, 13_000, 15_000]), None, "one by one");
+        assert_eq!(common_loss_ms(&[]), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnosis;
 use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
+use super::proxy;
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
@@ -560,6 +561,7 @@ impl RunResult {
             machines: Vec::new(),
             plan,
         };
+        proxy::advise(&mut result);
         verdict::judge(&mut result, &thresholds, &parts.watched);
         result
     }

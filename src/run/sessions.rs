@@ -130,12 +130,10 @@ impl PreparedSessions {
                 scripts.push(self.script(plan, share.client.profile, target, course)?);
             }
         }
-        let default: StreamName = DEFAULT_STREAM.parse().expect("it is a name");
-        let name = |target: &Target| population.stream.as_ref().or(target.stream.as_ref()).unwrap_or(&default).clone();
         Ok(PopulationRules {
             course,
             scripts: scripts.into(),
-            names: plan.targets.iter().map(name).collect(),
+            names: plan.targets.iter().map(|target| population.stream_at(target)).collect(),
             keys: Arc::clone(&population.stream_keys),
         })
     }
@@ -191,6 +189,26 @@ impl PreparedSessions {
         self.media.extend_from_slice(track.bytes());
         self.tracks.push((key, Arc::new(track), offset));
         Ok(self.tracks.len() as u16 - 1)
+    }
+}
+
+impl Population {
+    /// The pattern of its streams' names at a target: its own, or else the target's.
+    pub fn stream_at(&self, target: &Target) -> StreamName {
+        let named = self.stream.as_ref().or(target.stream.as_ref());
+        named.cloned().unwrap_or_else(|| DEFAULT_STREAM.parse().expect("it is a name"))
+    }
+
+    /// The patterns of its streams' names, each once; none where attempts end before any stream.
+    pub fn streams(&self, plan: &RunPlan) -> Vec<StreamName> {
+        let mut streams: Vec<StreamName> = Vec::new();
+        let targets = self.targets.iter().map(|share| &plan.targets[usize::from(share.target)]);
+        for stream in targets.filter(|_| self.until >= Until::Publish).map(|target| self.stream_at(target)) {
+            if !streams.contains(&stream) {
+                streams.push(stream);
+            }
+        }
+        streams
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::RunPlan;
+use super::plan::{Population, RunPlan};
 use super::result::{Attempts, LatencyTable, Rates, Row, RunResult};
 use super::watch::WatchOutcome;
-use crate::base::Nanos;
+use crate::base::{DurationText, Nanos};
 use crate::measure::ModeCounts;
 
 mod quantity;
@@ -98,6 +99,31 @@ impl Threshold {
             Ok(threshold)
         };
         plan.thresholds.iter().map(checked).collect()
+    }
+
+    /// A run of `plan` can hold one of its windows, if it has windows.
+    ///
+    /// # Errors
+    /// If what it is about is measured for less than that.
+    pub fn check_window(&self, plan: &RunPlan) -> Result<(), ThresholdError> {
+        let Some(window) = self.window_s.map(|seconds| Nanos::from_secs(seconds.into())) else { return Ok(()) };
+        let measured =
+            |population: &Population| population.length().as_u64().saturating_sub(population.warmup().as_u64());
+        let population = match &self.subject {
+            Subject::Population(name) => plan.populations.iter().find(|population| population.name == *name),
+            _ => None,
+        };
+        let measured = population.map_or_else(|| plan.asked().map(measured).max().unwrap_or(0), measured);
+        if window.as_u64() <= measured {
+            return Ok(());
+        }
+        let text = |nanos: u64| DurationText(Duration::from_nanos(nanos));
+        Err(ThresholdError(format!(
+            "threshold '{}' has windows of {} and the load is measured for {}: shorten the window, or lengthen the load",
+            self.expression,
+            text(window.as_u64()),
+            text(measured)
+        )))
     }
 
     /// The limit of a latency, if this is an upper one.

@@ -8,6 +8,7 @@ use crate::run::DEFAULT_APP;
 use crate::run::{Target, TargetShare};
 
 use super::PlanError;
+use super::origins::Setting;
 use super::request::{PopulationRequest, Request, SourceRange};
 use super::safety;
 use super::target::{Lookup, TargetText};
@@ -22,28 +23,36 @@ pub(super) struct Addresses<'a> {
     request: &'a Request,
     lookup: Lookup<'a>,
     pub targets: Vec<Target>,
+    /// What the targets are called in what the user wrote.
+    names: Vec<String>,
     pub sources: Vec<IpAddr>,
 }
 
 impl<'a> Addresses<'a> {
     pub(super) fn new(request: &'a Request, lookup: Lookup<'a>) -> Self {
-        Self { request, lookup, targets: Vec::new(), sources: Vec::new() }
+        Self { request, lookup, targets: Vec::new(), names: Vec::new(), sources: Vec::new() }
     }
 
     /// The addresses of a population's targets: its own, or the run's.
     pub(super) fn targets(&mut self, asked: &PopulationRequest) -> Result<Vec<TargetShare>, PlanError> {
         let request = self.request;
-        let (texts, weights) = match asked.targets.as_slice() {
-            [] => (&request.targets, &request.weights),
-            _ => (&asked.targets, &asked.weights),
+        let (texts, weights, origins) = match asked.targets.as_slice() {
+            [] => (&request.targets, &request.weights, &request.origins),
+            _ => (&asked.targets, &asked.weights, &asked.origins),
         };
         check_weights(texts, weights)?;
         let mut found: Vec<Vec<u16>> = Vec::new();
-        for text in texts {
+        for (index, text) in texts.iter().enumerate() {
+            let refused = |error: PlanError| origins.refusal_of_element(Setting::TARGETS, index, error);
             let mut indices = Vec::new();
-            for address in text.addresses(self.lookup)? {
-                safety::check(text, address, &request.allowed)?;
-                indices.push(self.target(Target::of(text, address))?);
+            for address in text.addresses(self.lookup).map_err(refused)? {
+                let ip = address.ip().to_canonical();
+                let allow = match origins.has(Setting::TARGETS) {
+                    true => request.origins.written(Setting::ALLOW, ip),
+                    false => format!("{} {ip}", Setting::ALLOW.flag),
+                };
+                safety::check(text, address, &request.allowed, &allow).map_err(refused)?;
+                indices.push(self.target(Target::of(text, address)).map_err(refused)?);
             }
             found.push(indices);
         }
@@ -87,13 +96,25 @@ impl<'a> Addresses<'a> {
     }
 
     fn target(&mut self, target: Target) -> Result<u16, PlanError> {
-        if let Some(index) = self.targets.iter().position(|known| *known == target) {
+        let known = self.targets.iter().zip(&self.names).position(|(known, name)| {
+            *name == target.name
+                && Target { name: name.clone(), ..known.clone() } == target
+                && have_same_secrets(known, &target)
+        });
+        if let Some(index) = known {
             return Ok(index as u16);
         }
         if self.targets.len() >= usize::from(u16::MAX) {
             return Err(PlanError::new(format!("more than {} target addresses are too many", u16::MAX)));
         }
-        self.targets.push(target);
+        // Targets may differ in nothing that is shown; numbers tell their rows in the report apart.
+        let alike = |(known, name): &(&Target, &String)| **name == target.name && known.address == target.address;
+        let name = match self.targets.iter().zip(&self.names).filter(alike).count() {
+            0 => target.name.clone(),
+            others => format!("{} ({})", target.name, others + 1),
+        };
+        self.names.push(target.name.clone());
+        self.targets.push(Target { name, ..target });
         Ok(self.targets.len() as u16 - 1)
     }
 }
@@ -114,6 +135,16 @@ impl Target {
             stream: text.stream.clone(),
         }
     }
+}
+
+/// Secrets are equal to all others of their kind, and so are keys in the names of streams.
+fn have_same_secrets(known: &Target, target: &Target) -> bool {
+    let query = |target: &Target| target.app_query.as_ref().and_then(Secret::reveal).cloned();
+    let same_stream = match (&known.stream, &target.stream) {
+        (Some(known), Some(stream)) => known.is(stream),
+        (known, stream) => known.is_none() == stream.is_none(),
+    };
+    query(known) == query(target) && same_stream
 }
 
 fn check_weights(targets: &[TargetText], weights: &[u32]) -> Result<(), PlanError> {
@@ -241,6 +272,31 @@ mod tests {
             let shares = addresses.targets(&PopulationRequest::default()).unwrap();
             assert_eq!((shares.len(), addresses.targets[0].name.as_str()), (1, name));
         }
+    }
+
+    #[test]
+    fn targets_that_differ_in_secrets_are_different() {
+        let texts = ["rtmp://h.sim/live/one", "rtmp://h.sim/live/two?t=1", "rtmp://h.sim/live/two?t=2"];
+        let others = ["rtmp://h.sim/live?a", "rtmp://h.sim/live?b"];
+        let request = Request::default();
+        let lookup =
+            |_: &str, _: u16| -> std::io::Result<Vec<SocketAddr>> { Ok(vec!["10.0.0.1:1935".parse().unwrap()]) };
+        let mut addresses = Addresses::new(&request, &lookup);
+        let all: Vec<TargetText> =
+            texts.into_iter().chain(others).chain(texts).map(|text| text.parse().unwrap()).collect();
+        let own = PopulationRequest { targets: all, ..PopulationRequest::default() };
+        assert_eq!(addresses.targets(&own).unwrap().len(), 5, "and equal ones are one");
+        let names: Vec<_> = addresses.targets.iter().map(|target| target.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "rtmp://h.sim/live/***",
+                "rtmp://h.sim/live/***?***",
+                "rtmp://h.sim/live/***?*** (2)",
+                "rtmp://h.sim/live?***",
+                "rtmp://h.sim/live?*** (2)"
+            ]
+        );
     }
 
     #[test]

@@ -6,16 +6,19 @@ mod stage;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::io::Engine;
 use crate::run::{AbortCondition, ProxyVersion, Threshold};
 
-use super::request::{PopulationRequest, Request};
+use super::origins::{FileText, Setting};
+use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
 use super::target::TargetText;
 pub use document::ScenarioError;
+pub(super) use document::line_and_column;
 use document::{Item, Key, Level, Source, Table};
 use population::{POPULATION_KEYS, population, sources};
 
@@ -50,8 +53,8 @@ pub fn read_file(path: &Path) -> Result<Request, ScenarioError> {
 /// The request has its clients in `populations` only; what would describe them beside (`rate` to `expect`) is unset.
 ///
 /// # Errors
-/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. What depends on the machine, on names or on flags
-/// is left to [`resolve`](super::resolve).
+/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. Files of stream keys are read, too. What depends
+/// on the machine, on names or on flags is left to [`resolve`](super::resolve).
 pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
     let source = Source { path, text };
     let document = source.parse()?;
@@ -61,14 +64,17 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             "the scenario is empty; give at least stages, such as stages = [{ rate = \"100/s\", for = \"10s\" }]",
         ));
     }
-    document.check_keys(&[&stage::STAGE, &stage::STORM, &THRESHOLD, &TARGET])?;
+    document.check_keys(&[&stage::STAGE, &stage::STORM, &THRESHOLD, &TARGET, &TLS])?;
     let populations = match document.get("population") {
         Some(list) => populations(&document, list)?,
         None => vec![population(&document, None)?],
     };
     let (targets, weights) = targets(document.get("targets"))?;
+    let (thresholds, places) = thresholds(&document)?;
+    let mut origins = document.origins();
+    origins.set_elements(Setting::THRESHOLDS, places);
     let file_stem = || path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
-    let request = Request {
+    let mut request = Request {
         scenario: Some(document.get("name").map_or_else(|| Ok(file_stem()), |item| item.label())?),
         populations,
         targets,
@@ -76,7 +82,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         allowed: elements(document.get("allow"), |item| item.text().map(Allowance::from))?,
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         sources: sources(document.get("sources"))?,
-        thresholds: thresholds(&document)?,
+        thresholds,
         abort_if: elements(document.get("abort_if"), |item| {
             item.read::<AbortCondition>().map(|condition| condition.to_string())
         })?,
@@ -87,12 +93,22 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             item.one_of(&[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
         })?,
         client_ips: optional(document.get("client_ips"), client_ips)?,
+        media: optional(document.get("media"), Item::path)?,
+        bitrate: optional(document.get("bitrate"), Item::read)?,
+        media_clients: optional(document.get("media_clients"), Item::read)?,
+        hold_check: optional(document.get("hold_check"), Item::length)?,
+        enhanced_rtmp: optional(document.get("enhanced_rtmp"), Item::flag)?,
+        tls: optional(document.get("tls"), tls)?.unwrap_or_default(),
         engine: optional(document.get("engine"), |item| {
             item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
         })?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
+        origins,
         ..Request::default()
     };
+    let file = Arc::new(FileText { path: path.to_owned(), text: text.to_owned() });
+    request.origins.set_file(&file);
+    request.populations.iter_mut().for_each(|population| population.origins.set_file(&file));
     if let Some(text) = document.get("description") {
         text.text()?;
     }
@@ -121,6 +137,12 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "resolve", example: "\"30s\"" },
     Key { name: "proxy_protocol", example: "\"v2\"" },
     Key { name: "client_ips", example: "\"10.9.0.0/16\"" },
+    Key { name: "media", example: "\"clip.flv\"" },
+    Key { name: "bitrate", example: "\"2.5M\"" },
+    Key { name: "media_clients", example: "\"10%\"" },
+    Key { name: "hold_check", example: "\"30s\"" },
+    Key { name: "enhanced_rtmp", example: "true" },
+    Key { name: "tls", example: "{ ca = \"ca.pem\" }" },
     Key { name: "sources", example: "[\"10.0.1.2-10.0.1.33\"]" },
     Key { name: "population", example: "[[population]] with a name and stages" },
 ];
@@ -139,6 +161,16 @@ const THRESHOLD: Level = Level {
         Key { name: "above", example: "\"19k/s\"" },
         Key { name: "at_least", example: "\"19k/s\"" },
         Key { name: "in", example: "\"1m\"" },
+    ]],
+};
+
+const TLS: Level = Level {
+    what: "tls",
+    keys: &[&[
+        Key { name: "ca", example: "\"ca.pem\"" },
+        Key { name: "insecure", example: "true" },
+        Key { name: "name", example: "\"ingest.example\"" },
+        Key { name: "resume", example: "true" },
     ]],
 };
 
@@ -201,16 +233,17 @@ fn targets(item: Option<Item>) -> Result<(Vec<TargetText>, Vec<u32>), ScenarioEr
     Ok((targets, if equal { Vec::new() } else { weights }))
 }
 
-/// The conditions of `thresholds`, then those of each `[[threshold]]`.
-fn thresholds(document: &Table) -> Result<Vec<String>, ScenarioError> {
-    let mut conditions =
-        elements(document.get("thresholds"), |item| item.read::<Threshold>().map(|condition| condition.to_string()))?;
+/// The conditions of `thresholds`, then those of each `[[threshold]]`, and where they stand.
+fn thresholds(document: &Table) -> Result<(Vec<String>, Vec<usize>), ScenarioError> {
+    let mut conditions = elements(document.get("thresholds"), |item| {
+        item.read::<Threshold>().map(|condition| (condition.to_string(), item.at()))
+    })?;
     if let Some(list) = document.get("threshold") {
         for table in list.tables(&THRESHOLD, &[&ALONE, &POPULATION])? {
-            conditions.push(threshold(&table)?);
+            conditions.push((threshold(&table)?, table.require("metric")?.at()));
         }
     }
-    Ok(conditions)
+    Ok(conditions.into_iter().unzip())
 }
 
 fn threshold(table: &Table) -> Result<String, ScenarioError> {
@@ -241,6 +274,16 @@ fn threshold(table: &Table) -> Result<String, ScenarioError> {
     let windowed = format!("{condition} in {}", window.text()?);
     windowed.parse::<Threshold>().map_err(|error| window.error(error))?;
     Ok(windowed)
+}
+
+fn tls(item: &Item) -> Result<TlsRequest, ScenarioError> {
+    let table = item.table(&TLS, &[&ALONE, &POPULATION])?;
+    Ok(TlsRequest {
+        ca: optional(table.get("ca"), Item::path)?,
+        insecure: optional(table.get("insecure"), Item::flag)?,
+        name: optional(table.get("name"), |item| item.text().map(str::to_owned))?,
+        resume: optional(table.get("resume"), Item::flag)?,
+    })
 }
 
 fn client_ips(item: &Item) -> Result<IpNet, ScenarioError> {

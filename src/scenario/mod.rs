@@ -6,6 +6,7 @@
 mod addresses;
 mod file;
 mod machine;
+mod origins;
 mod overlay;
 mod request;
 mod resolve;
@@ -16,9 +17,13 @@ mod target;
 
 pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
-pub use request::{ClientRequest, HoldRequest, PopulationRequest, Request, SourceRange, StageLoad, StageRequest};
+pub use origins::Origins;
+pub use request::{
+    BitRate, ClientRequest, HoldRequest, Percent, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
+    TlsRequest,
+};
 pub use resolve::{Resolved, resolve};
-pub use safety::{Allowance, check as check_target, is_private};
+pub use safety::{Allowance, check_target, is_private};
 pub use stream_keys::read_stream_keys;
 pub use target::{Lookup, TargetText, system_lookup};
 

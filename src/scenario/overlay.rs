@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use crate::base::{DurationText, Rate, RateRange};
 use crate::io::Engine;
+use crate::run::Until;
 
 use super::PlanError;
-use super::request::{PopulationRequest, Request, StageLoad, StageRequest};
+use super::origins::{Origins, Setting};
+use super::request::{HoldRequest, PopulationRequest, Request, StageLoad, StageRequest, TlsRequest};
 
 impl Request {
     /// This request, of a scenario, with the values that `flags` give.
@@ -26,33 +28,46 @@ impl Request {
         if !flags.targets.is_empty() {
             self.targets.clone_from(&flags.targets);
             self.weights.clone_from(&flags.weights);
+            self.origins.overridden(Setting::TARGETS);
             for population in &mut self.populations {
                 population.targets.clear();
                 population.weights.clear();
             }
         }
+        if flags.targets.is_empty() && !flags.weights.is_empty() {
+            if self.targets.is_empty() {
+                return Err(PlanError::new(
+                    "--weights are the parts of targets, and the scenario has none beside its populations; give targets \
+                     too, or weights in the file",
+                ));
+            }
+            self.weights.clone_from(&flags.weights);
+        }
         if !flags.sources.is_empty() {
             self.sources.clone_from(&flags.sources);
+            self.origins.overridden(Setting::SOURCES);
             self.populations.iter_mut().for_each(|population| population.sources.clear());
         }
         self.allowed.extend_from_slice(&flags.allowed);
         self.thresholds.extend_from_slice(&flags.thresholds);
         self.abort_if.extend_from_slice(&flags.abort_if);
-        replace(&mut self.engine, &flags.engine);
+        replace(&mut self.engine, &flags.engine, &mut self.origins, Setting::ENGINE);
         if flags.engine == Some(Engine::Sim) {
-            // A rehearsal: the simulated network has one worker and names that do not change.
+            // A rehearsal: the simulated network has one worker, names that do not change and no TLS.
             self.workers = None;
             self.resolve_every = None;
+            self.tls = TlsRequest::default();
         }
-        replace(&mut self.workers, &flags.workers);
-        replace(&mut self.guard, &flags.guard);
-        replace(&mut self.release, &flags.release);
-        replace(&mut self.resolve_every, &flags.resolve_every);
-        replace(&mut self.proxy_protocol, &flags.proxy_protocol);
-        replace(&mut self.client_ips, &flags.client_ips);
-        replace(&mut self.seed, &flags.seed);
-        replace(&mut self.share, &flags.share);
-        replace(&mut self.start_at, &flags.start_at);
+        self.override_sessions(flags);
+        replace(&mut self.workers, &flags.workers, &mut self.origins, Setting::WORKERS);
+        replace(&mut self.guard, &flags.guard, &mut self.origins, Setting::GUARD);
+        replace(&mut self.release, &flags.release, &mut self.origins, Setting::RELEASE);
+        replace(&mut self.resolve_every, &flags.resolve_every, &mut self.origins, Setting::RESOLVE);
+        replace(&mut self.proxy_protocol, &flags.proxy_protocol, &mut self.origins, Setting::PROXY_PROTOCOL);
+        replace(&mut self.client_ips, &flags.client_ips, &mut self.origins, Setting::CLIENT_IPS);
+        replace(&mut self.seed, &flags.seed, &mut self.origins, Setting::SEED);
+        self.share = flags.share.or(self.share);
+        self.start_at = flags.start_at.clone().or(self.start_at);
         Ok(self)
     }
 
@@ -67,6 +82,7 @@ impl Request {
                 )));
             };
             population.stages.clear();
+            population.origins.overridden(Setting::STAGES);
         }
         if let [population] = self.populations.as_slice()
             && population.stages.is_empty()
@@ -126,30 +142,82 @@ impl Request {
         let hostile =
             |population: &PopulationRequest| population.clients.iter().any(|client| client.profile.is_hostile());
         let any_hostile = self.populations.iter().any(hostile);
+        // Hostile clients break off in the handshake, whatever the others go on to.
+        let any_other = flags.clients.is_empty() && !self.populations.iter().all(hostile);
+        let any_streams = flags.until.is_some_and(|until| until >= Until::Publish)
+            || flags.until.is_none() && self.populations.iter().any(|p| p.until >= Some(Until::Publish));
         for population in &mut self.populations {
             if population.any_stage(StageLoad::has_a_rate) {
-                replace(&mut population.arrival, &flags.arrival);
+                replace(&mut population.arrival, &flags.arrival, &mut population.origins, Setting::ARRIVAL);
             }
             if population.any_stage(StageLoad::has_limited_slots) {
-                replace(&mut population.concurrency, &flags.concurrency);
+                replace(&mut population.concurrency, &flags.concurrency, &mut population.origins, Setting::CONCURRENCY);
             }
             if !any_hostile || hostile(population) {
-                replace(&mut population.expect, &flags.expect);
+                replace(&mut population.expect, &flags.expect, &mut population.origins, Setting::EXPECT);
             }
             if !flags.clients.is_empty() {
                 population.clients.clone_from(&flags.clients);
+                population.origins.overridden(Setting::CLIENTS);
             }
             population.wrong_c2 |= flags.wrong_c2;
-            replace(&mut population.mode, &flags.mode);
-            replace(&mut population.digest_at, &flags.digest_at);
-            replace(&mut population.verify, &flags.verify);
-            replace(&mut population.until, &flags.until);
-            replace(&mut population.hold, &flags.hold);
-            replace(&mut population.close, &flags.close);
-            replace(&mut population.connect_timeout, &flags.connect_timeout);
-            replace(&mut population.timeout, &flags.timeout);
+            replace(&mut population.mode, &flags.mode, &mut population.origins, Setting::MODE);
+            replace(&mut population.digest_at, &flags.digest_at, &mut population.origins, Setting::DIGEST);
+            replace(&mut population.verify, &flags.verify, &mut population.origins, Setting::VERIFY);
+            if !hostile(population) || !any_other {
+                replace(&mut population.until, &flags.until, &mut population.origins, Setting::UNTIL);
+            }
+            if flags.until.is_some() && population.until < Some(Until::Publish) {
+                (population.stream, population.stream_keys) = (None, None);
+            }
+            if population.until >= Some(Until::Publish) || !any_streams {
+                replace(&mut population.stream, &flags.stream, &mut population.origins, Setting::STREAM);
+                replace(&mut population.stream_keys, &flags.stream_keys, &mut population.origins, Setting::STREAM_KEYS);
+            }
+            replace(&mut population.hold, &flags.hold, &mut population.origins, Setting::HOLD);
+            replace(&mut population.close, &flags.close, &mut population.origins, Setting::CLOSE);
+            replace(
+                &mut population.connect_timeout,
+                &flags.connect_timeout,
+                &mut population.origins,
+                Setting::CONNECT_TIMEOUT,
+            );
+            replace(&mut population.timeout, &flags.timeout, &mut population.origins, Setting::TIMEOUT);
         }
         Ok(())
+    }
+
+    /// What sessions say and send. What the file has for sessions that flags have done away with is left out.
+    fn override_sessions(&mut self, flags: &Self) {
+        if flags.until.is_some() {
+            let reaches = |until| self.populations.iter().any(|population| population.until >= Some(until));
+            let publishes = self.populations.iter().any(|population| population.until == Some(Until::Publish));
+            self.enhanced_rtmp = self.enhanced_rtmp.filter(|_| reaches(Until::Reply));
+            if !publishes {
+                (self.media, self.bitrate, self.media_clients) = (None, None, None);
+            }
+        }
+        if flags.hold.is_some() && !self.populations.iter().any(PopulationRequest::holds) {
+            self.hold_check = None;
+        }
+        let guard = flags.guard.as_ref().or(self.guard.as_ref());
+        if !flags.targets.is_empty() && !flags.targets.iter().chain(guard).any(|target| target.tls) {
+            self.tls = TlsRequest::default();
+        }
+        // The media of a file and those of a flag are one or the other.
+        if flags.media.is_some() || flags.bitrate.is_some() {
+            (self.media, self.bitrate) = (None, None);
+        }
+        let origins = &mut self.origins;
+        replace(&mut self.media, &flags.media, origins, Setting::MEDIA);
+        replace(&mut self.bitrate, &flags.bitrate, origins, Setting::BITRATE);
+        replace(&mut self.media_clients, &flags.media_clients, origins, Setting::MEDIA_CLIENTS);
+        replace(&mut self.hold_check, &flags.hold_check, origins, Setting::HOLD_CHECK);
+        replace(&mut self.enhanced_rtmp, &flags.enhanced_rtmp, origins, Setting::ENHANCED_RTMP);
+        replace(&mut self.tls.ca, &flags.tls.ca, origins, Setting::TLS);
+        replace(&mut self.tls.insecure, &flags.tls.insecure, origins, Setting::TLS);
+        replace(&mut self.tls.name, &flags.tls.name, origins, Setting::TLS);
+        replace(&mut self.tls.resume, &flags.tls.resume, origins, Setting::TLS);
     }
 
     fn any_stage(&self, what: fn(StageLoad) -> bool) -> bool {
@@ -167,25 +235,36 @@ impl PopulationRequest {
         self.stages.is_empty() || self.stages.iter().any(|stage| what(stage.load))
     }
 
+    /// It keeps connections; a fleet that comes back does so by itself.
+    fn holds(&self) -> bool {
+        let storm = |stage: &StageRequest| matches!(stage.load, StageLoad::Storm { .. });
+        match self.hold {
+            Some(hold) => hold != HoldRequest::For(Duration::ZERO),
+            None => self.stages.iter().any(storm),
+        }
+    }
+
     /// What comes after `end` is left out, and what lasts longer is cut there.
     fn end_after(&mut self, end: Duration) -> Result<(), PlanError> {
         let mut begin = Duration::ZERO;
         let mut kept = Vec::new();
-        for mut stage in std::mem::take(&mut self.stages) {
+        for (index, mut stage) in std::mem::take(&mut self.stages).into_iter().enumerate() {
             match stage.every {
-                Some(every) if every < end => kept.push(stage),
+                Some(every) if every < end => kept.push((index, stage)),
                 Some(_) => {}
                 None => {
                     let left = end.saturating_sub(begin);
                     begin = begin.saturating_add(stage.length);
                     if left > Duration::ZERO {
                         stage.cut_to(left)?;
-                        kept.push(stage);
+                        kept.push((index, stage));
                     }
                 }
             }
         }
-        self.stages = kept;
+        let (indices, stages): (Vec<usize>, Vec<StageRequest>) = kept.into_iter().unzip();
+        self.stages = stages;
+        self.origins.keep_elements(Setting::STAGES, &indices);
         Ok(())
     }
 }
@@ -224,9 +303,10 @@ fn cut_ramp(range: RateRange, done: f64) -> Result<RateRange, PlanError> {
 }
 
 /// A flag that is given goes before the file.
-fn replace<T: Clone>(value: &mut Option<T>, flag: &Option<T>) {
+fn replace<T: Clone>(value: &mut Option<T>, flag: &Option<T>, origins: &mut Origins, setting: Setting) {
     if flag.is_some() {
         value.clone_from(flag);
+        origins.overridden(setting);
     }
 }
 

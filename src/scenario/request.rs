@@ -1,7 +1,10 @@
 //! What was asked for: everything optional still is.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,11 +12,12 @@ use ipnet::IpNet;
 use crate::base::{Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share};
+use crate::load::{ArrivalPattern, Reconnect, Share, StreamKeys, StreamName};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use crate::run::{Expectation, ProxyVersion, Until};
+use crate::run::{Expectation, ProxyVersion, TlsPlan, Until};
 
 use super::PlanError;
+use super::origins::{Origins, Setting};
 use super::safety::Allowance;
 use super::target::TargetText;
 
@@ -59,6 +63,10 @@ pub struct Request {
     pub verify: Option<Verify>,
     /// What completes an attempt.
     pub until: Option<Until>,
+    /// How streams are named.
+    pub stream: Option<StreamName>,
+    /// Stream keys, one for each connection.
+    pub stream_keys: Option<Arc<StreamKeys>>,
     /// How long completed connections are kept.
     pub hold: Option<HoldRequest>,
     /// How they are closed.
@@ -85,6 +93,18 @@ pub struct Request {
     pub proxy_protocol: Option<ProxyVersion>,
     /// The clients' addresses in it.
     pub client_ips: Option<IpNet>,
+    /// Audio and video of this FLV file are published.
+    pub media: Option<PathBuf>,
+    /// Audio and video of this rate are published.
+    pub bitrate: Option<BitRate>,
+    /// The part of the publishers that send them.
+    pub media_clients: Option<Percent>,
+    /// Held connections are asked for a sign of life this often.
+    pub hold_check: Option<Duration>,
+    /// `connect` offers the codecs of Enhanced RTMP.
+    pub enhanced_rtmp: Option<bool>,
+    /// How TLS is spoken to targets that want it.
+    pub tls: TlsRequest,
     /// Backend.
     pub engine: Option<Engine>,
     /// Seed of all randomness.
@@ -93,6 +113,8 @@ pub struct Request {
     pub share: Option<Share>,
     /// When to begin (RFC 3339).
     pub start_at: Option<String>,
+    /// Where the values come from.
+    pub origins: Origins,
 }
 
 /// Clients of a scenario that do the same thing.
@@ -122,6 +144,10 @@ pub struct PopulationRequest {
     pub verify: Option<Verify>,
     /// What completes an attempt.
     pub until: Option<Until>,
+    /// How streams are named.
+    pub stream: Option<StreamName>,
+    /// Stream keys, one for each connection.
+    pub stream_keys: Option<Arc<StreamKeys>>,
     /// How long completed connections are kept.
     pub hold: Option<HoldRequest>,
     /// How they are closed.
@@ -134,6 +160,8 @@ pub struct PopulationRequest {
     pub timeout: Option<Duration>,
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,
+    /// Where the values come from.
+    pub origins: Origins,
 }
 
 /// One stage of a population.
@@ -196,6 +224,30 @@ pub enum HoldRequest {
     Forever,
 }
 
+/// `[tls]`, or `--tls-ca` and its like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsRequest {
+    /// Whose certificates are accepted, instead of those that the host trusts.
+    pub ca: Option<PathBuf>,
+    /// Any certificate is accepted.
+    pub insecure: Option<bool>,
+    /// The name asked for and checked, instead of the target's.
+    pub name: Option<String>,
+    /// Sessions are resumed.
+    pub resume: Option<bool>,
+}
+
+/// `--bitrate 2.5M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BitRate {
+    /// Bits a second.
+    pub bits_per_second: u64,
+}
+
+/// `--media-clients 10%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
 /// `ADDR` or `ADDR-ADDR`, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRange {
@@ -212,6 +264,13 @@ impl Request {
     /// The backend asked for, or the default one.
     pub fn engine(&self) -> Engine {
         self.engine.unwrap_or_default()
+    }
+
+    /// The error that a local address that was asked for cannot be used, with its place in the scenario file.
+    pub fn refusal_of_source(&self, source: IpAddr, message: String) -> PlanError {
+        let asks = |ranges: &[SourceRange]| ranges.iter().any(|range| range.contains(source));
+        let population = self.populations.iter().find(|population| asks(&population.sources));
+        population.map_or(&self.origins, |population| &population.origins).refusal(&[Setting::SOURCES], message)
     }
 }
 
@@ -231,12 +290,15 @@ impl PopulationRequest {
             wrong_c2: flags.wrong_c2,
             verify: flags.verify,
             until: flags.until,
+            stream: flags.stream.clone(),
+            stream_keys: flags.stream_keys.clone(),
             hold: flags.hold,
             close: flags.close,
             sources: flags.sources.clone(),
             connect_timeout: flags.connect_timeout,
             timeout: flags.timeout,
             expect: flags.expect,
+            origins: Origins::default(),
         }
     }
 }
@@ -267,9 +329,70 @@ impl FromStr for HoldRequest {
             Some(mean) => (mean, Self::Exponential),
             None => (text, Self::For),
         };
-        text.parse::<crate::base::DurationText>()
-            .map(|duration| hold(duration.0))
-            .map_err(|error| PlanError::new(format!("{error}, 'exp:' and a mean such as exp:20m, or 'forever'")))
+        let duration = text
+            .parse::<crate::base::DurationText>()
+            .map_err(|error| PlanError::new(format!("{error}, 'exp:' and a mean such as exp:20m, or 'forever'")))?
+            .0;
+        match hold(duration) {
+            Self::Exponential(Duration::ZERO) => {
+                Err(PlanError::new("'exp:' has a mean of nothing; give one such as exp:20m, or 0s to hold none"))
+            }
+            hold => Ok(hold),
+        }
+    }
+}
+
+impl TlsRequest {
+    /// Nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// With its defaults: certificates are checked and sessions not resumed.
+    pub(super) fn plan(&self) -> TlsPlan {
+        TlsPlan {
+            ca: self.ca.clone(),
+            insecure: self.insecure == Some(true),
+            server_name: self.name.clone(),
+            resume: self.resume == Some(true),
+        }
+    }
+}
+
+impl FromStr for BitRate {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let (number, unit) = match text.as_bytes().last() {
+            Some(b'k') => (&text[..text.len() - 1], 1e3),
+            Some(b'M') => (&text[..text.len() - 1], 1e6),
+            _ => (text, 1.0),
+        };
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match number.parse::<f64>().map(|number| number * unit) {
+            Ok(bits) if plain && (1.0..1e15).contains(&bits) => Ok(Self { bits_per_second: bits.round() as u64 }),
+            _ => Err(PlanError::new(format!(
+                "'{text}' is not a bit rate: write a number of bits a second, for example 2.5M, 800k or 64000"
+            ))),
+        }
+    }
+}
+
+impl FromStr for Percent {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        number
+            .filter(|percent| (1..=100).contains(percent))
+            .map(Self)
+            .ok_or_else(|| PlanError::new(format!("'{text}' is not a part: write 1% to 100% in whole percents")))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", self.0)
     }
 }
 
@@ -310,6 +433,10 @@ impl SourceRange {
         }
     }
 
+    fn contains(self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4() && (self.first..=self.last).contains(&address)
+    }
+
     fn len(self) -> Option<u128> {
         let (first, last) = match (self.first, self.last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => (u128::from(first.to_bits()), u128::from(last.to_bits())),
@@ -339,6 +466,26 @@ mod tests {
         assert_eq!(client("nginx-rtmp=60"), Ok((ClientProfile::NginxRtmp, 60)));
         for text in ["", "=1", "obs=", "obs=0", "obs=-1", "obs=1.5", "obs=1000001", "ffmpg"] {
             assert!(client(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bit_rate_has_a_unit_of_thousands_or_none() {
+        let bits = |text: &str| text.parse::<BitRate>().map(|rate| rate.bits_per_second);
+        assert_eq!(bits("2.5M"), Ok(2_500_000));
+        assert_eq!(bits("800k"), Ok(800_000));
+        assert_eq!(bits("64000"), Ok(64_000));
+        for text in ["", "M", "0", "-1M", "1e9", "inf", "NaN", "2.5m", "2.5Mbit", "1.2.3k", "99999999999M"] {
+            assert!(bits(text).unwrap_err().to_string().contains("2.5M"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_in_percent() {
+        let part = |text: &str| text.parse::<Percent>().map(|percent| percent.0);
+        assert_eq!((part("10%"), part("100 %"), part("1%")), (Ok(10), Ok(100), Ok(1)));
+        for text in ["", "10", "0%", "101%", "1.5%", "-1%", "%"] {
+            assert!(part(text).is_err(), "{text}");
         }
     }
 

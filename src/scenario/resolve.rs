@@ -12,16 +12,23 @@ use crate::load::{ArrivalPattern, Share};
 use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    AbortCondition, ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, Preparation, ProxyPlan, Repeat, RunPlan,
-    StagePlan, Target, TargetShare, Threshold, Until,
+    ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, ProxyPlan, Repeat, RunPlan, StagePlan, Target,
+    TargetShare, Until,
 };
 
 use super::PlanError;
 use super::addresses::Addresses;
 use super::machine::Machine;
+use super::origins::{Origins, Setting};
 use super::request::{ClientRequest, HoldRequest, PopulationRequest, Request};
 use super::stages;
 use super::target::{Lookup, TargetText};
+use checks::{check_conditions, check_loads, check_share};
+use slots::Slots;
+
+mod checks;
+mod sessions;
+mod slots;
 
 const DEFAULT_CONCURRENCY: u32 = 64;
 const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
@@ -62,17 +69,18 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     for population in asked {
         // The only population of a scenario may leave its load to the flags.
         let lanes = match asked {
-            [only] if only.stages.is_empty() => vec![whole(resolve_load(request)?)],
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, only)?)],
             _ => stages::lanes(population)?,
         };
-        populations.push(resolve_population(population, lanes, &mut addresses)?);
+        let resolved = resolve_population(population, lanes, &mut addresses)?;
+        populations.push(sessions::with_streams(resolved, population, &addresses.targets)?);
     }
     if let Some(guard) = &request.guard {
-        populations.push(guard_of(guard, &populations, &mut addresses)?);
+        populations.push(guard_of(guard, request, &populations, &mut addresses)?);
     }
     let Addresses { targets, mut sources, .. } = addresses;
-    check_names(&populations)?;
-    check_sources(&sources, &targets, &populations)?;
+    check_names(request, asked, &populations)?;
+    check_sources(request, asked, &sources, &targets, &populations)?;
 
     // Without a target the machine is shared with the sink: half of the cores each.
     let cores = match (built_in_sink, request.engine()) {
@@ -89,34 +97,33 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         u64::from(machine.ports) * sets as u64 * targets.len() as u64
     };
     let tables = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
-    size_lanes(&mut populations, tables, ports);
-    for population in &populations {
-        for lane in &population.lanes {
-            check_hold(&lane.load, population.hold, lane.concurrency, &mut notes)?;
+    let share = request.share.unwrap_or(Share::WHOLE);
+    size_lanes(&mut populations, tables, ports, |population| sessions::most_slots(population, &targets, share));
+    for (index, population) in populations.iter().enumerate() {
+        if let Some(asked) = asked.get(index) {
+            for lane in &population.lanes {
+                check_hold(&lane.load, &asked.origins, population.hold, lane.concurrency, &mut notes)?;
+            }
         }
         if request.engine() == Engine::IoUring {
             let group = sharing_ports(&populations, population);
-            check_ports(&group, ports(&group), machine)?;
+            check_ports(&group, ports(&group), machine, &Slots::of_largest(asked, &group))?;
         }
     }
-    let concurrency: u64 = populations.iter().map(|population| u64::from(population.concurrency())).sum();
+    let slots = Slots::of_largest(asked, &populations.iter().collect::<Vec<_>>());
+    let lanes = populations.iter().flat_map(|population| &population.lanes);
+    let concurrency: u64 = lanes.map(|lane| u64::from(lane.concurrency)).sum();
     let concurrency = u32::try_from(concurrency).map_err(|_| {
-        PlanError::new(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
+        slots.refusal(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
     })?;
-    let workers = resolve_workers(request, concurrency, cores, machine, &mut notes)?;
+    let workers = resolve_workers(request, concurrency, cores, machine, &slots, &mut notes)?;
     if automatic_sources && request.engine() == Engine::IoUring {
         sources = loopback_sources(concurrency, machine);
         for population in &mut populations {
             population.sources = (0..sources.len() as u16).collect();
         }
     }
-    let share = request.share.unwrap_or(Share::WHOLE);
-    let closed = |lane: &Lane| matches!(lane.load, LoadPlan::Closed { .. });
-    if share.count > 1 && populations.iter().flat_map(|population| &population.lanes).any(closed) {
-        return Err(PlanError::new(
-            "--share deals out planned arrivals and a closed loop has none; give a rate with -R",
-        ));
-    }
+    check_share(share, asked, &populations)?;
     let plan = RunPlan {
         scenario: request.scenario.clone(),
         targets,
@@ -139,9 +146,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         share,
         start_at: request.start_at.clone(),
     };
-    Threshold::of_plan(&plan).map_err(|error| PlanError::new(error.to_string()))?;
-    AbortCondition::of_plan(&plan.abort_if, &plan).map_err(|error| PlanError::new(error.to_string()))?;
-    Preparation::new(Arc::new(plan.clone())).map_err(|error| PlanError::new(error.to_string()))?;
+    let plan = sessions::with_options(plan, request)?;
+    sessions::check_names(&plan, asked, &mut notes)?;
+    check_loads(request, asked, &plan)?;
+    check_conditions(&request.origins, &plan)?;
     Ok(Resolved { plan, notes })
 }
 
@@ -160,19 +168,21 @@ fn resolve_population(
     mut lanes: Vec<Lane>,
     addresses: &mut Addresses<'_>,
 ) -> Result<Population, PlanError> {
-    let name = &asked.name;
+    let (name, origins) = (&asked.name, &asked.origins);
     let clients = resolve_clients(asked)?;
     let hostile = clients.iter().any(|share| share.client.is_hostile());
     if asked.expect.is_some() && !hostile {
-        return Err(PlanError::new(format!(
+        let text = format!(
             "{name} expects a reaction to hostile clients and has none; give it one (such as half-c1), or use thresholds"
-        )));
+        );
+        return Err(origins.refusal(&[Setting::EXPECT, Setting::CLIENTS], text));
     }
     let storm = lanes.iter().any(|lane| matches!(lane.load, LoadPlan::Storm { .. }));
     if storm && hostile {
-        return Err(PlanError::new(format!(
+        let text = format!(
             "the fleet of {name} comes back to stay, and hostile clients do not; give them a population of their own"
-        )));
+        );
+        return Err(origins.refusal(&[Setting::CLIENTS], text));
     }
     if asked.concurrency == Some(0) {
         return Err(PlanError::new("-c 0 leaves no slot to connect with; give at least 1"));
@@ -195,9 +205,11 @@ fn resolve_population(
         }
     }
     if let Some(expect) = asked.expect.filter(|expect| expect.limit > timeout) {
-        return Err(PlanError::new(format!(
-            "{name} expects '{expect}' and waits only {timeout} for it; give it a longer --timeout, or none"
-        )));
+        let text = format!(
+            "{name} expects '{expect}' and waits only {timeout} for it; give it a longer {}, or none",
+            origins.name(Setting::TIMEOUT)
+        );
+        return Err(origins.refusal(&[Setting::TIMEOUT, Setting::EXPECT], text));
     }
     Ok(Population {
         name: name.clone(),
@@ -235,6 +247,7 @@ fn patience(expect: Option<Expectation>) -> Nanos {
 /// The canary: one attempt a second as long as anything else goes on.
 fn guard_of(
     target: &TargetText,
+    request: &Request,
     populations: &[Population],
     addresses: &mut Addresses<'_>,
 ) -> Result<Population, PlanError> {
@@ -244,6 +257,7 @@ fn guard_of(
         concurrency: Some(GUARD_SLOTS),
         timeout: Some(GUARD_TIMEOUT),
         connect_timeout: Some(GUARD_TIMEOUT),
+        origins: request.origins.renamed(Setting::GUARD, Setting::TARGETS),
         ..PopulationRequest::default()
     };
     let length = populations.iter().map(Population::length).max().filter(|length| *length < Nanos::MAX);
@@ -258,8 +272,14 @@ fn guard_of(
     Ok(Population { guard: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
 }
 
-/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine.
-fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&[&Population]) -> u64) {
+/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine and
+/// the `most` that a lane of a population can use.
+fn size_lanes(
+    populations: &mut [Population],
+    tables: u64,
+    ports: impl Fn(&[&Population]) -> u64,
+    most: impl Fn(&Population) -> u64,
+) {
     // What the lanes that have a size leave to each of those that have none.
     let part = |whole: u64, group: &[&Population]| {
         let lanes = group.iter().flat_map(|population| &population.lanes);
@@ -271,7 +291,7 @@ fn size_lanes(populations: &mut [Population], tables: u64, ports: impl Fn(&[&Pop
         .iter()
         .map(|population| {
             let group = sharing_ports(populations, population);
-            part_of_tables.min(part(ports(&group), &group))
+            part_of_tables.min(part(ports(&group), &group)).min(most(population))
         })
         .collect();
     for (population, capacity) in populations.iter_mut().zip(capacities) {
@@ -293,54 +313,72 @@ fn sharing_ports<'a>(populations: &'a [Population], population: &Population) -> 
     populations.iter().filter(shares).collect()
 }
 
-fn check_names(populations: &[Population]) -> Result<(), PlanError> {
+fn check_names(request: &Request, asked: &[PopulationRequest], populations: &[Population]) -> Result<(), PlanError> {
     for (index, population) in populations.iter().enumerate() {
-        if populations[..index].iter().any(|other| other.name == population.name) {
-            return Err(PlanError::new(format!(
-                "two populations are called '{}'; give each a name of its own",
-                population.name
-            )));
+        if let Some(first) = populations[..index].iter().position(|other| other.name == population.name) {
+            let name = &population.name;
+            return Err(if population.guard {
+                let guard = request.origins.name(Setting::GUARD);
+                let text = format!("'{name}' is the name of the population that {guard} makes; give this one another");
+                asked[first].origins.refusal(&[Setting::NAME], text)
+            } else {
+                let text = format!("two populations are called '{name}'; give each a name of its own");
+                asked[index].origins.refusal(&[Setting::NAME], text)
+            });
         }
     }
     Ok(())
 }
 
 fn resolve_every(request: &Request) -> Result<Option<u64>, PlanError> {
+    let name = request.origins.name(Setting::RESOLVE);
+    let refusal = |text: String| Err(request.origins.refusal(&[Setting::RESOLVE], text));
     match request.resolve_every {
         None => Ok(None),
         Some(_) if request.engine() == Engine::Sim => {
-            Err(PlanError::new("the names of the simulated network do not change; drop --resolve"))
+            refusal(format!("the names of the simulated network do not change; drop {name}"))
         }
         Some(every) if every < Duration::from_secs(1) => {
-            Err(PlanError::new("--resolve asks the resolver more than once a second; give it 1s or more"))
+            refusal(format!("{name} asks the resolver more than once a second; give it 1s or more"))
         }
         Some(every) => Ok(Some(Nanos::from(every).as_u64())),
     }
 }
 
 fn proxy(request: &Request) -> Result<Option<ProxyPlan>, PlanError> {
+    let origins = &request.origins;
+    let (protocol, ips) = (origins.name(Setting::PROXY_PROTOCOL), origins.name(Setting::CLIENT_IPS));
     match (request.proxy_protocol, request.client_ips) {
         (None, None) => Ok(None),
         (Some(version), Some(client_ips)) => Ok(Some(ProxyPlan { version, client_ips })),
-        (Some(_), None) => Err(PlanError::new(
-            "--proxy-protocol names clients and no addresses are given for them; add --client-ips, such as 10.9.0.0/16",
-        )),
-        (None, Some(_)) => Err(PlanError::new(
-            "--client-ips are sent in a PROXY header and none is asked; add --proxy-protocol v1 or v2",
-        )),
+        (Some(_), None) => {
+            let example = origins.written(Setting::CLIENT_IPS, "10.9.0.0/16");
+            let text =
+                format!("{protocol} names clients and no addresses are given for them; add for example {example}");
+            Err(origins.refusal(&[Setting::PROXY_PROTOCOL], text))
+        }
+        (None, Some(_)) => {
+            let example = origins.written(Setting::PROXY_PROTOCOL, "v1");
+            let text = format!("{ips} are sent in a PROXY header and none is asked; add {example}, or v2");
+            Err(origins.refusal(&[Setting::CLIENT_IPS], text))
+        }
     }
 }
 
 fn resolve_clients(asked: &PopulationRequest) -> Result<Vec<ClientShare>, PlanError> {
     if asked.mode == Some(HandshakeMode::Simple) && asked.digest_at.is_some() {
-        return Err(PlanError::new("--digest places a digest and --mode simple has none; drop one of them"));
+        let origins = &asked.origins;
+        let (digest, simple) = (origins.name(Setting::DIGEST), origins.written(Setting::MODE, "simple"));
+        let text = format!("{digest} places a digest and {simple} has none; drop one of them");
+        return Err(origins.refusal(&[Setting::DIGEST, Setting::MODE], text));
     }
     let own = [ClientRequest { profile: ClientProfile::Shakedown, weight: 1 }];
     let clients = if asked.clients.is_empty() { &own[..] } else { &asked.clients };
     let mut shares: Vec<ClientShare> = Vec::new();
     for &ClientRequest { profile, weight } in clients {
         if shares.iter().any(|share| share.client.profile == profile) {
-            return Err(PlanError::new(format!("--client names {profile} twice; give it one weight")));
+            let text = format!("{} names {profile} twice; give it one weight", asked.origins.name(Setting::CLIENTS));
+            return Err(asked.origins.refusal(&[Setting::CLIENTS], text));
         }
         shares.push(ClientShare { client: resolve_client(profile, asked)?, weight });
     }
@@ -354,23 +392,42 @@ fn resolve_client(profile: ClientProfile, request: &PopulationRequest) -> Result
         ClientProfile::Shakedown => (request.mode.unwrap_or(spec.mode), request.digest_at.unwrap_or(spec.digest_at)),
         _ => (spec.mode, spec.digest_at),
     };
+    let origins = &request.origins;
+    let (asks_mode, asks_digest) = (origins.name(Setting::MODE), origins.name(Setting::DIGEST));
+    // A list of clients is written in many ways; a flag is one.
+    let client = match origins.name(Setting::CLIENTS) {
+        flag if flag == Setting::CLIENTS.flag => format!("{flag} {profile}"),
+        _ => profile.to_string(),
+    };
+    let (of_mode, of_digest) = ([Setting::MODE, Setting::CLIENTS], [Setting::DIGEST, Setting::CLIENTS]);
     if let Some(wanted) = request.mode.filter(|wanted| *wanted != mode) {
-        return Err(PlanError::new(format!(
-            "--client {profile} makes the {mode} handshake and --mode asks for the {wanted} one; drop one of them"
-        )));
+        let text =
+            format!("{client} makes the {mode} handshake and {asks_mode} asks for the {wanted} one; drop one of them");
+        return Err(origins.refusal(&of_mode, text));
+    }
+    if request.mode.is_some() && profile.speaks_no_rtmp() {
+        let text = format!("{client} makes no handshake, so {asks_mode} has nothing to ask for; drop one of them");
+        return Err(origins.refusal(&of_mode, text));
     }
     match request.digest_at {
         Some(_) if mode == HandshakeMode::Simple => {
-            Err(PlanError::new(format!("--digest places a digest and --client {profile} sends none; drop one of them")))
+            let text = format!("{asks_digest} places a digest and {client} sends none; drop one of them");
+            Err(origins.refusal(&of_digest, text))
         }
-        Some(wanted) if wanted != digest_at => Err(PlanError::new(format!(
-            "--client {profile} has its digest in the {digest_at} and --digest asks for the {wanted}; drop one of them"
-        ))),
+        Some(wanted) if wanted != digest_at => {
+            let text = format!(
+                "{client} has its digest in the {digest_at} and {asks_digest} asks for the {wanted}; drop one of them"
+            );
+            Err(origins.refusal(&of_digest, text))
+        }
         _ => Ok(ClientPlan { profile, mode, digest_at, wrong_c2: request.wrong_c2 }),
     }
 }
 
-fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
+/// `origins` are those of the population whose load flags describe.
+fn resolve_load(request: &Request, only: &PopulationRequest) -> Result<LoadPlan, PlanError> {
+    let origins = &only.origins;
+    let keys = only.stream_keys.as_ref().map(|keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
     if request.attempts == Some(0) {
         return Err(PlanError::new("-n 0 asks for no attempt; give at least 1"));
     }
@@ -385,11 +442,14 @@ fn resolve_load(request: &Request) -> Result<LoadPlan, PlanError> {
     };
     let Some(rate) = request.rate else {
         if request.arrival.is_some() {
-            return Err(PlanError::new(
-                "--arrival spaces planned arrivals and a closed loop has none; give a rate with -R",
-            ));
+            let text = format!(
+                "{} spaces planned arrivals and a closed loop has none; give a rate with {}",
+                origins.name(Setting::ARRIVAL),
+                origins.name(Setting::STAGES)
+            );
+            return Err(origins.refusal(&[Setting::ARRIVAL], text));
         }
-        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY.min(keys.unwrap_or(u32::MAX)));
         return Ok(LoadPlan::closed(concurrency, warmup.as_u64(), duration.map(Nanos::as_u64), request.attempts));
     };
     if !rate.is_constant() && request.duration.is_none() {
@@ -474,46 +534,69 @@ fn planned_attempts(stage: &StagePlan) -> f64 {
 }
 
 /// Connections held for ever leave their slots to nobody: what waits for one would wait for ever.
-fn check_hold(load: &LoadPlan, hold: Hold, concurrency: u32, notes: &mut Vec<String>) -> Result<(), PlanError> {
+fn check_hold(
+    load: &LoadPlan,
+    origins: &Origins,
+    hold: Hold,
+    concurrency: u32,
+    notes: &mut Vec<String>,
+) -> Result<(), PlanError> {
     if hold != Hold::Forever {
         return Ok(());
     }
+    let forever = origins.written(Setting::HOLD, "forever");
     if let LoadPlan::Closed { steps, attempts } = load
         && steps.iter().any(|step| step.warmup)
     {
         if attempts.is_some() {
-            return Err(PlanError::new(
-                "--hold forever never frees a slot, so the warm-up of a closed loop leaves none for -n; drop -w, or give \
-                 a rate with -R or a hold time",
-            ));
+            let text = format!(
+                "{forever} never frees a slot, so the warm-up of a closed loop leaves none for -n; drop -w, or give a \
+                 rate with -R or a hold time"
+            );
+            return Err(origins.refusal(&[Setting::HOLD], text));
         }
         notes.push(format!("the warm-up holds all {concurrency} slots for ever: no attempt is left to measure"));
     }
     // A planned load of limited length ends with what still waits.
     let ends_by_itself = matches!(load, LoadPlan::Open { .. }) && load.length() < Nanos::MAX;
     match most_attempts(load) {
-        Some(attempts) if attempts > u64::from(concurrency) && !ends_by_itself => Err(PlanError::new(format!(
-            "--hold forever never frees a slot, so {concurrency} slots cannot make {attempts} attempts; give -c {attempts} or a hold time"
-        ))),
+        Some(attempts) if attempts > u64::from(concurrency) && !ends_by_itself => {
+            let enough = origins.written(Setting::CONCURRENCY, attempts);
+            let text = format!(
+                "{forever} never frees a slot, so {concurrency} slots cannot make {attempts} attempts; give {enough} or a \
+                 hold time"
+            );
+            Err(origins.refusal(&[Setting::HOLD], text))
+        }
         _ => Ok(()),
     }
 }
 
-fn check_sources(sources: &[IpAddr], targets: &[Target], populations: &[Population]) -> Result<(), PlanError> {
+fn check_sources(
+    request: &Request,
+    asked: &[PopulationRequest],
+    sources: &[IpAddr],
+    targets: &[Target],
+    populations: &[Population],
+) -> Result<(), PlanError> {
+    // A population has sources of its own, or the run's.
+    let refusal = |own: Option<&PopulationRequest>, text: String| {
+        let own = own.filter(|population| !population.sources.is_empty());
+        own.map_or(&request.origins, |population| &population.origins).refusal(&[Setting::SOURCES], text)
+    };
     if sources.len() > MAX_SOURCES {
-        return Err(PlanError::new(format!(
-            "{} source addresses are too many; the most is {MAX_SOURCES}",
-            sources.len()
-        )));
+        let text = format!("{} source addresses are too many; the most is {MAX_SOURCES}", sources.len());
+        return Err(refusal(asked.iter().find(|population| !population.sources.is_empty()), text));
     }
-    for population in populations {
+    for (index, population) in populations.iter().enumerate() {
         for source in population.sources.iter().map(|index| sources[usize::from(*index)]) {
             let targets = population.targets.iter().map(|share| &targets[usize::from(share.target)]);
             if let Some(target) = targets.into_iter().find(|target| target.address.is_ipv4() != source.is_ipv4()) {
-                return Err(PlanError::new(format!(
+                let text = format!(
                     "source {source} and target {} are of different address families; give sources of the target's family",
                     target.address
-                )));
+                );
+                return Err(refusal(asked.get(index), text));
             }
         }
     }
@@ -521,7 +604,7 @@ fn check_sources(sources: &[IpAddr], targets: &[Target], populations: &[Populati
 }
 
 /// `group` are populations that share `ports`.
-fn check_ports(group: &[&Population], ports: u64, machine: &Machine) -> Result<(), PlanError> {
+fn check_ports(group: &[&Population], ports: u64, machine: &Machine, slots: &Slots<'_>) -> Result<(), PlanError> {
     let concurrency: u64 = group.iter().map(|population| u64::from(population.concurrency())).sum();
     if concurrency <= ports {
         return Ok(());
@@ -529,11 +612,13 @@ fn check_ports(group: &[&Population], ports: u64, machine: &Machine) -> Result<(
     let targets: BTreeSet<u16> =
         group.iter().flat_map(|population| population.targets.iter().map(|share| share.target)).collect();
     let of_a_source = (u64::from(machine.ports) * targets.len() as u64).max(1);
-    Err(PlanError::new(format!(
+    Err(slots.refusal(format!(
         "{concurrency} connections need {concurrency} local ports and there are {ports} ({} for each source and target); \
-         give {} source addresses with --source, widen net.ipv4.ip_local_port_range, or lower -c",
+         give {} source addresses with {}, widen net.ipv4.ip_local_port_range, or {}",
         machine.ports,
-        concurrency.div_ceil(of_a_source)
+        concurrency.div_ceil(of_a_source),
+        slots.asked.origins.name(Setting::SOURCES),
+        slots.fewer()
     )))
 }
 
@@ -542,30 +627,42 @@ fn resolve_workers(
     concurrency: u32,
     cores: u32,
     machine: &Machine,
+    slots: &Slots<'_>,
     notes: &mut Vec<String>,
 ) -> Result<u32, PlanError> {
+    let origins = &request.origins;
     if request.engine() == Engine::Sim {
         if concurrency > MAX_SIMULATED {
-            return Err(PlanError::new(format!(
-                "the simulated network has room for {MAX_SIMULATED} connections, not {concurrency}; lower -c"
+            return Err(slots.refusal(format!(
+                "the simulated network has room for {MAX_SIMULATED} connections, not {concurrency}; {}",
+                slots.fewer()
             )));
         }
         return match request.workers {
             None | Some(1) => Ok(1),
-            Some(_) => Err(PlanError::new("the simulated network runs one worker; drop -t")),
+            Some(_) => {
+                let text = format!("the simulated network runs one worker; drop {}", origins.name(Setting::WORKERS));
+                Err(origins.refusal(&[Setting::WORKERS], text))
+            }
         };
     }
     let needed = concurrency.div_ceil(machine.descriptors.max(1));
     match request.workers {
         Some(0) => Err(PlanError::new("-t 0 leaves no worker; give at least 1")),
         Some(workers) if workers > 4_096 => {
-            Err(PlanError::new(format!("-t {workers} is too many workers; the most is 4096")))
+            let asks = origins.written(Setting::WORKERS, workers);
+            Err(origins.refusal(&[Setting::WORKERS], format!("{asks} is too many workers; the most is 4096")))
         }
-        Some(workers) if workers < needed => Err(PlanError::new(format!(
-            "{concurrency} slots need {needed} workers: a worker's file table holds {} connections (the hard limit of open \
-             files, ulimit -Hn); give -t {needed}, raise the limit, or lower -c",
-            machine.descriptors
-        ))),
+        Some(workers) if workers < needed => {
+            let text = format!(
+                "{concurrency} slots need {needed} workers: a worker's file table holds {} connections (the hard limit of \
+                 open files, ulimit -Hn); give {}, raise the limit, or {}",
+                machine.descriptors,
+                origins.written(Setting::WORKERS, needed),
+                slots.fewer()
+            );
+            Err(origins.refusal(&[Setting::WORKERS], text))
+        }
         Some(workers) => Ok(workers),
         None if needed > cores => {
             notes.push(format!(

@@ -40,8 +40,18 @@ pub fn is_private(address: IpAddr) -> bool {
 /// Checks one resolved address of a target.
 ///
 /// # Errors
-/// If it is neither private nor allowed; the text says how to allow it.
-pub fn check(target: &TargetText, address: SocketAddr, allowed: &[Allowance]) -> Result<(), PlanError> {
+/// If it is neither private nor allowed; it could be with the flag `--allow-target`.
+pub fn check_target(target: &TargetText, address: SocketAddr, allowed: &[Allowance]) -> Result<(), PlanError> {
+    check(target, address, allowed, &format!("--allow-target {}", address.ip().to_canonical()))
+}
+
+/// The same; what is written to `allow` the address is named in the error.
+pub(super) fn check(
+    target: &TargetText,
+    address: SocketAddr,
+    allowed: &[Allowance],
+    allow: &str,
+) -> Result<(), PlanError> {
     let ip = address.ip().to_canonical();
     let explicitly = allowed.iter().any(|allowance| match allowance {
         Allowance::Range(range) => range.contains(&ip),
@@ -54,7 +64,7 @@ pub fn check(target: &TargetText, address: SocketAddr, allowed: &[Allowance]) ->
         return Ok(());
     }
     Err(PlanError::new(format!(
-        "target '{}' is {ip}, a public address; if the server is yours to load, allow it with --allow-target {ip}",
+        "target '{}' is {ip}, a public address; if the server is yours to load, allow it with {allow}",
         target.text
     )))
 }
@@ -89,18 +99,18 @@ mod tests {
     fn a_public_address_needs_to_be_allowed() {
         let target: TargetText = "rtmp://203.0.113.7/live".parse().unwrap();
         let address: SocketAddr = "203.0.113.7:1935".parse().unwrap();
-        let error = check(&target, address, &[]).unwrap_err().to_string();
+        let error = check_target(&target, address, &[]).unwrap_err().to_string();
         assert!(error.contains("--allow-target 203.0.113.7"), "{error}");
-        assert!(check(&target, address, &["203.0.113.0/24".into()]).is_ok());
-        assert!(check(&target, address, &["203.0.113.7".into()]).is_ok());
-        assert!(check(&target, address, &["198.51.100.0/24".into()]).is_err());
+        assert!(check_target(&target, address, &["203.0.113.0/24".into()]).is_ok());
+        assert!(check_target(&target, address, &["203.0.113.7".into()]).is_ok());
+        assert!(check_target(&target, address, &["198.51.100.0/24".into()]).is_err());
         let named: TargetText = "rtmp://ingest.example/live".parse().unwrap();
-        assert!(check(&named, address, &["Ingest.Example".into()]).is_ok());
+        assert!(check_target(&named, address, &["Ingest.Example".into()]).is_ok());
     }
 
     #[test]
     fn nobody_serves_on_a_multicast_address() {
         let target: TargetText = "224.0.0.1:1935".parse().unwrap();
-        assert!(check(&target, "224.0.0.1:1935".parse().unwrap(), &["224.0.0.0/4".into()]).is_err());
+        assert!(check_target(&target, "224.0.0.1:1935".parse().unwrap(), &["224.0.0.0/4".into()]).is_err());
     }
 }

@@ -7,6 +7,7 @@ use crate::load::ArrivalPattern;
 use crate::run::{Lane, LoadPlan, Pace, Repeat, StagePlan, StepPlan};
 
 use super::PlanError;
+use super::origins::Setting;
 use super::request::{PopulationRequest, StageLoad, StageRequest};
 
 /// Most repetitions of an event: more would be a typing error.
@@ -15,21 +16,31 @@ const MOST_REPEATS: u64 = 10_000;
 /// The lanes of a population. Stages follow each other; planned rates and bursts in a row are one lane, concurrency in a
 /// row is one, each storm and each probe has one of its own. Events (`every`) stand beside them.
 pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanError> {
-    let wrong = |text: String| Err(PlanError::new(format!("population '{}': {text}", population.name)));
+    let refusal = |number: usize, text: String| {
+        let text = format!("population '{}': {text}", population.name);
+        population.origins.refusal_of_element(Setting::STAGES, number - 1, text)
+    };
     let arrival = population.arrival.unwrap_or(ArrivalPattern::Uniform);
     let mut lanes: Vec<Lane> = Vec::new();
     let mut at = Nanos::ZERO;
     let mut measured = false;
     for (number, stage) in (1..).zip(&population.stages).filter(|(_, stage)| stage.every.is_none()) {
         if stage.length.is_zero() {
-            return wrong(format!("stage {number} lasts no time; give it a length, such as for = \"10s\""));
+            return Err(refusal(
+                number,
+                format!("stage {number} lasts no time; give it a length, such as for = \"10s\""),
+            ));
         }
         if stage.warmup && measured {
-            return wrong(format!("stage {number} is a warm-up after measured stages; put warm-ups first"));
+            return Err(refusal(
+                number,
+                format!("stage {number} is a warm-up after measured stages; put warm-ups first"),
+            ));
         }
         if stage.warmup && matches!(stage.load, StageLoad::Storm { .. } | StageLoad::Probe(_)) {
-            return wrong(format!(
-                "stage {number} is a storm or a probe, which nothing needs to warm up for; drop its warmup"
+            return Err(refusal(
+                number,
+                format!("stage {number} is a storm or a probe, which nothing needs to warm up for; drop its warmup"),
             ));
         }
         measured |= !stage.warmup;
@@ -52,7 +63,10 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
             }
             (StageLoad::Storm { fleet, reconnect }, _) => {
                 if fleet == 0 {
-                    return wrong(format!("stage {number} is a storm of no clients; give its fleet at least 1"));
+                    return Err(refusal(
+                        number,
+                        format!("stage {number} is a storm of no clients; give its fleet at least 1"),
+                    ));
                 }
                 Some(LoadPlan::Storm { name: name(stage, number), fleet, reconnect, duration_ns: nanos(stage.length) })
             }
@@ -63,14 +77,16 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
         at += Nanos::from(stage.length);
     }
     if lanes.is_empty() {
-        return wrong("it has no stages that follow each other; give at least one without `every`".to_owned());
+        return Err(refusal(
+            1,
+            "it has no stages that follow each other; give at least one without `every`".to_owned(),
+        ));
     }
     for (number, stage) in (1..).zip(&population.stages) {
         if let Some(every) = stage.every {
             lanes.push(
-                event(stage, number, every, at, arrival).map_err(|text| {
-                    PlanError::new(format!("population '{}': stage {number} {text}", population.name))
-                })?,
+                event(stage, number, every, at, arrival)
+                    .map_err(|text| refusal(number, format!("stage {number} {text}")))?,
             );
         }
     }

@@ -48,7 +48,7 @@ impl FromStr for TargetText {
         };
         if text.ends_with(".toml") {
             return Err(PlanError::new(format!(
-                "'{text}' looks like a scenario file, which `run` and `check` read; give a target here"
+                "'{shown}' looks like a scenario file, which `run` and `check` read; give a target here"
             )));
         }
         let url = match text.split_once("://") {

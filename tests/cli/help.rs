@@ -111,3 +111,13 @@ fn manual_pages_are_roff_with_every_flag() {
         assert!(printed(&format!("man {command}")).contains(&format!("shakedown\\-{command}")), "{command}");
     }
 }
+
+#[test]
+fn the_help_of_run_says_how_conditions_are_written() {
+    let help = printed("run --help");
+    let conditions = help.split("Conditions are").nth(1).expect("a part on conditions");
+    for part in ["[SCOPE.]", "[in WINDOW]", "outage<10s", "in 1m", "stage:NAME", "target:HOST", "client:NAME", "for 5s"]
+    {
+        assert!(conditions.contains(part), "{part}: {conditions}");
+    }
+}

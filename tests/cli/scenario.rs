@@ -261,6 +261,109 @@ fn check_looks_no_name_up() {
     assert_eq!(replaced["populations"][0]["lanes"][0]["load"]["stages"][0]["duration_ns"], 500_000_000);
 }
 
+/// What `check`, and only that, says of a wrong file: `run --engine sim` rehearses without workers and ports.
+#[track_caller]
+fn check_error(content: &str) -> String {
+    let check = with_file(content, "check wrong.toml");
+    assert_eq!((check.code, check.stdout.as_str()), (Some(2), ""), "{check:#?}");
+    assert_eq!(check.stderr.lines().count(), 1, "one line: {check:#?}");
+    check.stderr
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused_at_its_value() {
+    let to = |rest: &str| check_error(&format!("targets = \"10.0.0.5:1935\"\n{rest}"));
+    let rate = "stages = [{ rate = 5, for = \"1s\" }]";
+    let storm =
+        "[[population]]\nname = \"fleet\"\nstages = [{ storm = { fleet = 500, reconnect = \"obs\" }, for = \"5s\" }]";
+    // What clients do.
+    insta::assert_snapshot!(to(&format!("{storm}\nclients = \"half-c1\"")), @"error: wrong.toml:5:11: the fleet of fleet comes back to stay, and hostile clients do not; give them a population of their own");
+    insta::assert_snapshot!(to(&format!("{rate}\nexpect = \"closed within 5s\"")), @"error: wrong.toml:3:10: clients expects a reaction to hostile clients and has none; give it one (such as half-c1), or use thresholds");
+    insta::assert_snapshot!(to(&format!("{rate}\nclients = \"tls\"\ntimeout = \"1s\"\nexpect = \"closed within 5s\"")), @"error: wrong.toml:4:11: clients expects 'closed within 5s' and waits only 1.00 s for it; give it a longer 'timeout', or none");
+    insta::assert_snapshot!(to(&format!("{rate}\nclients = {{ obs = 1 }}\nmode = \"complex\"")), @"error: wrong.toml:4:8: obs makes the simple handshake and 'mode' asks for the complex one; drop one of them");
+    insta::assert_snapshot!(to(&format!("{rate}\nclients = \"tls\"\nmode = \"simple\"")), @"error: wrong.toml:4:8: tls makes no handshake, so 'mode' has nothing to ask for; drop one of them");
+    insta::assert_snapshot!(to(&format!("{rate}\ndigest = \"first-half\"\nmode = \"simple\"")), @r#"error: wrong.toml:3:10: 'digest' places a digest and mode = "simple" has none; drop one of them"#);
+    insta::assert_snapshot!(to(&format!("{rate}\nclients = \"zlmediakit\"\ndigest = \"first-half\"")), @"error: wrong.toml:4:10: zlmediakit has its digest in the second half and 'digest' asks for the first half; drop one of them");
+    insta::assert_snapshot!(to("arrival = \"poisson\""), @"error: wrong.toml:2:11: 'arrival' spaces planned arrivals and a closed loop has none; give a rate with 'stages'");
+    // Sizes.
+    insta::assert_snapshot!(to(&format!("{rate}\nworkers = 5000")), @"error: wrong.toml:3:11: workers = 5000 is too many workers; the most is 4096");
+    insta::assert_snapshot!(to("engine = \"sim\"\nworkers = 2\nstages = [{ rate = 5, for = \"1s\" }]"), @"error: wrong.toml:3:11: the simulated network runs one worker; drop 'workers'");
+    insta::assert_snapshot!(to("engine = \"sim\"\nstages = [{ rate = 5, for = \"1s\" }, { storm = { fleet = 2000000, reconnect = \"obs\" }, for = \"1s\" }]"), @"error: wrong.toml:3:37: the simulated network has room for 1048576 connections, not 2000001; make the fleet smaller");
+    insta::assert_snapshot!(to("engine = \"sim\"\nconcurrency = 2_000_000\nstages = [{ rate = 5, for = \"1s\" }]"), @"error: wrong.toml:3:15: the simulated network has room for 1048576 connections, not 2000000; lower 'concurrency'");
+    insta::assert_snapshot!(to("stages = [{ rate = 5, for = \"1s\" }, { rate = \"2000M/s\", for = \"1s\" }]"), @"error: wrong.toml:2:37: stage 2: 2000000000 arrivals per second is not a rate: it must be from 0 to 1000M/s");
+    insta::assert_snapshot!(to("stages = [{ rate = 5, for = \"1h\" }, { burst = 5, for = \"1ms\", every = \"1ms\" }]"), @"error: wrong.toml:2:37: population 'clients': stage 2 would come 3599999 times; the most is 10000, so make `every` longer");
+    insta::assert_snapshot!(to("stages = [{ storm = { fleet = 5, reconnect = \"obs\" }, for = \"1s\", warmup = true }, { rate = 5, for = \"1s\" }]"), @"error: wrong.toml:2:11: population 'clients': stage 1 is a storm or a probe, which nothing needs to warm up for; drop its warmup");
+    // Addresses.
+    insta::assert_snapshot!(check_error(&format!("targets = [\"10.0.0.5:1935\", \"203.0.113.7:1935\"]\n{rate}")), @r#"error: wrong.toml:1:29: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
+    insta::assert_snapshot!(to(&format!("guard = \"203.0.113.7:1935\"\n{rate}")), @r#"error: wrong.toml:2:9: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
+    insta::assert_snapshot!(to(&format!("engine = \"sim\"\n{rate}\nguard = \"nowhere.sim:1935\"")), @"error: wrong.toml:4:9: cannot resolve 'nowhere.sim' of target 'nowhere.sim:1935': the simulated network has the hosts serve.sim, slow.sim, noisy.sim, stalls.sim, backlog.sim, split.sim, tail.sim, s2-after-c2.sim, drip.sim, simple.sim, refuse.sim, unreachable.sim, no-route.sim, drop.sim, silent.sim, version.sim, http.sim, close-at-once.sim, close.sim, reset.sim, half.sim, half-close.sim, bad-s1.sim, bad-s2.sim, bad-echo.sim, endless.sim, garbage.sim, reset-after-s2.sim, close-after-c2.sim, close-held.sim, no-ports.sim, no-descriptors.sim, overload.sim; check the name or give an address");
+    insta::assert_snapshot!(to(&format!("{rate}\nsources = [\"::1\"]")), @"error: wrong.toml:3:11: source ::1 and target 10.0.0.5:1935 are of different address families; give sources of the target's family");
+    insta::assert_snapshot!(to(&format!("{rate}\nproxy_protocol = \"v1\"")), @r#"error: wrong.toml:3:18: 'proxy_protocol' names clients and no addresses are given for them; add for example client_ips = "10.9.0.0/16""#);
+    insta::assert_snapshot!(to(&format!("{rate}\nresolve = \"500ms\"")), @"error: wrong.toml:3:11: 'resolve' asks the resolver more than once a second; give it 1s or more");
+    insta::assert_snapshot!(to(&format!("{rate}\nengine = \"sim\"\nresolve = \"5s\"")), @"error: wrong.toml:4:11: the names of the simulated network do not change; drop 'resolve'");
+    insta::assert_snapshot!(to(&format!("guard = \"10.0.0.5:1935\"\n[[population]]\nname = \"guard\"\n{rate}")), @"error: wrong.toml:4:8: 'guard' is the name of the population that 'guard' makes; give this one another");
+    // Conditions.
+    insta::assert_snapshot!(to(&format!("{rate}\nthresholds = [\"failed<1%\", \"others.failed<1%\"]")), @"error: wrong.toml:3:28: threshold 'others.failed<1%' names no population of the plan: there is clients");
+    insta::assert_snapshot!(to(&format!("{rate}\nthresholds = \"failed<1%\"\n[[threshold]]\nmetric = \"stage:night.failed\"\nbelow = \"1%\"")), @"error: wrong.toml:5:10: threshold 'stage:night.failed<1%' names no stage of the plan: there is rate 1");
+    insta::assert_snapshot!(to("stages = [{ concurrency = 5, for = \"1s\" }]\nthresholds = \"response.p99<1s\""), @"error: wrong.toml:3:14: threshold 'response.p99<1s' needs planned arrivals, and closed loop has none: use service.p99, or give a rate (-R, or a stage's rate)");
+    insta::assert_snapshot!(to(&format!("{rate}\nabort_if = [\"others.failed>5% for 5s\"]")), @"error: wrong.toml:3:13: the condition 'others.failed>5% for 5s' to end the run names no population of the plan: there is clients");
+    insta::assert_snapshot!(to(&format!("{rate}\nthresholds = \"failed<1% in 5m\"")), @"error: wrong.toml:3:14: threshold 'failed<1% in 5m' has windows of 5m and the load is measured for 1s: shorten the window, or lengthen the load");
+}
+
+#[test]
+fn ports_that_do_not_suffice_are_refused_at_what_needs_them() {
+    let to = "targets = \"10.0.0.5:1935\"\n";
+    insta::with_settings!({ filters => vec![
+        (r"there are \d+ \(\d+ for", "there are [PORTS] ([PORTS] for"),
+        (r"give \d+ source", "give [COUNT] source"),
+    ]}, {
+        insta::assert_snapshot!(check_error(&format!("{to}stages = [{{ storm = {{ fleet = 70000, reconnect = \"obs\" }}, for = \"5s\" }}]")), @"error: wrong.toml:2:11: 70000 connections need 70000 local ports and there are [PORTS] ([PORTS] for each source and target); give [COUNT] source addresses with 'sources', widen net.ipv4.ip_local_port_range, or make the fleet smaller");
+        insta::assert_snapshot!(check_error(&format!("{to}stages = [{{ concurrency = \"1:70000\", for = \"5s\" }}]")), @"error: wrong.toml:2:11: 70000 connections need 70000 local ports and there are [PORTS] ([PORTS] for each source and target); give [COUNT] source addresses with 'sources', widen net.ipv4.ip_local_port_range, or lower the stage's concurrency");
+        insta::assert_snapshot!(check_error(&format!("{to}stages = [{{ rate = 5, for = \"5s\" }}]\nconcurrency = 70000")), @"error: wrong.toml:3:15: 70000 connections need 70000 local ports and there are [PORTS] ([PORTS] for each source and target); give [COUNT] source addresses with 'sources', widen net.ipv4.ip_local_port_range, or lower 'concurrency'");
+    });
+}
+
+#[test]
+fn what_flags_have_replaced_is_not_the_files_fault() {
+    let file = "targets = \"10.0.0.5:1935\"\nstages = [{ storm = { fleet = 5, reconnect = \"obs\" }, for = \"5s\" }]\n\
+                clients = \"obs\"\nmode = \"simple\"";
+    let refused = |words: &str| {
+        let ended = with_file(file, &format!("run wrong.toml {words}"));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
+        ended.stderr
+    };
+    insta::assert_snapshot!(refused("--client half-c1 --mode complex"), @"error: the fleet of clients comes back to stay, and hostile clients do not; give them a population of their own");
+    insta::assert_snapshot!(refused("--client ffmpeg"), @"error: wrong.toml:4:8: --client ffmpeg makes the complex handshake and 'mode' asks for the simple one; drop one of them");
+    insta::assert_snapshot!(refused("--mode complex"), @"error: wrong.toml:3:11: obs makes the simple handshake and --mode asks for the complex one; drop one of them");
+    insta::assert_snapshot!(refused("203.0.113.7:1935"), @"error: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with --allow-target 203.0.113.7");
+    insta::assert_snapshot!(refused("--threshold others.failed<1%"), @"error: threshold 'others.failed<1%' names no population of the plan: there is clients");
+    insta::assert_snapshot!(refused("-t 5000"), @"error: -t 5000 is too many workers; the most is 4096");
+    insta::assert_snapshot!(refused("--source 192.0.2.1"), @"error: source 192.0.2.1 is not an address of this host; give one that `ip address` shows, or add it there");
+    insta::assert_snapshot!(refused("--weights 1,2"), @"error: 2 weights for 1 targets; give one for each target, in their order");
+    let closed = "targets = \"10.0.0.5:1935\"\nsources = \"192.0.2.1\"\nstages = [{ concurrency = 5, for = \"5s\" }]";
+    insta::assert_snapshot!(with_file(closed, "run wrong.toml --share 0/2").stderr, @"error: wrong.toml:3:11: --share deals out planned arrivals and a stage of 'concurrency' has none; give it a rate, or drop --share");
+    insta::assert_snapshot!(with_file(closed, "run wrong.toml").stderr, @"error: wrong.toml:2:11: source 192.0.2.1 is not an address of this host; give one that `ip address` shows, or add it there");
+}
+
+#[test]
+fn a_stage_that_a_flag_has_cut_keeps_its_place() {
+    let file = "targets = \"10.0.0.5:1935\"\nstages = [\n    { burst = 5, every = \"30s\" },\n    \
+                { rate = 5, for = \"1h\" },\n    { burst = 5, for = \"1ms\", every = \"1ms\" },\n]";
+    let ended = with_file(file, "check wrong.toml -d 20s");
+    ended.assert_error(2, &["wrong.toml:5:5: ", "would come 19999 times"]);
+}
+
+#[test]
+fn what_is_no_value_is_not_taken_for_one() {
+    insta::assert_snapshot!(error("sources = []"), @"error: wrong.toml:1:11: sources: the list is empty; name an address, or leave the key out for the kernel's choice");
+    insta::assert_snapshot!(error("stages = [{ burst = \"3\" }]"), @"error: wrong.toml:1:21: burst: '3' is a text; write the number without quotes: 3");
+    insta::assert_snapshot!(error("workers = \"2\""), @"error: wrong.toml:1:11: workers: '2' is a text; write the number without quotes: 2");
+    insta::assert_snapshot!(error("clients = { obs = \"many\" }"), @"error: wrong.toml:1:19: clients: a text cannot stand here; write for example clients = { ffmpeg = 60, obs = 40 }");
+    insta::assert_snapshot!(error("stages = [{ concurrency = \"64\", for = \"1s\" }]"), @"error: wrong.toml:1:27: concurrency: '64' is a text; write the number without quotes: 64");
+    insta::assert_snapshot!(error("hold = \"exp:0s\""), @"error: wrong.toml:1:8: hold: 'exp:' has a mean of nothing; give one such as exp:20m, or 0s to hold none");
+    insta::assert_snapshot!(error("stages = [{ rate = 5, for = \"99999999999d\" }]"), @r#"error: wrong.toml:1:29: for: '99999999999d' is longer than 584 years; write for example for = "60s""#);
+}
+
 #[test]
 fn check_refuses_what_cannot_be_resolved() {
     let public = with_file("targets = \"203.0.113.7:1935\"\nstages = [{ rate = 5, for = \"1s\" }]", "check wrong.toml");
@@ -320,4 +423,18 @@ fn a_canary_that_fails_has_its_failures_in_its_own_row() {
     let report = with_file(file, "run wrong.toml").stdout;
     assert!(report.contains("failures of guard, which are in no sum\n  4 x connect refused"), "{report}");
     assert!(!report.contains("by target"), "the canary's target has nothing to tell: {report}");
+}
+
+#[test]
+fn a_fleet_that_is_lost_again_is_told() {
+    let file = "engine = \"sim\"\ntargets = \"rtmp://close-held.sim/live\"\n\
+                stages = [{ storm = { fleet = 20, reconnect = \"flat 3s\" }, for = \"10200ms\" }]";
+    let report = with_file(file, "run wrong.toml --seed 1").stdout;
+    let from = report.find("storm ").expect("a table of storms");
+    insta::assert_snapshot!(report[from..].lines().take(5).collect::<Vec<_>>().join("\n"), @r"
+    storm                   back  50 % after    90 %    99 %   100 %  attempts each
+      clients: storm 1  20 of 20      3.00 s  3.00 s  3.00 s  3.00 s           1.00
+      clients: storm 1: 40 lost again, most of the fleet at once after 7.00 s: times
+        count from there; last back 10.0 s after the beginning
+    ");
 }

@@ -9,6 +9,7 @@ use ppp::v2;
 use shakedown::base::{Seed, StreamPurpose};
 use shakedown::measure::{FailureKind, Step};
 use shakedown::protocol::{C0C1_SIZE, S0S1S2_SIZE, ServerHandshake, ServerTemplates};
+use shakedown::run::FailureRow;
 
 use super::nginx::assert_completed;
 use crate::support::{Nginx, NginxOptions, run, run_by, scripted_peer, shakedown_command};
@@ -47,6 +48,7 @@ fn nginx_that_waits_for_a_header_resets_without_one() {
     let [row] = &result.failures[..] else { panic!("{:?}", result.failures) };
     // It closes with the rest of C1 unread, which the kernel turns into a reset.
     assert_eq!((row.step, row.kind, row.count), (Step::S0, FailureKind::Reset, 100));
+    assert!(!row.advice.contains("PROXY"), "none was sent: {row:?}");
 }
 
 #[test]
@@ -58,6 +60,22 @@ fn nginx_that_waits_for_none_closes_after_one() {
     assert_eq!(result.attempts.failed, 100);
     let closed = |kind| matches!(kind, FailureKind::Closed | FailureKind::Reset);
     assert!(result.failures.iter().all(|row| closed(row.kind)), "{:?}", result.failures);
+    assert!(
+        result.failures.iter().all(|row| row.advice.contains("does the server expect one")),
+        "{:?}",
+        result.failures
+    );
+}
+
+#[test]
+fn nginx_does_not_read_version_2() {
+    let nginx = behind_a_proxy();
+    let arguments = format!("{} -c 8 -n 100 --proxy-protocol v2 --client-ips 10.9.0.0/28", nginx.url("x"));
+    let result = run_by(shakedown_command(), &arguments).ended_with(5);
+    assert_eq!(result.attempts.failed, 100);
+    // While C0C1 follows the header, or after it.
+    let told = |row: &FailureRow| row.kind == FailureKind::Reset && row.advice.contains("nginx-rtmp reads v1 only");
+    assert!(result.failures.iter().all(told), "{:?}", result.failures);
 }
 
 #[test]

@@ -229,6 +229,11 @@ impl ClientProfile {
         matches!(self.provenance(), Provenance::Hostile)
     }
 
+    /// It sends something else than RTMP, or nothing.
+    pub const fn speaks_no_rtmp(self) -> bool {
+        matches!(self, Self::Silent | Self::Http | Self::Tls)
+    }
+
     /// Its name on the command line and in results.
     pub const fn name(self) -> &'static str {
         match self {

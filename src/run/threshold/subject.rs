@@ -1,6 +1,6 @@
 //! Whose attempts a condition is about.
 
-use super::super::plan::{ClientPlan, Population, RunPlan};
+use super::super::plan::{ClientPlan, Population, RunPlan, Target};
 use super::super::result::stages_of;
 use super::Quantity;
 use crate::measure::{Metric, StageInfo, WatchedRow};
@@ -47,8 +47,11 @@ impl Subject {
             }
             Self::Stage(name) => ("stage", name, stage_names(plan)),
             Self::Target(name) => {
-                let names = plan.targets.iter().map(|t| vec![t.label(), t.name.clone(), t.address.to_string()]);
-                ("target", name, names.collect())
+                let names = |target: &Target| {
+                    let named = format!("{}:{}", target.host, target.address.port());
+                    vec![target.label(), target.name.clone(), target.address.to_string(), named, target.host.clone()]
+                };
+                ("target", name, plan.targets.iter().map(names).collect())
             }
             Self::Client(name) => {
                 let names = plan.clients().iter().map(|client| vec![ClientPlan::name(client)]).collect();
@@ -95,7 +98,8 @@ impl Subject {
             }
             if metric.needs_plan() && !any_open {
                 return Err(format!(
-                    "needs planned arrivals, and closed loop has none: use service.{statistic}, or give a rate (-R)"
+                    "needs planned arrivals, and closed loop has none: use service.{statistic}, or give a rate (-R, or a \
+                     stage's rate)"
                 ));
             }
         }
@@ -136,7 +140,8 @@ impl Subject {
             )),
             Quantity::Latency(Metric::Response, _) => Ok(()),
             Quantity::Latency(_, statistic) => Err(format!(
-                "has no such latency second by second: use response.{statistic}, with planned arrivals (-R)"
+                "has no such latency second by second: use response.{statistic}, with planned arrivals (-R, or a \
+                 stage's rate)"
             )),
             _ => Ok(()),
         }

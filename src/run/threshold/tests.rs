@@ -165,9 +165,9 @@ fn a_scope_must_be_in_the_plan_and_have_the_metric() {
     insta::assert_snapshot!(error("stage:load.failed<1%"), @"threshold 'stage:load.failed<1%' names 2 stages: write one of encoders:load, scanners:load");
     insta::assert_snapshot!(error("target:rtmp://b/live.dropped<1%"), @"threshold 'target:rtmp://b/live.dropped<1%' has nothing to count: what is dropped never had a target; leave it out, or name a population or a stage");
     insta::assert_snapshot!(error("target:rtmp://b/live.s0s1.p99<1s"), @"threshold 'target:rtmp://b/live.s0s1.p99<1s' is not measured by target, only response is: use response.p99, or leave the target out");
-    insta::assert_snapshot!(error("scanners.response.p99<1s"), @"threshold 'scanners.response.p99<1s' needs planned arrivals, and closed loop has none: use service.p99, or give a rate (-R)");
+    insta::assert_snapshot!(error("scanners.response.p99<1s"), @"threshold 'scanners.response.p99<1s' needs planned arrivals, and closed loop has none: use service.p99, or give a rate (-R, or a stage's rate)");
     insta::assert_snapshot!(error("encoders.response.p99<1s in 10s"), @"threshold 'encoders.response.p99<1s in 10s' has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
-    insta::assert_snapshot!(error("service.p99<1s in 10s"), @"threshold 'service.p99<1s in 10s' has no such latency second by second: use response.p99, with planned arrivals (-R)");
+    insta::assert_snapshot!(error("service.p99<1s in 10s"), @"threshold 'service.p99<1s in 10s' has no such latency second by second: use response.p99, with planned arrivals (-R, or a stage's rate)");
     insta::assert_snapshot!(error("stage:encoders:load.response.p99<1s in 10s"), @"threshold 'stage:encoders:load.response.p99<1s in 10s' has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
     insta::assert_snapshot!(refusal(&fixtures::open_plan(), "client:shakedown.service.p99<1s"), @"threshold 'client:shakedown.service.p99<1s' is not measured by client, only response is: use response.p99, or leave the client out");
 }
@@ -178,6 +178,8 @@ fn every_name_of_a_row_is_taken() {
     plan.thresholds = [
         "target:rtmp://b/live (10.0.0.2:1935).failed<1%",
         "target:rtmp://b/live.rate>1",
+        "target:b.rate>1",
+        "target:b:1935.rate>1",
         "target:10.0.0.2:1935.response.p99<1s",
         "target:10.0.0.2:1935.service.p99<1s",
         "client:shakedown.downgraded<1%",
@@ -192,6 +194,20 @@ fn every_name_of_a_row_is_taken() {
     .map(str::to_owned)
     .to_vec();
     Threshold::of_plan(&plan).unwrap();
+    plan.targets[1].host = "127.0.0.1".to_owned();
+    insta::assert_snapshot!(refusal(&plan, "target:127.0.0.1.failed<1%"), @"threshold 'target:127.0.0.1.failed<1%' names 2 targets: write one of rtmp://127.0.0.1:1935/live, rtmp://b/live (10.0.0.2:1935)");
+}
+
+#[test]
+fn a_window_is_no_longer_than_what_is_measured() {
+    let plan = two_populations();
+    let checked =
+        |text: &str| text.parse::<Threshold>().unwrap().check_window(&plan).map_err(|error| error.to_string());
+    for text in ["failed<1% in 2s", "encoders.failed<1% in 2s", "failed<1%", "outage<1h"] {
+        assert_eq!(checked(text), Ok(()), "{text}");
+    }
+    insta::assert_snapshot!(checked("failed<1% in 3s").unwrap_err(), @"threshold 'failed<1% in 3s' has windows of 3s and the load is measured for 2s: shorten the window, or lengthen the load");
+    insta::assert_snapshot!(checked("encoders.rate>1 in 1h").unwrap_err(), @"threshold 'encoders.rate>1 in 1h' has windows of 1h and the load is measured for 2s: shorten the window, or lengthen the load");
 }
 
 #[test]

@@ -256,7 +256,8 @@ fn stages_targets_and_clients_have_seconds_of_their_own() {
         // Nothing happens after the last burst.
         ("target:127.0.0.1:1.outage<2s", 7e9, Some(0)),
         ("target:127.0.0.1:1935.rate>1/s in 2s", 0.0, Some(4)),
-        ("client:shakedown, wrong C2.failed<1% in 1s", 0.5, Some(0)),
+        // One of the burst is refused as well.
+        ("client:shakedown, wrong C2.failed<1% in 1s", 26.0 / 51.0, Some(1)),
     ]);
     plan.abort_if = vec!["target:127.0.0.1:1.failed>90% for 3s".to_owned()];
     let result = RunResult::assemble(simulate(Arc::new(plan)).parts);

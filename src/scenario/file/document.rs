@@ -1,5 +1,6 @@
 //! A TOML text whose every table, key and value knows where it stands.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::base::DurationText;
+use crate::base::{DurationText, Nanos};
+use crate::scenario::origins::{Origin, Origins};
 
 /// Why a file is not a scenario: its place, the cause and the remedy, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,21 +83,21 @@ impl<'a> Source<'a> {
     pub(super) fn error(&self, at: usize, message: impl Display) -> ScenarioError {
         let one_line = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
         let message = message.to_string().chars().map(one_line).collect();
-        ScenarioError { path: self.path.to_owned(), place: Some(self.place(at)), message }
+        ScenarioError { path: self.path.to_owned(), place: Some(line_and_column(self.text, at)), message }
     }
 
     /// The line of byte `at`, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        self.place(at).0
+        line_and_column(self.text, at).0
     }
+}
 
-    /// Line and column of byte `at`, in characters and from 1.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        (line, 1 + String::from_utf8_lossy(&before[begin..]).chars().count())
-    }
+/// Line and column of byte `at`, in characters and from 1.
+pub(in crate::scenario) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    (line, 1 + String::from_utf8_lossy(&before[begin..]).chars().count())
 }
 
 impl<'a> Table<'a> {
@@ -165,6 +167,17 @@ impl<'a> Table<'a> {
         in_order(self.entries).into_iter().map(|(key, _)| (key.span().start, key.get_ref().as_ref())).collect()
     }
 
+    /// Where its values stand.
+    pub(super) fn origins(&self) -> Origins {
+        let of_key = |key: &Key| {
+            let item = self.get(key.name)?;
+            Some((key.name, Origin { at: item.at(), elements: item.elements().iter().map(Item::at).collect() }))
+        };
+        let keys = self.level.keys.iter().flat_map(|keys| keys.iter());
+        let values: BTreeMap<_, _> = keys.filter_map(of_key).collect();
+        Origins::of_table(self.at, values)
+    }
+
     /// Without any key.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -185,6 +198,11 @@ impl<'a> Item<'a> {
     /// The line of the key, from 1.
     pub(super) fn line(&self) -> usize {
         self.source.line(self.key_at)
+    }
+
+    /// The byte at which the value stands.
+    pub(super) fn at(&self) -> usize {
+        self.value.span().start
     }
 
     /// A text or number, read by the type's own grammar.
@@ -220,6 +238,15 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The path of a file; a relative one begins at the folder of the scenario.
+    pub(super) fn path(&self) -> Result<PathBuf, ScenarioError> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Err(self.error("the path is empty; name a file"));
+        }
+        Ok(self.source.path.parent().unwrap_or(Path::new("")).join(text))
+    }
+
     /// A name for the report: short, and without characters that would spoil a table.
     pub(super) fn label(&self) -> Result<String, ScenarioError> {
         const LONGEST: usize = 60;
@@ -238,21 +265,31 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A whole number within `range`.
+    /// A whole number within `range`, written as a number.
     pub(super) fn whole<T>(&self, range: RangeInclusive<T>) -> Result<T, ScenarioError>
     where
         T: FromStr + PartialOrd + Display,
     {
         let text = self.written()?;
+        if let DeValue::String(_) = self.value.get_ref() {
+            return Err(match text.trim().parse::<T>() {
+                Ok(number) => self.error(format!("'{text}' is a text; write the number without quotes: {number}")),
+                Err(_) => self.wrong_type(),
+            });
+        }
         text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             self.error(format!("'{text}' is not a whole number from {least} to {most}"))
         })
     }
 
-    /// A duration above zero.
+    /// A duration above zero that nanoseconds can count.
     pub(super) fn length(&self) -> Result<Duration, ScenarioError> {
         match self.read::<DurationText>()?.0 {
+            length if length.as_nanos() >= u128::from(Nanos::MAX.as_u64()) => {
+                let (text, Key { name, example }) = (self.written()?, self.key);
+                Err(self.error(format!("'{text}' is longer than 584 years; write for example {name} = {example}")))
+            }
             Duration::ZERO => Err(self.error(format!("it must be longer than nothing, such as {}", self.key.example))),
             length => Ok(length),
         }

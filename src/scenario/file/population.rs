@@ -1,9 +1,12 @@
 //! Clients that do the same thing.
 
+use std::sync::Arc;
+
 use crate::engine::{ClosePolicy, Verify};
-use crate::load::ArrivalPattern;
+use crate::load::{ArrivalPattern, StreamName};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
+use crate::scenario::read_stream_keys;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
 
 use super::document::{Item, Key, ScenarioError, Table, nearest};
@@ -19,7 +22,9 @@ pub(super) const POPULATION_KEYS: &[Key] = &[
     Key { name: "mode", example: "\"complex\"" },
     Key { name: "digest", example: "\"first-half\"" },
     Key { name: "verify", example: "\"all\"" },
-    Key { name: "until", example: "\"handshake\"" },
+    Key { name: "until", example: "\"publish\"" },
+    Key { name: "stream", example: "\"load-{id}\"" },
+    Key { name: "stream_keys", example: "\"keys.csv\"" },
     Key { name: "hold", example: "\"exp:20m\"" },
     Key { name: "close", example: "\"fin\"" },
     Key { name: "sources", example: "[\"10.0.1.2-10.0.1.33\"]" },
@@ -27,6 +32,14 @@ pub(super) const POPULATION_KEYS: &[Key] = &[
     Key { name: "connect_timeout", example: "\"10s\"" },
     Key { name: "timeout", example: "\"10s\"" },
     Key { name: "expect", example: "\"closed within 60s\"" },
+];
+
+const UNTILS: [(&str, Until); 5] = [
+    ("handshake", Until::Handshake),
+    ("reply", Until::Reply),
+    ("connect", Until::Connect),
+    ("publish", Until::Publish),
+    ("play", Until::Play),
 ];
 
 /// The name of the only population if it has none.
@@ -54,7 +67,11 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         verify: optional(table.get("verify"), |item| {
             item.one_of(&[("all", Verify::All), ("sample", Verify::Sample), ("none", Verify::None)])
         })?,
-        until: optional(table.get("until"), |item| item.one_of(&[("handshake", Until::Handshake)]))?,
+        until: optional(table.get("until"), |item| item.one_of(&UNTILS))?,
+        stream: optional(table.get("stream"), stream)?,
+        stream_keys: optional(table.get("stream_keys"), |item| {
+            read_stream_keys(&item.path()?).map(Arc::new).map_err(|error| item.error(error))
+        })?,
         hold: optional(table.get("hold"), Item::read)?,
         close: optional(table.get("close"), |item| {
             item.one_of(&[("rst", ClosePolicy::Rst), ("fin", ClosePolicy::Fin), ("peer", ClosePolicy::Peer)])
@@ -62,12 +79,21 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         connect_timeout: optional(table.get("connect_timeout"), Item::length)?,
         timeout: optional(table.get("timeout"), Item::length)?,
         expect: optional(table.get("expect"), Item::read)?,
+        origins: table.origins(),
         ..PopulationRequest::default()
     })
 }
 
+/// A pattern of names. What is wrong with one is said without it: it may be a key.
+fn stream(item: &Item) -> Result<StreamName, ScenarioError> {
+    item.text()?.parse().map_err(|error| item.error(error))
+}
+
 /// Local addresses: a list, or one text with commas.
 pub(super) fn sources(item: Option<Item>) -> Result<Vec<SourceRange>, ScenarioError> {
+    if let Some(item) = item.filter(|item| item.elements().is_empty()) {
+        return Err(item.error("the list is empty; name an address, or leave the key out for the kernel's choice"));
+    }
     let lists = elements(item, |item| {
         item.text()?.split(',').map(|range| range.parse().map_err(|error| item.error(error))).collect()
     })?;

@@ -123,7 +123,10 @@ fn stage(table: &Table) -> Result<StageRequest, ScenarioError> {
 /// `64`, or `10:500` for a ramp.
 fn concurrency(item: &Item) -> Result<StageLoad, ScenarioError> {
     let text = item.written()?;
-    let (from, to) = text.split_once(':').unwrap_or((&text, &text));
+    if text.trim().parse::<u32>().is_ok() {
+        return item.whole(1..=u32::MAX).map(|clients| StageLoad::Concurrency { from: clients, to: clients });
+    }
+    let (from, to) = text.split_once(':').unwrap_or((&text, ""));
     match (from.trim().parse(), to.trim().parse()) {
         (Ok(0), Ok(0)) => Err(item.error(format!("'{text}' is nobody; one end must be above zero, such as 0:500"))),
         (Ok(from), Ok(to)) => Ok(StageLoad::Concurrency { from, to }),

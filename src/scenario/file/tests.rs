@@ -1,3 +1,4 @@
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,6 +9,7 @@ use crate::engine::{ClosePolicy, Verify};
 use crate::load::{ArrivalPattern, Reconnect};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::scenario::request::{HoldRequest, PopulationRequest, StageLoad, StageRequest};
+use crate::scenario::{Machine, resolve};
 
 fn scenario(text: &str) -> Request {
     read(text, Path::new("folder/evening.toml")).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -164,7 +166,7 @@ fn values_have_the_forms_that_flags_have() {
     assert_eq!(clients("clients.vlc = 1\nclients.ffmpeg = 0x10"), ["vlc", "ffmpeg"]);
     assert_eq!(only("stages = [{ rate = 1e3, for = \"1s\" }]").stages[0].load, StageLoad::Rate("1k".parse().unwrap()));
     assert_eq!(scenario("targets = \"10.0.0.5:1935\"").targets.len(), 1);
-    assert_eq!(scenario("seed = \"7\"").seed, Some(Seed::new(7)));
+    assert_eq!(scenario("seed = 0x7").seed, Some(Seed::new(7)));
     assert_eq!(scenario("seed = 7").scenario.as_deref(), Some("evening"), "a scenario without a name has its file's");
 }
 
@@ -286,8 +288,92 @@ proptest! {
                 break;
             }
         }
-        never_panics(&text.into_iter().collect::<String>())?;
+        let text = text.into_iter().collect::<String>();
+        never_panics(&text)?;
+        refused_with_a_place(&text)?;
     }
+
+    #[test]
+    fn whatever_cannot_be_planned_is_refused_at_its_place(
+        values in prop::sample::subsequence(VALUES, 0..8),
+        stages in prop::sample::subsequence(STAGES, 1..3),
+    ) {
+        refused_with_a_place(&format!("{}\nstages = [{}]\n", values.join("\n"), stages.join(", ")))?;
+    }
+}
+
+/// Values that are right alone and wrong in some company.
+const VALUES: &[&str] = &[
+    "targets = [\"10.0.0.5:1935\", \"10.0.0.6:1935\"]",
+    "targets = \"203.0.113.7:1935\"",
+    "targets = [\"10.0.0.5:1935\", \"nowhere.example:1935\"]",
+    "guard = \"203.0.113.7:1935\"",
+    "guard = \"10.0.0.7:1935\"",
+    "name = \"guard\"",
+    "sources = \"10.0.1.1-10.0.1.9\"",
+    "sources = [\"::1\"]",
+    "engine = \"sim\"",
+    "workers = 2",
+    "workers = 4097",
+    "concurrency = 7",
+    "concurrency = 4_000_000_000",
+    "resolve = \"500ms\"",
+    "resolve = \"5s\"",
+    "proxy_protocol = \"v2\"",
+    "client_ips = \"10.9.0.0/16\"",
+    "thresholds = [\"failed<1%\", \"outage<5s\"]",
+    "thresholds = [\"failed<1%\", \"failed<1% in 1h\"]",
+    "thresholds = \"response.p99<1s\"",
+    "thresholds = \"others.failed<1%\"",
+    "abort_if = \"stage:night.failed>1% for 5s\"",
+    "arrival = \"poisson\"",
+    "clients = \"obs\"",
+    "clients = { ffmpeg = 2, tls = 1 }",
+    "clients = \"half-c1\"",
+    "mode = \"simple\"",
+    "mode = \"complex\"",
+    "digest = \"second-half\"",
+    "hold = \"forever\"",
+    "timeout = \"1s\"",
+    "expect = \"closed within 5s\"",
+];
+
+const STAGES: &[&str] = &[
+    "{ rate = \"1:50/s\", for = \"10s\", warmup = true }",
+    "{ rate = 50, for = \"10s\" }",
+    "{ rate = \"5000M/s\", for = \"10s\" }",
+    "{ rate = \"900M/s\", for = \"500y\" }",
+    "{ rate = 1, for = \"500y\" }",
+    "{ burst = 500 }",
+    "{ burst = 5, for = \"1ms\", every = \"1ms\" }",
+    "{ concurrency = \"0:1\", for = \"10s\" }",
+    "{ concurrency = \"10:50\", for = \"500y\" }",
+    "{ storm = { fleet = 50, reconnect = \"obs\" }, for = \"10s\" }",
+    "{ storm = { fleet = 50, reconnect = \"obs\" }, for = \"10s\", warmup = true }",
+    "{ storm = { fleet = 4_000_000_000, reconnect = \"obs\" }, for = \"10s\" }",
+    "{ probe = 5, for = \"10s\" }",
+];
+
+/// The text is a plan, or has an error with its place.
+fn refused_with_a_place(text: &str) -> Result<(), TestCaseError> {
+    let machine = Machine { cpus: vec![0, 1], cores: 2, descriptors: 20_000, ports: 28_232 };
+    let lookup = |host: &str, port: u16| match host.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+        Err(_) if host.ends_with(".sim") => Ok(vec![SocketAddr::from(([10, 255, 0, 1], port))]),
+        Err(_) => Err(std::io::Error::other("no such host")),
+    };
+    let refusal = match read(text, Path::new("s.toml")) {
+        Err(error) => error.to_string(),
+        Ok(request) => match resolve(&request, &machine, &lookup) {
+            Ok(_) => return Ok(()),
+            Err(error) => error.to_string(),
+        },
+    };
+    let mut parts = refusal.splitn(4, ':');
+    prop_assert_eq!(parts.next(), Some("s.toml"), "{} of {}", &refusal, text);
+    let place: Vec<usize> = parts.take(2).filter_map(|part| part.parse().ok()).collect();
+    prop_assert!(place.len() == 2 && place[0] <= text.split('\n').count(), "{refusal}");
+    Ok(())
 }
 
 /// A key that exists, and a value of some type.

@@ -176,7 +176,7 @@ fn the_canary_goes_along_with_the_load() {
         &machine(),
         &Request { guard: Some("10.0.0.9:1935".parse().unwrap()), ..scenario(vec![named_like_it]) },
     );
-    assert!(refused.contains("two populations are called 'guard'"), "{refused}");
+    assert!(refused.contains("'guard' is the name of the population that --guard makes"), "{refused}");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn refuses_populations_that_cannot_work_with_cause_and_remedy() {
         (
             Request { share: Some(Share::new(0, 2).unwrap()), ..of(vec![concurrency_of(1, 5, 5)]) },
             "--share deals out planned arrivals",
-            "-R",
+            "give it a rate",
         ),
         (
             with(|population| {
