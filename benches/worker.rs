@@ -71,6 +71,8 @@ fn recorder(criterion: &mut Criterion) {
         targets: vec!["one".into(), "two".into()],
         clients: vec!["shakedown".into()],
         hostile: vec![false],
+        guard: None,
+        watched: Vec::new(),
     });
     let mut recorder = Recorder::new(layout, Time::ZERO);
     let place = Place { stage: 0, target: 0, client: 0 };

@@ -1,10 +1,13 @@
 //! `shakedown sink`: the built-in target.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{DurationText, Nanos, Seed};
+use crate::io::tls::{TlsServer, TlsServerPlan};
+use crate::protocol::session::RejectRule;
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
@@ -27,6 +30,20 @@ pub(super) struct SinkArgs {
     /// Answer C0C1 only after this long
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     delay: DurationText,
+    /// Refuse what this rule fits; repeatable, the first that fits decides. WHAT[:PATTERN]:HOW, for example
+    /// connect:rejected, connect:app=old*:redirect=rtmp://b/live, publish:name=live-*:name-taken, publish:unauthorized,
+    /// publish:close, play:not-found; the other ways are the same for every WHAT
+    #[arg(long, value_name = "RULE")]
+    reject: Vec<RejectRule>,
+    /// Ask clients for a sign of life this often, from their connect on
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    ping_every: DurationText,
+    /// Speak TLS (rtmps), with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Pin worker i to the i-th of these CPUs, in turn: 1 or 2,3
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     cpus: Vec<u32>,
@@ -57,6 +74,13 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     if args.workers == Some(0) {
         return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
     }
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let plan = TlsServerPlan { certificate: certificate.clone(), key: key.clone() };
+            Some(TlsServer::load(&plan).map_err(|error| CliError::usage(error.to_string()))?)
+        }
+        _ => None,
+    };
     super::run::raise_descriptor_limit();
     super::run::check_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,9 +98,9 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
             verify: args.verify.into(),
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,
-            reject: Vec::new(),
-            ping_every: Nanos::ZERO,
-            tls: None,
+            reject: args.reject.clone(),
+            ping_every: Nanos::from(args.ping_every.0),
+            tls,
             seed: Seed::random(),
         })
         .map_err(|error| CliError::environment(error.to_string()))?;

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::base::{Nanos, Time};
 use crate::load::{Arrivals, Backoff, ConcurrencyPlan, QuotaShare, Reconnect, Share};
-use crate::measure::Recorder;
+use crate::measure::{Comeback, Recorder};
 
 use super::plan::Load;
 
@@ -40,6 +40,8 @@ pub(super) struct Fleet {
     clients: Box<[FleetClient]>,
     /// The next tries of the clients that wait, earliest first; room for all of them.
     tries: BinaryHeap<Reverse<(Time, u32)>>,
+    /// Room for what is handed over at the end.
+    comebacks: Vec<Comeback>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,11 @@ struct FleetClient {
     /// When it tries again, as soon as its slot is free.
     retry_at: Option<Time>,
     /// It has been back at least once.
-    back: bool,
+    was_back: bool,
+    /// When it lost its connection the last time.
+    lost_at: Time,
+    /// When it was back after that.
+    back_at: Option<Time>,
 }
 
 /// The state of a lane's slots, as far as it decides about starting.
@@ -197,6 +203,7 @@ impl Schedule {
                     recorder.due(fleet.stage, late as u64, now);
                     recorder.dropped(fleet.stage, late as u64);
                 }
+                recorder.fleet_ended(fleet.stage, fleet.take_comebacks(start));
             }
             Self::Closed { .. } | Self::Over => {}
         }
@@ -215,11 +222,22 @@ impl Schedule {
 
 impl Fleet {
     fn new(rule: Reconnect, begin: Time, end: Time, stage: u16, backoffs: impl Iterator<Item = Backoff>) -> Self {
-        let clients: Box<[FleetClient]> =
-            backoffs.map(|backoff| FleetClient { backoff, retry_at: None, back: false }).collect();
+        let client = |backoff| FleetClient { backoff, retry_at: None, was_back: false, lost_at: begin, back_at: None };
+        let clients: Box<[FleetClient]> = backoffs.map(client).collect();
         let mut tries = BinaryHeap::with_capacity(clients.len());
         tries.extend((0..).zip(&clients).map(|(client, state)| Reverse((begin + state.backoff.delay(), client))));
-        Self { rule, begin, end, stage, clients, tries }
+        let comebacks = Vec::with_capacity(clients.len());
+        Self { rule, begin, end, stage, clients, tries, comebacks }
+    }
+
+    /// The last loss and the return after it of every client, since `start`.
+    fn take_comebacks(&mut self, start: Time) -> Vec<Comeback> {
+        let mut comebacks = std::mem::take(&mut self.comebacks);
+        comebacks.extend(self.clients.iter().map(|client| Comeback {
+            lost: client.lost_at.since(start),
+            back: client.back_at.map(|back| back.since(start)),
+        }));
+        comebacks
     }
 
     fn next(&self, now: Time) -> Next {
@@ -236,7 +254,8 @@ impl Fleet {
     /// A client's attempt completed at `now`: how long after the loss it is back, if it was not back before.
     pub(super) fn completed(&mut self, client: u32, now: Time) -> Option<(u16, Nanos)> {
         let state = &mut self.clients[client as usize];
-        let first = !std::mem::replace(&mut state.back, true);
+        state.back_at = Some(now);
+        let first = !std::mem::replace(&mut state.was_back, true);
         first.then(|| (self.stage, now.since(self.begin)))
     }
 
@@ -252,6 +271,7 @@ impl Fleet {
     /// A client that was back lost its connection at `now`.
     pub(super) fn lost(&mut self, client: u32, now: Time) {
         let state = &mut self.clients[client as usize];
+        (state.lost_at, state.back_at) = (now, None);
         state.backoff = state.backoff.after_loss(self.rule);
         state.retry_at = Some(now + state.backoff.delay());
     }

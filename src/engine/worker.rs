@@ -637,6 +637,9 @@ impl Worker {
     /// Counts one held connection less; returns its lane.
     fn no_longer_held(&mut self, slot: u32, now: Time) -> &mut Lane {
         self.recorder.held(-1, now);
+        if let SlotState::Held { place, .. } = self.slots.get(slot).state {
+            self.recorder.released(place.stage, now);
+        }
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.held -= 1;
         lane

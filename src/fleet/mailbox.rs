@@ -126,10 +126,12 @@ impl Mailbox {
 }
 
 impl Progress {
-    /// The totals of a worker, warm-up included.
+    /// The totals of a worker, warm-up included and the canary left out.
     pub fn of(worker: &Worker) -> Self {
         let mut progress = Self { held: u64::from(worker.recorder().held_now()), ..Self::default() };
-        for stage in worker.recorder().snapshot().stages() {
+        let snapshot = worker.recorder().snapshot();
+        let asked = (0..).zip(snapshot.stages()).filter(|(index, _)| !snapshot.layout().is_guard(*index));
+        for (_, stage) in asked {
             let counts = &stage.tally.counts;
             progress.due += counts.due;
             progress.started += counts.started;

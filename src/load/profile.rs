@@ -158,6 +158,20 @@ impl LoadProfile {
         self.segments.iter().map(|segment| segment.shape.peak_per_s()).fold(0.0, f64::max)
     }
 
+    /// How many arrivals are planned in `stage`, over all shares: exact for [`ArrivalPattern::Uniform`] and bursts, the
+    /// mean of a Poisson process. `None` where only a stop ends them.
+    ///
+    /// [`ArrivalPattern::Uniform`]: super::ArrivalPattern::Uniform
+    pub fn arrivals_of(&self, stage: u16) -> Option<u64> {
+        let of_stage = self.segments.iter().filter(|segment| segment.stage == stage);
+        of_stage
+            .map(|segment| {
+                let counted = segment.arrivals.end - segment.arrivals.start;
+                (self.limit.is_some() || !segment.endless).then_some(counted)
+            })
+            .sum()
+    }
+
     /// The most arrivals in the last segment, over all shares.
     pub fn limit(&self) -> Option<u64> {
         self.limit

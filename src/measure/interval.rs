@@ -5,7 +5,8 @@ use std::ops::{AddAssign, SubAssign};
 use hdrhistogram::Histogram;
 
 use super::histogram::new_histogram;
-use super::sample::{Metric, Sample};
+use super::recorder::{RecorderLayout, WatchedRow};
+use super::sample::{Metric, Place, Sample};
 use crate::base::{Nanos, Time};
 
 /// Most spare reports a recorder keeps; more are dropped.
@@ -16,10 +17,12 @@ const SPARES: usize = 4;
 pub struct IntervalReport {
     /// Whole seconds since the run's start.
     pub index: u32,
-    /// Counts of all populations together.
+    /// Counts of all populations together, the canary's left out.
     pub totals: IntervalCounts,
     /// The same by population, in the order of the layout.
     pub populations: Box<[IntervalCounts]>,
+    /// The same of what conditions ask about, in the order of the layout.
+    pub watched: Box<[IntervalCounts]>,
     /// Connections held at its end.
     pub held: u32,
     /// Most connections held at once, by 10 ms.
@@ -73,11 +76,17 @@ impl IntervalReport {
             index: 0,
             totals: IntervalCounts::default(),
             populations: vec![IntervalCounts::default(); populations].into(),
+            watched: Box::default(),
             held: 0,
             held_max: [0; Self::BUCKETS],
             response: new_histogram(2),
             lateness: new_histogram(2),
         }
+    }
+
+    /// The same with counts of so many further rows.
+    pub fn with_watched(self, rows: usize) -> Self {
+        Self { watched: vec![IntervalCounts::default(); rows].into(), ..self }
     }
 
     /// Empties the report for its next use, without allocating.
@@ -87,17 +96,44 @@ impl IntervalReport {
         (self.index, self.held, self.held_max) = (0, 0, [0; Self::BUCKETS]);
         self.totals = IntervalCounts::default();
         self.populations.fill(IntervalCounts::default());
+        self.watched.fill(IntervalCounts::default());
     }
 
-    /// The counts that something of `population` changes: its own and the totals.
-    pub(super) fn counts(&mut self, population: u16) -> [&mut IntervalCounts; 2] {
-        [&mut self.totals, &mut self.populations[usize::from(population)]]
+    /// The counts that something in `stage` changes: of all, of its population, and its own if it is watched.
+    pub(super) fn counts<'a>(
+        &'a mut self,
+        layout: &'a RecorderLayout,
+        stage: u16,
+    ) -> impl Iterator<Item = &'a mut IntervalCounts> {
+        let totals = (!layout.is_guard(stage)).then_some(&mut self.totals);
+        let population = &mut self.populations[usize::from(layout.population_of(stage))];
+        let watched = layout.watched.iter().zip(&mut self.watched);
+        let own = watched.filter(move |(row, _)| **row == WatchedRow::Stage(stage)).map(|(_, counts)| counts);
+        totals.into_iter().chain([population]).chain(own)
     }
 
-    /// Counts one completed attempt of `population`.
-    pub(super) fn completed(&mut self, population: u16, sample: &Sample) {
-        for counts in self.counts(population) {
+    /// The counts of the target and of the client of `place`, where they are watched. The canary has no part in them.
+    pub(super) fn row_counts<'a>(
+        &'a mut self,
+        layout: &'a RecorderLayout,
+        place: Place,
+    ) -> impl Iterator<Item = &'a mut IntervalCounts> {
+        let asked = !layout.is_guard(place.stage);
+        let is_row = move |row| row == WatchedRow::Target(place.target) || row == WatchedRow::Client(place.client);
+        let watched = layout.watched.iter().zip(&mut self.watched);
+        watched.filter(move |(row, _)| asked && is_row(**row)).map(|(_, counts)| counts)
+    }
+
+    /// Counts one completed attempt.
+    pub(super) fn completed(&mut self, layout: &RecorderLayout, sample: &Sample) {
+        for counts in self.row_counts(layout, sample.place) {
             counts.completed += 1;
+        }
+        for counts in self.counts(layout, sample.place.stage) {
+            counts.completed += 1;
+        }
+        if layout.is_guard(sample.place.stage) {
+            return;
         }
         if let Some(response) = sample.span(Metric::Response) {
             self.response.saturating_record(response.as_u64());
@@ -130,17 +166,11 @@ impl SubAssign for IntervalCounts {
 }
 
 impl IntervalRecorder {
-    pub(super) fn new(start: Time, populations: usize) -> Self {
+    /// A recorder that fills reports like `report`, which is empty.
+    pub(super) fn new(start: Time, report: IntervalReport) -> Self {
         let mut spares = Vec::with_capacity(SPARES);
-        spares.push(Box::new(IntervalReport::new(populations)));
-        Self {
-            start,
-            end: start + IntervalReport::LENGTH,
-            current: Box::new(IntervalReport::new(populations)),
-            spares,
-            held: 0,
-            next_bucket: 0,
-        }
+        spares.push(Box::new(report.clone()));
+        Self { start, end: start + IntervalReport::LENGTH, current: Box::new(report), spares, held: 0, next_bucket: 0 }
     }
 
     /// The report that counts what happens now.
@@ -174,8 +204,10 @@ impl IntervalRecorder {
             return None;
         }
         // Without a spare the control thread is more than a second behind: one allocation, off the fast path.
-        let populations = self.current.populations.len();
-        let mut next = self.spares.pop().unwrap_or_else(|| Box::new(IntervalReport::new(populations)));
+        let mut next = self.spares.pop().unwrap_or_else(|| {
+            let like = &self.current;
+            Box::new(IntervalReport::new(like.populations.len()).with_watched(like.watched.len()))
+        });
         next.index = self.current.index + 1;
         self.close();
         self.start = self.end;
@@ -219,7 +251,7 @@ mod tests {
 
     #[test]
     fn held_connections_are_carried_from_bucket_to_bucket() {
-        let mut recorder = IntervalRecorder::new(Time::from_nanos(7 * MS), 1);
+        let mut recorder = IntervalRecorder::new(Time::from_nanos(7 * MS), IntervalReport::new(1));
         let at = |ms: u64| Time::from_nanos((7 + ms) * MS);
         recorder.held(3, at(12));
         recorder.held(-2, at(15));
@@ -239,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_slept_hands_out_every_second() {
-        let mut recorder = IntervalRecorder::new(Time::ZERO, 1);
+        let mut recorder = IntervalRecorder::new(Time::ZERO, IntervalReport::new(1));
         recorder.held(2, Time::from_nanos(1));
         let reports: Vec<_> = std::iter::from_fn(|| recorder.roll(Time::from_nanos(3_500 * MS))).collect();
         assert_eq!(reports.iter().map(|report| report.index).collect::<Vec<_>>(), [0, 1, 2]);
@@ -249,10 +281,9 @@ mod tests {
 
     #[test]
     fn a_spare_comes_back_empty() {
-        let mut recorder = IntervalRecorder::new(Time::ZERO, 1);
-        for counts in recorder.current().counts(0) {
-            counts.due = 5;
-        }
+        let mut recorder = IntervalRecorder::new(Time::ZERO, IntervalReport::new(1));
+        recorder.current().totals.due = 5;
+        recorder.current().populations[0].due = 5;
         recorder.current().response.saturating_record(9);
         recorder.held(1, Time::from_nanos(1));
         for second in 1..4 {

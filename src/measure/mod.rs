@@ -17,10 +17,10 @@ pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::{IntervalCounts, IntervalReport};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
-pub use recorder::{Recorder, RecorderLayout, StageInfo};
+pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
-    BackendRecord, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
+    BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
     ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;

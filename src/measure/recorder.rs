@@ -8,7 +8,7 @@ use super::histogram::LatencyHistogram;
 use super::interval::{IntervalRecorder, IntervalReport};
 use super::reaction::Reaction;
 use super::sample::{Place, Sample, Until};
-use super::snapshot::{MediaCounts, ProbeOutcome, Snapshot};
+use super::snapshot::{Comeback, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -40,6 +40,21 @@ pub struct RecorderLayout {
     pub clients: Vec<String>,
     /// By kind of client: its attempts end in a reaction of the target instead of being completed or failing.
     pub hostile: Vec<bool>,
+    /// The canary: the population whose attempts are in no sum.
+    pub guard: Option<u16>,
+    /// What is counted second by second beside all attempts and those of each population; no entry twice.
+    pub watched: Vec<WatchedRow>,
+}
+
+/// Attempts that are counted second by second because a condition asks about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchedRow {
+    /// Those intended in a stage.
+    Stage(u16),
+    /// Those to a target: arrivals count once they start.
+    Target(u16),
+    /// Those of a kind of client, likewise.
+    Client(u16),
 }
 
 /// One stage of one population.
@@ -64,10 +79,10 @@ pub struct StageInfo {
 impl Recorder {
     /// A recorder for a run that starts at `start`.
     pub fn new(layout: Arc<RecorderLayout>, start: Time) -> Self {
-        let populations = layout.populations.len();
+        let report = IntervalReport::new(layout.populations.len()).with_watched(layout.watched.len());
         Self {
             record: Snapshot::new(layout),
-            interval: IntervalRecorder::new(start, populations),
+            interval: IntervalRecorder::new(start, report),
             start,
             backend_name: String::new(),
         }
@@ -76,7 +91,7 @@ impl Recorder {
     /// `count` arrivals of `stage` became due, seen at `at`.
     pub fn due(&mut self, stage: u16, count: u64, at: Time) {
         self.record.stage(stage).tally.counts.due += count;
-        for counts in self.interval.at(at).counts(self.record.layout().population_of(stage)) {
+        for counts in self.interval.at(at).counts(self.record.layout(), stage) {
             counts.due += count;
         }
     }
@@ -91,7 +106,12 @@ impl Recorder {
         for part in self.record.row_parts(place) {
             part.started += 1;
         }
-        for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
+        let report = self.interval.at(at);
+        for counts in report.row_counts(self.record.layout(), place) {
+            counts.due += 1;
+            counts.started += 1;
+        }
+        for counts in report.counts(self.record.layout(), place.stage) {
             counts.started += 1;
         }
     }
@@ -99,7 +119,7 @@ impl Recorder {
     /// `count` due arrivals of `stage` will never start.
     pub fn dropped(&mut self, stage: u16, count: u64) {
         self.record.stage(stage).tally.counts.dropped += count;
-        for counts in self.interval.current().counts(self.record.layout().population_of(stage)) {
+        for counts in self.interval.current().counts(self.record.layout(), stage) {
             counts.dropped += count;
         }
     }
@@ -108,7 +128,7 @@ impl Recorder {
     pub fn completed(&mut self, sample: &Sample) {
         self.record.completed(sample);
         self.ended(sample.place, sample.intended, sample.completed, true);
-        self.interval.at(sample.completed).completed(self.record.layout().population_of(sample.place.stage), sample);
+        self.interval.at(sample.completed).completed(self.record.layout(), sample);
     }
 
     /// An attempt that was `intended` (if planned) and started at `started` failed at `at`.
@@ -122,7 +142,11 @@ impl Recorder {
         for tally in self.record.rows(place) {
             tally.counts.failed += 1;
         }
-        for counts in self.interval.at(at).counts(self.record.layout().population_of(place.stage)) {
+        let report = self.interval.at(at);
+        for counts in report.row_counts(self.record.layout(), place) {
+            counts.failed += 1;
+        }
+        for counts in report.counts(self.record.layout(), place.stage) {
             counts.failed += 1;
         }
     }
@@ -154,6 +178,11 @@ impl Recorder {
     /// A client of a fleet is back, so long after the fleet lost its connections.
     pub fn back(&mut self, stage: u16, after: Nanos) {
         self.record.stage(stage).back.get_or_insert_with(LatencyHistogram::of_ages).record(after);
+    }
+
+    /// The stage of a fleet ended, and this was the state of its clients.
+    pub fn fleet_ended(&mut self, stage: u16, clients: Vec<Comeback>) {
+        self.record.stage(stage).comebacks = clients;
     }
 
     /// A backend that calls itself `name` accepted the `connect` of an attempt; says which one it is.
@@ -200,6 +229,12 @@ impl Recorder {
     /// The number of held connections changed.
     pub fn held(&mut self, change: i32, at: Time) {
         self.interval.held(change, at);
+    }
+
+    /// A connection that an attempt of `stage` left held is not held any more. Call [`held`](Self::held) as well.
+    pub fn released(&mut self, stage: u16, at: Time) {
+        let since_start = at.since(self.start);
+        self.record.stage(stage).last_release = Some(since_start);
     }
 
     /// A completed attempt's connection was lost while it was held, `age` after it was complete. Call
@@ -262,8 +297,13 @@ impl Recorder {
 }
 
 impl RecorderLayout {
+    /// Its attempts are the canary's.
+    pub fn is_guard(&self, stage: u16) -> bool {
+        self.guard == Some(self.population_of(stage))
+    }
+
     /// The population that `stage` belongs to.
-    fn population_of(&self, stage: u16) -> u16 {
+    pub(super) fn population_of(&self, stage: u16) -> u16 {
         self.stages[usize::from(stage)].population
     }
 }
@@ -292,6 +332,8 @@ mod tests {
             targets: vec!["a".to_owned()],
             clients: vec!["obs".to_owned()],
             hostile: Vec::new(),
+            guard: None,
+            watched: vec![WatchedRow::Stage(2), WatchedRow::Client(0), WatchedRow::Client(1)],
         };
         let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);
         let at = Time::from_nanos(5);
@@ -320,5 +362,59 @@ mod tests {
         let scanners = IntervalCounts { started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
         assert_eq!(*report.populations, [encoders, scanners]);
         assert_eq!(report.totals, IntervalCounts { due: 7, started: 2, completed: 1, failed: 1, dropped: 6 });
+        // Two arrivals of the client have started; nothing became due in the stage, and the other client has none.
+        let stage = IntervalCounts { started: 1, failed: 1, ..IntervalCounts::default() };
+        let client = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, dropped: 0 };
+        assert_eq!(*report.watched, [stage, client, IntervalCounts::default()]);
+        assert_eq!(report.response.len(), 1);
+    }
+
+    #[test]
+    fn a_canary_is_in_no_sum() {
+        let stage = |population| StageInfo {
+            population,
+            name: "load".to_owned(),
+            warmup: population == 1,
+            open_loop: true,
+            probe: false,
+            storm: false,
+            until: Until::Handshake,
+        };
+        let layout = RecorderLayout {
+            stages: vec![stage(0), stage(1)],
+            populations: vec!["encoders".to_owned(), "guard".to_owned()],
+            targets: vec!["a".to_owned()],
+            clients: vec!["obs".to_owned()],
+            hostile: Vec::new(),
+            guard: Some(1),
+            watched: vec![WatchedRow::Target(0)],
+        };
+        let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);
+        let at = Time::from_nanos(5);
+        let place = Place { stage: 1, target: 0, client: 0 };
+        recorder.due(1, 2, at);
+        for _ in 0..2 {
+            recorder.started(place, at);
+        }
+        recorder.failed(place, Some(at), at, at, Failure::new(Step::S0, FailureKind::Reset));
+        recorder.completed(&Sample {
+            place,
+            intended: Some(at),
+            slot_free: at,
+            started: at,
+            connected: at,
+            secured: None,
+            sent: at,
+            s0s1: at,
+            s2: at,
+            session: None,
+            completed: at,
+            negotiated: Negotiated::Simple,
+        });
+        let report = recorder.roll(Time::from_nanos(1_000_000_000)).unwrap();
+        let canary = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, dropped: 0 };
+        assert_eq!(*report.populations, [IntervalCounts::default(), canary]);
+        assert_eq!((report.totals, report.watched[0]), Default::default());
+        assert_eq!((report.response.len(), report.lateness.len()), (0, 0));
     }
 }

@@ -60,10 +60,14 @@ pub struct StageRecord {
     pub time_to_failure: Option<LatencyHistogram>,
     /// When the clients of a fleet were back, after they had lost their connections.
     pub back: Option<LatencyHistogram>,
+    /// The clients of a fleet and their latest losses, as they were when its stage ended.
+    pub comebacks: Vec<Comeback>,
     /// How each attempt of a probe ended, in the order of the ends.
     pub probes: Vec<ProbeOutcome>,
     /// When the last attempt ended, since the run's start.
     pub last_end: Nanos,
+    /// When the last held connection was closed or lost, since the run's start.
+    pub last_release: Option<Nanos>,
     /// Audio and video sent and received.
     pub media: MediaCounts,
     /// How TLS connections came to be.
@@ -115,6 +119,16 @@ pub struct Reason {
     pub text: String,
     /// How often they came.
     pub count: u64,
+}
+
+/// When a client of a fleet lost its connection the last time, and when it was back after that, both since the run's
+/// start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comeback {
+    /// The loss: the stage's beginning if there was no other.
+    pub lost: Nanos,
+    /// `None` if it is not back.
+    pub back: Option<Nanos>,
 }
 
 /// How one attempt of a probe ended.
@@ -518,11 +532,13 @@ impl StageRecord {
         if let Some(theirs) = &other.back {
             self.back.get_or_insert_with(LatencyHistogram::of_ages).merge(theirs);
         }
+        self.comebacks.extend_from_slice(&other.comebacks);
         self.probes.extend_from_slice(&other.probes);
         self.last_end = self.last_end.max(other.last_end);
         self.media.merge(&other.media);
         self.tls.full += other.tls.full;
         self.tls.resumed += other.tls.resumed;
+        self.last_release = self.last_release.max(other.last_release);
     }
 }
 

@@ -67,10 +67,12 @@ struct Row {
 pub struct CompletedSecond {
     /// Whole seconds since the run's start.
     pub index: u32,
-    /// Counts of all populations together.
+    /// Counts of all populations together, the canary's left out.
     pub totals: IntervalCounts,
     /// The same by population, in the order of the layout.
     pub populations: Box<[IntervalCounts]>,
+    /// The same of what conditions ask about, in the order of the layout.
+    pub watched: Box<[IntervalCounts]>,
     /// Response times of the attempts that completed in it, two significant digits, nanoseconds.
     pub response: SparseCounts,
 }
@@ -169,7 +171,8 @@ impl Timeline {
         }
         if let Some(sum) = &mut second.sum {
             sum.totals += report.totals;
-            for (sum, counts) in sum.populations.iter_mut().zip(&report.populations) {
+            let rows = sum.populations.iter_mut().chain(&mut sum.watched);
+            for (sum, counts) in rows.zip(report.populations.iter().chain(&report.watched)) {
                 *sum += *counts;
             }
             sum.response.add(response);
@@ -243,6 +246,7 @@ impl OpenSecond {
             index: report.index,
             totals: IntervalCounts::default(),
             populations: vec![IntervalCounts::default(); report.populations.len()].into(),
+            watched: vec![IntervalCounts::default(); report.watched.len()].into(),
             response: SparseCounts::default(),
         };
         Self { reports: 0, held: Box::new([0; IntervalReport::BUCKETS]), sum: handed_out.then(sum) }
@@ -260,7 +264,8 @@ mod tests {
     fn report(index: u32, responses: impl IntoIterator<Item = u64>) -> IntervalReport {
         let mut report = IntervalReport { index, ..IntervalReport::new(1) };
         for response in responses {
-            report.counts(0).into_iter().for_each(|counts| counts.completed += 1);
+            report.totals.completed += 1;
+            report.populations[0].completed += 1;
             report.response.saturating_record(response);
         }
         report
@@ -343,17 +348,19 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_the_counts_of_its_populations() {
+    fn a_second_has_the_counts_of_its_populations_and_of_what_is_watched() {
         let mut timeline = Timeline::new(2).with_seconds();
         for due in [[3, 4], [10, 20]] {
-            let mut report = IntervalReport::new(2);
-            for (counts, due) in report.populations.iter_mut().zip(due) {
+            let mut report = IntervalReport::new(2).with_watched(2);
+            for (counts, due) in report.populations.iter_mut().chain(&mut report.watched).zip(due.repeat(2)) {
                 counts.due = due;
             }
             timeline.add(&report);
         }
         let second = timeline.take_completed().next().unwrap();
-        assert_eq!(second.populations.iter().map(|counts| counts.due).collect::<Vec<_>>(), [13, 24]);
+        for rows in [&second.populations, &second.watched] {
+            assert_eq!(rows.iter().map(|counts| counts.due).collect::<Vec<_>>(), [13, 24]);
+        }
     }
 
     #[test]

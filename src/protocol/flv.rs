@@ -186,7 +186,8 @@ pub enum FlvError {
     NoMedia,
     /// More than is kept in memory.
     #[error(
-        "{bytes} bytes are more than {limit}, the most that is kept in memory; cut it: ffmpeg -i INPUT.flv -t 60 -c copy OUTPUT.flv"
+        "{bytes} bytes are more than {limit}, the most that is kept in memory; cut it: ffmpeg -i INPUT.flv -t 60 -c \
+         copy OUTPUT.flv"
     )]
     TooLarge {
         /// The size.

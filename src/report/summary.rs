@@ -242,14 +242,16 @@ fn happened(result: &RunResult) -> String {
     parts.join(", ")
 }
 
-/// A closed loop's rate is what its concurrency and the target's latency give (Little's law).
+/// A closed loop's rate is what its concurrency and the target's latency give (Little's law); a mix has but one rate and
+/// one latency for all its parts.
 fn not_a_capacity(result: &RunResult) -> Option<String> {
-    let closed = |lane: &&Lane| matches!(lane.load, LoadPlan::Closed { .. });
-    let lanes = result.plan.asked().flat_map(|population| &population.lanes);
-    let slots: u32 = lanes.filter(closed).map(|lane| lane.concurrency).sum();
+    let is_closed = |lane: &&Lane| matches!(lane.load, LoadPlan::Closed { .. });
+    let lanes: Vec<_> = result.plan.asked().flat_map(|population| &population.lanes).collect();
+    let slots: u32 = lanes.iter().copied().filter(is_closed).map(|lane| lane.concurrency).sum();
     let in_flight = slots as usize * result.machines.len().max(1);
     let service = result.latency.service.as_ref()?;
     (in_flight > 0).then(|| match service.mean_ns {
+        _ if !lanes.iter().all(is_closed) => "not a capacity: a part of it is a closed loop".to_owned(),
         Some(mean) => format!("not a capacity: {in_flight} in flight / {}", Nanos::new(mean)),
         None => format!("not a capacity: {in_flight} in flight / latency"),
     })

@@ -21,10 +21,13 @@ pub struct Style {
     pub width: u16,
 }
 
-/// Most rows of a table of failures, stages, targets, ...: the rest is counted and stands in the result file.
+/// Most rows of a table of failures, stages, targets: the rest is counted and stands in the result file.
 const MOST_ROWS: usize = 8;
 /// Most of a server's reasons below a failure, likewise.
 const MOST_REASONS: usize = 3;
+
+/// Most rows by client: as many as there are clients, so that a mix of all imitated and hostile ones is seen whole.
+const MOST_CLIENTS: usize = 32;
 
 /// Width of the labels at the left.
 const LABEL: usize = 11;
@@ -39,21 +42,25 @@ pub fn render(result: &RunResult, style: Style) -> String {
     latency(&mut page, result);
     outcomes(&mut page, result);
     over_time(&mut page, result);
-    failures(&mut page, &result.failures);
+    failures(&mut page, "failures", &result.failures);
+    for row in &result.by_population {
+        failures(&mut page, &format!("failures of {}, which are in no sum", row.name), &row.failures);
+    }
     reactions(&mut page, &result.by_client);
     storms(&mut page, result);
     recoveries(&mut page, &result.recoveries);
-    for (title, rows) in [
-        ("by population", &result.by_population),
-        ("by stage", &result.by_stage),
-        ("by target", &result.by_target),
-        ("by client", &result.by_client),
+    for (title, rows, most) in [
+        ("by population", result.by_population.iter().collect(), MOST_ROWS),
+        ("by stage", result.by_stage.iter().collect(), MOST_ROWS),
+        ("by target", asked_targets(result), MOST_ROWS),
+        ("by client", result.by_client.iter().collect(), MOST_CLIENTS),
     ] {
-        breakdown(&mut page, title, rows, "due");
+        breakdown(&mut page, title, &rows, "due", most);
     }
     // One backend has its name beside the modes.
     if result.by_backend.len() > 1 {
-        breakdown(&mut page, "by backend", &result.by_backend, "accepted");
+        let rows: Vec<_> = result.by_backend.iter().collect();
+        breakdown(&mut page, "by backend", &rows, "accepted", MOST_ROWS);
     }
     events(&mut page, &result.events);
     findings(&mut page, result);
@@ -201,11 +208,11 @@ fn workers(result: &RunResult) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn failures(page: &mut Page, failures: &[FailureRow]) {
+fn failures(page: &mut Page, title: &str, failures: &[FailureRow]) {
     if failures.is_empty() {
         return;
     }
-    page.title("failures");
+    page.title(title);
     let mut by_count: Vec<_> = failures.iter().collect();
     by_count.sort_by_key(|failure| std::cmp::Reverse(failure.count));
     for failure in by_count.iter().take(MOST_ROWS) {
@@ -226,7 +233,7 @@ fn failures(page: &mut Page, failures: &[FailureRow]) {
         reasons(page, &failure.reasons);
         page.remedy(&failure.advice);
     }
-    page.rest(failures.len(), "more kind");
+    page.rest(failures.len(), MOST_ROWS, "more kind");
 }
 
 /// What servers said, the most frequent first.
@@ -294,6 +301,18 @@ fn storms(page: &mut Page, result: &RunResult) {
     };
     let heading = ["storm", "back", &after, "90 %", "99 %", "100 %", "attempts each"];
     page.table(&heading, result.storms.iter().map(row).collect());
+    for storm in result.storms.iter().filter(|storm| storm.lost_again > 0) {
+        let since = |ns: u64| seconds(Nanos::new(ns).as_secs_f64());
+        let mut text = format!("{}: {}: {} lost again", storm.population, storm.stage, storm.lost_again);
+        if let Some(after) = storm.lost_again_after_ns {
+            text += &format!(", most of the fleet at once after {}: times count from there", since(after));
+        }
+        if let Some(after) = storm.last_back_after_ns {
+            text += &format!("; last back {} after the beginning", since(after));
+        }
+        let lead = page.lead(&[("  ", PLAIN)]);
+        page.wrapped(lead, 4, &text);
+    }
 }
 
 /// Whether the target accepted again.
@@ -310,8 +329,11 @@ fn recoveries(page: &mut Page, recoveries: &[RecoveryRow]) {
             None if row.not_accepted.is_empty() => format!("never, in {}", seconds(row.watched_s)),
             None => format!("never for {}, in {}", row.not_accepted.join(", "), seconds(row.watched_s)),
         };
+        let held = row.released_after_s.map_or_else(String::new, |after_s| {
+            format!(", the last connection held from before was closed after {}", seconds(after_s))
+        });
         let text = format!(
-            "{}, {}: {accepted} ({} of {} probes failed); what was in flight before had ended after {}",
+            "{}, {}: {accepted} ({} of {} probes failed); what was in flight before had ended after {}{held}",
             row.population,
             row.stage,
             row.failed,
@@ -332,16 +354,27 @@ fn events(page: &mut Page, events: &[Event]) {
         let lead = page.lead(&[("  ", PLAIN), (&seconds(event.t_s), PLAIN)]);
         page.wrapped(lead, 4, &format!(" {}: {}", event.code, event.text));
     }
-    page.rest(events.len(), "more event");
+    page.rest(events.len(), MOST_ROWS, "more event");
 }
 
-fn breakdown(page: &mut Page, title: &str, rows: &[Row], due: &str) {
+/// The rows of targets that something was asked of; of the canary's alone there is nothing to tell here.
+fn asked_targets(result: &RunResult) -> Vec<&Row> {
+    let is_asked = |target: usize| {
+        let mut shares = result.plan.asked().flat_map(|population| &population.targets);
+        shares.any(|share| usize::from(share.target) == target)
+    };
+    let rows: Vec<_> = result.by_target.iter().enumerate().filter(|(target, _)| is_asked(*target)).collect();
+    if rows.len() > 1 { rows.into_iter().map(|(_, row)| row).collect() } else { Vec::new() }
+}
+
+/// A table of at most `most` rows.
+fn breakdown(page: &mut Page, title: &str, rows: &[&Row], due: &str, most: usize) {
     if rows.is_empty() {
         return;
     }
     let open_loop = rows.iter().any(|row| row.latency.response.is_some());
     let (p50, p99) = if open_loop { ("response p50", "p99") } else { ("service p50", "p99") };
-    let cells = |row: &Row| {
+    let cells = |row: &&Row| {
         let latency = if open_loop { &row.latency.response } else { &row.latency.service };
         let quantile = |of: fn(&LatencySummary) -> Option<u64>| span(latency.as_ref().and_then(of));
         let population = row.population.as_ref().map(|population| format!("{population}: ")).unwrap_or_default();
@@ -355,9 +388,9 @@ fn breakdown(page: &mut Page, title: &str, rows: &[Row], due: &str) {
             quantile(|summary| summary.p99_ns),
         ]
     };
-    let table = rows.iter().take(MOST_ROWS).map(cells).collect();
+    let table = rows.iter().take(most).map(cells).collect();
     page.table(&[title, due, "completed", "failed", p50, p99], table);
-    page.rest(rows.len(), "more row");
+    page.rest(rows.len(), most, "more row");
 }
 
 fn findings(page: &mut Page, result: &RunResult) {
@@ -437,9 +470,9 @@ impl Page {
     }
 
     /// How many entries of a list are not shown.
-    fn rest(&mut self, entries: usize, thing: &str) {
-        if entries > MOST_ROWS {
-            self.line(&format!("  and {} in the result file", count(entries - MOST_ROWS, thing)));
+    fn rest(&mut self, entries: usize, shown: usize, thing: &str) {
+        if entries > shown {
+            self.line(&format!("  and {} in the result file", count(entries - shown, thing)));
         }
     }
 

@@ -38,7 +38,7 @@ pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
 };
-pub use watch::{AbortCondition, AbortWatch, GuardWatch, Trip, WatchOutcome, WindowWatch};
+pub use watch::{AbortCondition, Trip, WatchOutcome};
 
 #[cfg(test)]
 pub(crate) use result::fixtures;

@@ -444,6 +444,16 @@ impl LoadPlan {
 }
 
 impl Lane {
+    /// Arrivals planned in each of its stages, over all machines and all times the stage comes; on average if they are
+    /// Poisson's. `None` where only a stop ends them, and where none are planned: in closed loop and in a storm.
+    pub fn planned_arrivals(&self) -> Vec<Option<u64>> {
+        let profile = match &self.load {
+            LoadPlan::Open { stages, attempts, repeat, .. } => profile(Nanos::ZERO, stages, *repeat, 0, *attempts).ok(),
+            LoadPlan::Closed { .. } | LoadPlan::Storm { .. } => None,
+        };
+        (0..).zip(self.load.stages()).map(|(stage, _)| profile.as_ref()?.arrivals_of(stage)).collect()
+    }
+
     /// When it is over at the latest, after the beginning of the load.
     pub fn end(&self) -> Nanos {
         Nanos::new(self.begins_ns) + self.load.length()

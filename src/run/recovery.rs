@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Lane, LoadPlan, RunPlan};
 use crate::base::Nanos;
 use crate::load::{ConcurrencyPlan, Reconnect};
-use crate::measure::{HistogramError, LatencyHistogram, LatencySummary, ProbeOutcome, Snapshot, StageRecord};
+use crate::measure::{Comeback, HistogramError, LatencyHistogram, LatencySummary, ProbeOutcome, Snapshot, StageRecord};
 
-/// A fleet that lost its connections: when its clients were back. Times count from the loss, and percentages are of the
-/// whole fleet.
+/// A fleet that lost its connections: when its clients were back. Percentages are of the whole fleet. Times count from the
+/// loss: from the storm's beginning, or, if most of the fleet lost its connections again at once, from the last such loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StormRow {
     /// Whose storm it is.
@@ -19,8 +19,17 @@ pub struct StormRow {
     pub reconnect: Reconnect,
     /// Clients.
     pub fleet: u64,
-    /// Clients that were back at least once.
+    /// Clients that were back at least once; those that were back in the end if times count from a later loss.
     pub back: u64,
+    /// Connections that were lost after their client was back.
+    #[serde(default)]
+    pub lost_again: u64,
+    /// The later loss that times count from, since the storm's beginning; null if they count from there.
+    #[serde(default)]
+    pub lost_again_after_ns: Option<u64>,
+    /// When the last client came back, since the storm's beginning; null if none did, or nothing is known of the end.
+    #[serde(default)]
+    pub last_back_after_ns: Option<u64>,
     /// When half of the fleet was back; null if it never was.
     pub back_50_ns: Option<u64>,
     /// When 90 % were back.
@@ -60,6 +69,10 @@ pub struct RecoveryRow {
     pub not_accepted: Vec<String>,
     /// When the last attempt of the stages before it had ended: what was left had drained.
     pub drained_after_s: f64,
+    /// When the last connection that those stages held was closed, which occupied the target until then; null if they
+    /// held none.
+    #[serde(default)]
+    pub released_after_s: Option<f64>,
 }
 
 /// A row for each storm of the plan.
@@ -68,12 +81,18 @@ pub(super) fn storms(plan: &RunPlan, snapshot: &Snapshot) -> Vec<StormRow> {
         let LoadPlan::Storm { name, fleet, reconnect, .. } = &lane.load else { return None };
         let [record] = record else { return None };
         let counts = &record.tally.counts;
+        let began = Nanos::new(lane.begins_ns);
+        let common_loss = last_common_loss(&record.comebacks, began);
+        let last_back = record.comebacks.iter().filter_map(|client| client.back).max();
         let mut row = StormRow {
             population: population.to_owned(),
             stage: name.clone(),
             reconnect: *reconnect,
             fleet: u64::from(ConcurrencyPlan::part(*fleet, plan.share)),
             back: 0,
+            lost_again: counts.lost_while_held,
+            lost_again_after_ns: common_loss.map(|loss| loss.saturating_sub(began).as_u64()),
+            last_back_after_ns: last_back.map(|back| back.saturating_sub(began).as_u64()),
             back_50_ns: None,
             back_90_ns: None,
             back_99_ns: None,
@@ -82,10 +101,31 @@ pub(super) fn storms(plan: &RunPlan, snapshot: &Snapshot) -> Vec<StormRow> {
             attempts_per_success: (counts.completed > 0).then(|| counts.started as f64 / counts.completed as f64),
             time_to_back: LatencyHistogram::of_ages().summary(),
         };
-        row.set_times(record.back.as_ref().unwrap_or(&LatencyHistogram::of_ages()));
+        let mut back = LatencyHistogram::of_ages();
+        match (common_loss, &record.back) {
+            (Some(loss), _) => {
+                let returns = record.comebacks.iter().filter_map(|client| client.back);
+                returns.for_each(|at| back.record(at.saturating_sub(loss)));
+            }
+            (None, Some(first)) => back.merge(first),
+            (None, None) => {}
+        }
+        row.set_times(&back);
         Some(row)
     };
     lanes(plan, snapshot).filter_map(row).collect()
+}
+
+/// Since the run's start, the last loss after `began` that took most of a fleet's connections within a second: a server
+/// that goes away, not one that ends connections one by one.
+fn last_common_loss(comebacks: &[Comeback], began: Nanos) -> Option<Nanos> {
+    const AT_ONCE: Nanos = Nanos::from_secs(1);
+    let mut losses: Vec<Nanos> = comebacks.iter().map(|client| client.lost).filter(|lost| *lost > began).collect();
+    losses.sort_unstable();
+    let most = comebacks.len() / 2 + 1;
+    let at_once = |losses: &&[Nanos]| losses[most - 1].saturating_sub(losses[0]) <= AT_ONCE;
+    let end = losses.windows(most).rev().find(at_once)?[most - 1];
+    losses.into_iter().find(|lost| end.saturating_sub(*lost) <= AT_ONCE)
 }
 
 /// A row for each probe stage of the plan that stands in a sequence.
@@ -94,12 +134,11 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
         let LoadPlan::Open { stages, repeat: None, .. } = &lane.load else { return None };
         let ([stage], [record]) = (stages.as_slice(), records) else { return None };
         let began = Nanos::new(lane.begins_ns);
-        let before = |(other, other_lane, records): (&str, &Lane, &[StageRecord])| {
-            (other == population && other_lane.end() <= began)
-                .then(|| records.iter().map(|record| record.last_end).max())
-                .flatten()
-        };
-        let drained = lanes(plan, snapshot).filter_map(before).max().unwrap_or(Nanos::ZERO);
+        let before = lanes(plan, snapshot)
+            .filter(|(other, other_lane, _)| *other == population && other_lane.end() <= began)
+            .flat_map(|(_, _, records)| records);
+        let drained = before.clone().map(|record| record.last_end).max().unwrap_or(Nanos::ZERO);
+        let released = before.filter_map(|record| record.last_release).max();
         let mut outcomes = record.probes.clone();
         outcomes.sort_unstable();
         let acceptance = Acceptance::of(&outcomes, began);
@@ -113,6 +152,7 @@ pub(super) fn recoveries(plan: &RunPlan, snapshot: &Snapshot) -> Vec<RecoveryRow
             accepted_after_s: acceptance.after_s,
             not_accepted: acceptance.names(plan),
             drained_after_s: drained.saturating_sub(began).as_secs_f64(),
+            released_after_s: released.map(|released| released.saturating_sub(began).as_secs_f64()),
         })
     };
     lanes(plan, snapshot).filter_map(row).collect()
@@ -164,7 +204,7 @@ impl Acceptance {
 fn lanes<'a>(
     plan: &'a RunPlan,
     snapshot: &'a Snapshot,
-) -> impl Iterator<Item = (&'a str, &'a Lane, &'a [StageRecord])> {
+) -> impl Iterator<Item = (&'a str, &'a Lane, &'a [StageRecord])> + Clone {
     let mut records = snapshot.stages();
     let lanes = plan
         .populations
@@ -186,6 +226,9 @@ impl StormRow {
         let successes = completed(self) + completed(other);
         self.fleet += other.fleet;
         self.attempts += other.attempts;
+        self.lost_again += other.lost_again;
+        self.lost_again_after_ns = self.lost_again_after_ns.max(other.lost_again_after_ns);
+        self.last_back_after_ns = self.last_back_after_ns.max(other.last_back_after_ns);
         self.attempts_per_success = (successes > 0.0).then(|| self.attempts as f64 / successes);
         self.set_times(&back);
         Ok(())
@@ -210,11 +253,18 @@ impl RecoveryRow {
         let unknown = other.not_accepted.iter().filter(|name| !self.not_accepted.contains(name)).cloned();
         self.not_accepted.extend(unknown.collect::<Vec<_>>());
         self.drained_after_s = self.drained_after_s.max(other.drained_after_s);
+        let released = [self.released_after_s, other.released_after_s];
+        self.released_after_s = released.into_iter().flatten().reduce(f64::max);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::plan::{Hold, StagePlan};
+    use super::super::result::{RunResult, fixtures};
+    use super::super::simulate;
     use super::*;
 
     /// A probe a second from second 10 on; the targets take turns.
@@ -236,6 +286,48 @@ mod tests {
             assert_eq!(accepted_after(each, 1), (after_s, vec![]), "{each}");
         }
         assert_eq!(accepted_after("ooox", 1), (None, vec![(0, 0)]));
+    }
+
+    #[test]
+    fn connections_that_are_still_held_are_told() {
+        let mut plan = fixtures::open_plan();
+        plan.targets[0].host = "serve.sim".to_owned();
+        let stage = |name, probe, seconds| {
+            let stage = fixtures::stage(name, false, 10.0, 10.0, Some(seconds));
+            StagePlan { probe, ..stage }
+        };
+        let population = &mut plan.populations[0];
+        let mut probing = population.lanes[0].clone();
+        population.lanes[0].load = fixtures::open_load(vec![stage("load", false, 1)], None);
+        probing.begins_ns = 1_000_000_000;
+        probing.load = fixtures::open_load(vec![stage("probe", true, 5)], None);
+        population.lanes.push(probing);
+        let recovery = |hold_ms: u64| {
+            let mut plan = plan.clone();
+            plan.populations[0].hold = Hold::ForNs(hold_ms * 1_000_000);
+            let row = RunResult::assemble(simulate(Arc::new(plan)).parts).recoveries.remove(0);
+            (row.drained_after_s, row.released_after_s.map(|after_s| (after_s * 10.0).round() / 10.0))
+        };
+        assert_eq!(recovery(0), (0.0, None));
+        // The last one was intended 0.1 s before the probes began.
+        assert_eq!(recovery(3_000), (0.0, Some(2.9)));
+    }
+
+    /// The last losses of a fleet, in milliseconds, of a storm that began after a second.
+    fn common_loss_ms(lost_ms: &[u64]) -> Option<u64> {
+        let client = |lost| Comeback { lost: Nanos::from_millis(lost), back: None };
+        let clients: Vec<_> = lost_ms.iter().copied().map(client).collect();
+        last_common_loss(&clients, Nanos::from_secs(1)).map(|loss| loss.as_u64() / 1_000_000)
+    }
+
+    #[test]
+    fn a_common_loss_takes_most_of_a_fleet_at_once() {
+        assert_eq!(common_loss_ms(&[1_000; 5]), None, "the loss that began the storm is none");
+        assert_eq!(common_loss_ms(&[7_000, 7_000, 7_000, 1_000, 1_000]), Some(7_000));
+        assert_eq!(common_loss_ms(&[7_000, 7_000, 1_000, 1_000]), None, "half is not most");
+        assert_eq!(common_loss_ms(&[7_200, 7_000, 7_900, 8_000, 20_000]), Some(7_000), "one was lost once more");
+        assert_eq!(common_loss_ms(&[7_000, 9_000, 11_000, 13_000, 15_000]), None, "one by one");
+        assert_eq!(common_loss_ms(&[]), None);
     }
 
     #[test]

@@ -12,8 +12,7 @@ use super::proxy;
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
-use super::watch::Trip;
-use super::watch::WatchOutcome;
+use super::watch::{self, Trip, WatchOutcome};
 use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
@@ -67,7 +66,7 @@ pub struct RunResult {
     pub time_to_failure: Option<LatencySummary>,
     /// A row per population, if there is more than one.
     pub by_population: Vec<Row>,
-    /// A row per target, if there is more than one.
+    /// A row per target, if there is more than one; like all that follows without the canary.
     pub by_target: Vec<Row>,
     /// A row per kind of client, if there is more than one.
     pub by_client: Vec<Row>,
@@ -284,6 +283,9 @@ pub struct Row {
     pub lost_while_held: u64,
     /// Its latencies.
     pub latency: LatencyTable,
+    /// Why its attempts failed, if it is the canary, whose failures are not among the result's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailureRow>,
     /// What the target did with it, if it is a hostile client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactions: Option<ReactionRow>,
@@ -473,6 +475,20 @@ pub enum ResultFileError {
 /// The stages, populations, targets and clients of a plan in the order in which recorders count them: stages are
 /// numbered through all lanes of all populations.
 pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
+    let clients = plan.clients();
+    RecorderLayout {
+        stages: stages_of(plan),
+        populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
+        targets: plan.targets.iter().map(Target::label).collect(),
+        clients: clients.iter().map(ClientPlan::name).collect(),
+        hostile: clients.iter().map(ClientPlan::is_hostile).collect(),
+        guard: plan.populations.iter().zip(0..).find(|(population, _)| population.guard).map(|(_, index)| index),
+        watched: watch::watched_rows(plan),
+    }
+}
+
+/// The stages of a plan, in that order.
+pub(super) fn stages_of(plan: &RunPlan) -> Vec<StageInfo> {
     let stages = plan.populations.iter().zip(0..).flat_map(|(population, index)| {
         population.lanes.iter().flat_map(move |lane| {
             lane.load.stages().map(move |stage| StageInfo {
@@ -486,14 +502,7 @@ pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
             })
         })
     });
-    let clients = plan.clients();
-    RecorderLayout {
-        stages: stages.collect(),
-        populations: plan.populations.iter().map(|population| population.name.clone()).collect(),
-        targets: plan.targets.iter().map(Target::label).collect(),
-        clients: clients.iter().map(ClientPlan::name).collect(),
-        hostile: clients.iter().map(ClientPlan::is_hostile).collect(),
-    }
+    stages.collect()
 }
 
 impl RunResult {
@@ -531,14 +540,7 @@ impl RunResult {
             modes: measured.tally.modes,
             tls: measured.tls,
             media: snapshot.all().media,
-            failures: measured
-                .failures
-                .iter()
-                .map(|(failure, count)| {
-                    let reasons = measured.failures.reasons();
-                    FailureRow::new(failure, count, reasons, measured.tally.counts.completed > 0)
-                })
-                .collect(),
+            failures: FailureRow::of(&measured),
             latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
             time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
             by_population: rows_by_population(&plan, &snapshot, window),
@@ -697,6 +699,12 @@ impl Rates {
 }
 
 impl FailureRow {
+    fn of(record: &StageRecord) -> Vec<Self> {
+        let reasons = record.failures.reasons();
+        let completed = record.tally.counts.completed > 0;
+        record.failures.iter().map(|(failure, count)| Self::new(failure, count, reasons, completed)).collect()
+    }
+
     fn new(failure: Failure, count: &FailureCount, reasons: &[Reason], others_completed: bool) -> Self {
         let detail = failure.detail.to_string();
         Self {
@@ -707,7 +715,11 @@ impl FailureRow {
             first_s: count.first.as_secs_f64(),
             last_s: count.last.as_secs_f64(),
             detail: (!detail.is_empty()).then_some(detail),
-            advice: failure.advice(others_completed).to_owned(),
+            advice: if closed_at_once(failure, count) {
+                "the server closed all of them at once: was it restarted or stopped?".to_owned()
+            } else {
+                failure.advice(others_completed).to_owned()
+            },
             reasons: reasons
                 .iter()
                 .filter(|reason| (reason.step, reason.kind) == (failure.step, failure.kind))
@@ -715,6 +727,13 @@ impl FailureRow {
                 .collect(),
         }
     }
+}
+
+/// Held connections that end together were not closed for idling, each in its time.
+fn closed_at_once(failure: Failure, count: &FailureCount) -> bool {
+    const AT_ONCE: Nanos = Nanos::from_millis(200);
+    let by_peer = matches!(failure.kind, FailureKind::Closed | FailureKind::Reset);
+    failure.step == Step::Hold && by_peer && count.count > 1 && count.last.saturating_sub(count.first) <= AT_ONCE
 }
 
 impl LatencyTable {
@@ -782,6 +801,7 @@ impl Row {
             modes: tally.modes,
             lost_while_held: tally.counts.lost_while_held,
             latency: LatencyTable::of(&tally.latencies, metrics, open_loop),
+            failures: Vec::new(),
             reactions: None,
         }
     }
@@ -822,9 +842,14 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
     }
     let row = |(population, index): (&Population, u16)| {
         // The canary stays out of the totals, not out of its own row.
-        let tally = if population.guard { snapshot.whole_population(index) } else { snapshot.population(index) }.tally;
+        let record = if population.guard { snapshot.whole_population(index) } else { snapshot.population(index) };
         let length_s = measured_length_s(population, window);
-        Row::new(population.name.clone(), &tally, length_s, population.is_open_loop(), &Metric::ALL)
+        let name = population.name.clone();
+        let mut row = Row::new(name, &record.tally, length_s, population.is_open_loop(), &Metric::ALL);
+        if population.guard {
+            row.failures = FailureRow::of(&record);
+        }
+        row
     };
     plan.populations.iter().zip(0..).map(row).collect()
 }

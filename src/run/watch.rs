@@ -8,23 +8,25 @@ use std::time::Duration;
 use super::plan::RunPlan;
 use super::threshold::{Condition, Quantity, Threshold};
 use crate::base::{DurationText, Nanos};
-use crate::measure::{CompletedSecond, IntervalCounts, RecorderLayout, SparseCounts};
+use crate::measure::{CompletedSecond, IntervalCounts, RecorderLayout, SparseCounts, WatchedRow};
 
 mod abort;
+mod followed;
 
-pub use abort::{AbortCondition, AbortWatch, GuardWatch, Trip};
+pub use abort::{AbortCondition, Trip};
+use abort::{AbortWatch, GuardWatch};
+use followed::{CountsOf, Followed};
 
 /// Follows the windows (`failed<1% in 1m`) and outages (`outage<10s`) that conditions ask about.
 ///
 /// Only the measured load counts: what lies in the warm-up, even in part, is left out, and so is what comes after the
-/// end of the load, when attempts drain and connections are held. It keeps the seconds of the longest window.
+/// end of the load, when attempts drain and connections are held. Populations, stages, targets and clients have times of
+/// their own. It keeps the seconds of the longest window.
 #[derive(Clone, Debug)]
 pub struct WindowWatch {
-    /// The first second that is measured as a whole.
-    first: u32,
     windows: Vec<SlidingWindow>,
     outages: Vec<LongestOutage>,
-    /// The latest measured seconds, as many as the longest window has.
+    /// The latest seconds, as many as the longest window has.
     recent: VecDeque<CompletedSecond>,
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Worst {
 #[derive(Clone, Debug)]
 struct SlidingWindow {
     expression: String,
-    population: Option<usize>,
+    followed: Followed,
     condition: Condition,
     length: u32,
     /// Of the seconds in the window.
@@ -68,7 +70,7 @@ struct Window {
 #[derive(Clone, Debug)]
 struct LongestOutage {
     expression: String,
-    population: Option<usize>,
+    followed: Followed,
     current: Outage,
     /// The longest outage that is over, after shorter ones before it, likewise: beginnings and ends.
     longest: Vec<(u32, u32)>,
@@ -89,7 +91,6 @@ pub(super) struct RunWatch {
     windows: WindowWatch,
     abort: AbortWatch,
     guard: Option<GuardWatch>,
-    guard_population: Option<usize>,
 }
 
 impl RunWatch {
@@ -100,21 +101,22 @@ impl RunWatch {
     pub(super) fn new(plan: &RunPlan, layout: &RecorderLayout) -> Self {
         let thresholds = Threshold::of_plan(plan).expect("thresholds are checked before the run");
         let conditions = AbortCondition::of_plan(&plan.abort_if, plan).expect("conditions are checked before the run");
-        let guard_population = plan.populations.iter().position(|population| population.guard);
+        let followed = |threshold: &Threshold| Followed::of(threshold.subject(), plan, layout);
+        let watched = thresholds.iter().filter(|threshold| threshold.is_watched());
+        let conditions = conditions.into_iter().map(|condition| {
+            let followed = Followed::of(condition.subject(), plan, layout);
+            (condition, followed)
+        });
+        let guard = plan.populations.iter().position(|population| population.guard);
         Self {
-            windows: WindowWatch::new(&thresholds, layout, plan.warmup()),
-            abort: AbortWatch::new(conditions, layout),
-            guard: guard_population.map(|index| GuardWatch::new(index, &plan.populations[index].name)),
-            guard_population,
+            windows: WindowWatch::new(watched.map(|threshold| (threshold.clone(), followed(threshold)))),
+            abort: AbortWatch::new(conditions),
+            guard: guard.map(|index| GuardWatch::new(index, &plan.populations[index].name)),
         }
     }
 
     /// Takes in the next second; says why the run is to be ended, if it is.
-    pub(super) fn push(&mut self, mut second: CompletedSecond) -> Option<Trip> {
-        // The canary's attempts are no part of what was asked.
-        if let Some(counts) = self.guard_population.and_then(|guard| second.populations.get(guard)).copied() {
-            second.totals -= counts;
-        }
+    pub(super) fn push(&mut self, second: CompletedSecond) -> Option<Trip> {
         let guard = self.guard.as_mut().and_then(|guard| guard.push(&second));
         let trip = guard.or_else(|| self.abort.push(&second));
         self.windows.push(second);
@@ -127,47 +129,48 @@ impl RunWatch {
     }
 }
 
-impl WindowWatch {
-    /// A watch for those of `thresholds` that need one, over a run whose first `warmup` is not measured.
-    ///
-    /// # Panics
-    /// If a condition names a population that `layout` lacks: that is checked with the plan.
-    pub fn new(thresholds: &[Threshold], layout: &RecorderLayout, warmup: Nanos) -> Self {
-        let population = |threshold: &Threshold| threshold.subject().population_in(&layout.populations);
-        let window = |threshold: &Threshold| {
-            // First: what has no window may be about a stage or a client, which have no seconds of their own.
-            let length = threshold.window_s()?;
-            Some(SlidingWindow {
-                expression: threshold.expression().to_owned(),
-                population: population(threshold),
-                condition: threshold.condition(),
-                length,
-                counts: IntervalCounts::default(),
-                response: SparseCounts::default(),
-                worst: Vec::new(),
-            })
-        };
-        let outages = thresholds.iter().filter(|threshold| threshold.condition().quantity == Quantity::Outage);
-        let outage = |threshold: &Threshold| LongestOutage {
-            expression: threshold.expression().to_owned(),
-            population: population(threshold),
-            current: Outage::default(),
-            longest: Vec::new(),
-            seen: 0,
-        };
-        Self {
-            first: u32::try_from(warmup.as_u64().div_ceil(Nanos::from_secs(1).as_u64())).unwrap_or(u32::MAX),
-            windows: thresholds.iter().filter_map(window).collect(),
-            outages: outages.map(outage).collect(),
-            recent: VecDeque::new(),
+/// What recorders count each second because a condition of `plan` asks about it. Texts that are no conditions are left
+/// out: they are refused elsewhere.
+pub(super) fn watched_rows(plan: &RunPlan) -> Vec<WatchedRow> {
+    let thresholds = plan.thresholds.iter().filter_map(|text| text.parse::<Threshold>().ok());
+    let thresholds = thresholds.filter(Threshold::is_watched).map(|threshold| threshold.subject().watched_row(plan));
+    let conditions = plan.abort_if.iter().filter_map(|text| text.parse::<AbortCondition>().ok());
+    let conditions = conditions.map(|condition| condition.subject().watched_row(plan));
+    let mut rows = Vec::new();
+    for row in thresholds.chain(conditions).flatten() {
+        if !rows.contains(&row) {
+            rows.push(row);
         }
+    }
+    rows
+}
+
+impl WindowWatch {
+    /// A watch for conditions on windows and outages, each with what it follows; others are left out.
+    pub fn new(thresholds: impl IntoIterator<Item = (Threshold, Followed)>) -> Self {
+        let mut watch = Self { windows: Vec::new(), outages: Vec::new(), recent: VecDeque::new() };
+        for (threshold, followed) in thresholds {
+            let (expression, condition) = (threshold.expression().to_owned(), threshold.condition());
+            if let Some(length) = threshold.window_s() {
+                watch.windows.push(SlidingWindow {
+                    expression,
+                    followed,
+                    condition,
+                    length,
+                    counts: IntervalCounts::default(),
+                    response: SparseCounts::default(),
+                    worst: Vec::new(),
+                });
+            } else if condition.quantity == Quantity::Outage {
+                let current = Outage::default();
+                watch.outages.push(LongestOutage { expression, followed, current, longest: Vec::new(), seen: 0 });
+            }
+        }
+        watch
     }
 
     /// Takes in the next second.
     pub fn push(&mut self, mut second: CompletedSecond) {
-        if second.index < self.first {
-            return;
-        }
         // An arrival was due: what came before lies in the load.
         if second.totals.due > 0 {
             self.windows.iter_mut().for_each(|window| keep_last(&mut window.worst));
@@ -175,7 +178,7 @@ impl WindowWatch {
         }
         for window in &mut self.windows {
             let leaving = self.recent.len().checked_sub(window.length as usize).map(|at| &self.recent[at]);
-            window.push(&second, leaving, self.first);
+            window.push(&second, leaving);
         }
         self.outages.iter_mut().for_each(|outage| outage.push(&second));
         if !self.windows.iter().any(SlidingWindow::needs_latencies) {
@@ -193,9 +196,8 @@ impl WindowWatch {
         let (end_ns, second_ns) = (load_end.as_u64(), Nanos::from_secs(1).as_u64());
         let whole_seconds = u32::try_from(end_ns / second_ns).unwrap_or(u32::MAX);
         let seconds = u32::try_from(end_ns.div_ceil(second_ns)).unwrap_or(u32::MAX);
-        let first = self.first;
         let windows = self.windows.into_iter().map(|window| {
-            let met = window.worst_until(whole_seconds, first);
+            let met = window.worst_until(whole_seconds);
             (window.expression, met)
         });
         let outages = self.outages.into_iter().map(|outage| {
@@ -219,10 +221,10 @@ impl SlidingWindow {
     }
 
     /// Slides by one second; `leaving` is the second that is no longer in the window.
-    fn push(&mut self, second: &CompletedSecond, leaving: Option<&CompletedSecond>, first: u32) {
-        self.counts += *counts_of(second, self.population);
+    fn push(&mut self, second: &CompletedSecond, leaving: Option<&CompletedSecond>) {
+        self.counts += *self.followed.counts.of(second);
         if let Some(leaving) = leaving {
-            self.counts -= *counts_of(leaving, self.population);
+            self.counts -= *self.followed.counts.of(leaving);
         }
         if self.needs_latencies() {
             self.response.add(&second.response);
@@ -231,7 +233,8 @@ impl SlidingWindow {
             }
         }
         let end = second.index + 1;
-        let Some(begin) = end.checked_sub(self.length).filter(|begin| *begin >= first) else { return };
+        let period = self.followed.period;
+        let Some(begin) = end.checked_sub(self.length).filter(|begin| period.contains(*begin, end)) else { return };
         let Some(value) = self.condition.quantity.over(self.length, &self.counts, &self.response) else { return };
         let upper = self.condition.comparison.is_upper();
         let is_worse = |than: &Window| if upper { value > than.value } else { value < than.value };
@@ -241,11 +244,11 @@ impl SlidingWindow {
     }
 
     /// The worst window that ended by then.
-    fn worst_until(&self, whole_seconds: u32, first: u32) -> Result<Worst, String> {
+    fn worst_until(&self, whole_seconds: u32) -> Result<Worst, String> {
         let length = DurationText(Duration::from_secs(u64::from(self.length)));
         match self.worst.iter().rfind(|window| window.end <= whole_seconds) {
             Some(window) => Ok(Worst { value: window.value, at_s: Some(window.begin) }),
-            None if whole_seconds.saturating_sub(first) < self.length => {
+            None if !self.followed.period.has_room(self.length, whole_seconds) => {
                 Err(format!("the measured load was shorter than one window of {length}"))
             }
             None if self.needs_latencies() => Err(format!(
@@ -258,8 +261,14 @@ impl SlidingWindow {
 
 impl LongestOutage {
     fn push(&mut self, second: &CompletedSecond) {
-        self.seen = second.index + 1;
-        let Some((begin, end)) = self.current.push(second.index, counts_of(second, self.population)) else { return };
+        let over = if self.followed.period.has_second(second.index) {
+            self.seen = second.index + 1;
+            self.current.push(second.index, self.followed.counts.of(second))
+        } else {
+            // Its time is over, perhaps until it comes again.
+            self.current.since.take().map(|begin| (begin, self.seen))
+        };
+        let Some((begin, end)) = over else { return };
         if self.longest.last().is_none_or(|(longest_begin, longest_end)| end - begin > longest_end - longest_begin) {
             self.longest.push((begin, end));
         }
@@ -290,11 +299,6 @@ impl Outage {
         }
         None
     }
-}
-
-/// The counts of one population, or of all.
-fn counts_of(second: &CompletedSecond, population: Option<usize>) -> &IntervalCounts {
-    population.map_or(&second.totals, |population| &second.populations[population])
 }
 
 fn keep_last<T>(list: &mut Vec<T>) {

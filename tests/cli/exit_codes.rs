@@ -57,8 +57,8 @@ fn a_load_ended_by_its_own_condition_is_3_and_5_if_nothing_had_completed() {
         let lines: Vec<_> = stdout.lines().skip_while(|line| !line.starts_with("verdict")).take(3).collect();
         lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
     };
-    insta::assert_snapshot!(verdict(&half.stdout), @"");
-    insta::assert_snapshot!(verdict(&none.stdout), @"");
+    insta::assert_snapshot!(verdict(&half.stdout), @"verdict    fail: the load was ended: failed>40% for 2s held in 2 seconds in a row up to 2 s, in the last one with 50.0 %");
+    insta::assert_snapshot!(verdict(&none.stdout), @"verdict    fail: the load was ended: failed>40% for 2s held in 2 seconds in a row up to 2 s, in the last one with 100.0 %; nothing completed: the target or the way to it failed");
 }
 
 #[test]

@@ -187,11 +187,11 @@ encoders
   conduct     until handshake, all verified, held 2s on average, closed by FIN,
               Poisson arrivals; 10s to connect, 10s to complete
 
-  begins     stage    load          for  attempts  slots
-  0s         warm-up  0/s to 200/s  20s      2000   1000
-  20s        evening  200/s          1m     12000   same
-  1m20s      probe 4  probe, 5/s    20s       100   1000
-  every 25s  goal     300 at once    1s   3 x 300   1000
+  begins     stage    load          for     attempts  slots
+  0s         warm-up  0/s to 200/s  20s   about 2000   1000
+  20s        evening  200/s          1m  about 12000   same
+  1m20s      probe 4  probe, 5/s    20s    about 100   1000
+  every 25s  goal     300 at once    1s      3 x 300   1000
 
   planned arrivals per second
      488/s │            ⣿           ⡇          ⢸⡇
@@ -233,7 +233,7 @@ slow
 
 in all
   length      1m40s
-  attempts    15500 or more, and those of the closed loop
+  attempts    about 15500 or more, and those of the closed loop
   peak rate   200/s, and 300 at once
   connections at most 3550
   ports       at most 500 from a source to a target, which have [PORTS] ports
@@ -373,4 +373,68 @@ fn check_refuses_what_cannot_be_resolved() {
     expecting.assert_error(2, &["expects a reaction to hostile clients"]);
     finished(prepared("check")).assert_error(2, &["<SCENARIO.toml>"]);
     assert!(!Path::new("wrong.toml").exists(), "files are made in folders of their own");
+}
+
+/// The line of the plan on paper that begins with `label`.
+fn line_of<'a>(checked: &'a Ended, label: &str) -> &'a str {
+    checked.stdout.lines().find(|line| line.trim_start().starts_with(label)).unwrap_or_else(|| panic!("{checked:#?}"))
+}
+
+#[test]
+fn a_plan_on_paper_has_as_many_attempts_as_the_run() {
+    for stages in [
+        "{ rate = 7.3, for = \"9500ms\" }",
+        "{ rate = 0.3, for = \"1s\" }, { rate = 0.3, for = \"1s\" }",
+        "{ rate = \"1:9/s\", for = \"3300ms\" }, { burst = 7 }",
+        "{ rate = 1, for = \"8s\" }, { rate = 2.5, for = \"1s\", every = \"3s\" }",
+    ] {
+        let file = format!("stages = [{stages}]");
+        let due = with_file(&file, "run wrong.toml --engine sim --json").json()["attempts"]["due"].to_string();
+        let checked = with_file(&file, "check wrong.toml");
+        assert_eq!(
+            line_of(&checked, "attempts").split_whitespace().nth(1),
+            Some(due.as_str()),
+            "{stages}: {checked:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_canary_is_in_no_sum_on_paper_and_in_the_run() {
+    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\nguard = \"rtmp://serve.sim/other\"\n\
+                stages = [{ rate = 5, for = \"2s\" }]";
+    let checked = with_file(file, "check wrong.toml");
+    insta::assert_snapshot!(line_of(&checked, "attempts"), @"  attempts    10 planned; the canary's are in no sum");
+    insta::assert_snapshot!(line_of(&checked, "peak rate"), @"  peak rate   5/s");
+    let result = with_file(file, "run wrong.toml --json").json();
+    assert_eq!((&result["attempts"]["due"], &result["rate"]["intended_per_s"]), (&10.into(), &5.0.into()));
+    let timeline = result["timeline"].as_array().expect("rows");
+    assert_eq!(timeline.iter().map(|row| row["due"].as_u64().expect("a count")).sum::<u64>(), 10);
+}
+
+#[test]
+fn a_canary_that_fails_has_its_failures_in_its_own_row() {
+    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\nguard = \"rtmp://refuse.sim/live\"\n\
+                stages = [{ rate = 5, for = \"9s\" }]";
+    let result = with_file(file, "run wrong.toml --json").json();
+    assert_eq!(result["failures"], serde_json::json!([]));
+    let canary = &result["by_population"][1];
+    assert_eq!((&canary["failures"][0]["kind"], &canary["failures"][0]["count"]), (&"refused".into(), &4.into()));
+    let report = with_file(file, "run wrong.toml").stdout;
+    assert!(report.contains("failures of guard, which are in no sum\n  4 x connect refused"), "{report}");
+    assert!(!report.contains("by target"), "the canary's target has nothing to tell: {report}");
+}
+
+#[test]
+fn a_fleet_that_is_lost_again_is_told() {
+    let file = "engine = \"sim\"\ntargets = \"rtmp://close-held.sim/live\"\n\
+                stages = [{ storm = { fleet = 20, reconnect = \"flat 3s\" }, for = \"10200ms\" }]";
+    let report = with_file(file, "run wrong.toml --seed 1").stdout;
+    let from = report.find("storm ").expect("a table of storms");
+    insta::assert_snapshot!(report[from..].lines().take(5).collect::<Vec<_>>().join("\n"), @r"
+    storm                   back  50 % after    90 %    99 %   100 %  attempts each
+      clients: storm 1  20 of 20      3.00 s  3.00 s  3.00 s  3.00 s           1.00
+      clients: storm 1: 40 lost again, most of the fleet at once after 7.00 s: times
+        count from there; last back 10.0 s after the beginning
+    ");
 }

@@ -146,7 +146,8 @@ prop_compose! {
         freezes in freezes(),
         backlog in prop_oneof![2 => Just(None), 1 => (1..10_u32).prop_map(Some)],
     ) -> Peer {
-        Peer { script, service: ServiceModel { parallelism, time: micros(time), noise: micros(noise) }, freezes, backlog }
+        let service = ServiceModel { parallelism, time: micros(time), noise: micros(noise) };
+        Peer { service, freezes, backlog, ..Peer::scripted(script) }
     }
 }
 

@@ -6,7 +6,7 @@ use shakedown::base::{Nanos, Seed, StreamPurpose};
 use shakedown::fleet::Order;
 use shakedown::io::sim::{Peer, PeerScript, ServiceModel};
 use shakedown::load::{Backoff, Reconnect, Share};
-use shakedown::measure::Counts;
+use shakedown::measure::{Comeback, Counts};
 use shakedown::run::Hold;
 
 use super::lab::*;
@@ -134,6 +134,20 @@ fn a_client_that_loses_its_connection_again_begins_its_rule_anew() {
         // Back is back: a client that was counted is not counted again.
         assert_eq!(report.snapshot.stages()[0].back.as_ref().unwrap().count(), u64::from(FLEET), "{rule}");
     }
+}
+
+#[test]
+fn a_fleet_that_is_lost_again_is_judged_by_its_last_loss() {
+    let end = millis(10_200);
+    // All are back at once, held for half a second, lost, and back three seconds later, the last time for good.
+    let close_held = Peer { script: PeerScript::CloseHeldAfter { after: millis(500) }, ..roomy() };
+    let report = lab(flat(secs(3)), end).against(close_held).run();
+    let round = secs(3) + micros(ATTEMPT) + millis(500) + micros(2 * ONE_WAY);
+    let comebacks = &report.snapshot.stages()[0].comebacks;
+    let last = Comeback { lost: round + round, back: Some(round + round + secs(3) + micros(ATTEMPT)) };
+    // The third round ends after the storm.
+    assert!(last.back.unwrap() < end && round + round + round > end);
+    assert_eq!(*comebacks, vec![last; FLEET as usize]);
 }
 
 #[test]

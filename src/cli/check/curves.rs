@@ -39,19 +39,9 @@ pub(super) fn clients(population: &Population) -> Vec<(f64, f64)> {
     points
 }
 
-/// Arrivals that a stage plans in all; none if only the number of attempts bounds it.
-pub(super) fn of_stage(stage: &StagePlan) -> Option<f64> {
-    match stage.pace {
-        Pace::Burst { count } => Some(count as f64),
-        Pace::Rate { from_per_s, to_per_s } => {
-            Some((from_per_s + to_per_s) / 2.0 * Nanos::new(stage.duration_ns?).as_secs_f64())
-        }
-    }
-}
-
-/// The highest sum of rates planned at any time, bursts aside; and the largest burst.
+/// The highest sum of rates planned at any time, bursts aside; and the largest burst. Both without the canary's.
 pub(super) fn peaks(plan: &RunPlan) -> (f64, u64) {
-    let lanes: Vec<_> = plan.populations.iter().flat_map(|population| &population.lanes).collect();
+    let lanes: Vec<_> = plan.asked().flat_map(|population| &population.lanes).collect();
     // Rates are linear between the joints of stages, so a sum of them is largest at one.
     let joints = lanes.iter().flat_map(|lane| joints(lane));
     let rate_at =

@@ -183,14 +183,16 @@ fn rows(lane: &Lane) -> Vec<[String; 6]> {
             [begins, named, load, length.map_or_else(|| "-".to_owned(), span), attempts, slots]
         };
     match &lane.load {
-        LoadPlan::Open { stages, attempts, repeat, .. } => stages
+        LoadPlan::Open { stages, repeat, .. } => stages
             .iter()
-            .map(|stage| {
-                let planned = match (curves::of_stage(stage), attempts, repeat) {
-                    (Some(once), _, Some(repeat)) => format!("{} x {:.0}", repeat.times, once),
-                    (Some(all), None, None) => format!("{all:.0}"),
-                    (Some(all), Some(most), None) => format!("{:.0}", all.min(*most as f64)),
-                    (None, most, _) => most.map_or_else(String::new, |most| most.to_string()),
+            .zip(lane.planned_arrivals())
+            .map(|(stage, arrivals)| {
+                let times = repeat.map_or(1, |repeat| u64::from(repeat.times));
+                let planned = match arrivals {
+                    Some(all) if times > 1 && all % times == 0 => format!("{times} x {}", all / times),
+                    Some(all) if matches!(stage.pace, Pace::Burst { .. }) => all.to_string(),
+                    Some(all) => format!("{}{all}", about(lane)),
+                    None => "-".to_owned(),
                 };
                 let every = repeat.map(|repeat| repeat.every_ns);
                 row(&stage.name, stage.warmup, open(stage), stage.duration_ns, planned, every)
@@ -295,34 +297,39 @@ fn conduct(population: &Population) -> String {
     format!("{guard}{until}, {verify}, {hold}, {close}{arrival}; {limits}")
 }
 
-/// Planned attempts of all populations, and what is not planned.
+/// Random arrivals are planned on average.
+fn about(lane: &Lane) -> &'static str {
+    match lane.load {
+        LoadPlan::Open { arrival: ArrivalPattern::Poisson, .. } => "about ",
+        _ => "",
+    }
+}
+
+/// Planned attempts of all populations but the canary, and what is not planned.
 fn attempts(plan: &RunPlan) -> String {
-    let mut planned = 0.0;
-    let (mut storm, mut closed) = (false, false);
-    for lane in plan.populations.iter().flat_map(|population| &population.lanes) {
+    let mut planned = 0;
+    let (mut storm, mut closed, mut on_average) = (false, false, "");
+    for lane in plan.asked().flat_map(|population| &population.lanes) {
         match &lane.load {
-            LoadPlan::Open { stages, attempts, repeat, .. } => {
-                let times = repeat.map_or(1.0, |repeat| f64::from(repeat.times));
-                let all: f64 = stages.iter().filter_map(curves::of_stage).sum::<f64>() * times;
-                planned += match attempts {
-                    Some(most) if stages.iter().any(|stage| stage.duration_ns.is_none()) => all + *most as f64,
-                    Some(most) => all.min(*most as f64),
-                    None => all,
-                };
+            LoadPlan::Open { .. } => {
+                planned += lane.planned_arrivals().into_iter().flatten().sum::<u64>();
+                on_average = if on_average.is_empty() { about(lane) } else { on_average };
             }
             LoadPlan::Storm { fleet, .. } => {
-                planned += f64::from(*fleet);
+                planned += u64::from(*fleet);
                 storm = true;
             }
             LoadPlan::Closed { .. } => closed = true,
         }
     }
-    match (planned > 0.0, storm, closed) {
+    let planned = match (planned > 0, storm, closed) {
         (false, ..) => "as many as the closed loop makes".to_owned(),
-        (true, false, false) => format!("{planned:.0} planned"),
-        (true, true, false) => format!("{planned:.0} or more: a fleet tries until it is back"),
-        (true, _, true) => format!("{planned:.0} or more, and those of the closed loop"),
-    }
+        (true, false, false) => format!("{on_average}{planned} planned"),
+        (true, true, false) => format!("{on_average}{planned} or more: a fleet tries until it is back"),
+        (true, _, true) => format!("{on_average}{planned} or more, and those of the closed loop"),
+    };
+    let guarded = plan.populations.iter().any(|population| population.guard);
+    if guarded { format!("{planned}; the canary's are in no sum") } else { planned }
 }
 
 fn length(plan: &RunPlan) -> String {

@@ -1,8 +1,9 @@
 //! Simulated hosts with names, for runs that want no network.
 
 use super::freeze::Freeze;
-use super::peer::{Peer, PeerScript, ServiceModel};
+use super::peer::{Peer, PeerScript, ServiceModel, SessionAnswers, SessionModel};
 use crate::base::Nanos;
+use crate::protocol::session::Request;
 
 /// The simulated hosts: name and behaviour. [`Peer::by_host`] has a peer for each.
 pub const SIM_HOSTS: &[(&str, &str)] = &{
@@ -45,7 +46,7 @@ const HOSTS: &[Host] = &[
         ..Peer::default()
     }),
     ("split.sim", "writes S0S1, and S2 1 ms later", || serves(&[1537], Nanos::from_millis(1), b"", false)),
-    ("tail.sim", "sends 16 bytes after S2, in the same write", || serves(&[], Nanos::ZERO, &[2; 16], false)),
+    ("tail.sim", "sends 16 bytes after S2, in the same write", || serves(&[], Nanos::ZERO, WINDOW_ACK_SIZE, false)),
     ("s2-after-c2.sim", "sends S2 only when it has C2", || serves(&[], Nanos::ZERO, b"", true)),
     ("drip.sim", "sends S0S1S2 one byte a millisecond", || {
         Peer::scripted(PeerScript::OneByteAtATime { gap: Nanos::from_millis(1) })
@@ -76,6 +77,31 @@ const HOSTS: &[Host] = &[
     ("vanish.sim", "loses the flow of a held connection 500 ms after C2: nothing arrives any more", || {
         Peer::scripted(PeerScript::Vanishes { after: Nanos::from_millis(500) })
     }),
+    ("connect-rejected.sim", "knows no application", || refuses("connect:rejected")),
+    ("unauthorized.sim", "lets nobody publish or play", || {
+        let mut sessions = SessionModel::refusing("publish:unauthorized");
+        sessions.policy.reject.extend(SessionModel::refusing("play:unauthorized").policy.reject);
+        Peer::conducting(sessions)
+    }),
+    ("redirect.sim", "sends clients to another server", || refuses("connect:redirect=rtmp://serve.sim/live")),
+    ("name-taken.sim", "has a publisher of every stream", || refuses("publish:name-taken")),
+    ("no-stream.sim", "has no stream to play", || refuses("play:not-found")),
+    ("hook-says-no.sim", "closes instead of answering publish", || refuses("publish:close")),
+    ("slow-hook.sim", "answers publish and play after 300 ms", || {
+        Peer::conducting(SessionModel { hook: Nanos::from_millis(300), ..SessionModel::default() })
+    }),
+    ("no-connect.sim", "never answers connect", || answers(SessionAnswers::AllButTo(Request::Connect))),
+    ("no-publish.sim", "never answers publish", || answers(SessionAnswers::AllButTo(Request::Publish))),
+    ("close-after-connect.sim", "answers connect, then closes", || {
+        answers(SessionAnswers::ThenCloses(Request::Connect))
+    }),
+    ("reset-after-publish.sim", "resets publishers after 500 ms", || {
+        answers(SessionAnswers::ThenResets { last: Request::Publish, after: Nanos::from_millis(500) })
+    }),
+    ("ping.sim", "pings every second", || {
+        Peer::conducting(SessionModel { ping_every: Nanos::from_secs(1), ..SessionModel::default() })
+    }),
+    ("noise-after-s2.sim", "sends what is no chunk after S2", || serves(&[], Nanos::ZERO, NOISE, false)),
     ("no-ports.sim", "this host has ports for 16 connections", || Peer::scripted(PeerScript::NoPorts { beyond: 16 })),
     ("no-descriptors.sim", "this host has descriptors for 16 connections", || {
         Peer::scripted(PeerScript::NoDescriptors { beyond: 16 })
@@ -85,11 +111,24 @@ const HOSTS: &[Host] = &[
     }),
 ];
 
+/// What xiu sends with S2, unasked: Window Acknowledgement Size 5 000 000.
+const WINDOW_ACK_SIZE: &[u8] = &[2, 0, 0, 0, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0x4c, 0x4b, 0x40];
+/// A chunk header that repeats one that never was.
+const NOISE: &[u8] = &[0xc3; 16];
+
 /// Stalls of a host that stalls every 5 s: a day of them.
 const STALLS: u64 = 24 * 3600 / 5;
 
 fn served(service: ServiceModel) -> Peer {
     Peer { service, ..Peer::default() }
+}
+
+fn refuses(rule: &str) -> Peer {
+    Peer::conducting(SessionModel::refusing(rule))
+}
+
+fn answers(answers: SessionAnswers) -> Peer {
+    Peer::conducting(SessionModel::answering(answers))
 }
 
 fn serves(segments: &[usize], gap: Nanos, tail: &[u8], s2_after_c2: bool) -> Peer {

@@ -14,6 +14,7 @@ mod client;
 mod freeze;
 mod hosts;
 mod peer;
+mod session;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 pub use freeze::Freeze;
 pub use hosts::SIM_HOSTS;
-pub use peer::{Peer, PeerCounts, PeerScript, ServiceModel};
+pub use peer::{Peer, PeerCounts, PeerScript, ServiceModel, SessionAnswers, SessionModel};
 
 use self::client::Client;
 use self::freeze::Freezes;
@@ -133,6 +134,7 @@ impl SimNetwork {
             Event::AtClient(slot, connection, what) => client.deliver(slot, connection, what, wire),
             Event::TargetPolls(id, connection) => targets[usize::from(id.0)].poll(connection, wire),
             Event::TargetActs(id, connection) => targets[usize::from(id.0)].resume(connection, wire),
+            Event::SessionWakes(id, connection) => targets[usize::from(id.0)].session_wakes(connection, wire),
             Event::ServiceEnds(id, connection) => targets[usize::from(id.0)].service_ends(connection, wire),
         }
     }

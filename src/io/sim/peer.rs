@@ -1,7 +1,11 @@
 //! What a simulated target does: its script and its speed.
 
+use std::sync::Arc;
+
 use super::freeze::Freeze;
 use crate::base::Nanos;
+use crate::protocol::media::Track;
+use crate::protocol::session::{Request, ServerPolicy, ServerSession};
 
 /// A simulated target.
 #[derive(Clone, Debug)]
@@ -16,6 +20,39 @@ pub struct Peer {
     /// so on. A connection waits while a frozen application has not accepted it, and while its C0C1 is complete and no
     /// server takes it. `None`: no SYN is lost.
     pub backlog: Option<u32>,
+    /// How it goes on with clients that say something after C2, unless its script takes no interest.
+    pub sessions: SessionModel,
+}
+
+/// How a target conducts sessions.
+#[derive(Clone, Debug)]
+pub struct SessionModel {
+    /// What it refuses, and what players get.
+    pub policy: ServerPolicy,
+    /// What its hooks take: the time between `publish` or `play` and the answer.
+    pub hook: Nanos,
+    /// How often it pings who is connected; zero: never.
+    pub ping_every: Nanos,
+    /// What it answers at all.
+    pub answers: SessionAnswers,
+}
+
+/// Which requests a target answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionAnswers {
+    /// Every one.
+    All,
+    /// It falls silent with the first of these.
+    AllButTo(Request),
+    /// It answers this one, and closes with FIN.
+    ThenCloses(Request),
+    /// It answers this one, and resets the connection.
+    ThenResets {
+        /// The last one that it answers.
+        last: Request,
+        /// How long after that.
+        after: Nanos,
+    },
 }
 
 /// A first-in, first-out queue of handshakes before a number of equal servers.
@@ -145,6 +182,26 @@ pub struct PeerCounts {
     pub violations: u64,
     /// SYNs lost because the backlog was full.
     pub lost_syns: u64,
+    /// `connect`s let in.
+    pub connected: u64,
+    /// `publish`es let in, answered or not.
+    pub published: u64,
+    /// `play`s let in, answered or not.
+    pub played: u64,
+    /// Requests refused.
+    pub rejected: u64,
+    /// Bytes of audio, video and data that publishers sent, without the headers of their chunks.
+    pub media_bytes: u64,
+    /// Messages of audio, video and data that publishers began to send.
+    pub media_messages: u64,
+    /// Streams whose end was told.
+    pub goodbyes: u64,
+    /// Pings that were answered.
+    pub pongs: u64,
+    /// Acknowledgements of bytes.
+    pub acknowledgements: u64,
+    /// Connections that broke the protocol after the handshake; they are reset.
+    pub bad_messages: u64,
 }
 
 impl Default for Peer {
@@ -157,7 +214,43 @@ impl Default for Peer {
 impl Peer {
     /// The default peer with another script.
     pub fn scripted(script: PeerScript) -> Self {
-        Self { script, service: ServiceModel::default(), freezes: Vec::new(), backlog: None }
+        let (service, sessions) = (ServiceModel::default(), SessionModel::default());
+        Self { script, service, freezes: Vec::new(), backlog: None, sessions }
+    }
+
+    /// The default peer with other sessions.
+    pub fn conducting(sessions: SessionModel) -> Self {
+        Self { sessions, ..Self::default() }
+    }
+}
+
+impl Default for SessionModel {
+    /// Accepts everything at once, as nginx-rtmp without hooks; players get the trickle of publishers.
+    fn default() -> Self {
+        let track = Some(Arc::new(Track::trickle(ServerSession::CHUNK_SIZE)));
+        Self {
+            policy: ServerPolicy { track, ..ServerPolicy::default() },
+            hook: Nanos::ZERO,
+            ping_every: Nanos::ZERO,
+            answers: SessionAnswers::All,
+        }
+    }
+}
+
+impl SessionModel {
+    /// The default one with a rule, in its text form.
+    ///
+    /// # Panics
+    /// If the text is no rule.
+    pub fn refusing(rule: &str) -> Self {
+        let mut model = Self::default();
+        model.policy.reject.push(rule.parse().unwrap_or_else(|error| panic!("{error}")));
+        model
+    }
+
+    /// The default one that does not answer everything.
+    pub fn answering(answers: SessionAnswers) -> Self {
+        Self { answers, ..Self::default() }
     }
 }
 

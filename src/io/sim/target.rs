@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::freeze::Freezes;
 use super::peer::{Peer, PeerCounts, PeerScript};
+use super::session::{Said, Session, Then};
 use super::wire::{ConnectionId, Event, Syn, ToClient, ToTarget, Wire};
 use crate::base::{Nanos, Time};
 use crate::io::{Errno, SlotIndex, TargetId};
 use crate::protocol::{
-    BLOCK_SIZE, C0C1_SIZE, C2Verdict, HandshakeMode, S0S1_SIZE, S0S1S2_SIZE, ServerHandshake, ServerState,
+    BLOCK_SIZE, C0C1_SIZE, C2_SIZE, C2Verdict, HandshakeMode, S0S1_SIZE, S0S1S2_SIZE, ServerHandshake, ServerState,
     ServerTemplates,
 };
 
@@ -60,6 +61,8 @@ enum Stage {
     AwaitingC0C1(Box<Handshake>),
     InService(Box<Handshake>),
     AwaitingC2(Box<Handshake>),
+    /// C2 is in. A client that says nothing more costs no session.
+    InSession(Option<Box<Session>>),
     /// The script takes no interest in what the client sends.
     Deaf,
     /// The socket is closed: whatever arrives is answered by an RST.
@@ -158,6 +161,10 @@ impl Target {
                 | Stage::AwaitingC0C1(handshake)
                 | Stage::InService(handshake)
                 | Stage::AwaitingC2(handshake) => handshake.received.extend(bytes),
+                Stage::InSession(session) => {
+                    let model = &self.peer.sessions;
+                    session.get_or_insert_with(|| Box::new(Session::new(model))).arrived(&bytes);
+                }
                 Stage::Deaf => {}
                 Stage::Closed => {
                     connection.send(id, ToClient::Rst, wire);
@@ -196,7 +203,49 @@ impl Target {
         self.go_on(id, stage, acts);
         self.start_service(wire);
         self.act(id, wire);
+        self.converse(id, wire);
         self.heed_end(id);
+    }
+
+    /// A session looks whether there is something to say.
+    pub(super) fn session_wakes(&mut self, id: ConnectionId, wire: &mut Wire) {
+        let Some(Connection { stage: Stage::InSession(Some(session)), .. }) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if session.wakes_at <= wire.now() {
+            session.wakes_at = Time::MAX;
+            self.poll(id, wire);
+        }
+    }
+
+    /// The application reads what a client said in its session, and says what is due. What is left of S0S1S2 goes first.
+    fn converse(&mut self, id: ConnectionId, wire: &mut Wire) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let is_answered = !connection.acts.iter().any(|act| matches!(act, Act::Write(_)));
+        let Stage::InSession(Some(session)) = &mut connection.stage else { return };
+        if !is_answered {
+            return;
+        }
+        let model = &self.peer.sessions;
+        if session.read(wire.now(), model, &mut self.counts).is_err() {
+            connection.acts = [Act::Rst].into();
+            connection.pausing = false;
+            return self.act(id, wire);
+        }
+        let Said { bytes, then, next } = session.speak(wire.now(), model);
+        if next < session.wakes_at {
+            session.wakes_at = next;
+            wire.schedule(self.freezes.thaw(next), Event::SessionWakes(self.id, id));
+        }
+        if !bytes.is_empty() {
+            connection.write(id, bytes, wire);
+        }
+        match then {
+            Some(Then::Close) => connection.acts.push_back(Act::Fin),
+            Some(Then::ResetAfter(after)) => connection.acts.extend([Act::Pause(after), Act::Rst]),
+            None => return,
+        }
+        self.act(id, wire);
     }
 
     /// Goes on with the script.
@@ -205,6 +254,7 @@ impl Target {
             connection.pausing = false;
         }
         self.act(id, wire);
+        self.converse(id, wire);
     }
 
     /// A server is done with a handshake: it answers, and takes the next one.
@@ -251,7 +301,16 @@ impl Target {
                     C2Verdict::Echo => self.counts.c2_echo += 1,
                     C2Verdict::Invalid | C2Verdict::Unchecked => self.counts.c2_invalid += 1,
                 }
-                (Stage::Deaf, handshake.after_c2)
+                let stage = match handshake.received.get(C0C1_SIZE + C2_SIZE..) {
+                    _ if self.peer.script == PeerScript::Endless => Stage::Deaf,
+                    None | Some([]) => Stage::InSession(None),
+                    Some(early) => {
+                        let mut session = Box::new(Session::new(&self.peer.sessions));
+                        session.arrived(early);
+                        Stage::InSession(Some(session))
+                    }
+                };
+                (stage, handshake.after_c2)
             }
             _ => (Stage::AwaitingC2(handshake), vec![]),
         }

@@ -38,6 +38,8 @@ pub(super) enum Event {
     TargetPolls(TargetId, ConnectionId),
     /// A pause in a target's script is over.
     TargetActs(TargetId, ConnectionId),
+    /// A session of the target has something to say unasked, or has waited for a hook.
+    SessionWakes(TargetId, ConnectionId),
     /// A server of the target has finished a handshake.
     ServiceEnds(TargetId, ConnectionId),
 }

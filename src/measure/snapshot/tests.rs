@@ -28,6 +28,8 @@ fn layout() -> Arc<RecorderLayout> {
         targets: vec!["a".to_owned(), "b".to_owned()],
         clients: vec!["obs".to_owned(), "ffmpeg".to_owned()],
         hostile: vec![false, false],
+        guard: None,
+        watched: Vec::new(),
     })
 }
 

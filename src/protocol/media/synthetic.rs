@@ -2,6 +2,7 @@
 
 use super::picture::{HEIGHT, SMALLEST_FILLER, WIDTH, decoder_configuration, filler, key_picture, repeated_picture};
 use super::{Message, Track, set_data_frame};
+use crate::protocol::amf0::Writer;
 use crate::protocol::flv::TagKind;
 
 /// The lowest rate of a synthetic encoder, in bits per second: what its pictures and its silence take without filler.
@@ -142,7 +143,7 @@ fn append_unit(body: &mut Vec<u8>, unit: &[u8]) {
     body.extend_from_slice(unit);
 }
 
-/// `onMetaData` as encoders write it: the name, then an ECMA array (AMF0).
+/// `onMetaData` as encoders write it.
 fn metadata(pictures_per_s: f64) -> Vec<u8> {
     let numbers = [
         ("width", f64::from(WIDTH)),
@@ -153,23 +154,12 @@ fn metadata(pictures_per_s: f64) -> Vec<u8> {
         ("audiosamplerate", f64::from(SAMPLE_RATE)),
         ("audiochannels", 2.0),
     ];
-    let mut data = super::ON_METADATA.to_vec();
-    data.push(8);
-    data.extend_from_slice(&(numbers.len() as u32 + 1).to_be_bytes());
+    let mut data = Vec::new();
+    let mut writer = Writer::new(&mut data);
+    writer.string("onMetaData").ecma_array(numbers.len() as u32 + 1);
     for (name, number) in numbers {
-        append_text(&mut data, name);
-        data.push(0);
-        data.extend_from_slice(&number.to_be_bytes());
+        writer.key(name).number(number);
     }
-    append_text(&mut data, "encoder");
-    data.push(2);
-    append_text(&mut data, "shakedown");
-    data.extend_from_slice(&[0, 0, 9]);
+    writer.key("encoder").string("shakedown").end();
     data
-}
-
-/// A text with its length before it, without a type.
-fn append_text(data: &mut Vec<u8>, text: &str) {
-    data.extend_from_slice(&(text.len() as u16).to_be_bytes());
-    data.extend_from_slice(text.as_bytes());
 }

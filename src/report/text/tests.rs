@@ -179,6 +179,10 @@ fn stages_have_a_table_and_long_lists_are_counted() {
     ");
     assert_eq!(table.len(), 1 + MOST_ROWS + 1);
     insta::assert_snapshot!(table.last().unwrap(), @"  and 2 more rows in the result file");
+    result.by_client = vec![result.by_stage[0].clone(); MOST_CLIENTS];
+    let page = render(&result, PLAIN_80);
+    let clients = page.lines().skip_while(|line| !line.starts_with("by client"));
+    assert_eq!(clients.count(), 1 + MOST_CLIENTS, "a mix of all clients is seen whole: {page}");
 }
 
 #[test]
@@ -247,6 +251,13 @@ fn of_everything() -> RunResult {
         Ok(vec![([10, 255, 0, last], port).into()])
     });
     RunResult::assemble(crate::run::simulate(resolved.unwrap().plan.into()).parts)
+}
+
+#[test]
+fn a_mix_with_a_closed_loop_has_no_latency_to_divide_by() {
+    let page = render(&of_everything(), PLAIN_80);
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("(not a capacity: a part of it is a closed loop)"), "{page}");
 }
 
 /// The places in a JSON value; of a list's entries, which are alike, the first two.

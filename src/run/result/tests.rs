@@ -117,6 +117,24 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
 }
 
 #[test]
+fn connections_that_are_closed_at_one_instant_were_not_idle() {
+    let advice = |closed_ms: &[u64]| {
+        let plan = open_plan();
+        let mut record = Record::new(&plan);
+        let closed = Failure::new(Step::Hold, FailureKind::Closed);
+        let place = Place { stage: 0, target: 0, client: 0 };
+        for at in closed_ms {
+            let at = Time::from_nanos(at * 1_000_000);
+            record.recorder.lost_while_held(place, Nanos::from_millis(5), at, closed);
+        }
+        RunResult::assemble(record.parts(plan, None)).failures[0].advice.clone()
+    };
+    insta::assert_snapshot!(advice(&[700, 700, 701]), @"the server closed all of them at once: was it restarted or stopped?");
+    let idle = "the server ends idle connections: shorten --hold, or raise the server's idle timeout";
+    assert_eq!([advice(&[100, 700]), advice(&[700])], [idle, idle], "one alone may have been idle");
+}
+
+#[test]
 fn a_file_reads_back_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("result.json");

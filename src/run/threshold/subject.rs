@@ -1,9 +1,9 @@
 //! Whose attempts a condition is about.
 
 use super::super::plan::{ClientPlan, Population, RunPlan, Target};
-use super::super::result::recorder_layout;
+use super::super::result::stages_of;
 use super::Quantity;
-use crate::measure::{Metric, StageInfo};
+use crate::measure::{Metric, StageInfo, WatchedRow};
 
 /// Whose attempts a condition is about, as the user named them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Subject {
     ///
     /// # Errors
     /// None has the name (those that exist are listed), or several have it.
-    pub(super) fn index(&self, plan: &RunPlan) -> Result<usize, String> {
+    pub(in crate::run) fn index(&self, plan: &RunPlan) -> Result<usize, String> {
         let (kind, name, rows) = match self {
             Self::All => unreachable!("all attempts are no row"),
             Self::Population(name) => {
@@ -81,7 +81,7 @@ impl Subject {
             Self::All | Self::Target(_) | Self::Client(_) => plan.populations.iter().collect(),
             Self::Population(_) => vec![&plan.populations[self.index(plan)?]],
             Self::Stage(_) => {
-                let stage = &recorder_layout(plan).stages[self.index(plan)?];
+                let stage = &stages_of(plan)[self.index(plan)?];
                 vec![&plan.populations[usize::from(stage.population)]]
             }
         };
@@ -127,17 +127,18 @@ impl Subject {
 
     /// Its seconds have the quantity.
     pub(in crate::run) fn check_by_second(&self, quantity: Quantity, plan: &RunPlan) -> Result<(), String> {
-        if !matches!(self, Self::All | Self::Population(_)) {
-            return Err("is not counted second by second: name a population, or nothing".to_owned());
-        }
+        let is_all = match self {
+            Self::All => true,
+            // The canary comes last.
+            Self::Population(_) => plan.asked().nth(1).is_none() && self.index(plan)? == 0,
+            Self::Stage(_) | Self::Target(_) | Self::Client(_) => false,
+        };
         match quantity {
-            Quantity::Latency(Metric::Response, _) => match self {
-                Self::Population(_) if plan.populations.len() > 1 => {
-                    Err("has latencies second by second of all populations together only: leave the name out"
-                        .to_owned())
-                }
-                _ => Ok(()),
-            },
+            Quantity::Latency(Metric::Response, statistic) if !is_all => Err(format!(
+                "has latencies second by second of all attempts together only: write response.{statistic} alone, or leave \
+                 the seconds out"
+            )),
+            Quantity::Latency(Metric::Response, _) => Ok(()),
             Quantity::Latency(_, statistic) => Err(format!(
                 "has no such latency second by second: use response.{statistic}, with planned arrivals (-R, or a \
                  stage's rate)"
@@ -146,32 +147,27 @@ impl Subject {
         }
     }
 
-    /// The population it is, by its place in `populations`; `None` for all.
-    ///
-    /// # Panics
-    /// If it has no seconds of its own or there is no such population: both are checked with the plan.
-    pub(in crate::run) fn population_in(&self, populations: &[String]) -> Option<usize> {
-        match self {
-            Self::All => None,
-            Self::Population(name) => {
-                let index = populations.iter().position(|population| population == name);
-                Some(index.expect("the population is one of the plan"))
-            }
-            Self::Stage(_) | Self::Target(_) | Self::Client(_) => panic!("it is not counted second by second"),
-        }
+    /// What recorders have to count each second for it, beside all attempts and those of each population; `None` where
+    /// that suffices, and if it is not in the plan.
+    pub(in crate::run) fn watched_row(&self, plan: &RunPlan) -> Option<WatchedRow> {
+        let row = match self {
+            Self::All | Self::Population(_) => return None,
+            Self::Stage(_) => WatchedRow::Stage,
+            Self::Target(_) => WatchedRow::Target,
+            Self::Client(_) => WatchedRow::Client,
+        };
+        self.index(plan).ok().map(|index| row(index as u16))
     }
 }
 
 /// The names of each stage, the unambiguous one first: a stage's name alone, or after its population's.
 fn stage_names(plan: &RunPlan) -> Vec<Vec<String>> {
-    let layout = recorder_layout(plan);
+    let several = plan.asked().nth(1).is_some();
+    let population = |stage: &StageInfo| &plan.populations[usize::from(stage.population)];
     let names = |stage: &StageInfo| {
-        let qualified = format!("{}:{}", layout.populations[usize::from(stage.population)], stage.name);
-        if layout.populations.len() > 1 {
-            vec![qualified, stage.name.clone()]
-        } else {
-            vec![stage.name.clone(), qualified]
-        }
+        let qualified = format!("{}:{}", population(stage).name, stage.name);
+        if several { vec![qualified, stage.name.clone()] } else { vec![stage.name.clone(), qualified] }
     };
-    layout.stages.iter().map(names).collect()
+    // The canary has no row by stage; it is the last of the populations, so the others' numbers are the rows'.
+    stages_of(plan).iter().filter(|stage| !population(stage).guard).map(names).collect()
 }

@@ -166,10 +166,9 @@ fn a_scope_must_be_in_the_plan_and_have_the_metric() {
     insta::assert_snapshot!(error("target:rtmp://b/live.dropped<1%"), @"threshold 'target:rtmp://b/live.dropped<1%' has nothing to count: what is dropped never had a target; leave it out, or name a population or a stage");
     insta::assert_snapshot!(error("target:rtmp://b/live.s0s1.p99<1s"), @"threshold 'target:rtmp://b/live.s0s1.p99<1s' is not measured by target, only response is: use response.p99, or leave the target out");
     insta::assert_snapshot!(error("scanners.response.p99<1s"), @"threshold 'scanners.response.p99<1s' needs planned arrivals, and closed loop has none: use service.p99, or give a rate (-R, or a stage's rate)");
-    insta::assert_snapshot!(error("encoders.response.p99<1s in 10s"), @"threshold 'encoders.response.p99<1s in 10s' has latencies second by second of all populations together only: leave the name out");
+    insta::assert_snapshot!(error("encoders.response.p99<1s in 10s"), @"threshold 'encoders.response.p99<1s in 10s' has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
     insta::assert_snapshot!(error("service.p99<1s in 10s"), @"threshold 'service.p99<1s in 10s' has no such latency second by second: use response.p99, with planned arrivals (-R, or a stage's rate)");
-    insta::assert_snapshot!(error("target:rtmp://b/live.outage<10s"), @"threshold 'target:rtmp://b/live.outage<10s' is not counted second by second: name a population, or nothing");
-    insta::assert_snapshot!(error("stage:encoders:load.failed<1% in 10s"), @"threshold 'stage:encoders:load.failed<1% in 10s' is not counted second by second: name a population, or nothing");
+    insta::assert_snapshot!(error("stage:encoders:load.response.p99<1s in 10s"), @"threshold 'stage:encoders:load.response.p99<1s in 10s' has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
     insta::assert_snapshot!(refusal(&fixtures::open_plan(), "client:shakedown.service.p99<1s"), @"threshold 'client:shakedown.service.p99<1s' is not measured by client, only response is: use response.p99, or leave the client out");
 }
 
@@ -188,6 +187,9 @@ fn every_name_of_a_row_is_taken() {
         "population:scanners.failed<1% in 1m",
         "scanners.outage<10s",
         "response.p99<1s in 1m",
+        "target:rtmp://b/live.outage<10s",
+        "stage:encoders:load.failed<1% in 10s",
+        "client:shakedown.rate>1/s in 10s",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -221,6 +223,7 @@ fn a_scoped_condition_is_about_its_row() {
         modes: result.modes,
         lost_while_held: 0,
         latency: LatencyTable::default(),
+        failures: Vec::new(),
         reactions: None,
     };
     result.by_target = vec![row.clone(), row.clone()];

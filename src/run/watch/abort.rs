@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use super::super::plan::RunPlan;
 use super::super::threshold::{Condition, Quantity, Subject, ThresholdError, parse_condition};
-use super::{Outage, counts_of};
-use crate::measure::{CompletedSecond, Metric, RecorderLayout};
+use super::{CountsOf, Followed, Outage};
+use crate::measure::{CompletedSecond, Metric};
 
 /// A condition that ends the run: `failed>5% for 5s`, with a time from 1 s to 1 h.
 ///
-/// It can be on `failed`, `dropped`, `rate`, `response` and `outage`, of all attempts or of a population
-/// (`encoders.failed>5% for 5s`). It is met when it held in each of so many seconds; a second that cannot tell, because
+/// It can be on `failed`, `dropped`, `rate`, `response` and `outage`, of all attempts or, but for `response`, of a
+/// population, stage, target or client (`encoders.failed>5% for 5s`). It is met when it held in each of so many seconds; a second that cannot tell, because
 /// nothing was due in it, neither counts nor breaks the row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AbortCondition {
@@ -51,7 +51,7 @@ pub struct Trip {
 #[derive(Clone, Debug)]
 struct WatchedCondition {
     condition: AbortCondition,
-    population: Option<usize>,
+    counts: CountsOf,
     outage: Outage,
     /// Seconds in a row in which it held.
     held: u32,
@@ -71,6 +71,10 @@ impl AbortCondition {
             Ok(condition)
         };
         texts.iter().map(checked).collect()
+    }
+
+    pub(super) fn subject(&self) -> &Subject {
+        &self.subject
     }
 }
 
@@ -105,13 +109,10 @@ impl fmt::Display for AbortCondition {
 }
 
 impl AbortWatch {
-    /// A watch for `conditions` on a run with this layout.
-    ///
-    /// # Panics
-    /// If a condition names a population that `layout` lacks: that is checked with the plan.
-    pub fn new(conditions: Vec<AbortCondition>, layout: &RecorderLayout) -> Self {
-        let watched = |condition: AbortCondition| WatchedCondition {
-            population: condition.subject.population_in(&layout.populations),
+    /// A watch for `conditions`, each with what it follows. Warm-ups count too.
+    pub fn new(conditions: impl IntoIterator<Item = (AbortCondition, Followed)>) -> Self {
+        let watched = |(condition, followed): (AbortCondition, Followed)| WatchedCondition {
+            counts: followed.counts,
             condition,
             outage: Outage::default(),
             held: 0,
@@ -136,7 +137,7 @@ impl GuardWatch {
 
     /// Takes in the next second; whether the guard has failed, again and again while it does.
     pub fn push(&mut self, second: &CompletedSecond) -> Option<Trip> {
-        let counts = counts_of(second, Some(self.population));
+        let counts = &second.populations[self.population];
         if counts.completed > 0 {
             self.failing = 0;
         } else if counts.failed > 0 {
@@ -171,7 +172,7 @@ impl WatchedCondition {
 
     /// What the condition compares in this second, if that can tell anything.
     fn value(&mut self, second: &CompletedSecond) -> Option<f64> {
-        let counts = counts_of(second, self.population);
+        let counts = self.counts.of(second);
         let quantity = self.condition.condition.quantity;
         if quantity == Quantity::Outage {
             self.outage.push(second.index, counts);

@@ -1,26 +1,21 @@
 use std::sync::Arc;
 
+use super::followed::Period;
 use super::*;
-use crate::measure::{IntervalReport, StageInfo, Timeline};
+use crate::measure::{IntervalReport, Timeline};
+use crate::run::plan::{ClientShare, LoadPlan, Pace, Repeat, StagePlan, TargetShare};
+use crate::run::threshold::Subject;
 use crate::run::{RunResult, fixtures, simulate};
 use proptest::prelude::*;
 
-fn layout() -> RecorderLayout {
-    RecorderLayout {
-        stages: vec![StageInfo {
-            population: 0,
-            name: "load".to_owned(),
-            warmup: false,
-            open_loop: true,
-            probe: false,
-            storm: false,
-            until: crate::measure::Until::Handshake,
-        }],
-        populations: vec!["encoders".to_owned(), "guard".to_owned()],
-        targets: Vec::new(),
-        clients: Vec::new(),
-        hostile: Vec::new(),
-    }
+/// All, or the population with this name, from the end of the warm-up on.
+fn followed(subject: &Subject, warmup: Nanos) -> Followed {
+    let counts = match subject {
+        Subject::All => CountsOf::All,
+        Subject::Population(name) => CountsOf::Population(usize::from(name == "guard")),
+        other => panic!("{other:?}"),
+    };
+    Followed { counts, period: Period::from(warmup) }
 }
 
 /// What happens in a second: due, completed, failed; and the response times in nanoseconds.
@@ -51,7 +46,8 @@ fn counts_only(run: &[[u64; 3]]) -> Vec<CompletedSecond> {
 /// What the condition met in a run with so many milliseconds of warm-up and of load.
 fn met(text: &str, run: &[CompletedSecond], warmup_ms: u64, load_end_ms: u64) -> Result<(f64, Option<u32>), String> {
     let threshold: Threshold = text.parse().unwrap();
-    let mut watch = WindowWatch::new(&[threshold], &layout(), Nanos::from_millis(warmup_ms));
+    let followed = followed(threshold.subject(), Nanos::from_millis(warmup_ms));
+    let mut watch = WindowWatch::new([(threshold, followed)]);
     run.iter().cloned().for_each(|second| watch.push(second));
     let outcome = watch.finish(Nanos::from_millis(load_end_ms));
     outcome.of(text).unwrap().clone().map(|worst| (worst.value, worst.at_s))
@@ -125,8 +121,16 @@ fn trips(mut push: impl FnMut(&CompletedSecond) -> Option<Trip>, run: &[[u64; 3]
     counts_only(run).iter().filter_map(&mut push).map(|trip| trip.at_s).collect()
 }
 
+fn abort_watch(texts: &[&str]) -> AbortWatch {
+    AbortWatch::new(texts.iter().map(|text| {
+        let condition: AbortCondition = text.parse().unwrap();
+        let followed = followed(condition.subject(), Nanos::ZERO);
+        (condition, followed)
+    }))
+}
+
 fn aborts(text: &str, run: &[[u64; 3]]) -> Vec<u32> {
-    let mut watch = AbortWatch::new(vec![text.parse().unwrap()], &layout());
+    let mut watch = abort_watch(&[text]);
     trips(|second| watch.push(second), run)
 }
 
@@ -138,12 +142,11 @@ fn a_condition_must_hold_in_every_second_of_its_time() {
     assert_eq!(aborts("rate<10/s for 1s", &[good, silent, bad]), [3]);
     assert_eq!(aborts("guard.rate<3/s for 1s", &[good, bad]), [2]);
     assert_eq!(aborts("outage>=3s for 1s", &[good, [5, 0, 0], silent, silent, good, silent]), [4]);
-    let all = ["failed>50% for 1s", "rate<1/s for 1s"].map(|text| text.parse().unwrap()).to_vec();
-    let mut watch = AbortWatch::new(all, &layout());
+    let mut watch = abort_watch(&["failed>50% for 1s", "rate<1/s for 1s"]);
     let trip = counts_only(&[[10, 0, 10]]).iter().find_map(|second| watch.push(second)).unwrap();
     insta::assert_snapshot!(trip.text, @"failed>50% for 1s held in a second up to 1 s, in the last one with 100.0 %");
     assert_eq!((trip.condition.as_str(), trip.at_s), ("failed>50% for 1s", 1));
-    let mut watch = AbortWatch::new(vec!["rate<10/s for 2s".parse().unwrap()], &layout());
+    let mut watch = abort_watch(&["rate<10/s for 2s"]);
     let trip = counts_only(&[bad, bad]).iter().find_map(|second| watch.push(second)).unwrap();
     insta::assert_snapshot!(trip.text, @"rate<10/s for 2s held in 2 seconds in a row up to 2 s, in the last one with 5/s");
 }
@@ -173,7 +176,7 @@ fn what_cannot_end_a_run_is_refused() {
     insta::assert_snapshot!(error("downgraded>5% for 5s"), @"the condition 'downgraded>5% for 5s' to end the run is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic");
     let refusal = |text: &str| AbortCondition::of_plan(&[text.to_owned()], &fixtures::open_plan()).unwrap_err();
     insta::assert_snapshot!(refusal("decoders.failed>5% for 5s"), @"the condition 'decoders.failed>5% for 5s' to end the run names no population of the plan: there is encoders");
-    insta::assert_snapshot!(refusal("stage:load.failed>5% for 5s"), @"the condition 'stage:load.failed>5% for 5s' to end the run is not counted second by second: name a population, or nothing");
+    insta::assert_snapshot!(refusal("stage:load.response.p99>1s for 5s"), @"the condition 'stage:load.response.p99>1s for 5s' to end the run has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
     let texts = ["encoders.failed>5% for 5s", "response.p99>1s for 1m"].map(str::to_owned);
     let conditions = AbortCondition::of_plan(&texts, &fixtures::open_plan()).unwrap();
     assert_eq!(conditions.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
@@ -205,6 +208,76 @@ fn conditions_on_totals_need_no_seconds() {
     let thresholds = ["stage:load.rate>1/s", "target:127.0.0.1:1935.failed<1%", "client:shakedown.rate>1/s"];
     let result = simulated("serve.sim", &thresholds);
     assert_eq!(result.thresholds.iter().map(|met| met.pass).collect::<Vec<_>>(), [Some(true); 3]);
+}
+
+/// 100/s and then 200/s for two seconds each, half of it to a target that refuses; and a burst of two each five seconds
+/// from the second second on.
+fn stages_and_targets() -> RunPlan {
+    let mut plan = fixtures::open_plan();
+    plan.targets[0].host = "serve.sim".to_owned();
+    plan.targets.push(plan.targets[0].clone());
+    plan.targets[1].host = "refuse.sim".to_owned();
+    plan.targets[1].address.set_port(1);
+    let population = &mut plan.populations[0];
+    population.targets.push(TargetShare { target: 1, weight: 1 });
+    let stage = |name, per_s| fixtures::stage(name, false, per_s, per_s, Some(2));
+    let mut burst = population.lanes[0].clone();
+    population.lanes[0].load = fixtures::open_load(vec![stage("quiet", 100.0), stage("peak", 200.0)], None);
+    burst.begins_ns = 1_000_000_000;
+    burst.load = fixtures::open_load(vec![StagePlan { pace: Pace::Burst { count: 2 }, ..stage("burst", 0.0) }], None);
+    if let LoadPlan::Open { repeat, .. } = &mut burst.load {
+        *repeat = Some(Repeat { every_ns: 5_000_000_000, times: 2 });
+    }
+    population.lanes.push(burst);
+    plan
+}
+
+#[test]
+fn stages_targets_and_clients_have_seconds_of_their_own() {
+    let mut plan = stages_and_targets();
+    let mut other = plan.populations[0].clients[0];
+    other.client.wrong_c2 = true;
+    plan.populations[0].clients.push(ClientShare { weight: 1, ..other });
+    let met = |expected: &[(&str, f64, Option<u32>)]| {
+        let mut plan = plan.clone();
+        plan.thresholds = expected.iter().map(|(text, ..)| (*text).to_owned()).collect();
+        let result = RunResult::assemble(simulate(Arc::new(plan)).parts);
+        for (met, (text, actual, at_s)) in result.thresholds.iter().zip(expected) {
+            assert_eq!((met.actual, met.at_s), (Some(*actual), *at_s), "{text}: {met:?}");
+        }
+    };
+    met(&[
+        ("stage:quiet.rate>1/s in 1s", 50.0, Some(0)),
+        ("stage:peak.rate>1/s in 2s", 100.0, Some(2)),
+        ("stage:peak.failed<1% in 2s", 0.5, Some(2)),
+        ("stage:quiet.outage<1s", 0.0, None),
+        ("target:127.0.0.1:1935.failed<1% in 1s", 0.0, Some(0)),
+        ("target:127.0.0.1:1.failed<1% in 1s", 1.0, Some(0)),
+        // Nothing happens after the last burst.
+        ("target:127.0.0.1:1.outage<2s", 7e9, Some(0)),
+        ("target:127.0.0.1:1935.rate>1/s in 2s", 0.0, Some(4)),
+        // One of the burst is refused as well.
+        ("client:shakedown, wrong C2.failed<1% in 1s", 26.0 / 51.0, Some(1)),
+    ]);
+    plan.abort_if = vec!["target:127.0.0.1:1.failed>90% for 3s".to_owned()];
+    let result = RunResult::assemble(simulate(Arc::new(plan)).parts);
+    assert_eq!(result.window.duration_s, 3.0, "{:?}", result.ended_by);
+}
+
+#[test]
+fn a_repeated_stage_has_seconds_while_it_is_under_way() {
+    let plan = stages_and_targets();
+    let Followed { period, .. } = {
+        let plan = RunPlan { thresholds: vec!["stage:burst.failed<1% in 1s".to_owned()], ..plan };
+        let layout = crate::run::recorder_layout(&plan);
+        Followed::of(&Subject::Stage("burst".to_owned()), &plan, &layout)
+    };
+    // From 1 s to 3 s and from 6 s to 8 s.
+    let seconds: Vec<u32> = (0..20).filter(|second| period.has_second(*second)).collect();
+    assert_eq!(seconds, [1, 2, 6, 7]);
+    let windows: Vec<u32> = (0..20).filter(|begin| period.contains(*begin, begin + 2)).collect();
+    assert_eq!(windows, [1, 6]);
+    assert_eq!([(2, 3), (2, 2), (3, 20)].map(|(window, load)| period.has_room(window, load)), [true, false, false]);
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
