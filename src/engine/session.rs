@@ -263,11 +263,9 @@ impl Context<'_> {
         }
     }
 
-    /// Bytes beyond S2 are there. What left the server before it could know of `connect` is no reply to it.
+    /// Bytes came after those that completed S2. What came with S2 may have left the server before it knew of `connect`,
+    /// as xiu's window size does: that is a reply only if it answers `connect`.
     pub(super) fn note_reply(&mut self) {
-        if !self.has_session() {
-            return;
-        }
         let (session, _) = self.sessions.parts(self.slot);
         if session.times.asked.is_some() {
             session.times.reply.get_or_insert(self.now);
@@ -341,6 +339,7 @@ impl Context<'_> {
             };
             match event {
                 Event::Connected(backend) => {
+                    session.times.reply.get_or_insert(now);
                     session.times.accepted = Some(now);
                     session.times.backend = Some(self.recorder.accepted(session.place, format_args!("{backend}")));
                 }
@@ -438,6 +437,13 @@ impl Context<'_> {
         self.sessions.parts(self.slot).0.sending != Sending::Nothing
     }
 
+    /// A send is over, and the goodbye may still be due behind it. `false` once all is said.
+    pub(super) fn goes_on_saying_goodbye(&mut self) -> bool {
+        self.commands_sent();
+        self.send_commands();
+        self.sessions.parts(self.slot).0.sending != Sending::Nothing
+    }
+
     /// Sends the part of the track that is due, unless a send is in flight.
     fn send_media(&mut self) {
         let now = self.now;
@@ -451,6 +457,9 @@ impl Context<'_> {
             let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
             cursor.intro += len;
             cursor.begun = now;
+            if cursor.intro as usize == track.intro_len() {
+                counts.sent_messages += u64::from(track.intro_messages());
+            }
             (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
         } else {
             let elapsed_ms = now.since(cursor.begun).as_u64() / 1_000_000;
