@@ -80,7 +80,7 @@ fn clients_must_be_able_to_do_what_is_asked() {
         assert!(resolve(&able, &machine(), &lookup).is_ok(), "{able:?}");
     }
     insta::assert_snapshot!(refusal(&asked(Until::Publish, "obs,vlc")), @"vlc does not publish, as --until publish asks; those that do are shakedown, ffmpeg, obs, librtmp, gstreamer, nginx-rtmp, srs, zlmediakit, srs-bench");
-    insta::assert_snapshot!(refusal(&asked(Until::Play, "obs")), @"obs does not play; those that do are shakedown, ffmpeg-play, mpv, vlc, librtmp, librtmp-swf, nginx-rtmp, srs, zlmediakit, srs-bench");
+    insta::assert_snapshot!(refusal(&asked(Until::Play, "obs")), @"obs does not play, as --until play asks; those that do are shakedown, ffmpeg-play, mpv, vlc, librtmp, librtmp-swf, nginx-rtmp, srs, zlmediakit, srs-bench");
     insta::assert_snapshot!(refusal(&asked(Until::Reply, "obs,half-c1")), @"half-c1 says nothing after the handshake and clients asks for --until reply; give it a population of its own in a scenario, or drop one of them");
     let streams = Request { stream: Some("a{id}".parse().unwrap()), ..until(Until::Handshake) };
     insta::assert_snapshot!(refusal(&streams), @"--stream names streams and the attempts of clients end before any; add --until publish, or drop it");
@@ -94,7 +94,7 @@ fn a_name_for_all_is_for_one_publisher() {
     assert_eq!(streams(&Request { concurrency: Some(1), ..url.clone() }), ["***"]);
     assert_eq!(streams(&Request { until: Some(Until::Play), ..url.clone() }), ["***"], "all play the same");
     let asked = Request { stream: Some("S3CRET".parse().unwrap()), ..until(Until::Publish) };
-    insta::assert_snapshot!(resolved(&asked).notes.join("\n"), @"all of clients's 64 connections publish the same stream: servers take the first and refuse the others as name_taken; {id} or {slot} in --stream gives each its own");
+    insta::assert_snapshot!(resolved(&asked).notes.join("\n"), @"all 64 connections of clients publish the same stream: servers take the first and refuse the others as name_taken; {id} or {slot} in --stream gives each its own");
     let long = format!("{}-{{source}}", "x".repeat(250));
     let sources = vec!["10.0.1.2".parse().unwrap()];
     insta::assert_snapshot!(refusal(&Request { stream: Some(long.parse().unwrap()), sources, ..until(Until::Publish) }), @"a stream of clients may have a name of 259 bytes; at most 255 can be sent, shorten --stream");
