@@ -49,8 +49,7 @@ counters! {
         c2_invalid,
         /// C2s nobody looked at (see [`VerifyC2`](super::VerifyC2)).
         c2_unchecked,
-        /// Connections that ended by the peer's RST (or another error of the socket), whether before C2 or after it. A
-        /// publisher that closes right behind its goodbye may be among them: the answer meets a closed socket.
+        /// Connections that ended by the peer's RST (or another error of the socket), whether before C2 or after it.
         reset,
         /// Connections that did not speak RTMP; they were closed by RST.
         violations,
