@@ -73,6 +73,13 @@ fn it_counts_what_it_served_as_text() {
     violations 0
     abandoned 0
     refused 0
+    connected 0
+    published 0
+    played 0
+    rejected 0
+    media_bytes 0
+    media_messages 0
+    bad_messages 0
     held 0
     ");
 }
