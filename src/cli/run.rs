@@ -404,7 +404,11 @@ impl FromStr for Subject {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        if text.ends_with(".toml") { Ok(Self::Scenario(text.into())) } else { text.parse().map(Self::Target) }
+        if text.ends_with(".toml") && !text.contains("://") {
+            Ok(Self::Scenario(text.into()))
+        } else {
+            text.parse().map(Self::Target)
+        }
     }
 }
 

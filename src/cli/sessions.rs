@@ -18,7 +18,7 @@ pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> 
     let streams = match streams.as_slice() {
         [] => String::new(),
         [stream] => format!(" {stream}"),
-        [first, others @ ..] => format!(" {first} and {} other names", others.len()),
+        [first, others @ ..] => format!(" {first} and {} more", others.len()),
     };
     let what = match population.until {
         Until::Publish => format!("connects and publishes{streams}"),

@@ -4,7 +4,7 @@
 //! A held session owns no buffer: it is told when there is something to read, and takes one only then. Nor does it own a
 //! timer: its slot's deadline is the next thing it has to do.
 
-use crate::base::{Nanos, Time};
+use crate::base::{Nanos, Time, redact_url};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::{MAX_STREAM_NAME, NameValues};
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
@@ -526,20 +526,34 @@ fn stream_name<'a>(
     &out[..len]
 }
 
-/// What the server said, with the stream's name, which may be a key, taken out: so equal refusals are equal texts.
+/// What the server said and where it sends the client, with the stream's name, which may be a key, taken out, and without
+/// keys and queries of URLs: so equal refusals are equal texts.
 fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
-    let said = if status.description.is_empty() {
+    let mut said = if status.description.is_empty() {
         status.code.to_owned()
     } else {
         format!("{}: {}", status.code, status.description)
     };
-    let Ok(name) = std::str::from_utf8(name) else { return said };
-    let bare = name.split('?').next().unwrap_or(name);
-    let mut clean = said;
-    for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
-        clean = replace_words(&clean, secret, "{stream}");
+    if let Some(place) = status.redirect {
+        said = format!("{said} -> {place}");
     }
-    clean
+    if let Ok(name) = std::str::from_utf8(name) {
+        let bare = name.split('?').next().unwrap_or(name);
+        for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
+            said = replace_words(&said, secret, "{stream}");
+        }
+    }
+    said.split_inclusive(' ').map(without_access).collect()
+}
+
+/// A word of a server, which may be a URL or an application with its query.
+fn without_access(word: &str) -> String {
+    let text = word.trim_end();
+    let has_query = text.split_once('?').is_some_and(|(_, query)| !query.is_empty());
+    if !has_query && !text.contains("://") {
+        return word.to_owned();
+    }
+    format!("{}{}", redact_url(text), &word[text.len()..])
 }
 
 /// `text` with each occurrence of `word` replaced that is not a part of a longer word.
@@ -573,5 +587,11 @@ mod tests {
         assert_eq!(said("k3y?token=x, k3y", "k3y?token=x"), "NetStream.Publish.BadName: {stream}, {stream}");
         assert_eq!(said("k3y is no k", "k"), "NetStream.Publish.BadName: k3y is no {stream}", "whole words only");
         assert_eq!(said("", "k"), "NetStream.Publish.BadName");
+        assert_eq!(
+            said("live?token=x of rtmp://h/live/x?y is what?", "k"),
+            "NetStream.Publish.BadName: live?*** of rtmp://h/live/***?*** is what?"
+        );
+        let sent_on = Status { redirect: Some("rtmp://edge/live/k3y"), ..status("gone") };
+        assert_eq!(without_secrets(&sent_on, b"other"), "NetStream.Publish.BadName: gone -> rtmp://edge/live/***");
     }
 }

@@ -80,7 +80,7 @@ fn asked(result: &RunResult, population: &Population) -> String {
     let until = match streams.as_slice() {
         [] => population.until.to_string(),
         [stream] => format!("{} of {stream}", population.until),
-        [first, others @ ..] => format!("{} of {first} and {} other names", population.until, others.len()),
+        [first, others @ ..] => format!("{} of {first} and {} more", population.until, others.len()),
     };
     let hold = match population.hold {
         Hold::ForNs(0) => String::new(),

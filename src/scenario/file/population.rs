@@ -1,7 +1,7 @@
 //! Clients that do the same thing.
 
 use crate::engine::{ClosePolicy, Verify};
-use crate::load::{ArrivalPattern, StreamName};
+use crate::load::{ArrivalPattern, StreamName, StreamNameError};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
@@ -81,7 +81,7 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
 
 /// A pattern of names. What is wrong with one is said without it: it may be a key.
 fn stream(item: &Item) -> Result<StreamName, ScenarioError> {
-    item.text()?.parse().map_err(|error| item.error(error))
+    item.text()?.parse().map_err(|error: StreamNameError| item.error(error.cause()))
 }
 
 /// Local addresses: a list, or one text with commas.
