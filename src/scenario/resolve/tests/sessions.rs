@@ -144,7 +144,7 @@ fn tls_is_for_targets_that_want_it() {
     let both = TlsRequest { ca: Some("ca.pem".into()), ..insecure.clone() };
     insta::assert_snapshot!(refusal(&rtmps(both)), @"TLS cannot both check certificates by an authority (ca) and accept any (insecure); drop one of them");
     let missing = TlsRequest { ca: Some("/none.pem".into()), ..TlsRequest::default() };
-    insta::assert_snapshot!(refusal(&rtmps(missing)), @"cannot read the certificates of authorities from /none.pem: I/O error: No such file or directory (os error 2); it must be a readable PEM file");
+    insta::assert_snapshot!(refusal(&rtmps(missing)), @"cannot read the certificates of authorities from /none.pem: No such file or directory (os error 2); it must be a readable PEM file");
     insta::assert_snapshot!(refusal(&Request { engine: Some(Engine::Sim), ..rtmps(insecure) }), @"rtmps://10.0.0.5/live is a target with TLS, which the simulated network does not speak; write rtmp://");
 }
 
