@@ -55,11 +55,12 @@ pub fn render(result: &RunResult, style: Style) -> String {
         ("by target", asked_targets(result), MOST_ROWS),
         ("by client", result.by_client.iter().collect(), MOST_CLIENTS),
     ] {
-        breakdown(&mut page, title, &rows, most, "due");
+        breakdown(&mut page, title, &rows, "due", most);
     }
     // One backend has its name beside the modes.
     if result.by_backend.len() > 1 {
-        breakdown(&mut page, "by backend", &result.by_backend.iter().collect::<Vec<_>>(), MOST_ROWS, "accepted");
+        let rows: Vec<_> = result.by_backend.iter().collect();
+        breakdown(&mut page, "by backend", &rows, "accepted", MOST_ROWS);
     }
     events(&mut page, &result.events);
     findings(&mut page, result);
@@ -367,7 +368,7 @@ fn asked_targets(result: &RunResult) -> Vec<&Row> {
 }
 
 /// A table of at most `most` rows.
-fn breakdown(page: &mut Page, title: &str, rows: &[&Row], most: usize, due: &str) {
+fn breakdown(page: &mut Page, title: &str, rows: &[&Row], due: &str, most: usize) {
     if rows.is_empty() {
         return;
     }

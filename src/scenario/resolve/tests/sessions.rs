@@ -79,8 +79,8 @@ fn clients_must_be_able_to_do_what_is_asked() {
     for able in [asked(Until::Publish, "obs,ffmpeg,shakedown"), asked(Until::Play, "vlc,mpv,ffmpeg-play")] {
         assert!(resolve(&able, &machine(), &lookup).is_ok(), "{able:?}");
     }
-    insta::assert_snapshot!(refusal(&asked(Until::Publish, "obs,vlc")), @"vlc does not publish; those that do are shakedown, ffmpeg, obs, librtmp, gstreamer, nginx-rtmp, srs, zlmediakit, srs-bench");
-    insta::assert_snapshot!(refusal(&asked(Until::Play, "obs")), @"obs does not play; those that do are shakedown, ffmpeg-play, mpv, vlc, librtmp, librtmp-swf, nginx-rtmp, srs, zlmediakit, srs-bench");
+    insta::assert_snapshot!(refusal(&asked(Until::Publish, "obs,vlc")), @"vlc does not publish, as --until publish asks; those that do are shakedown, ffmpeg, obs, librtmp, gstreamer, nginx-rtmp, srs, zlmediakit, srs-bench");
+    insta::assert_snapshot!(refusal(&asked(Until::Play, "obs")), @"obs does not play, as --until play asks; those that do are shakedown, ffmpeg-play, mpv, vlc, librtmp, librtmp-swf, nginx-rtmp, srs, zlmediakit, srs-bench");
     insta::assert_snapshot!(refusal(&asked(Until::Reply, "obs,half-c1")), @"half-c1 says nothing after the handshake and clients asks for --until reply; give it a population of its own in a scenario, or drop one of them");
     let streams = Request { stream: Some("a{id}".parse().unwrap()), ..until(Until::Handshake) };
     insta::assert_snapshot!(refusal(&streams), @"--stream names streams and the attempts of clients end before any; add --until publish, or drop it");
@@ -90,11 +90,11 @@ fn clients_must_be_able_to_do_what_is_asked() {
 #[test]
 fn a_name_for_all_is_for_one_publisher() {
     let url = Request { until: Some(Until::Publish), ..to(&["rtmp://10.0.0.5/live/S3CRET"]) };
-    insta::assert_snapshot!(refusal(&url), @"the target's URL gives all of clients's 64 connections the same stream, and servers take only the first publisher of a name; write {id} or {slot} into it, give --stream load-{id}, or -c 1");
+    insta::assert_snapshot!(refusal(&url), @"the target's URL gives all 64 connections of clients the same stream, and servers take only the first publisher of a name; write {id} or {slot} into it, give --stream load-{id}, or -c 1");
     assert_eq!(streams(&Request { concurrency: Some(1), ..url.clone() }), ["***"]);
     assert_eq!(streams(&Request { until: Some(Until::Play), ..url.clone() }), ["***"], "all play the same");
     let asked = Request { stream: Some("S3CRET".parse().unwrap()), ..until(Until::Publish) };
-    insta::assert_snapshot!(resolved(&asked).notes.join("\n"), @"all of clients's 64 connections publish the same stream: servers take the first and refuse the others as name_taken; {id} or {slot} in --stream gives each its own");
+    insta::assert_snapshot!(resolved(&asked).notes.join("\n"), @"all 64 connections of clients publish the same stream: servers take the first and refuse the others as name_taken; {id} or {slot} in --stream gives each its own");
     let long = format!("{}-{{source}}", "x".repeat(250));
     let sources = vec!["10.0.1.2".parse().unwrap()];
     insta::assert_snapshot!(refusal(&Request { stream: Some(long.parse().unwrap()), sources, ..until(Until::Publish) }), @"a stream of clients may have a name of 259 bytes; at most 255 can be sent, shorten --stream");
@@ -159,7 +159,7 @@ fn refusals_have_their_place_in_a_file() {
         refusal(&from_file)
     };
     let stages = "stages = [{ rate = 5, for = \"9s\" }]";
-    insta::assert_snapshot!(refused(&format!("{stages}\nuntil = \"publish\"\nclients = \"vlc\"")), @"evening.toml:3:11: vlc does not publish; those that do are shakedown, ffmpeg, obs, librtmp, gstreamer, nginx-rtmp, srs, zlmediakit, srs-bench");
+    insta::assert_snapshot!(refused(&format!("{stages}\nuntil = \"publish\"\nclients = \"vlc\"")), @r#"evening.toml:3:11: vlc does not publish, as until = "publish" asks; those that do are shakedown, ffmpeg, obs, librtmp, gstreamer, nginx-rtmp, srs, zlmediakit, srs-bench"#);
     insta::assert_snapshot!(refused(&format!("{stages}\nstream = \"a{{id}}\"")), @r#"evening.toml:2:10: 'stream' names streams and the attempts of clients end before any; add until = "publish", or drop it"#);
     insta::assert_snapshot!(refused(&format!("{stages}\nuntil = \"publish\"\nstream_keys = \"none.csv\"")), @"evening.toml:3:15: cannot read the stream keys in none.csv: No such file or directory (os error 2); check the path");
     insta::assert_snapshot!(refused(&format!("{stages}\nhold_check = \"30s\"")), @r#"evening.toml:2:14: 'hold_check' is about held connections and none are; add hold = "5m""#);
