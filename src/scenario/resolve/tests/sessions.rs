@@ -165,5 +165,5 @@ fn refusals_have_their_place_in_a_file() {
     insta::assert_snapshot!(refused(&format!("{stages}\nhold_check = \"30s\"")), @r#"evening.toml:2:14: 'hold_check' is about held connections and none are; add hold = "5m""#);
     insta::assert_snapshot!(refused(&format!("{stages}\nbitrate = \"2.5M\"")), @r#"evening.toml:2:11: 'bitrate' is sent by who publishes, and nobody does; add until = "publish", or drop it"#);
     insta::assert_snapshot!(refused(&format!("{stages}\n[tls]\nresume = true")), @"evening.toml:2:1: TLS is asked for and no target uses it; write rtmps:// for its target, or drop it");
-    insta::assert_snapshot!(refused(&format!("{stages}\ntargets = \"rtmps://10.0.0.5/live\"\n[tls]\nca = \"none.pem\"")), @"evening.toml:3:1: cannot read the certificates of authorities from none.pem: I/O error: No such file or directory (os error 2); it must be a readable PEM file");
+    insta::assert_snapshot!(refused(&format!("{stages}\ntargets = \"rtmps://10.0.0.5/live\"\n[tls]\nca = \"none.pem\"")), @"evening.toml:3:1: cannot read the certificates of authorities from none.pem: No such file or directory (os error 2); it must be a readable PEM file");
 }
