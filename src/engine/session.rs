@@ -4,12 +4,12 @@
 //! A held session owns no buffer: it is told when there is something to read, and takes one only then. Nor does it own a
 //! timer: its slot's deadline is the next thing it has to do.
 
-use crate::base::{Nanos, Time, redact_url};
+use crate::base::{Nanos, REDACTED, Time, redact_url};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::{MAX_STREAM_NAME, NameValues};
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
 use crate::protocol::media::{Playhead, Tag};
-use crate::protocol::session::{ClientSession, Course, Event, MessageStore, Status};
+use crate::protocol::session::{ClientSession, Course, Event, MessageKind, MessageStore, Status};
 
 use super::connection::Context;
 use super::plan::{MediaTrack, SessionPlan, SessionRules, WorkerPlan};
@@ -182,7 +182,11 @@ impl Sessions {
 impl Session {
     /// Where it stands if it fails now.
     pub(super) fn step(&self) -> Step {
-        if self.times.accepted.is_some() { Step::Publish } else { Step::Reply }
+        match self.until {
+            _ if self.times.accepted.is_none() => Step::Reply,
+            Until::Play => Step::Play,
+            _ => Step::Publish,
+        }
     }
 
     /// Where it is counted.
@@ -338,20 +342,29 @@ impl Context<'_> {
                 }
             };
             match event {
+                // Whether it has come along with the first byte is chance.
+                Event::Connected(_) if session.until == Until::Reply => {}
                 Event::Connected(backend) => {
                     session.times.reply.get_or_insert(now);
                     session.times.accepted = Some(now);
                     session.times.backend = Some(self.recorder.accepted(session.place, format_args!("{backend}")));
                 }
                 Event::Started => session.times.started = Some(now),
-                Event::Media { bytes, first_of_message, .. } => {
+                Event::Media { kind, bytes, first_of_message } => {
                     let counts = self.recorder.media(session.place);
                     counts.received_bytes += u64::from(bytes);
                     counts.received_messages += u64::from(first_of_message);
-                    session.times.first_frame.get_or_insert(now);
+                    // What a server says about a stream before it has one, such as RtmpSampleAccess, is no frame.
+                    if matches!(kind, MessageKind::Audio | MessageKind::Video) {
+                        session.times.first_frame.get_or_insert(now);
+                    }
                 }
                 Event::Rejected { during, status } => {
-                    let step = if during == Course::Connect { Step::Reply } else { Step::Publish };
+                    let step = match during {
+                        Course::Reply | Course::Connect => Step::Reply,
+                        Course::Publish => Step::Publish,
+                        Course::Play => Step::Play,
+                    };
                     let failure = Failure::refused(step, &status);
                     let mut name = [0; MAX_STREAM_NAME];
                     let name = stream_name(session, plan, rules, &mut name);
@@ -538,9 +551,13 @@ fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
         said = format!("{said} -> {place}");
     }
     if let Ok(name) = std::str::from_utf8(name) {
-        let bare = name.split('?').next().unwrap_or(name);
+        let (bare, query) = name.split_once('?').unwrap_or((name, ""));
         for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
             said = replace_words(&said, secret, "{stream}");
+        }
+        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        for secret in [query].into_iter().chain(values).filter(|secret| !secret.is_empty()) {
+            said = replace_words(&said, secret, REDACTED);
         }
     }
     said.split_inclusive(' ').map(without_access).collect()

@@ -43,8 +43,10 @@ pub enum Step {
     SendC2,
     /// Waiting for the answer to `connect`.
     Reply,
-    /// Waiting for the server to accept the stream, which is published or played.
+    /// Waiting for the server to accept the stream that is published.
     Publish,
+    /// Waiting for the stream that is played, and for its first frame.
+    Play,
     /// Completed and held open.
     Hold,
 }
@@ -270,10 +272,11 @@ impl Failure {
             (Step::Reply, Kind::Closed | Kind::Reset) => {
                 "the server hangs up on `connect`: check the application's name; its log names the reason"
             }
-            (Step::Publish, Kind::Closed | Kind::Reset) => {
+            (Step::Publish | Step::Play, Kind::Closed | Kind::Reset) => {
                 "the server hangs up on the stream: check name and credentials; its log names the reason"
             }
             (Step::Reply, Kind::Timeout) => "nothing answers `connect`: look for a hook that hangs, or lower the load",
+            (Step::Play, Kind::Timeout) => "nothing is played: is it published, under this name and application?",
             (Step::Publish, Kind::Timeout) => {
                 "the stream does not start: look for a hook that hangs, or lower the load"
             }
@@ -406,6 +409,7 @@ impl Step {
         Self::SendC2,
         Self::Reply,
         Self::Publish,
+        Self::Play,
         Self::Hold,
     ];
 }
@@ -444,6 +448,7 @@ impl fmt::Display for Step {
             Self::SendC2 => "send_c2",
             Self::Reply => "reply",
             Self::Publish => "publish",
+            Self::Play => "play",
             Self::Hold => "hold",
         })
     }

@@ -190,6 +190,9 @@ impl Recorder {
         self.backend_name.clear();
         // Writing to a string cannot fail.
         let _ = self.backend_name.write_fmt(name);
+        if self.backend_name.contains(char::is_control) {
+            self.backend_name = printable(&self.backend_name);
+        }
         let backend = self.record.backend(&self.backend_name);
         if let Some(tally) = self.record.backend_row(place.stage, backend) {
             tally.counts.due += 1;
@@ -208,7 +211,7 @@ impl Recorder {
     /// What the server said about a failure. Call [`failed`](Self::failed) or [`lost_while_held`](Self::lost_while_held)
     /// as well.
     pub fn explain(&mut self, place: Place, failure: &Failure, text: &str) {
-        self.record.stage(place.stage).failures.explain(failure.step, failure.kind, text);
+        self.record.stage(place.stage).failures.explain(failure.step, failure.kind, &printable(text));
     }
 
     /// TLS was established.
@@ -294,6 +297,12 @@ impl Recorder {
         reports.push(self.interval.finish());
         (self.record, reports)
     }
+}
+
+/// A server's words without what a terminal would obey, and not for ever long.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    text.chars().take(LONGEST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 impl RecorderLayout {

@@ -157,6 +157,7 @@ fn step_name(step: Step) -> &'static str {
         Step::SendC2 => "C2",
         Step::Reply => "reply",
         Step::Publish => "publish",
+        Step::Play => "play",
         Step::Hold => "hold",
     }
 }

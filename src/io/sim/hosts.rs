@@ -74,15 +74,15 @@ const HOSTS: &[Host] = &[
     ("close-held.sim", "closes a held connection 500 ms after C2", || {
         Peer::scripted(PeerScript::CloseHeldAfter { after: Nanos::from_millis(500) })
     }),
-    ("vanish.sim", "loses the flow of a held connection 500 ms after C2: nothing arrives any more", || {
-        Peer::scripted(PeerScript::Vanishes { after: Nanos::from_millis(500) })
-    }),
     ("no-ports.sim", "this host has ports for 16 connections", || Peer::scripted(PeerScript::NoPorts { beyond: 16 })),
     ("no-descriptors.sim", "this host has descriptors for 16 connections", || {
         Peer::scripted(PeerScript::NoDescriptors { beyond: 16 })
     }),
     ("overload.sim", "serves 1000 connections at once; one more, and it refuses all for 5 s", || {
         Peer::scripted(PeerScript::Overloads { beyond: 1_000, down_for: Nanos::from_secs(5) })
+    }),
+    ("vanish.sim", "loses the flow of a held connection 500 ms after C2: nothing arrives any more", || {
+        Peer::scripted(PeerScript::Vanishes { after: Nanos::from_millis(500) })
     }),
     ("connect-rejected.sim", "knows no application", || refuses("connect:rejected")),
     ("unauthorized.sim", "lets nobody publish or play", || {
