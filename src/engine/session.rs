@@ -42,6 +42,8 @@ pub(super) struct Session {
     sending: Sending,
     times: Times,
     hold: Hold,
+    /// A receive is in flight that only tells when there is something to read.
+    listening: bool,
 }
 
 /// What a stream's name is made from.
@@ -145,6 +147,7 @@ impl Sessions {
             sending: Sending::Nothing,
             times: Times::default(),
             hold: Hold { since: Time::ZERO, until: Time::MAX, receive: Receive::Waiting, media },
+            listening: false,
         };
         self.by_slot[slot as usize] = match self.free.pop() {
             Some(entry) => {
@@ -171,6 +174,18 @@ impl Sessions {
             buffers.receive.release(buffer);
         }
         self.free.push(index);
+    }
+
+    /// The receive in flight only tells that there is something to read.
+    pub(super) fn is_listening(&self, slot: u32) -> bool {
+        self.get(slot).is_some_and(|session| session.listening)
+    }
+
+    /// The receive in flight has completed.
+    pub(super) fn heard(&mut self, slot: u32) {
+        if self.is_listening(slot) {
+            self.parts(slot).0.listening = false;
+        }
     }
 
     fn parts(&mut self, slot: u32) -> (&mut Session, &mut MessageStore) {
@@ -392,6 +407,7 @@ impl Context<'_> {
     /// The connection is lost.
     pub(super) fn held_received(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
         let bytes = result.map_err(Failure::lost)?;
+        self.sessions.heard(self.slot);
         let (session, _) = self.sessions.parts(self.slot);
         match session.hold.receive {
             Receive::Waiting => {
@@ -511,6 +527,7 @@ impl Context<'_> {
     fn listen(&mut self) {
         let token = self.slots.arm(self.slot, OpKind::Recv);
         self.ops.push(Op::Recv { token, into: Destination::Readable });
+        self.sessions.parts(self.slot).0.listening = true;
     }
 
     fn read_into(&mut self, buffer: BufferId) {

@@ -30,6 +30,8 @@ const STARTS_PER_TURN: u32 = 32;
 const RELEASES_PER_TURN: u32 = 1_024;
 /// `--verify sample` checks one handshake in this many.
 const SAMPLE_ONE_IN: u32 = 64;
+/// How long an orderly close waits for the answer to a goodbye, which some servers do not give.
+const ANSWER_TO_GOODBYE: Nanos = Nanos::from_millis(250);
 
 /// Runs attempts on a fixed number of slots. See the module's text for the turn.
 #[derive(Debug)]
@@ -379,14 +381,21 @@ impl Worker {
                 let place = self.session_place(slot);
                 let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
                 if result.is_err() || !context.goes_on_saying_goodbye() {
-                    self.leave(slot, now, buffers, ops);
+                    self.goodbye_is_out(slot, now, buffers, ops);
                 }
             }
             // Whatever the server still says, or does: the goodbye's send tells when it is over.
-            SlotState::Goodbye => {}
+            SlotState::Goodbye => self.sessions.heard(slot),
             SlotState::AwaitingFin => match result {
                 Ok(0) => self.close(slot, CloseHow::Fin, None, now, buffers, ops),
-                Ok(_) => self.watch(slot, ops),
+                // The answer to the goodbye is read: nothing is left that would turn the FIN into an RST.
+                Ok(_) if self.closes_by_fin(slot) && !self.sessions.is_listening(slot) => {
+                    self.close(slot, CloseHow::Fin, None, now, buffers, ops);
+                }
+                Ok(_) => {
+                    self.sessions.heard(slot);
+                    self.watch(slot, ops);
+                }
                 Err(_) => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             },
             SlotState::Releasing { how, attempt } => self.close(slot, how, attempt, now, buffers, ops),
@@ -429,6 +438,9 @@ impl Worker {
                 let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
                 let wake_at = context.go_on();
                 self.deadlines.set(slot, wake_at);
+            }
+            SlotState::AwaitingFin if self.closes_by_fin(slot) => {
+                self.close(slot, CloseHow::Fin, None, now, buffers, ops);
             }
             SlotState::AwaitingFin | SlotState::Goodbye => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             state => unreachable!("no deadline is set in {state:?}"),
@@ -640,10 +652,32 @@ impl Worker {
         }
     }
 
+    /// The server has been told that the stream ends. Before an orderly close its answer, if it gives one, is read: a socket
+    /// that is closed with unread bytes sends an RST instead of a FIN (RFC 2525, section 2.17), and the server may lose
+    /// the goodbye by it.
+    fn goodbye_is_out(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        if !self.closes_by_fin(slot) {
+            return self.leave(slot, now, buffers, ops);
+        }
+        self.slots.get_mut(slot).state = SlotState::AwaitingFin;
+        self.deadlines.set(slot, now + ANSWER_TO_GOODBYE);
+        if self.slots.is_idle(slot) {
+            self.watch(slot, ops);
+        }
+    }
+
+    fn closes_by_fin(&self, slot: u32) -> bool {
+        self.lanes[usize::from(self.slots.get(slot).lane)].rules.close == ClosePolicy::Fin
+    }
+
     /// Counts one held connection less; returns its lane.
     fn no_longer_held(&mut self, slot: u32, now: Time) -> &mut Lane {
         self.recorder.held(-1, now);
-        if let SlotState::Held { place, .. } = self.slots.get(slot).state {
+        let place = match self.slots.get(slot).state {
+            SlotState::Held { place, .. } => Some(place),
+            _ => self.sessions.get(slot).map(|session| session.place()),
+        };
+        if let Some(place) = place {
             self.recorder.released(place.stage, now);
         }
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
