@@ -1,10 +1,13 @@
 //! What can be told of a plan before it runs: conditions under which its numbers mean less than they seem to.
 
+use std::collections::BTreeSet;
+
 use crate::base::Nanos;
 use crate::engine::{ClosePolicy, Hold};
+use crate::measure::Until;
 
 use super::host::CpuShares;
-use super::plan::{Population, RunPlan};
+use super::plan::{ClientPlan, Population, RunPlan};
 use super::verdict::{Finding, Severity};
 
 /// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
@@ -22,6 +25,7 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     if plan.built_in_sink && cores < 2 {
         findings.push(shared_core());
     }
+    findings.extend(connect_waits(&waiting_clients(plan)));
     for population in plan.asked() {
         let tuples = population.sources.len().max(1) as f64 * population.targets.len() as f64;
         findings.extend(port_search(population, tuples, ports));
@@ -33,6 +37,14 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     findings
 }
 
+/// Names of the clients in `plan` whose `connect` waits for the acknowledgement of C2, as their originals' does.
+pub(super) fn waiting_clients(plan: &RunPlan) -> BTreeSet<String> {
+    let sessions = plan.asked().filter(|population| population.until != Until::Handshake);
+    let clients = sessions.flat_map(|population| &population.clients).map(|share| share.client);
+    let waits = |client: &ClientPlan| client.profile.session().is_some_and(|spec| spec.connect_waits());
+    clients.filter(waits).map(|client| client.name()).collect()
+}
+
 /// What the CPU time of the run says.
 pub fn stolen(shares: CpuShares) -> Option<Finding> {
     (shares.steal >= STEAL_PERCENT).then(|| Finding {
@@ -40,6 +52,18 @@ pub fn stolen(shares: CpuShares) -> Option<Finding> {
         severity: Severity::Warning,
         message: format!("the hypervisor took {:.0} % of this machine's CPU time during the run", shares.steal),
         remedy: "latencies include the host's pauses: measure on a machine whose cores are its own".into(),
+    })
+}
+
+fn connect_waits(clients: &BTreeSet<String>) -> Option<Finding> {
+    let names = clients.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!clients.is_empty()).then(|| Finding {
+        code: "connect_waits".into(),
+        severity: Severity::Info,
+        message: format!(
+            "{names}: connect leaves apart from C2 and waits for its acknowledgement, which most servers delay by 40 ms"
+        ),
+        remedy: "the originals do so too, it is no limit of the target: `--client shakedown` sends both at once".into(),
     })
 }
 
