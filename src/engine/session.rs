@@ -517,11 +517,13 @@ fn stream_name<'a>(
 
 /// What the server said, with the stream's name, which may be a key, taken out: so equal refusals are equal texts.
 fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
-    let said = if status.description.is_empty() {
-        status.code.to_owned()
-    } else {
-        format!("{}: {}", status.code, status.description)
-    };
+    let mut said = status.code.to_owned();
+    if !status.description.is_empty() {
+        said.extend([": ", status.description]);
+    }
+    if let Some(elsewhere) = status.redirect.filter(|elsewhere| !said.contains(elsewhere)) {
+        said.extend([" -> ", elsewhere]);
+    }
     let Ok(name) = std::str::from_utf8(name) else { return said };
     let bare = name.split('?').next().unwrap_or(name);
     let mut clean = said;
@@ -562,5 +564,14 @@ mod tests {
         assert_eq!(said("k3y?token=x, k3y", "k3y?token=x"), "NetStream.Publish.BadName: {stream}, {stream}");
         assert_eq!(said("k3y is no k", "k"), "NetStream.Publish.BadName: k3y is no {stream}", "whole words only");
         assert_eq!(said("", "k"), "NetStream.Publish.BadName");
+    }
+
+    #[test]
+    fn a_redirection_says_where_to() {
+        let redirect = Some("rtmp://b/live/k3y");
+        let status = Status { level: "error", code: "Rejected", description: "RTMP 302 Redirect", redirect };
+        assert_eq!(without_secrets(&status, b"k3y"), "Rejected: RTMP 302 Redirect -> rtmp://b/live/{stream}");
+        let said_already = Status { description: "go to rtmp://b/live/k3y", ..status };
+        assert_eq!(without_secrets(&said_already, b"k3y"), "Rejected: go to rtmp://b/live/{stream}");
     }
 }

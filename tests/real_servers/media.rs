@@ -26,7 +26,12 @@ fn ffmpeg_plays_every_frame_of_a_file_that_we_publish() {
     let first = clip.iter().position(|(_, checksum)| *checksum == played[0].1).expect("a frame of the file");
     let expected = clip.iter().cycle().skip(first).map(|(_, checksum)| checksum);
     assert!(played.iter().map(|(_, checksum)| checksum).eq(expected.take(2 * FRAMES)), "{played:?} of {clip:?}");
-    assert!(played.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40), "25 frames a second: {played:?}");
+    // The file's sound is a little longer than its picture, and it begins again when both are over.
+    for pair in played.windows(2) {
+        let step = pair[1].0 - pair[0].0;
+        let begins_again = pair[1].1 == clip[0].1;
+        assert!(if begins_again { (40..80).contains(&step) } else { step == 40 }, "25 frames a second: {played:?}");
+    }
 
     let result = load.interrupt().ended_with(130);
     assert_eq!((result.connections.held, result.connections.lost_while_held), (1, 0));
