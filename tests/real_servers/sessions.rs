@@ -107,8 +107,8 @@ fn a_population_plays_what_another_publishes() {
     assert_eq!((completed("encoders"), completed("viewers")), (10, 100), "{:?}", result.failures);
     assert_eq!(result.connections.lost_while_held, 0);
     assert_eq!(spans(&result.latency.first_frame).count, 100);
-    // Both sequence headers and a picture, at least, for every viewer.
-    assert!(result.media.received_messages >= 300, "{:?}", result.media);
+    // A viewer is complete with its first one.
+    assert!(result.media.received_messages >= 100 && result.media.received_bytes > 0, "{:?}", result.media);
 }
 
 #[test]
