@@ -15,6 +15,7 @@ mod cli {
     mod output;
     mod report;
     mod scenario;
+    mod secrets;
     mod signals;
     mod sink;
 }

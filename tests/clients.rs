@@ -139,7 +139,7 @@ fn flags_that_contradict_a_client_are_refused_with_the_reason() {
 #[test]
 fn the_page_says_how_each_profile_is_known() {
     let page = page();
-    let (imitated, _) = page.split_once(HOSTILE_HEADING).unwrap();
+    let (imitated, _) = page.split_once(SESSION_HEADING).unwrap();
     let expected: Vec<_> = ClientProfile::ALL
         .into_iter()
         .filter_map(|profile| {
@@ -171,6 +171,8 @@ fn the_page_lists_every_hostile_client_with_its_bytes() {
     assert_eq!(stated, expected);
 }
 
+/// The table after it is checked against the recorded sessions, in `tests/sessions.rs`.
+const SESSION_HEADING: &str = "\n## After the handshake\n";
 const HOSTILE_HEADING: &str = "\n## Hostile and odd clients\n";
 
 fn page() -> String {

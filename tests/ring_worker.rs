@@ -6,6 +6,7 @@ mod plans;
 mod ring_worker {
     mod drive;
     mod peers;
+    mod sessions;
     mod table;
     mod worker;
 }

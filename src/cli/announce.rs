@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use crate::base::{Nanos, Rate};
 use crate::run::{Population, RunPlan};
 
+use super::sessions;
+
 /// The lines for stderr; the load begins at `start_at`, if not at once.
 pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String> {
     let mut targets: Vec<String> = plan.targets.iter().take(4).map(|target| target.label()).collect();
@@ -31,7 +33,12 @@ pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String>
             count(concurrency.div_ceil(plan.workers), "slot"),
             clients(population),
         ));
+        lines.extend(sessions::course(plan, population).map(|course| format!("{name}{course}")));
     }
+    lines
+        .extend(sessions::media(plan).filter(|_| plan.clip.is_some()).map(|media| format!("audio and video: {media}")));
+    lines.extend(sessions::tls(plan).map(|tls| format!("TLS: {tls}")));
+    lines.extend(sessions::hold_check(plan));
     if plan.sources.len() > 1 {
         lines.push(format!(
             "{} local addresses, {} to {}",

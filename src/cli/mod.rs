@@ -13,6 +13,7 @@ mod probe;
 mod progress;
 mod report;
 mod run;
+mod sessions;
 mod shell;
 mod sink;
 

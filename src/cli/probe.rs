@@ -97,6 +97,13 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
             )));
         }
     }
+    if args.target.tls {
+        return Err(CliError::usage(format!(
+            "{} is a target with TLS, and probe explains plain handshakes; probe its rtmp:// port, or see how far an \
+             attempt comes with `shakedown run -n 1`",
+            args.target.text
+        )));
+    }
     let addresses = args.target.addresses(&system_lookup)?;
     for &address in &addresses {
         check_target(&args.target, address, &args.allow_target)?;
@@ -174,6 +181,7 @@ mod tests {
             (&["127.0.0.1:1", "--timeout", "0s"], "--timeout"),
             (&["127.0.0.1:1", "--connect-timeout", "1us"], "--connect-timeout"),
             (&["203.0.113.1:1935"], "--allow-target 203.0.113.1"),
+            (&["rtmps://127.0.0.1/live"], "plain handshakes"),
         ] {
             let error = plans_of(words).unwrap_err();
             assert_eq!(error.exit, Exit(2));

@@ -24,7 +24,7 @@ use crate::run::{
 };
 use crate::scenario::{
     Allowance, BitRate, ClientRequest, HoldRequest, Machine, Origins, Percent, PlanError, Request, Resolved,
-    SourceRange, TargetText, TlsRequest, read_file, read_stream_keys, resolve,
+    SourceRange, TargetText, TlsRequest, read_file, resolve,
 };
 use crate::sink::Sink;
 
@@ -404,7 +404,11 @@ impl FromStr for Subject {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        if text.ends_with(".toml") { Ok(Self::Scenario(text.into())) } else { text.parse().map(Self::Target) }
+        if text.ends_with(".toml") && !text.contains("://") {
+            Ok(Self::Scenario(text.into()))
+        } else {
+            text.parse().map(Self::Target)
+        }
     }
 }
 
@@ -454,7 +458,7 @@ impl RunArgs {
             verify: self.verify.map(Verify::from),
             until: self.until.map(Until::from),
             stream: self.stream.clone(),
-            stream_keys: self.stream_keys.as_deref().map(read_stream_keys).transpose()?.map(Arc::new),
+            stream_keys: self.stream_keys.clone(),
             hold: self.hold,
             close: self.close.map(|close| match close {
                 CloseArg::Rst => ClosePolicy::Rst,

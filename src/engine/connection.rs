@@ -259,9 +259,6 @@ impl Connection {
             }
             Ok(bytes) => wire.received += bytes,
         }
-        if wire.received as usize > S0S1S2_SIZE {
-            context.note_reply();
-        }
         let received = &context.buffers.receive.bytes(wire.receive)[..wire.received as usize];
         let state = match wire.handshake.advance(received, &context.client.templates) {
             Ok(state) => state,

@@ -4,7 +4,7 @@
 //! A held session owns no buffer: it is told when there is something to read, and takes one only then. Nor does it own a
 //! timer: its slot's deadline is the next thing it has to do.
 
-use crate::base::{Nanos, Time};
+use crate::base::{Nanos, Time, redact_url};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::{MAX_STREAM_NAME, NameValues};
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
@@ -263,11 +263,9 @@ impl Context<'_> {
         }
     }
 
-    /// Bytes beyond S2 are there. What left the server before it could know of `connect` is no reply to it.
+    /// Bytes came after those that completed S2. What came with S2 may have left the server before it knew of `connect`,
+    /// as xiu's window size does: that is a reply only if it answers `connect`.
     pub(super) fn note_reply(&mut self) {
-        if !self.has_session() {
-            return;
-        }
         let (session, _) = self.sessions.parts(self.slot);
         if session.times.asked.is_some() {
             session.times.reply.get_or_insert(self.now);
@@ -341,6 +339,7 @@ impl Context<'_> {
             };
             match event {
                 Event::Connected(backend) => {
+                    session.times.reply.get_or_insert(now);
                     session.times.accepted = Some(now);
                     session.times.backend = Some(self.recorder.accepted(session.place, format_args!("{backend}")));
                 }
@@ -421,7 +420,9 @@ impl Context<'_> {
             // When the send is over it goes on by itself.
             Some(_) if session.sending != Sending::Nothing => Time::MAX,
             Some(Cursor { track, begun, playhead, .. }) => {
-                begun + Nanos::from_millis(self.plan.tracks[usize::from(track)].track.next_at_ms(playhead))
+                let MediaTrack { track, tick, .. } = &self.plan.tracks[usize::from(track)];
+                let due = begun + Nanos::from_millis(track.next_at_ms(playhead));
+                Time::from_nanos(due.as_nanos().next_multiple_of(tick.as_u64()))
             }
             None => Time::MAX,
         };
@@ -438,12 +439,19 @@ impl Context<'_> {
         self.sessions.parts(self.slot).0.sending != Sending::Nothing
     }
 
+    /// A send is over, and the goodbye may still be due behind it. `false` once all is said.
+    pub(super) fn goes_on_saying_goodbye(&mut self) -> bool {
+        self.commands_sent();
+        self.send_commands();
+        self.sessions.parts(self.slot).0.sending != Sending::Nothing
+    }
+
     /// Sends the part of the track that is due, unless a send is in flight.
     fn send_media(&mut self) {
         let now = self.now;
         let (session, _) = self.sessions.parts(self.slot);
         let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
-        let MediaTrack { track, offset } = &self.plan.tracks[usize::from(cursor.track)];
+        let MediaTrack { track, offset, .. } = &self.plan.tracks[usize::from(cursor.track)];
         let counts = self.recorder.media(session.place);
         let (payload, sent) = if (cursor.intro as usize) < track.intro_len() {
             let buffer = self.buffers.send.take().expect("a send buffer for each slot");
@@ -451,6 +459,9 @@ impl Context<'_> {
             let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
             cursor.intro += len;
             cursor.begun = now;
+            if cursor.intro as usize == track.intro_len() {
+                counts.sent_messages += u64::from(track.intro_messages());
+            }
             (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
         } else {
             let elapsed_ms = now.since(cursor.begun).as_u64() / 1_000_000;
@@ -515,22 +526,34 @@ fn stream_name<'a>(
     &out[..len]
 }
 
-/// What the server said, with the stream's name, which may be a key, taken out: so equal refusals are equal texts.
+/// What the server said and where it sends the client, with the stream's name, which may be a key, taken out, and without
+/// keys and queries of URLs: so equal refusals are equal texts.
 fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
-    let mut said = status.code.to_owned();
-    if !status.description.is_empty() {
-        said.extend([": ", status.description]);
+    let mut said = if status.description.is_empty() {
+        status.code.to_owned()
+    } else {
+        format!("{}: {}", status.code, status.description)
+    };
+    if let Some(place) = status.redirect {
+        said = format!("{said} -> {place}");
     }
-    if let Some(elsewhere) = status.redirect.filter(|elsewhere| !said.contains(elsewhere)) {
-        said.extend([" -> ", elsewhere]);
+    if let Ok(name) = std::str::from_utf8(name) {
+        let bare = name.split('?').next().unwrap_or(name);
+        for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
+            said = replace_words(&said, secret, "{stream}");
+        }
     }
-    let Ok(name) = std::str::from_utf8(name) else { return said };
-    let bare = name.split('?').next().unwrap_or(name);
-    let mut clean = said;
-    for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
-        clean = replace_words(&clean, secret, "{stream}");
+    said.split_inclusive(' ').map(without_access).collect()
+}
+
+/// A word of a server, which may be a URL or an application with its query.
+fn without_access(word: &str) -> String {
+    let text = word.trim_end();
+    let has_query = text.split_once('?').is_some_and(|(_, query)| !query.is_empty());
+    if !has_query && !text.contains("://") {
+        return word.to_owned();
     }
-    clean
+    format!("{}{}", redact_url(text), &word[text.len()..])
 }
 
 /// `text` with each occurrence of `word` replaced that is not a part of a longer word.
@@ -564,14 +587,11 @@ mod tests {
         assert_eq!(said("k3y?token=x, k3y", "k3y?token=x"), "NetStream.Publish.BadName: {stream}, {stream}");
         assert_eq!(said("k3y is no k", "k"), "NetStream.Publish.BadName: k3y is no {stream}", "whole words only");
         assert_eq!(said("", "k"), "NetStream.Publish.BadName");
-    }
-
-    #[test]
-    fn a_redirection_says_where_to() {
-        let redirect = Some("rtmp://b/live/k3y");
-        let status = Status { level: "error", code: "Rejected", description: "RTMP 302 Redirect", redirect };
-        assert_eq!(without_secrets(&status, b"k3y"), "Rejected: RTMP 302 Redirect -> rtmp://b/live/{stream}");
-        let said_already = Status { description: "go to rtmp://b/live/k3y", ..status };
-        assert_eq!(without_secrets(&said_already, b"k3y"), "Rejected: go to rtmp://b/live/{stream}");
+        assert_eq!(
+            said("live?token=x of rtmp://h/live/x?y is what?", "k"),
+            "NetStream.Publish.BadName: live?*** of rtmp://h/live/***?*** is what?"
+        );
+        let sent_on = Status { redirect: Some("rtmp://edge/live/k3y"), ..status("gone") };
+        assert_eq!(without_secrets(&sent_on, b"other"), "NetStream.Publish.BadName: gone -> rtmp://edge/live/***");
     }
 }

@@ -377,7 +377,13 @@ impl Worker {
                     Err(failure) => self.lost(slot, failure, now, buffers, ops),
                 }
             }
-            SlotState::Goodbye if token.kind() == OpKind::Send => self.leave(slot, now, buffers, ops),
+            SlotState::Goodbye if token.kind() == OpKind::Send => {
+                let place = self.session_place(slot);
+                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
+                if result.is_err() || !context.goes_on_saying_goodbye() {
+                    self.leave(slot, now, buffers, ops);
+                }
+            }
             // Whatever the server still says, or does: the goodbye's send tells when it is over.
             SlotState::Goodbye => {}
             SlotState::AwaitingFin => match result {

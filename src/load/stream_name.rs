@@ -115,6 +115,13 @@ impl StreamName {
     }
 }
 
+impl StreamNameError {
+    /// The sentence without what it is about.
+    pub fn cause(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for StreamName {
     type Err = StreamNameError;
 

@@ -271,7 +271,7 @@ impl Failure {
                 "the server hangs up on `connect`: check the application's name; its log names the reason"
             }
             (Step::Publish, Kind::Closed | Kind::Reset) => {
-                "the server hangs up on the stream: check its name and credentials; its log names the reason"
+                "the server hangs up on the stream: check name and credentials; its log names the reason"
             }
             (Step::Reply, Kind::Timeout) => "nothing answers `connect`: look for a hook that hangs, or lower the load",
             (Step::Publish, Kind::Timeout) => {

@@ -160,6 +160,11 @@ impl Track {
         self.intro.len()
     }
 
+    /// Messages in the intro.
+    pub fn intro_messages(&self) -> u32 {
+        u32::try_from(self.stream_ids_at.len()).expect("their places are u32")
+    }
+
     /// Writes the intro from its byte `from` on, for the message stream that `createStream` gave, as far as `out` goes;
     /// returns the bytes written, zero when the intro is over. A file's metadata may be longer than a send.
     pub fn write_intro(&self, message_stream: u32, from: usize, out: &mut [u8]) -> usize {

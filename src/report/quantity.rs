@@ -17,6 +17,20 @@ pub(super) fn per_s(rate: f64) -> String {
     format!("{rate:.decimals$}/s", decimals = decimals(rate))
 }
 
+/// A number of bytes.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for larger in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1e3, larger);
+    }
+    if unit == "bytes" { count(bytes as usize, "byte") } else { format!("{value:.*} {unit}", decimals(value)) }
+}
+
 /// `part` of `whole` in percent. What is not zero never reads as zero, what is not all never as all.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     share(if whole == 0 { 0.0 } else { part as f64 / whole as f64 })
@@ -58,6 +72,12 @@ mod tests {
         let texts = [(0, 7), (1, 100_000), (1, 1_000), (1, 8), (99_999, 100_000), (7, 7), (0, 0)]
             .map(|(part, whole)| percent(part, whole));
         assert_eq!(texts, ["0 %", "<0.01 %", "0.10 %", "12.5 %", ">99.9 %", "100 %", "0 %"]);
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        let texts = [1, 999, 1_000, 999_499, 12_345_678, 5_000_000_000, 1 << 60].map(bytes);
+        assert_eq!(texts, ["1 byte", "999 bytes", "1.00 kB", "999 kB", "12.3 MB", "5.00 GB", "1152922 TB"]);
     }
 
     #[test]

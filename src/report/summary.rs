@@ -76,7 +76,12 @@ fn asked(result: &RunResult, population: &Population) -> String {
         Verify::Sample => ", 1 in 64 verified",
         Verify::None => ", not verified",
     };
-    let until = population.until;
+    let streams: Vec<_> = population.streams(&result.plan).iter().map(ToString::to_string).collect();
+    let until = match streams.as_slice() {
+        [] => population.until.to_string(),
+        [stream] => format!("{} of {stream}", population.until),
+        [first, others @ ..] => format!("{} of {first} and {} more", population.until, others.len()),
+    };
     let hold = match population.hold {
         Hold::ForNs(0) => String::new(),
         Hold::ForNs(ns) => format!(", hold {}", asked_span(ns)),

@@ -1,15 +1,16 @@
 //! The report for people: one screen.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::plot;
-use super::quantity::{count, per_s, percent, seconds, span};
+use super::quantity::{bytes, count, per_s, percent, seconds, span};
 use super::summary::{Summary, measured};
 use crate::base::Nanos;
-use crate::measure::{LatencySummary, Metric, Side};
-use crate::run::{Event, FailureRow, ReactionRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
+use crate::measure::{LatencySummary, MediaCounts, Metric, Side, Until};
+use crate::run::{Event, FailureRow, ReactionRow, ReasonRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Style {
 
 /// Most rows of a table of failures, stages, targets: the rest is counted and stands in the result file.
 const MOST_ROWS: usize = 8;
+/// Most of a server's reasons below a failure, likewise.
+const MOST_REASONS: usize = 3;
 
 /// Most rows by client: as many as there are clients, so that a mix of all imitated and hostile ones is seen whole.
 const MOST_CLIENTS: usize = 32;
@@ -44,7 +47,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         failures(&mut page, &format!("failures of {}, which are in no sum", row.name), &row.failures);
     }
     reactions(&mut page, &result.by_client);
-    storms(&mut page, &result.storms);
+    storms(&mut page, result);
     recoveries(&mut page, &result.recoveries);
     for (title, rows, most) in [
         ("by population", result.by_population.iter().collect(), MOST_ROWS),
@@ -52,7 +55,12 @@ pub fn render(result: &RunResult, style: Style) -> String {
         ("by target", asked_targets(result), MOST_ROWS),
         ("by client", result.by_client.iter().collect(), MOST_CLIENTS),
     ] {
-        breakdown(&mut page, title, &rows, most);
+        breakdown(&mut page, title, &rows, "due", most);
+    }
+    // One backend has its name beside the modes.
+    if result.by_backend.len() > 1 {
+        let rows: Vec<_> = result.by_backend.iter().collect();
+        breakdown(&mut page, "by backend", &rows, "accepted", MOST_ROWS);
     }
     events(&mut page, &result.events);
     findings(&mut page, result);
@@ -115,6 +123,12 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     if !modes.is_empty() {
         lines.push(("modes", modes.join("; ")));
     }
+    if !result.tls.is_empty() {
+        lines.push(("tls", format!("{} full handshakes, {} resumed", result.tls.full, result.tls.resumed)));
+    }
+    if let [backend] = result.by_backend.as_slice() {
+        lines.push(("backend", backend.name.clone()));
+    }
     let connections = &result.connections;
     if connections.held_peak > 0 {
         let mut held = format!("{} at most, {} when the load ended", connections.held_peak, connections.held);
@@ -126,6 +140,9 @@ fn outcomes(page: &mut Page, result: &RunResult) {
             }
         }
         lines.push(("held", held));
+    }
+    if !result.media.is_empty() {
+        lines.push(("media", media(&result.media)));
     }
     if let Some(workers) = workers(result) {
         lines.push(("workers", workers));
@@ -143,6 +160,21 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     for (label, text) in lines {
         page.labelled(label, &text);
     }
+}
+
+fn media(media: &MediaCounts) -> String {
+    let sent = (media.sent_messages > 0).then(|| {
+        let late = match media.late_messages {
+            0 => ", none late".to_owned(),
+            late => format!(", {late} of them late ({})", percent(late, media.sent_messages)),
+        };
+        format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes))
+    });
+    let received = (media.received_messages > 0).then(|| {
+        let messages = count(media.received_messages as usize, "message");
+        format!("{messages} ({}) received", bytes(media.received_bytes))
+    });
+    sent.into_iter().chain(received).collect::<Vec<_>>().join("; ")
 }
 
 fn over_time(page: &mut Page, result: &RunResult) {
@@ -196,9 +228,25 @@ fn failures(page: &mut Page, title: &str, failures: &[FailureRow]) {
             [first, last] => format!("{first} to {last}"),
         };
         let text = format!(" x {} {} ({side}, {when}){detail}", failure.step, failure.kind);
-        page.item((&failure.count.to_string(), PLAIN), &text, &failure.advice);
+        let entry = page.lead(&[("  ", PLAIN), (&failure.count.to_string(), PLAIN)]);
+        page.wrapped(entry, 4, &text);
+        reasons(page, &failure.reasons);
+        page.remedy(&failure.advice);
     }
     page.rest(failures.len(), MOST_ROWS, "more kind");
+}
+
+/// What servers said, the most frequent first.
+fn reasons(page: &mut Page, reasons: &[ReasonRow]) {
+    let mut by_count: Vec<_> = reasons.iter().collect();
+    by_count.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+    for reason in by_count.iter().take(MOST_REASONS) {
+        let lead = page.lead(&[("    ", PLAIN), (&reason.count.to_string(), PLAIN)]);
+        page.wrapped(lead, 6, &format!(" x \"{}\"", reason.text));
+    }
+    if reasons.len() > MOST_REASONS {
+        page.line(&format!("    and {} in the result file", count(reasons.len() - MOST_REASONS, "more reason")));
+    }
 }
 
 /// What the target did with hostile clients; what never happened has no column.
@@ -227,21 +275,33 @@ fn reactions(page: &mut Page, clients: &[Row]) {
     page.table(&heading, hostile.iter().map(row).collect());
 }
 
-/// How fleets came back.
-fn storms(page: &mut Page, storms: &[StormRow]) {
+/// How fleets came back, and how far: what completes their attempts.
+fn storms(page: &mut Page, result: &RunResult) {
+    let until = |storm: &StormRow| {
+        let population = result.plan.populations.iter().find(|population| population.name == storm.population);
+        population.map_or(Until::Handshake, |population| population.until)
+    };
+    let untils: BTreeSet<Until> = result.storms.iter().map(until).collect();
+    // One word above the times of all, or one for each storm beside its name.
+    let (after, each) = match untils.first() {
+        Some(Until::Handshake) if untils.len() == 1 => ("50 % after".to_owned(), false),
+        Some(until) if untils.len() == 1 => (format!("50 % {until} after"), false),
+        _ => ("50 % after".to_owned(), true),
+    };
     let row = |storm: &StormRow| {
         let times = [storm.back_50_ns, storm.back_90_ns, storm.back_99_ns, storm.back_100_ns].map(|time| match time {
             Some(_) => span(time),
             None => "never".to_owned(),
         });
         let attempts = storm.attempts_per_success.map_or("-".to_owned(), |attempts| format!("{attempts:.2}"));
-        let name = format!("{}: {}", storm.population, storm.stage);
+        let until = if each { format!(", until {}", until(storm)) } else { String::new() };
+        let name = format!("{}: {}{until}", storm.population, storm.stage);
         let cells = [name, format!("{} of {}", storm.back, storm.fleet)];
         cells.into_iter().chain(times).chain([attempts]).collect::<Vec<_>>()
     };
-    let heading = ["storm", "back", "50 % after", "90 %", "99 %", "100 %", "attempts each"];
-    page.table(&heading, storms.iter().map(row).collect());
-    for storm in storms.iter().filter(|storm| storm.lost_again > 0) {
+    let heading = ["storm", "back", &after, "90 %", "99 %", "100 %", "attempts each"];
+    page.table(&heading, result.storms.iter().map(row).collect());
+    for storm in result.storms.iter().filter(|storm| storm.lost_again > 0) {
         let since = |ns: u64| seconds(Nanos::new(ns).as_secs_f64());
         let mut text = format!("{}: {}: {} lost again", storm.population, storm.stage, storm.lost_again);
         if let Some(after) = storm.lost_again_after_ns {
@@ -308,7 +368,7 @@ fn asked_targets(result: &RunResult) -> Vec<&Row> {
 }
 
 /// A table of at most `most` rows.
-fn breakdown(page: &mut Page, title: &str, rows: &[&Row], most: usize) {
+fn breakdown(page: &mut Page, title: &str, rows: &[&Row], due: &str, most: usize) {
     if rows.is_empty() {
         return;
     }
@@ -329,7 +389,7 @@ fn breakdown(page: &mut Page, title: &str, rows: &[&Row], most: usize) {
         ]
     };
     let table = rows.iter().take(most).map(cells).collect();
-    page.table(&[title, "due", "completed", "failed", p50, p99], table);
+    page.table(&[title, due, "completed", "failed", p50, p99], table);
     page.rest(rows.len(), most, "more row");
 }
 
@@ -400,6 +460,11 @@ impl Page {
     fn item(&mut self, (word, ansi): (&str, Ansi), text: &str, remedy: &str) {
         let entry = self.lead(&[("  ", PLAIN), (word, ansi)]);
         self.wrapped(entry, 4, text);
+        self.remedy(remedy);
+    }
+
+    /// What to do about the entry above.
+    fn remedy(&mut self, remedy: &str) {
         let arrow = self.lead(&[("    -> ", PLAIN)]);
         self.wrapped(arrow, 7, remedy);
     }

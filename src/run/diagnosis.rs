@@ -20,13 +20,13 @@ const FIRST_SYN_RETRY: Nanos = Nanos::from_secs(1);
 const RETRY_SLACK: Nanos = Nanos::from_millis(30);
 
 /// Findings about the measured attempts. The kernel sends a SYN again at constant distance `linear_syn_retries` times
-/// (`net.ipv4.tcp_syn_linear_timeouts`, Linux 6.5) before it doubles the distance. Where `connect_waits`, clients themselves
-/// hold `connect` back, and its answer says nothing about the server.
+/// (`net.ipv4.tcp_syn_linear_timeouts`, Linux 6.5) before it doubles the distance. With clients whose `connect_waits` the
+/// answers to it say nothing about the target's writes.
 pub(super) fn findings(
     measured: &StageRecord,
+    connect_waits: bool,
     linear_syn_retries: u32,
     syn_retransmits: Option<u64>,
-    connect_waits: bool,
 ) -> Vec<Finding> {
     let latencies = &measured.tally.latencies;
     let connect = latencies.get(Metric::Connect);
@@ -34,9 +34,10 @@ pub(super) fn findings(
     let mut findings: Vec<Finding> = Vec::new();
     if !slow_path {
         let phases = [Metric::S0s1, Metric::S2, Metric::Reply, Metric::AppConnect, Metric::Publish];
-        let held_back = |phase: &Metric| connect_waits && matches!(phase, Metric::Reply | Metric::AppConnect);
-        let mut judged = phases.into_iter().filter(|phase| !held_back(phase));
-        findings.extend(judged.find_map(|phase| nagle_plateau(phase, latencies.get(phase)?)));
+        let own = |phase: &Metric| connect_waits && matches!(phase, Metric::Reply | Metric::AppConnect);
+        let phases = phases.into_iter().filter(|phase| !own(phase));
+        let plateau = phases.into_iter().find_map(|phase| nagle_plateau(phase, latencies.get(phase)?));
+        findings.extend(plateau);
     }
     findings.extend(connect.and_then(|connect| syn_retries(connect, linear_syn_retries, syn_retransmits)));
     findings

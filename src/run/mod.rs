@@ -29,7 +29,7 @@ pub use prepare::{LoadError, PlannedStage, Preparation};
 pub use recovery::{RecoveryRow, StormRow};
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
-    ReactionRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
+    ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
 pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;

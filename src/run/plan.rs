@@ -1,5 +1,6 @@
 //! The effective plan of a run: every default applied, every name resolved. Printed, saved, and never validated again.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -395,6 +396,19 @@ impl RunPlan {
         session.is_some_and(|session| !session.nodelay) && self.populations.iter().filter(goes_on).any(uses)
     }
 
+    /// Who sends a `connect` that waits until C2 is acknowledged, by the client's own doing.
+    pub fn clients_whose_connect_waits(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let sessions = self.populations.iter().filter(|population| population.until > Until::Handshake);
+        for share in sessions.flat_map(|population| &population.clients) {
+            let name = share.client.name();
+            if share.client.profile.session().is_some_and(|session| session.connect_waits()) && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// Every kind of client once, in the order of the populations: the order in which recorders count them.
     pub fn clients(&self) -> Vec<ClientPlan> {
         let mut kinds = Vec::new();
@@ -430,6 +444,17 @@ impl ClientPlan {
         match self.profile {
             ClientProfile::Shakedown => ClientSpec::shakedown(self.mode, self.digest_at),
             profile => profile.spec(),
+        }
+    }
+}
+
+/// A file's path, or a rate as `2.5 Mbit/s`.
+impl fmt::Display for ClipSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::BitsPerSecond(rate @ 1_000_000..) => write!(f, "{} Mbit/s", *rate as f64 / 1e6),
+            Self::BitsPerSecond(rate) => write!(f, "{} kbit/s", *rate as f64 / 1e3),
         }
     }
 }

@@ -1,13 +1,10 @@
 //! What can be told of a plan before it runs: conditions under which its numbers mean less than they seem to.
 
-use std::collections::BTreeSet;
-
 use crate::base::Nanos;
 use crate::engine::{ClosePolicy, Hold};
-use crate::measure::Until;
 
 use super::host::CpuShares;
-use super::plan::{ClientPlan, Population, RunPlan};
+use super::plan::{Population, RunPlan};
 use super::verdict::{Finding, Severity};
 
 /// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
@@ -25,7 +22,7 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     if plan.built_in_sink && cores < 2 {
         findings.push(shared_core());
     }
-    findings.extend(connect_waits(&waiting_clients(plan)));
+    findings.extend(connect_waits(plan));
     for population in plan.asked() {
         let tuples = population.sources.len().max(1) as f64 * population.targets.len() as f64;
         findings.extend(port_search(population, tuples, ports));
@@ -37,14 +34,6 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
     findings
 }
 
-/// Names of the clients in `plan` whose `connect` waits for the acknowledgement of C2, as their originals' does.
-pub(super) fn waiting_clients(plan: &RunPlan) -> BTreeSet<String> {
-    let sessions = plan.asked().filter(|population| population.until != Until::Handshake);
-    let clients = sessions.flat_map(|population| &population.clients).map(|share| share.client);
-    let waits = |client: &ClientPlan| client.profile.session().is_some_and(|spec| spec.connect_waits());
-    clients.filter(waits).map(|client| client.name()).collect()
-}
-
 /// What the CPU time of the run says.
 pub fn stolen(shares: CpuShares) -> Option<Finding> {
     (shares.steal >= STEAL_PERCENT).then(|| Finding {
@@ -52,18 +41,6 @@ pub fn stolen(shares: CpuShares) -> Option<Finding> {
         severity: Severity::Warning,
         message: format!("the hypervisor took {:.0} % of this machine's CPU time during the run", shares.steal),
         remedy: "latencies include the host's pauses: measure on a machine whose cores are its own".into(),
-    })
-}
-
-fn connect_waits(clients: &BTreeSet<String>) -> Option<Finding> {
-    let names = clients.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    (!clients.is_empty()).then(|| Finding {
-        code: "connect_waits".into(),
-        severity: Severity::Info,
-        message: format!(
-            "{names}: connect leaves apart from C2 and waits for its acknowledgement, which most servers delay by 40 ms"
-        ),
-        remedy: "the originals do so too, it is no limit of the target: `--client shakedown` sends both at once".into(),
     })
 }
 
@@ -87,6 +64,21 @@ fn shared_core() -> Finding {
         message: "generator and built-in sink share the only core".into(),
         remedy: "the numbers are those of half a core: measure with two cores or more".into(),
     }
+}
+
+/// Clients whose `connect` waits in their own kernel, as it does in the field.
+fn connect_waits(plan: &RunPlan) -> Option<Finding> {
+    let names = plan.clients_whose_connect_waits();
+    (!names.is_empty()).then(|| Finding {
+        code: "connect_waits".into(),
+        severity: Severity::Info,
+        message: format!(
+            "C2 and connect of {} leave apart, under Nagle's algorithm: connect waits until C2 is acknowledged, which most \
+             servers delay",
+            names.join(", ")
+        ),
+        remedy: "about 40 ms of each of their attempts are the client's, not the target's: compare --client shakedown".into(),
+    })
 }
 
 /// `connect()` searches one parity of the port range first and then scans: it slows down past the half.
@@ -135,6 +127,8 @@ fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Findi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ClientProfile;
+    use crate::run::Until;
     use crate::run::fixtures::open_plan;
 
     fn codes(change: impl FnOnce(&mut RunPlan)) -> Vec<String> {
@@ -165,6 +159,15 @@ mod tests {
             plan.populations[0].hold = Hold::Forever;
         };
         assert_eq!(codes(held), ["port_search", "tuple_reuse"]);
+        let ffmpeg = |until| {
+            move |plan: &mut RunPlan| {
+                plan.populations[0].clients[0].client.profile = ClientProfile::Ffmpeg;
+                plan.populations[0].until = until;
+            }
+        };
+        assert_eq!(codes(ffmpeg(Until::Connect)), ["connect_waits", "tuple_reuse"]);
+        assert_eq!(codes(ffmpeg(Until::Handshake)), ["tuple_reuse"], "it sends no connect");
+        assert_eq!(codes(|plan| plan.populations[0].until = Until::Connect), ["tuple_reuse"], "it writes both at once");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnosis;
 use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
-use super::preflight;
 use super::proxy;
 use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
@@ -521,9 +520,8 @@ impl RunResult {
         let network = growth(&parts.network_before, &parts.network_after);
         let mut findings = parts.findings;
         let retransmits = network.get("syn_retransmits").copied();
-        let connect_waits = !preflight::waiting_clients(&plan).is_empty();
-        let linear = linear_syn_retries(&parts.environment);
-        findings.extend(diagnosis::findings(&measured, linear, retransmits, connect_waits));
+        let waits = !plan.clients_whose_connect_waits().is_empty();
+        findings.extend(diagnosis::findings(&measured, waits, linear_syn_retries(&parts.environment), retransmits));
         let mut result = Self {
             schema: RESULT_SCHEMA.to_owned(),
             tool: Tool::this(),

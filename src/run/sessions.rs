@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::base::Secret;
+use crate::base::{Nanos, Secret};
 use crate::engine::{MediaTrack, ScriptSpec, SessionPlan, SessionRules};
 use crate::io::Bytes;
 use crate::load::{MAX_STREAM_NAME, StreamKeys, StreamName};
@@ -18,6 +18,9 @@ use super::plan::{ClipSource, Population, RunPlan, Target};
 
 /// The name of streams that nobody names.
 pub const DEFAULT_STREAM: &str = "shakedown-{id}";
+
+/// The trickle has no hurry: a message a second keeps its connection, whenever it leaves.
+const TRICKLE_TICK: Nanos = Nanos::from_millis(16);
 
 /// The sessions of a plan, ready for every worker.
 #[derive(Debug, Default)]
@@ -99,7 +102,11 @@ impl PreparedSessions {
             tracks: self
                 .tracks
                 .iter()
-                .map(|(_, track, offset)| MediaTrack { track: Arc::clone(track), offset: *offset })
+                .map(|(key, track, offset)| MediaTrack {
+                    track: Arc::clone(track),
+                    offset: *offset,
+                    tick: if key.clip { Nanos::new(1) } else { TRICKLE_TICK },
+                })
                 .collect(),
             send_size: self.send_size(),
             source_names: plan.sources.iter().map(ToString::to_string).collect(),

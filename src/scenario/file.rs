@@ -53,8 +53,8 @@ pub fn read_file(path: &Path) -> Result<Request, ScenarioError> {
 /// The request has its clients in `populations` only; what would describe them beside (`rate` to `expect`) is unset.
 ///
 /// # Errors
-/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. Files of stream keys are read, too. What depends
-/// on the machine, on names or on flags is left to [`resolve`](super::resolve).
+/// `FILE:LINE:COLUMN: `, the first cause and its remedy, in one line. What depends on the machine, on names, on other
+/// files or on flags is left to [`resolve`](super::resolve).
 pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
     let source = Source { path, text };
     let document = source.parse()?;

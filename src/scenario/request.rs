@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,7 +11,7 @@ use ipnet::IpNet;
 use crate::base::{Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share, StreamKeys, StreamName};
+use crate::load::{ArrivalPattern, Reconnect, Share, StreamName};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::{Expectation, ProxyVersion, TlsPlan, Until};
 
@@ -65,8 +64,8 @@ pub struct Request {
     pub until: Option<Until>,
     /// How streams are named.
     pub stream: Option<StreamName>,
-    /// Stream keys, one for each connection.
-    pub stream_keys: Option<Arc<StreamKeys>>,
+    /// A file of stream keys, one for each connection.
+    pub stream_keys: Option<PathBuf>,
     /// How long completed connections are kept.
     pub hold: Option<HoldRequest>,
     /// How they are closed.
@@ -146,8 +145,8 @@ pub struct PopulationRequest {
     pub until: Option<Until>,
     /// How streams are named.
     pub stream: Option<StreamName>,
-    /// Stream keys, one for each connection.
-    pub stream_keys: Option<Arc<StreamKeys>>,
+    /// A file of stream keys, one for each connection.
+    pub stream_keys: Option<PathBuf>,
     /// How long completed connections are kept.
     pub hold: Option<HoldRequest>,
     /// How they are closed.

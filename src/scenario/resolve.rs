@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::{Nanos, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Share};
+use crate::load::{ArrivalPattern, Share, StreamKeys};
 use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
@@ -67,13 +67,14 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     let asked = if request.populations.is_empty() { std::slice::from_ref(&flags) } else { &request.populations[..] };
     let mut populations = Vec::new();
     for population in asked {
+        let keys = sessions::keys(population)?;
         // The only population of a scenario may leave its load to the flags.
         let lanes = match asked {
-            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, only)?)],
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, &only.origins, keys.as_deref())?)],
             _ => stages::lanes(population)?,
         };
         let resolved = resolve_population(population, lanes, &mut addresses)?;
-        populations.push(sessions::with_streams(resolved, population, &addresses.targets)?);
+        populations.push(sessions::with_streams(resolved, population, keys, &addresses.targets)?);
     }
     if let Some(guard) = &request.guard {
         populations.push(guard_of(guard, request, &populations, &mut addresses)?);
@@ -425,9 +426,7 @@ fn resolve_client(profile: ClientProfile, request: &PopulationRequest) -> Result
 }
 
 /// `origins` are those of the population whose load flags describe.
-fn resolve_load(request: &Request, only: &PopulationRequest) -> Result<LoadPlan, PlanError> {
-    let origins = &only.origins;
-    let keys = only.stream_keys.as_ref().map(|keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
+fn resolve_load(request: &Request, origins: &Origins, keys: Option<&StreamKeys>) -> Result<LoadPlan, PlanError> {
     if request.attempts == Some(0) {
         return Err(PlanError::new("-n 0 asks for no attempt; give at least 1"));
     }
@@ -449,7 +448,8 @@ fn resolve_load(request: &Request, only: &PopulationRequest) -> Result<LoadPlan,
             );
             return Err(origins.refusal(&[Setting::ARRIVAL], text));
         }
-        let concurrency = request.concurrency.unwrap_or(DEFAULT_CONCURRENCY.min(keys.unwrap_or(u32::MAX)));
+        let most = keys.map_or(u32::MAX, |keys| u32::try_from(keys.len()).unwrap_or(u32::MAX));
+        let concurrency = request.concurrency.unwrap_or(most.min(DEFAULT_CONCURRENCY));
         return Ok(LoadPlan::closed(concurrency, warmup.as_u64(), duration.map(Nanos::as_u64), request.attempts));
     };
     if !rate.is_constant() && request.duration.is_none() {

@@ -146,6 +146,7 @@ impl Sink {
         let policy = Arc::new(ServerPolicy {
             reject: plan.reject.clone(),
             track: Some(Arc::new(track)),
+            answers_goodbye: false,
             ..ServerPolicy::default()
         });
         let control = Arc::new(Control {

@@ -158,3 +158,25 @@ fn the_same_seed_gives_the_same_result() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
 }
+
+#[test]
+fn sessions_have_keys_of_their_own() {
+    let words = "rtmp://serve.sim/live rtmp://name-taken.sim/live --until publish -R 100 -d 2s --hold 1s --json";
+    let result = simulated(words).json();
+    assert_conserved(&result);
+    for (at, keys) in [
+        ("/latency", "reply app_connect publish confirm"),
+        ("/media", "sent_messages sent_bytes late_messages received_messages received_bytes"),
+        ("/by_backend/0", "name attempts rate latency"),
+        ("/failures/0/reasons/0", "text count"),
+    ] {
+        assert_keys(at, result.pointer(at).unwrap_or(&Value::Null), keys);
+    }
+    let plan = &result["plan"]["populations"][0];
+    assert_eq!((&plan["until"], &plan["stream"]), (&json!("publish"), &json!("shakedown-{id}")));
+    assert_eq!(result["latency"]["publish"]["count"], result["attempts"]["completed"]);
+    assert!(result.get("tls").is_none() && result["latency"].get("tls").is_none(), "nobody uses TLS");
+    let handshakes = simulated("rtmp://serve.sim/live -n 10 --json").json();
+    assert!(["media", "by_backend", "tls"].iter().all(|key| handshakes.get(key).is_none()), "{handshakes}");
+    assert!(handshakes["latency"]["confirm"].is_null() && handshakes["latency"].get("reply").is_none());
+}

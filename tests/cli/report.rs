@@ -304,7 +304,7 @@ fn one_of_two_targets_refuses() {
 #[test]
 fn this_machine_is_the_limit() {
     insta::assert_snapshot!(seen("rtmp://no-ports.sim/live -R 100 -d 5s --hold 1s"), @r"
-    target rtmp://no-ports.sim/live (10.255.0.31:1935), engine sim, seed 1
+    target rtmp://no-ports.sim/live (10.255.0.45:1935), engine sim, seed 1
     peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots, as shakedown
     target     rtmp://no-ports.sim/live
     load       complex, until handshake, hold 1s, close rst; open loop, 100/s
@@ -450,4 +450,181 @@ fn hosts_that_serve_in_odd_ways_are_served_by() {
         let ended = simulated(&format!("rtmp://{host}.sim/live -q -n 10 -c 2 --json"));
         assert_eq!((ended.code, &ended.json()["attempts"]["completed"]), (Some(0), &10.into()), "{host}");
     }
+}
+
+#[test]
+fn publishers_that_stay() {
+    let words = "rtmp://slow-hook.sim/live/cam-{slot}?token=x -R 100 -n 100 --until publish --hold 10s --hold-check 5s \
+                 --bitrate 800k --media-clients 50% --enhanced-rtmp";
+    insta::assert_snapshot!(seen(words), @r"
+    target rtmp://slow-hook.sim/live/***?*** (10.255.0.38:1935), engine sim, seed 1
+    peak rate 100/s, at most 100 connections at once, 1 worker of 100 slots, as shakedown
+    connects and publishes cam-{slot}?***
+    audio and video: 800 kbit/s by 50 % of the publishers, a sound a second by the others
+    held connections are asked for a sign of life after 5s of silence
+    target     rtmp://slow-hook.sim/live/***?***
+    load       complex, until publish of cam-{slot}?***, hold 10s, close rst; open
+               loop, 100/s uniform up to 100 attempts, 100 slots
+               1 worker, sim, seed 1
+    result     100/s completed: 100 of 100 due, 0 failed (0 %)
+    verdict    pass: no threshold asked; the generator kept the plan
+
+    latency           p50     p90  p99  p99.9     max
+      response     301 ms  301 ms    -      -  301 ms
+      service      301 ms  301 ms    -      -  301 ms
+      connect      200 us  200 us    -      -  200 us
+      s0s1         400 us  400 us    -      -  400 us
+      s2           400 us  400 us    -      -  400 us
+      reply        200 us  200 us    -      -  200 us
+      app_connect  200 us  200 us    -      -  200 us
+      publish      300 ms  300 ms    -      -  300 ms
+      confirm      301 ms  301 ms    -      -  301 ms
+      slot_wait      0 ns    0 ns    -      -    0 ns
+      lateness       0 ns    0 ns    -      -    0 ns
+
+    modes      100 complex, verified
+    backend    FMS/3,0,1,123
+    held       100 at most, 100 when the load ended
+    media      39350 messages (50.4 MB) sent, none late
+
+    over time
+      completed per second; dotted: due
+         100/s │⠁⠈ ⠁
+               │⠤⠤⠤⠤⡄
+               │    ⡇
+               │    ⠓⠒⠒⠒⡆
+             0 │    ⢀ ⡀⢀⣇⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀
+                0s                                           12s
+      held
+           100 │    ⡏⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
+               │⠤⠤⠤⠤⠇                                  ⢸
+               │                                       ⢸
+               │                                       ⠘⠒⠒⠒⢲
+             0 │                                           ⢸⣀⣀⣀⣀
+                0s                                           12s
+    exit 0
+    ");
+}
+
+#[test]
+fn players_of_streams() {
+    insta::assert_snapshot!(seen("rtmp://serve.sim/live --client vlc=2,mpv -n 90 -c 3 --until play --hold 2s"), @r"
+    target rtmp://serve.sim/live (10.255.0.1:1935), engine sim, seed 1
+    closed loop, at most 3 connections at once, 1 worker of 3 slots, as vlc=2,mpv=1
+    connects and plays shakedown-{id}
+    target     rtmp://serve.sim/live
+    load       complex as vlc=2 mpv=1, until play of shakedown-{id}, hold 2s, close
+               rst; closed loop, 3 in flight up to 90 attempts
+               1 worker, sim, seed 1
+    result     1.55/s completed (not a capacity: 3 in flight / 1.20 ms): 90 of 90
+               due, 0 failed (0 %)
+    verdict    pass: no threshold asked; closed loop asks no rate
+
+    latency            p50  p90  p99  p99.9      max
+      service      1.20 ms    -    -      -  1.20 ms
+      connect       200 us    -    -      -   200 us
+      s0s1          400 us    -    -      -   400 us
+      s2            400 us    -    -      -   400 us
+      reply         200 us    -    -      -   200 us
+      app_connect   200 us    -    -      -   200 us
+      publish       400 us    -    -      -   400 us
+      first_frame     0 ns    -    -      -     0 ns
+      confirm       600 us    -    -      -   600 us
+
+    modes      90 complex, verified
+    backend    FMS/3,0,1,123
+    held       3 at most, 3 when the load ended
+    media      540 messages (29.5 kB) received
+
+    over time
+      completed per second
+        3.00/s │⠉⣿⢹⡏⣿⢹⡏⡇⣿⢸⡇⣿⢸⡇⡏⣿⢹⡏⣿⢹⡏⡇⣿⢸⡇⣿⢸⢹⡏⣿⢹⡏⣿⢹⢸⡇⣿⢸⡇⣿⢸⢹⡏⣿⢹⡏⡇
+               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
+               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
+               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
+             0 │ ⣿⢸⡇⣿⢸⡇⣇⣿⣸⣇⣿⣸⣇⡇⣿⢸⡇⣿⢸⡇⣇⣿⣸⣇⣿⣸⢸⡇⣿⢸⡇⣿⢸⣸⣇⣿⣸⣇⣿⣸⢸⡇⣿⢸⡇⣇⣀
+                0s                                          1m1s
+      held
+             3 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
+               │                                              ⢸
+               │                                              ⢸
+               │                                              ⢸
+             0 │                                              ⢸⣀
+                0s                                          1m1s
+
+    by client    due  completed  failed  service p50  p99
+      vlc         60     1.03/s     0 %      1.20 ms    -
+      mpv         30     0.52/s     0 %      1.20 ms    -
+    exit 0
+    ");
+}
+
+#[test]
+fn what_servers_say_stands_below_the_failure() {
+    let of = |words: &str| {
+        let text = seen(&format!("{words} -n 10 -c 2"));
+        text[text.find("\nfailures\n").unwrap_or_else(|| panic!("{text}"))..].to_owned()
+    };
+    insta::assert_snapshot!(of("rtmp://name-taken.sim/live --until publish --stream cam"), @r#"
+    failures
+      10 x publish name_taken (the target's, at 0.0 s)
+        10 x "NetStream.Publish.BadName: Already publishing"
+        -> a stream of this name is published already: give each client its own,
+           --stream '...{id}'
+    exit 5
+    "#);
+    insta::assert_snapshot!(of("rtmp://unauthorized.sim/live --until publish"), @r#"
+    failures
+      10 x publish unauthorized (the target's, at 0.0 s)
+        10 x "NetStream.Publish.Unauthorized: Not authorized to publish"
+        -> the server wants credentials: give a token or keys with --stream or
+           --stream-keys
+    exit 5
+    "#);
+    insta::assert_snapshot!(of("rtmp://connect-rejected.sim/live --until connect"), @r#"
+    failures
+      10 x reply rejected (the target's, at 0.0 s)
+        10 x "NetConnection.Connect.Rejected: No such application"
+        -> the server refused the command: check application, stream name and
+           credentials
+    exit 5
+    "#);
+    insta::assert_snapshot!(of("rtmp://redirect.sim/live --until connect"), @r#"
+    failures
+      10 x reply redirected (the target's, at 0.0 s)
+        10 x "NetConnection.Connect.Rejected: RTMP 302 Redirect ->
+          rtmp://serve.sim/live"
+        -> the server sends clients elsewhere: load the address that it names
+    exit 5
+    "#);
+    insta::assert_snapshot!(of("rtmp://no-stream.sim/live --until play"), @r#"
+    failures
+      10 x publish rejected (the target's, at 0.0 s)
+        10 x "NetStream.Play.StreamNotFound: No such stream"
+        -> the server refused the command: check application, stream name and
+           credentials
+    exit 5
+    "#);
+    insta::assert_snapshot!(of("rtmp://hook-says-no.sim/live --until publish"), @r"
+    failures
+      10 x publish closed (the target's, at 0.0 s): 3365 bytes received
+        -> the server hangs up on the stream: check its name and credentials; its
+           log names the reason
+    exit 5
+    ");
+    insta::assert_snapshot!(of("rtmp://no-publish.sim/live --until publish"), @r"
+    failures
+      10 x publish timeout (the target's, 10.0 s to 50.0 s): 3365 bytes received
+        -> the stream does not start: look for a hook that hangs, or lower the load
+    exit 5
+    ");
+    insta::assert_snapshot!(of("rtmp://noise-after-s2.sim/live --until reply"), @r#"
+    failures
+      10 x reply bad_message (the target's, at 0.0 s)
+        10 x "chunk stream 3 begins with a fmt 3 header, which repeats an earlier
+          one"
+        -> bytes after the handshake are no RTMP: look for a server bug or a proxy
+           in between
+    exit 5
+    "#);
 }

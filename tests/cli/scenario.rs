@@ -49,11 +49,17 @@ fn a_wrong_value_is_answered_with_its_grammar() {
     insta::assert_snapshot!(error("stages = [{ storm = { fleet = 5, reconnect = \"flat\" }, for = \"1s\" }]"), @"error: wrong.toml:1:46: reconnect: 'flat' is not a reconnect rule (it lacks its delay): write obs, nginx-rtmp, or flat and a delay, for example flat 3s");
     insta::assert_snapshot!(error("clients = { ffmpg = 60, obs = 40 }"), @"error: wrong.toml:1:13: clients: 'ffmpg' is not a client; did you mean 'ffmpeg'?");
     insta::assert_snapshot!(error("clients = { obs = 0 }"), @"error: wrong.toml:1:19: clients: '0' is not a whole number from 1 to 1000000");
-    insta::assert_snapshot!(error("targets = [\"rtmp://127.0.0.1/live\", \"rtmps://127.0.0.1/live\"]"), @"error: wrong.toml:1:37: targets: target 'rtmps://127.0.0.1/live' asks for RTMP over TLS, which this version does not speak; use rtmp:// or a plain port");
+    insta::assert_snapshot!(error("targets = [\"rtmp://127.0.0.1/live\", \"http://127.0.0.1/live/key\"]"), @"error: wrong.toml:1:37: targets: target 'http://127.0.0.1/live/***' has scheme 'http', which is not RTMP; write rtmp://host[:port][/app[/stream]], host:port or [v6]:port");
+    insta::assert_snapshot!(error("until = \"publsh\""), @"error: wrong.toml:1:9: until: 'publsh' is unknown here; did you mean 'publish'?");
+    insta::assert_snapshot!(error("stream = \"key{idd}\""), @"error: wrong.toml:1:10: stream: {idd} is no placeholder; did you mean {id}?");
+    insta::assert_snapshot!(error("bitrate = \"fast\""), @"error: wrong.toml:1:11: bitrate: 'fast' is not a bit rate: write a number of bits a second, for example 2.5M, 800k or 64000");
+    insta::assert_snapshot!(error("media_clients = 10"), @"error: wrong.toml:1:17: media_clients: '10' is not a part: write 1% to 100% in whole percents");
+    insta::assert_snapshot!(error("[tls]\ninsecure = \"yes\""), @"error: wrong.toml:2:12: insecure: a text cannot stand here; write for example insecure = true");
+    insta::assert_snapshot!(error("[tls]\ncert = \"ca.pem\""), @"error: wrong.toml:2:1: unknown key 'cert' in tls; its keys are ca, insecure, name, resume");
     insta::assert_snapshot!(error("close = \"fni\""), @"error: wrong.toml:1:9: close: 'fni' is unknown here; did you mean 'fin'?");
     insta::assert_snapshot!(error("hold = \"always\""), @"error: wrong.toml:1:8: hold: 'always' is not a duration (expected number at 0): write for example 90s, 1m30s, 500ms or 250us, 'exp:' and a mean such as exp:20m, or 'forever'");
     insta::assert_snapshot!(error("expect = \"closed\""), @"error: wrong.toml:1:10: expect: 'closed' is not an expectation: write 'closed within 5s', 'reset within 5s', 'answered within 2s' or 'open for 30s'");
-    insta::assert_snapshot!(error("thresholds = [\"failed<1%\", \"fialed<1%\"]"), @"error: wrong.toml:1:28: thresholds: threshold 'fialed<1%' names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic response, service, connect, s0s1, s2, confirm, slot_wait, lateness");
+    insta::assert_snapshot!(error("thresholds = [\"failed<1%\", \"fialed<1%\"]"), @"error: wrong.toml:1:28: thresholds: threshold 'fialed<1%' names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic response, service, connect, tls, s0s1, s2, reply, app_connect, publish, first_frame, confirm, slot_wait, lateness");
     insta::assert_snapshot!(error("[[threshold]]\nmetric = \"failed\"\nbelow = \"50ms\""), @"error: wrong.toml:3:9: below: threshold 'failed<50ms' has the value '50ms': a share of the due attempts is written as 1% or 0.05%");
     insta::assert_snapshot!(error("abort_if = \"failed>5%\""), @"error: wrong.toml:1:12: abort_if: the condition 'failed>5%' to end the run does not say for how long: write for example 'failed>5% for 5s'");
     insta::assert_snapshot!(error("client_ips = \"10.0.0.0/33\"\nproxy_protocol = \"v1\""), @"error: wrong.toml:1:14: client_ips: '10.0.0.0/33' is not a range of addresses; write for example 10.9.0.0/16");
@@ -247,6 +253,53 @@ in all
 }
 
 #[test]
+fn check_says_what_sessions_say_and_set_off() {
+    let text = r#"
+        targets = ["rtmp://10.0.0.5/live/cam-{slot}?token=x", "rtmps://10.0.0.6/live"]
+        hold_check = "30s"
+        bitrate = "2.5M"
+        media_clients = "10%"
+        enhanced_rtmp = true
+        tls = { insecure = true, name = "ingest.example" }
+        [[population]]
+        name = "encoders"
+        stages = [{ concurrency = 5, for = "10s" }]
+        until = "publish"
+        hold = "forever"
+        [[population]]
+        name = "players"
+        stages = [{ concurrency = 5, for = "10s" }]
+        until = "play"
+        stream = "cam-{id%5}"
+        [[population]]
+        name = "others"
+        stages = [{ concurrency = 5, for = "10s" }]
+        until = "reply"
+    "#;
+    let ended = with_file(text, "check wrong.toml");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+    let from = |label: &str| {
+        let lines = ended.stdout.lines().skip_while(|line| !line.starts_with(&format!("  {label}")));
+        let (mut first, mut said) = (true, Vec::new());
+        for line in lines.take_while(|line| std::mem::take(&mut first) || line.starts_with("      ")) {
+            said.push(line.trim());
+        }
+        said.join(" ")
+    };
+    insta::assert_snapshot!(from("session"), @"session     connects and publishes cam-{slot}?*** and 1 more; on_connect and on_publish hooks of the target fire");
+    insta::assert_snapshot!(from("media"), @"media       2.5 Mbit/s by 10 % of the publishers, a sound a second by the others");
+    insta::assert_snapshot!(from("TLS"), @"TLS         any certificate is accepted for ingest.example, every handshake is a full one");
+    insta::assert_snapshot!(from("hold check"), @"hold check  held connections are asked for a sign of life after 30s of silence");
+    insta::assert_snapshot!(from("codecs"), @"codecs      those of Enhanced RTMP are offered in connect");
+    let sessions: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("  session")).collect();
+    insta::assert_snapshot!(sessions.join("\n"), @r"
+    session     connects and publishes cam-{slot}?*** and 1 more; on_connect and
+    session     connects and plays cam-{id%5}; on_connect and on_play hooks of the
+    session     connects; on_connect hooks of the target fire
+    ");
+}
+
+#[test]
 fn check_looks_no_name_up() {
     let file =
         "targets = [\"rtmp://nowhere.invalid/live\", \"rtmp://10.0.0.5/live\"]\nstages = [{ rate = 5, for = \"1s\" }]";
@@ -296,7 +349,7 @@ fn a_plan_that_cannot_be_is_refused_at_its_value() {
     // Addresses.
     insta::assert_snapshot!(check_error(&format!("targets = [\"10.0.0.5:1935\", \"203.0.113.7:1935\"]\n{rate}")), @r#"error: wrong.toml:1:29: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
     insta::assert_snapshot!(to(&format!("guard = \"203.0.113.7:1935\"\n{rate}")), @r#"error: wrong.toml:2:9: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
-    insta::assert_snapshot!(to(&format!("engine = \"sim\"\n{rate}\nguard = \"nowhere.sim:1935\"")), @"error: wrong.toml:4:9: cannot resolve 'nowhere.sim' of target 'nowhere.sim:1935': the simulated network has the hosts serve.sim, slow.sim, noisy.sim, stalls.sim, backlog.sim, split.sim, tail.sim, s2-after-c2.sim, drip.sim, simple.sim, refuse.sim, unreachable.sim, no-route.sim, drop.sim, silent.sim, version.sim, http.sim, close-at-once.sim, close.sim, reset.sim, half.sim, half-close.sim, bad-s1.sim, bad-s2.sim, bad-echo.sim, endless.sim, garbage.sim, reset-after-s2.sim, close-after-c2.sim, close-held.sim, no-ports.sim, no-descriptors.sim, overload.sim; check the name or give an address");
+    insta::assert_snapshot!(to(&format!("engine = \"sim\"\n{rate}\nguard = \"nowhere.sim:1935\"")), @"error: wrong.toml:4:9: cannot resolve 'nowhere.sim' of target 'nowhere.sim:1935': the simulated network has the hosts serve.sim, slow.sim, noisy.sim, stalls.sim, backlog.sim, split.sim, tail.sim, s2-after-c2.sim, drip.sim, simple.sim, refuse.sim, unreachable.sim, no-route.sim, drop.sim, silent.sim, version.sim, http.sim, close-at-once.sim, close.sim, reset.sim, half.sim, half-close.sim, bad-s1.sim, bad-s2.sim, bad-echo.sim, endless.sim, garbage.sim, reset-after-s2.sim, close-after-c2.sim, close-held.sim, vanish.sim, connect-rejected.sim, unauthorized.sim, redirect.sim, name-taken.sim, no-stream.sim, hook-says-no.sim, slow-hook.sim, no-connect.sim, no-publish.sim, close-after-connect.sim, reset-after-publish.sim, ping.sim, noise-after-s2.sim, no-ports.sim, no-descriptors.sim, overload.sim; check the name or give an address");
     insta::assert_snapshot!(to(&format!("{rate}\nsources = [\"::1\"]")), @"error: wrong.toml:3:11: source ::1 and target 10.0.0.5:1935 are of different address families; give sources of the target's family");
     insta::assert_snapshot!(to(&format!("{rate}\nproxy_protocol = \"v1\"")), @r#"error: wrong.toml:3:18: 'proxy_protocol' names clients and no addresses are given for them; add for example client_ips = "10.9.0.0/16""#);
     insta::assert_snapshot!(to(&format!("{rate}\nresolve = \"500ms\"")), @"error: wrong.toml:3:11: 'resolve' asks the resolver more than once a second; give it 1s or more");

@@ -73,6 +73,13 @@ fn it_counts_what_it_served_as_text() {
     violations 0
     abandoned 0
     refused 0
+    connected 0
+    published 0
+    played 0
+    rejected 0
+    media_bytes 0
+    media_messages 0
+    bad_messages 0
     held 0
     ");
 }
@@ -110,6 +117,29 @@ fn a_delay_holds_every_attempt() {
     let ended = ended(&format!("run {} -q --json -n 4 -c 4 --timeout 100ms", later.address));
     assert_eq!(ended.code, Some(5));
     assert_eq!(super::command::failures(&ended.json()), "s0 timeout target x 4");
+}
+
+#[test]
+fn rules_are_obeyed_and_counted() {
+    let sink = Running::start("--json --reject publish:name=taken-*:name-taken --reject connect:app=old:rejected");
+    sink.load("-n 6 --until publish --stream fine-{id} --close fin");
+    for (path, words) in [("live", "-n 4 --until publish --stream taken-{id}"), ("old", "-n 2 --until connect")] {
+        let ended = ended(&format!("run rtmp://{}/{path} -q --json {words}", sink.address));
+        assert_eq!(ended.code, Some(5), "{ended:#?}");
+    }
+    let counts = sink.end(Signal::INT).json();
+    for (key, count) in [("connected", 10), ("published", 6), ("rejected", 6), ("bad_messages", 0)] {
+        assert_eq!(counts[key], count, "{key}: {counts}");
+    }
+}
+
+#[test]
+fn wrong_rules_and_certificates_are_usage_errors() {
+    ended("sink --listen 127.0.0.1:0 --reject listen:no").assert_error(2, &["'listen' is no request", "publish"]);
+    ended("sink --listen 127.0.0.1:0 --reject publish:gone").assert_error(2, &["'gone'", "name-taken"]);
+    ended("sink --listen 127.0.0.1:0 --tls-cert /nonexistent --tls-key /nonexistent")
+        .assert_error(2, &["/nonexistent"]);
+    ended("sink --listen 127.0.0.1:0 --tls-cert /nonexistent").assert_error(2, &["--tls-key"]);
 }
 
 #[test]

@@ -16,7 +16,11 @@ use super::peers::RealPeer;
 use crate::plans::{stage, warmup};
 
 fn sink() -> Sink {
-    Sink::start(SinkPlan {
+    Sink::start(sink_plan()).expect("a sink on loopback")
+}
+
+pub fn sink_plan() -> SinkPlan {
+    SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         workers: 1,
         cpus: Vec::new(),
@@ -27,8 +31,7 @@ fn sink() -> Sink {
         ping_every: Nanos::ZERO,
         tls: None,
         seed: Seed::new(1),
-    })
-    .expect("a sink on loopback")
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use super::super::sessions;
 use super::curves;
 use crate::base::{DurationText, Nanos, Rate, Seed};
 use crate::load::ArrivalPattern;
@@ -65,6 +66,9 @@ impl Paper {
         self.item("targets", &targets(plan, &population.targets));
         self.item("sources", &sources(plan, &population.sources));
         self.item("conduct", &conduct(population));
+        if let Some(course) = sessions::course(plan, population) {
+            self.item("session", &course);
+        }
         if let Some(expect) = population.expect {
             self.item("expects", &expect.to_string());
         }
@@ -142,6 +146,19 @@ impl Paper {
         }
         if let Some(per_s) = plan.release_per_s {
             self.item("release", &format!("{} of the connections held at the end", rate(per_s)));
+        }
+        let described = [
+            ("media", sessions::media(plan)),
+            ("TLS", sessions::tls(plan)),
+            ("hold check", sessions::hold_check(plan)),
+        ];
+        for (label, text) in described {
+            if let Some(text) = text {
+                self.item(label, &text);
+            }
+        }
+        if plan.four_cc {
+            self.item("codecs", "those of Enhanced RTMP are offered in connect");
         }
         if let Some(every) = plan.resolve_every_ns {
             self.item("names", &format!("looked up again every {}", span(every)));

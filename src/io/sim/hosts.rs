@@ -77,6 +77,13 @@ const HOSTS: &[Host] = &[
     ("vanish.sim", "loses the flow of a held connection 500 ms after C2: nothing arrives any more", || {
         Peer::scripted(PeerScript::Vanishes { after: Nanos::from_millis(500) })
     }),
+    ("no-ports.sim", "this host has ports for 16 connections", || Peer::scripted(PeerScript::NoPorts { beyond: 16 })),
+    ("no-descriptors.sim", "this host has descriptors for 16 connections", || {
+        Peer::scripted(PeerScript::NoDescriptors { beyond: 16 })
+    }),
+    ("overload.sim", "serves 1000 connections at once; one more, and it refuses all for 5 s", || {
+        Peer::scripted(PeerScript::Overloads { beyond: 1_000, down_for: Nanos::from_secs(5) })
+    }),
     ("connect-rejected.sim", "knows no application", || refuses("connect:rejected")),
     ("unauthorized.sim", "lets nobody publish or play", || {
         let mut sessions = SessionModel::refusing("publish:unauthorized");
@@ -102,13 +109,6 @@ const HOSTS: &[Host] = &[
         Peer::conducting(SessionModel { ping_every: Nanos::from_secs(1), ..SessionModel::default() })
     }),
     ("noise-after-s2.sim", "sends what is no chunk after S2", || serves(&[], Nanos::ZERO, NOISE, false)),
-    ("no-ports.sim", "this host has ports for 16 connections", || Peer::scripted(PeerScript::NoPorts { beyond: 16 })),
-    ("no-descriptors.sim", "this host has descriptors for 16 connections", || {
-        Peer::scripted(PeerScript::NoDescriptors { beyond: 16 })
-    }),
-    ("overload.sim", "serves 1000 connections at once; one more, and it refuses all for 5 s", || {
-        Peer::scripted(PeerScript::Overloads { beyond: 1_000, down_for: Nanos::from_secs(5) })
-    }),
 ];
 
 /// What xiu sends with S2, unasked: Window Acknowledgement Size 5 000 000.

@@ -35,6 +35,9 @@ pub struct SessionModel {
     pub ping_every: Nanos,
     /// What it answers at all.
     pub answers: SessionAnswers,
+    /// The most bytes that reach the client together, and the time between two such pieces; `None`: all that is said at
+    /// once arrives at once. For scripts that have nothing more to do after C2.
+    pub pieces: Option<(usize, Nanos)>,
 }
 
 /// Which requests a target answers.
@@ -233,6 +236,7 @@ impl Default for SessionModel {
             hook: Nanos::ZERO,
             ping_every: Nanos::ZERO,
             answers: SessionAnswers::All,
+            pieces: None,
         }
     }
 }

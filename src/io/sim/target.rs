@@ -237,13 +237,18 @@ impl Target {
             session.wakes_at = next;
             wire.schedule(self.freezes.thaw(next), Event::SessionWakes(self.id, id));
         }
-        if !bytes.is_empty() {
-            connection.write(id, bytes, wire);
+        match model.pieces {
+            None if bytes.is_empty() => {}
+            None => connection.write(id, bytes, wire),
+            Some((size, gap)) => {
+                let piece = |bytes: &[u8]| [Act::Write(bytes.to_vec()), Act::Pause(gap)];
+                connection.acts.extend(bytes.chunks(size).flat_map(piece));
+            }
         }
         match then {
             Some(Then::Close) => connection.acts.push_back(Act::Fin),
             Some(Then::ResetAfter(after)) => connection.acts.extend([Act::Pause(after), Act::Rst]),
-            None => return,
+            None => {}
         }
         self.act(id, wire);
     }

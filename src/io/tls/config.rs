@@ -80,7 +80,7 @@ pub enum TlsError {
         cause: String,
     },
     /// A file cannot be read, or holds no PEM.
-    #[error("cannot read {what} from {}: {source}; it must be a readable PEM file", path.display())]
+    #[error("cannot read {what} from {}: {}; it must be a readable PEM file", path.display(), cause(source))]
     File {
         /// What was to be read.
         what: &'static str,
@@ -169,6 +169,14 @@ impl TlsServer {
             .map_err(refused)?;
         config.ticketer = ring::Ticketer::new().map_err(refused)?;
         Ok(Self { config: Arc::new(config) })
+    }
+}
+
+/// Without rustls's own "I/O error: " before the system's words.
+fn cause(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 

@@ -19,6 +19,9 @@ pub struct ServerPolicy {
     pub ack_window: u32,
     /// What it says it is.
     pub fms_version: &'static str,
+    /// Whether it answers a publisher's goodbye. nginx-rtmp does, though Adobe's specification (7.2.2.3) has no answer to
+    /// `deleteStream`; one that meets a socket closed meanwhile makes a reset of an orderly end.
+    pub answers_goodbye: bool,
     /// What it sends to players of any stream, in chunks of [`ServerSession::CHUNK_SIZE`]; without one they wait.
     pub track: Option<Arc<Track>>,
 }
@@ -26,7 +29,13 @@ pub struct ServerPolicy {
 impl Default for ServerPolicy {
     /// That of nginx-rtmp 1.2.2 without hooks.
     fn default() -> Self {
-        Self { reject: Vec::new(), ack_window: 5_000_000, fms_version: "FMS/3,0,1,123", track: None }
+        Self {
+            reject: Vec::new(),
+            ack_window: 5_000_000,
+            fms_version: "FMS/3,0,1,123",
+            answers_goodbye: true,
+            track: None,
+        }
     }
 }
 
@@ -405,7 +414,7 @@ impl ServerSession {
             }
             "deleteStream" | "closeStream" => {
                 match self.stage {
-                    Stage::Publishing => self.due.unpublished = true,
+                    Stage::Publishing => self.due.unpublished = policy.answers_goodbye,
                     Stage::Playing => {}
                     // librtmp says both.
                     Stage::Opened | Stage::Connected | Stage::Over => return Ok(ServerEvent::Other),

@@ -1,7 +1,7 @@
 use super::*;
-use crate::measure::{Failure, FailureDetail, FailureKind, Step};
+use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, Step, TlsCounts};
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
-use crate::run::{LatencyTable, Signal};
+use crate::run::{LatencyTable, Population, Signal};
 
 const PLAIN_80: Style = Style { color: false, width: 80 };
 
@@ -314,4 +314,99 @@ fn no_edit_of_a_file_brings_a_report_or_a_merge_down() {
         }
     }
     assert!(read > 100, "{read} edits at {} places", all.len());
+}
+
+#[test]
+fn sessions_tell_who_answered_and_what_was_sent() {
+    let mut result = open_result(&[]);
+    result.plan.populations[0].until = Until::Publish;
+    result.tls = TlsCounts { full: 64, resumed: 1_916 };
+    result.media = MediaCounts {
+        sent_messages: 12_000,
+        sent_bytes: 3_456_789,
+        late_messages: 3,
+        received_messages: 1,
+        received_bytes: 40,
+    };
+    let backend = |name: &str| Row { name: name.to_owned(), ..row(&result) };
+    result.by_backend = vec![backend("SRS/7.0.1 10.0.0.5 pid 812"), backend("SRS/7.0.1 10.0.0.6 pid 97")];
+    result.failures[0].reasons = [("busy", 2), ("NetStream.Publish.BadName: taken", 5), ("closed", 1), ("gone", 2)]
+        .map(|(text, count)| ReasonRow { text: text.to_owned(), count })
+        .into();
+    let page = render(&result, PLAIN_80);
+    let part = |from: &str, to: &str| page[page.find(from).unwrap()..page.find(to).unwrap_or(page.len())].to_owned();
+    insta::assert_snapshot!(part("load ", "result "), @r"
+    load       complex, until publish of shakedown-{id}, close rst; open loop, 1k/s
+               uniform for 2s, 64 slots
+               1 worker, io_uring, seed 7
+    ");
+    insta::assert_snapshot!(part("modes ", "network "), @r"
+    modes      1980 complex, verified
+    tls        64 full handshakes, 1916 resumed
+    media      12000 messages (3.46 MB) sent, 3 of them late (0.03 %); 1 message (40
+               bytes) received
+    ");
+    insta::assert_snapshot!(part("failures", "by backend"), @r#"
+    failures
+      10 x s0 reset (the target's, at 2.0 s): Connection reset by peer (os error
+        104)
+        5 x "NetStream.Publish.BadName: taken"
+        2 x "busy"
+        2 x "gone"
+        and 1 more reason in the result file
+        -> the server resets connections: its log names the reason (limits,
+           overload)
+    "#);
+    insta::assert_snapshot!(part("by backend", "findings"), @r"
+    by backend                    accepted  completed  failed  response p50      p99
+      SRS/7.0.1 10.0.0.5 pid 812      2000      990/s  0.50 %        990 us  1.96 ms
+      SRS/7.0.1 10.0.0.6 pid 97       2000      990/s  0.50 %        990 us  1.96 ms
+    ");
+    result.by_backend.truncate(1);
+    let page = render(&result, PLAIN_80);
+    assert!(page.contains("\nbackend    SRS/7.0.1 10.0.0.5 pid 812\n") && !page.contains("by backend"), "{page}");
+}
+
+#[test]
+fn a_storm_says_how_far_its_fleet_is_back() {
+    let mut result = open_result(&[]);
+    let time_to_back = LatencyHistogram::of_ages().summary();
+    let storm = |population: &str| StormRow {
+        population: population.to_owned(),
+        stage: "storm 1".to_owned(),
+        reconnect: crate::load::Reconnect::Obs,
+        fleet: 10,
+        back: 9,
+        back_50_ns: Some(2_000_000_000),
+        back_90_ns: Some(3_000_000_000),
+        back_99_ns: None,
+        back_100_ns: None,
+        attempts: 12,
+        attempts_per_success: Some(1.33),
+        lost_again: 0,
+        lost_again_after_ns: None,
+        last_back_after_ns: None,
+        time_to_back: time_to_back.clone(),
+    };
+    result.storms = vec![storm("encoders")];
+    let table = |result: &RunResult| {
+        let page = render(result, PLAIN_80);
+        page[page.find("\nstorm").unwrap() + 1..].lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(table(&result), @r"
+    storm                   back  50 % after    90 %   99 %  100 %  attempts each
+      encoders: storm 1  9 of 10      2.00 s  3.00 s  never  never           1.33
+    ");
+    result.plan.populations[0].until = Until::Publish;
+    insta::assert_snapshot!(table(&result), @r"
+    storm                   back  50 % publish after    90 %   99 %  100 %  attempts each
+      encoders: storm 1  9 of 10              2.00 s  3.00 s  never  never           1.33
+    ");
+    let players = Population { name: "players".to_owned(), until: Until::Play, ..result.plan.populations[0].clone() };
+    result.plan.populations.push(players);
+    result.storms.push(storm("players"));
+    insta::assert_snapshot!(table(&result), @r"
+    storm                                  back  50 % after    90 %   99 %  100 %  attempts each
+      encoders: storm 1, until publish  9 of 10      2.00 s  3.00 s  never  never           1.33
+    ");
 }

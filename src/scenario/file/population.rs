@@ -1,12 +1,9 @@
 //! Clients that do the same thing.
 
-use std::sync::Arc;
-
 use crate::engine::{ClosePolicy, Verify};
-use crate::load::{ArrivalPattern, StreamName};
+use crate::load::{ArrivalPattern, StreamName, StreamNameError};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
-use crate::scenario::read_stream_keys;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
 
 use super::document::{Item, Key, ScenarioError, Table, nearest};
@@ -69,9 +66,7 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         })?,
         until: optional(table.get("until"), |item| item.one_of(&UNTILS))?,
         stream: optional(table.get("stream"), stream)?,
-        stream_keys: optional(table.get("stream_keys"), |item| {
-            read_stream_keys(&item.path()?).map(Arc::new).map_err(|error| item.error(error))
-        })?,
+        stream_keys: optional(table.get("stream_keys"), Item::path)?,
         hold: optional(table.get("hold"), Item::read)?,
         close: optional(table.get("close"), |item| {
             item.one_of(&[("rst", ClosePolicy::Rst), ("fin", ClosePolicy::Fin), ("peer", ClosePolicy::Peer)])
@@ -86,7 +81,7 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
 
 /// A pattern of names. What is wrong with one is said without it: it may be a key.
 fn stream(item: &Item) -> Result<StreamName, ScenarioError> {
-    item.text()?.parse().map_err(|error| item.error(error))
+    item.text()?.parse().map_err(|error: StreamNameError| item.error(error.cause()))
 }
 
 /// Local addresses: a list, or one text with commas.

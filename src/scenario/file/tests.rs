@@ -204,9 +204,33 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
+fn paths_begin_at_the_folder_of_the_file() {
+    let request = scenario(
+        "media = \"clip.flv\"\ntls = { ca = \"/etc/ca.pem\" }\nuntil = \"publish\"\nstream_keys = \"keys/all.csv\"",
+    );
+    assert_eq!(request.media.as_deref(), Some(Path::new("folder/clip.flv")));
+    assert_eq!(request.tls.ca.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(request.populations[0].stream_keys.as_deref(), Some(Path::new("folder/keys/all.csv")));
+    assert!(error("media = \"\"").contains("media: the path is empty"));
+}
+
+#[test]
+fn what_is_wrong_with_a_stream_is_said_without_it() {
+    for text in ["stream = \"S3CRET{idd}\"", "stream = \"S3CRET{\"", "stream = [\"S3CRET\"]"] {
+        let error = error(text);
+        assert!(error.contains("stream: ") && !error.contains("S3CRET"), "{error}");
+    }
+    let targets = ["rtmp://h:99999/live/S3CRET", "http://h/live/S3CRET?token=S3CRET", "rtmp://h/live/S3CRET{"];
+    for target in targets {
+        let error = error(&format!("targets = \"{target}\""));
+        assert!(error.contains("targets: ") && !error.contains("S3CRET"), "{error}");
+    }
+}
+
+#[test]
 fn the_reference_names_every_key_and_its_examples_are_scenarios() {
     let page = include_str!("../../../docs/scenarios.md");
-    for level in [&ALONE, &THRESHOLD, &TARGET, &stage::STAGE, &stage::STORM] {
+    for level in [&ALONE, &THRESHOLD, &TARGET, &TLS, &stage::STAGE, &stage::STORM] {
         for key in level.keys.iter().flat_map(|keys| keys.iter()) {
             assert!(page.contains(&format!("`{}`", key.name)), "docs/scenarios.md does not name `{}`", key.name);
         }

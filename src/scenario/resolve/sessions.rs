@@ -1,29 +1,40 @@
 //! What attempts do after the handshake: whether the clients can, what their streams are called, what they send, and how
 //! their connections are secured and watched.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Nanos;
 use crate::io::Engine;
-use crate::load::{MAX_STREAM_NAME, Share, StreamName};
+use crate::load::{MAX_STREAM_NAME, Share, StreamKeys, StreamName};
 use crate::protocol::ClientProfile;
 use crate::run::{
     ClientShare, ClipPlan, ClipSource, DEFAULT_STREAM, Hold, Lane, LoadPlan, Population, RunPlan, Target, TlsPlan,
     Until,
 };
-use crate::scenario::PlanError;
 use crate::scenario::origins::{Origins, Setting};
 use crate::scenario::request::{Percent, PopulationRequest, Request};
+use crate::scenario::{PlanError, read_stream_keys};
 
 /// The name of streams that have keys and no other name.
 const KEYED_STREAM: &str = "{key}";
 /// What the kernel takes as the idle time of a keep-alive, whole seconds.
 const HOLD_CHECKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(32_767)];
 
+/// The stream keys that a population asks for.
+pub(super) fn keys(asked: &PopulationRequest) -> Result<Option<Arc<StreamKeys>>, PlanError> {
+    let read = |path: &PathBuf| {
+        read_stream_keys(path).map(Arc::new).map_err(|error| asked.origins.refusal(&[Setting::STREAM_KEYS], error))
+    };
+    asked.stream_keys.as_ref().map(read).transpose()
+}
+
 /// The population with the names of its streams, once its clients are known to go as far as it asks.
 pub(super) fn with_streams(
     population: Population,
     asked: &PopulationRequest,
+    keys: Option<Arc<StreamKeys>>,
     targets: &[Target],
 ) -> Result<Population, PlanError> {
     let origins = &asked.origins;
@@ -46,7 +57,7 @@ pub(super) fn with_streams(
     let unnamed = population.targets.iter().all(|share| targets[usize::from(share.target)].stream.is_none());
     let default = if asked.stream_keys.is_some() { KEYED_STREAM } else { DEFAULT_STREAM };
     let stream = asked.stream.clone().or_else(|| unnamed.then(|| default.parse().expect("it is a name")));
-    let population = Population { stream, stream_keys: asked.stream_keys.clone().unwrap_or_default(), ..population };
+    let population = Population { stream, stream_keys: keys.unwrap_or_default(), ..population };
     check_keys(&population, asked, targets)?;
     if population.until == Until::Play && unnamed && asked.stream.is_none() && asked.stream_keys.is_none() {
         check_played(&population, origins, targets)?;
@@ -79,7 +90,11 @@ fn check_until(population: &Population, origins: &Origins) -> Result<(), PlanErr
         Some(other) => {
             let able: Vec<&str> =
                 ClientProfile::ALL.into_iter().filter(|profile| can(*profile)).map(ClientProfile::name).collect();
-            refusal(format!("{other} does not {what}; those that do are {}", able.join(", ")))
+            refusal(format!(
+                "{other} does not {what}, as {} asks; those that do are {}",
+                origins.written(Setting::UNTIL, until),
+                able.join(", ")
+            ))
         }
     }
 }
@@ -228,14 +243,14 @@ fn check_sole_publisher(
     let (name, origins) = (&population.name, &asked.origins);
     if asked.stream.is_some() {
         notes.push(format!(
-            "all of {name}'s {connections} connections publish the same stream: servers take the first and refuse the \
+            "all {connections} connections of {name} publish the same stream: servers take the first and refuse the \
              others as name_taken; {{id}} or {{slot}} in {} gives each its own",
             origins.name(Setting::STREAM)
         ));
         return Ok(());
     }
     let text = format!(
-        "the target's URL gives all of {name}'s {connections} connections the same stream, and servers take only the \
+        "the target's URL gives all {connections} connections of {name} the same stream, and servers take only the \
          first publisher of a name; write {{id}} or {{slot}} into it, give {}, or {}",
         origins.written(Setting::STREAM, "load-{id}"),
         origins.written(Setting::CONCURRENCY, 1)

@@ -11,6 +11,7 @@ use super::*;
 use crate::protocol::DigestAt;
 
 mod populations;
+mod sessions;
 
 /// Eight cores, a hundred thousand files for each ring, the kernel's default ports.
 fn machine() -> Machine {

@@ -1,0 +1,67 @@
+//! What attempts do after the handshake, in words: said before a run and by `check`.
+
+use std::time::Duration;
+
+use crate::base::DurationText;
+use crate::io::Engine;
+use crate::run::{Population, RunPlan, Until};
+
+/// What the attempts of a population say and what that sets off; none if they end with the handshake.
+pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> {
+    let hooks = match population.until {
+        Until::Handshake => return None,
+        Until::Reply | Until::Connect => "on_connect hooks",
+        Until::Publish => "on_connect and on_publish hooks",
+        Until::Play => "on_connect and on_play hooks",
+    };
+    let streams = population.streams(plan);
+    let streams = match streams.as_slice() {
+        [] => String::new(),
+        [stream] => format!(" {stream}"),
+        [first, others @ ..] => format!(" {first} and {} more", others.len()),
+    };
+    let what = match population.until {
+        Until::Publish => format!("connects and publishes{streams}"),
+        Until::Play => format!("connects and plays{streams}"),
+        _ => "connects".to_owned(),
+    };
+    let fired = match plan.engine {
+        Engine::Sim => String::new(),
+        Engine::IoUring if plan.built_in_sink => String::new(),
+        Engine::IoUring => format!("; {hooks} of the target fire"),
+    };
+    Some(format!("{what}{fired}"))
+}
+
+/// What publishers send while they are held; none if nobody publishes.
+pub(super) fn media(plan: &RunPlan) -> Option<String> {
+    if !plan.asked().any(|population| population.until == Until::Publish) {
+        return None;
+    }
+    Some(match &plan.clip {
+        None => "a picture, then a sound a second".to_owned(),
+        Some(clip) if clip.clients_percent == 100 => format!("{} by each publisher", clip.source),
+        Some(clip) => {
+            format!("{} by {} % of the publishers, a sound a second by the others", clip.source, clip.clients_percent)
+        }
+    })
+}
+
+/// How connections are secured; none if no target wants it.
+pub(super) fn tls(plan: &RunPlan) -> Option<String> {
+    let tls = plan.tls.as_ref()?;
+    let trust = match &tls.ca {
+        _ if tls.insecure => "any certificate is accepted".to_owned(),
+        Some(file) => format!("certificates by {}", file.display()),
+        None => "certificates by the authorities this host trusts".to_owned(),
+    };
+    let name = tls.server_name.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
+    let handshakes = if tls.resume { "sessions are resumed" } else { "every handshake is a full one" };
+    Some(format!("{trust}{name}, {handshakes}"))
+}
+
+/// How held connections are watched; none if they are only waited on.
+pub(super) fn hold_check(plan: &RunPlan) -> Option<String> {
+    let check = DurationText(Duration::from_nanos(plan.hold_check_ns?));
+    Some(format!("held connections are asked for a sign of life after {check} of silence"))
+}

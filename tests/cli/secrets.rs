@@ -1,0 +1,109 @@
+//! Stream keys and tokens are in no output: not in reports, files, errors or what is said before a run.
+
+use std::fs;
+use std::path::Path;
+
+use super::command::{Ended, ended_in};
+
+/// What must not be seen.
+const SECRET: &str = "S3CRET";
+
+/// Everything in a folder but the file of keys.
+fn files(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let written = entries.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    written.map(|path| fs::read_to_string(path).expect("a text")).collect()
+}
+
+#[track_caller]
+fn assert_secret_is_kept(words: &str, folder: &Path, ended: &Ended) {
+    for (place, text) in [("stdout", &ended.stdout), ("stderr", &ended.stderr), ("a file", &files(folder))] {
+        assert!(!text.contains(SECRET), "{words}: {place} has it: {text}");
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys: String = (0..64).map(|number| format!("{SECRET}-{number}\n")).collect();
+    fs::write(folder.path().join("keys.csv"), keys).expect("a writable folder");
+    let scenario = format!(
+        "targets = \"rtmp://serve.sim/live/{SECRET}?token={SECRET}\"\nengine = \"sim\"\nuntil = \"publish\"\n\
+         stages = [{{ rate = 50, for = \"1s\" }}]\nstream = \"cam-{{key}}?token={SECRET}\"\nstream_keys = \"keys.csv\"\n"
+    );
+    fs::write(folder.path().join("secret.toml"), scenario).expect("a writable folder");
+    folder
+}
+
+#[test]
+fn a_run_that_is_given_secrets_shows_none() {
+    for host in ["serve", "name-taken", "unauthorized", "redirect", "hook-says-no", "connect-rejected", "refuse"] {
+        for (target, flags) in [
+            (format!("rtmp://{host}.sim/live?token={SECRET}"), "--stream-keys keys.csv"),
+            (format!("rtmp://{host}.sim/live/cam-{{id}}?token={SECRET}"), ""),
+            (format!("rtmp://{host}.sim/live/{SECRET}"), "-c 1"),
+            (format!("rtmp://{host}.sim/live"), "--stream S3CRET?token=S3CRET"),
+            (
+                format!("rtmp://{host}.sim/live rtmp://{host}.sim/live/{SECRET}"),
+                "--stream {key}?token=S3CRET --stream-keys keys.csv",
+            ),
+        ] {
+            for output in ["", "--json"] {
+                let folder = folder();
+                let words =
+                    format!("run --engine sim --seed 1 {target} --until publish -n 20 {flags} -o result.json {output}");
+                let ended = ended_in(folder.path(), &words);
+                assert!(matches!(ended.code, Some(0 | 5)), "{words}: {ended:#?}");
+                assert!(folder.path().join("result.json").exists());
+                assert_secret_is_kept(&words, folder.path(), &ended);
+                let shown = ended_in(folder.path(), "report result.json");
+                assert_eq!(shown.code, ended.code, "{words}: {shown:#?}");
+                assert_secret_is_kept(&words, folder.path(), &shown);
+            }
+        }
+    }
+}
+
+#[test]
+fn players_and_scenarios_show_none_either() {
+    for words in [
+        "run secret.toml -o result.json",
+        "run secret.toml rtmp://name-taken.sim/live/S3CRET?token=S3CRET --json",
+        "run secret.toml rtmp://no-stream.sim/live/S3CRET --until play --client vlc",
+        "check secret.toml",
+        "check secret.toml --json",
+        "run --engine sim rtmp://no-stream.sim/live/S3CRET --until play -n 5",
+    ] {
+        let folder = folder();
+        let ended = ended_in(folder.path(), words);
+        assert!(matches!(ended.code, Some(0 | 5)), "{words}: {ended:#?}");
+        assert_secret_is_kept(words, folder.path(), &ended);
+    }
+}
+
+#[test]
+fn errors_show_none() {
+    for words in [
+        "run rtmp://h:99999/live/S3CRET?token=S3CRET",
+        "run rtmp://127.0.0.1/live/S3CRET --until publish",
+        "run rtmp://203.0.113.7/live/S3CRET?token=S3CRET",
+        "run rtmp://nowhere.sim/live/S3CRET?token=S3CRET --engine sim",
+        "run rtmps://127.0.0.1/live/S3CRET?token=S3CRET --engine sim",
+        "run http://127.0.0.1/live/S3CRET",
+        "run rtmp://127.0.0.1/live/S3CRET.toml",
+        "run --guard rtmp://h:99999/live/S3CRET",
+        "run --stream S3CRET{idd}",
+        "run --until publish --stream S3CRET{key}",
+        "run --until publish --stream-keys keys.csv --stream cam-{id}?S3CRET",
+        "run --until publish --stream-keys keys.csv -c 65",
+        "probe rtmp://h:99999/live/S3CRET",
+        "probe rtmps://127.0.0.1/live/S3CRET",
+        "check secret.toml rtmp://h:99999/live/S3CRET",
+        "run secret.toml --client vlc",
+        "run secret.toml -c 100",
+    ] {
+        let folder = folder();
+        let ended = ended_in(folder.path(), words);
+        assert_eq!(ended.code, Some(2), "{words}: {ended:#?}");
+        assert_secret_is_kept(words, folder.path(), &ended);
+    }
+}
