@@ -6,14 +6,18 @@ mod real_servers {
     mod cluster;
     mod early_end;
     mod ffmpeg_listen;
+    mod held;
     mod hostile;
+    mod media;
     mod namespaces;
     mod nginx;
     mod oracle;
     mod overload;
     mod proxy;
     mod rtmpsrv;
+    mod sessions;
     mod storm;
+    mod tls;
     mod wire;
 }
 mod support;

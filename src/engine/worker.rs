@@ -12,6 +12,7 @@ use crate::measure::{
     Ending, Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample,
     Snapshot, Step, Until,
 };
+use crate::protocol::session::Course;
 use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
@@ -44,8 +45,9 @@ pub struct Worker {
     tls: Box<[bool]>,
     session: SessionPlan,
     sessions: Sessions,
-    /// Attempts started with a session: their numbers.
-    numbered: u64,
+    /// Attempts started with a session, by its course: their numbers. Players count apart from publishers, so that both
+    /// go through all names of a pattern.
+    numbered: [u64; Course::COUNT],
     lanes: Vec<Lane>,
     /// The lane that starts its attempts first in the next turn: each has its turn, so none starves.
     first_lane: usize,
@@ -180,7 +182,7 @@ impl Worker {
             first_lane: 0,
             sessions: Sessions::new(if has_sessions { slots.len() } else { 0 }),
             session: plan.session,
-            numbered: 0,
+            numbered: [0; Course::COUNT],
             tls: plan.tls,
             attempts: Attempts::with_capacity(slots.len()),
             deadlines: Deadlines::new(slots.len(), start),
@@ -801,11 +803,12 @@ impl Worker {
             let script = session.scripts[turn * self.tls.len() + usize::from(target.0)];
             let (trickle, clip) = self.session.scripts[script as usize].tracks();
             let client = session.first_client + (slot - lane.first_slot);
+            let numbered = &mut self.numbered[session.course as usize];
             let number = match begin.client {
                 Some(_) => client.into(),
-                None => self.numbered * u64::from(self.session.workers) + u64::from(self.session.worker),
+                None => *numbered * u64::from(self.session.workers) + u64::from(self.session.worker),
             };
-            self.numbered += 1;
+            *numbered += 1;
             let start = SessionStart {
                 script,
                 course: session.course,

@@ -16,7 +16,7 @@ pub const MAX_STREAM_NAME: usize = 255;
 ///
 /// | placeholder | stands for |
 /// |---|---|
-/// | `{id}` | the number of the attempt; in a storm that of the client |
+/// | `{id}` | the number of the attempt, publishers and players each from 0 on; in a storm that of the client |
 /// | `{id%N}` | its remainder by N, so that there are N names |
 /// | `{slot}` | the connection's place, which is used again after its end |
 /// | `{worker}` | the number of the worker |

@@ -280,6 +280,9 @@ impl Failure {
             (Step::Publish, Kind::Timeout) => {
                 "the stream does not start: look for a hook that hangs, or lower the load"
             }
+            (Step::Tls, Kind::Timeout) => {
+                "nothing answers the TLS handshake: check that the port is the one for rtmps://"
+            }
             (_, Kind::Timeout) if matches!(self.detail, FailureDetail::Received(1..)) => {
                 "the answer stops halfway or dribbles: `shakedown probe` shows how"
             }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::process::{NotReady, Server, start_on_free_port, tool};
@@ -13,6 +14,55 @@ pub fn ffmpeg_publish(url: &str, seconds: u32) -> Command {
     command.args(["-i", "testsrc=size=64x64:rate=10", "-t", &seconds.to_string()]);
     command.args(["-c:v", "flv1", "-f", "flv", url]).stdin(Stdio::null());
     command
+}
+
+/// Records `seconds` of a moving picture, 25 frames a second, and a tone to `file`, as encoders send them.
+pub fn record_flv(file: &Path, seconds: u32) {
+    let mut command = Command::new(tool("ffmpeg"));
+    command.args([
+        "-hide_banner",
+        "-nostdin",
+        "-loglevel",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=128x96:rate=25",
+    ]);
+    command.args(["-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", &seconds.to_string()]);
+    command.args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-c:a", "aac"]);
+    let status = command.args(["-f", "flv"]).arg(file).stdin(Stdio::null()).status().expect("ffmpeg is executable");
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// The first `count` video packets of `input`, a file or a URL: timestamp in ms and checksum.
+pub fn packets(input: &str, count: usize) -> Vec<(i64, String)> {
+    let mut command = Command::new(tool("ffmpeg"));
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-fpsprobesize", "0", "-i", input]);
+    command.args(["-map", "0:v", "-c", "copy", "-frames:v", &count.to_string(), "-f", "framecrc", "-"]);
+    let output = command.stdin(Stdio::null()).output().expect("ffmpeg is executable");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("ffmpeg prints UTF-8");
+    // Stream, decoding time, presentation time, duration, size, checksum.
+    let packet = |line: &str| {
+        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
+        (columns[1].parse().expect("a time"), columns[5].to_owned())
+    };
+    text.lines().filter(|line| !line.starts_with('#')).map(packet).collect()
+}
+
+/// The codecs of the streams in `url`, by ffprobe. It takes a second: by itself ffprobe wants 20 pictures, for which a
+/// trickle needs more than a minute.
+pub fn ffprobe(url: &str) -> Vec<String> {
+    let mut command = Command::new(tool("ffprobe"));
+    command.args(["-v", "error", "-f", "flv", "-analyzeduration", "1000000", "-fpsprobesize", "0"]);
+    command.args(["-show_entries", "stream=codec_name", "-of", "csv=p=0", url]);
+    let output = command.stdin(Stdio::null()).output().expect("ffprobe is executable");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command:?}");
+    let mut codecs: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    codecs.sort();
+    codecs
 }
 
 /// ffmpeg listening for one publisher. It serves exactly one connection, whatever comes over it, then ends: with 0

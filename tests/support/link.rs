@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use shakedown::base::{RandomStream, Seed, StreamPurpose};
 
+use super::load::Load;
 use super::namespace::Namespace;
 use super::run_command::{RunOutput, run_by};
 
@@ -93,6 +94,19 @@ impl Link {
     /// `shakedown run` with `arguments` in the client's network.
     pub fn run(&self, arguments: &str) -> RunOutput {
         run_by(self.client.command(env!("CARGO_BIN_EXE_shakedown")), arguments)
+    }
+
+    /// Starts `shakedown run` with `arguments`, which are separated by spaces, in the client's network.
+    pub fn start_run(&self, arguments: &str) -> Load {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        Load::start_by(self.client.command(env!("CARGO_BIN_EXE_shakedown")), &arguments)
+    }
+
+    /// From now on nothing that the server sends leaves its network: for the client, it falls silent.
+    pub fn silence_server(&self) {
+        let arguments = format!("route add blackhole {}", Self::CLIENT);
+        let status = self.server.command("ip").args(arguments.split(' ')).status().expect("nsenter is executable");
+        assert!(status.success(), "ip {arguments}: {status}");
     }
 
     /// What `start` returns in the server's network; a server should listen on [`SERVER`](Self::SERVER).

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::process::Server;
 use super::run_command::{RunOutput, shakedown_command};
 
@@ -43,6 +45,12 @@ impl Load {
     /// Waits until something has happened that `done` looks for.
     pub fn wait_until(&mut self, mut done: impl FnMut() -> bool) {
         self.process.wait_until(|_| done()).expect("a load binds no port");
+    }
+
+    /// Ends it with SIGINT: its result is of what was measured until then.
+    pub fn interrupt(self) -> RunOutput {
+        self.process.signal(Signal::INT);
+        self.finish()
     }
 
     /// Waits for its end.

@@ -6,8 +6,10 @@
 // Each integration test is a crate of its own and uses only a part of this module.
 #![allow(dead_code, unused_imports)]
 
+mod authority;
 mod capture;
 mod ffmpeg;
+mod hooks;
 mod link;
 mod load;
 mod namespace;
@@ -18,12 +20,14 @@ mod run_command;
 mod scripted;
 mod sink_process;
 
+pub use authority::{Authority, Identity};
 pub use capture::{Capture, malformed_packets, tshark};
-pub use ffmpeg::{FfmpegListen, ffmpeg_publish};
+pub use ffmpeg::{FfmpegListen, ffmpeg_publish, ffprobe, packets, record_flv};
+pub use hooks::hook_server;
 pub use link::{Carried, Link, LinkOptions, LostSyns};
 pub use load::Load;
 pub use namespace::Namespace;
-pub use nginx::{Nginx, NginxOptions};
+pub use nginx::{Nginx, NginxOptions, streams};
 pub use process::{PATIENCE, Server, tool};
 pub use rtmpsrv::{Rtmpsrv, rtmpdump};
 pub use run_command::{RunOutput, run, run_by, shakedown_command};

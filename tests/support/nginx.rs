@@ -1,17 +1,20 @@
 //! nginx with its RTMP module, from Debian's `nginx-light` and `libnginx-mod-rtmp`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
+use super::authority::Identity;
 use super::process::{NotReady, Server, start_on_free_port, tool};
 
 const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// What a test chooses about its nginx.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NginxOptions {
     /// Where it listens: an address of the network that the calling thread is in.
     pub listen: IpAddr,
@@ -25,6 +28,13 @@ pub struct NginxOptions {
     /// It logs each connection, for [`Nginx::wait_for_connections`], [`Nginx::wait_for_disconnects`] and
     /// [`Nginx::stop`].
     pub logs_connections: bool,
+    /// An HTTP server there is asked: `/connect` before any connect, `/publish` and `/play` before the streams of one
+    /// more application, `guarded`.
+    pub hooks: Option<SocketAddr>,
+    /// It serves numbers about its streams, for [`Nginx::statistics`].
+    pub statistics: bool,
+    /// It speaks TLS with this certificate at [`Nginx::tls_address`], by its stream module.
+    pub tls: Option<Identity>,
 }
 
 impl Default for NginxOptions {
@@ -36,6 +46,9 @@ impl Default for NginxOptions {
             timeout_s: 60,
             proxy_protocol: false,
             logs_connections: false,
+            hooks: None,
+            statistics: false,
+            tls: None,
         }
     }
 }
@@ -45,26 +58,33 @@ impl Default for NginxOptions {
 pub struct Nginx {
     server: Server,
     address: SocketAddr,
+    /// Statistics by HTTP.
+    http_address: SocketAddr,
+    tls_address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
 impl Nginx {
     /// Starts nginx and waits until its workers run.
     pub fn start(options: NginxOptions) -> Self {
-        let module = Path::new(RTMP_MODULE);
-        assert!(module.is_file(), "{RTMP_MODULE} is missing: run scripts/test, it installs what the tests need");
-        start_on_free_port(|port| Self::start_on(port, options))
+        for module in [RTMP_MODULE, STREAM_MODULE] {
+            let installed = Path::new(module).is_file();
+            assert!(installed, "{module} is missing: run scripts/test, it installs what the tests need");
+        }
+        start_on_free_port(|port| Self::start_on(port, &options))
     }
 
     /// Likewise, on a port that nobody else uses: for networks of their own.
     pub fn start_at(port: u16, options: NginxOptions) -> Self {
-        Self::start_on(port, options).expect("the port is free in a network of its own")
+        Self::start_on(port, &options).expect("the port is free in a network of its own")
     }
 
-    fn start_on(port: u16, options: NginxOptions) -> Result<Self, NotReady> {
+    fn start_on(port: u16, options: &NginxOptions) -> Result<Self, NotReady> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("nginx.conf");
-        std::fs::write(&config, configuration(port, options, folder.path())).expect("a writable temporary folder");
+        let [http_port, tls_port] = free_ports(options.listen);
+        let ports = Ports { rtmp: port, http: http_port, tls: tls_port };
+        std::fs::write(&config, configuration(&ports, options, folder.path())).expect("a writable temporary folder");
         let mut command = Command::new(tool("nginx"));
         command.arg("-p").arg(folder.path()).arg("-c").arg(&config).args(["-e", "stderr"]);
         let mut server = Server::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
@@ -74,11 +94,18 @@ impl Nginx {
             started += u32::from(line.contains("start worker process "));
             started == options.workers
         })?;
-        Ok(Self { server, address: SocketAddr::from((options.listen, port)), _folder: folder })
+        let [address, http_address, tls_address] =
+            [ports.rtmp, ports.http, ports.tls].map(|port| SocketAddr::from((options.listen, port)));
+        Ok(Self { server, address, http_address, tls_address, _folder: folder })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it speaks TLS.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address
     }
 
     /// The URL of a stream in the application `live`.
@@ -96,7 +123,17 @@ impl Nginx {
         self.wait_for("disconnect, client", count);
     }
 
-    fn wait_for(&mut self, event: &str, count: u32) {
+    /// What it says of its streams, as XML; see [`streams`].
+    pub fn statistics(&self) -> String {
+        let mut stream = TcpStream::connect(self.http_address).expect("nginx listens");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("nginx reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("nginx answers in UTF-8");
+        answer
+    }
+
+    /// Waits until it has logged `event` so many times since the last wait.
+    pub fn wait_for(&mut self, event: &str, count: u32) {
         let mut happened = 0;
         let waited = self.server.wait_until(|line| {
             happened += u32::from(line.contains(event));
@@ -117,9 +154,50 @@ impl Nginx {
     }
 }
 
-fn configuration(port: u16, options: NginxOptions, folder: &Path) -> String {
-    let NginxOptions { listen, workers, worker_connections, timeout_s, .. } = options;
-    let listen = SocketAddr::from((listen, port));
+/// How many streams there are and how many clients they have, publishers and players, by [`Nginx::statistics`].
+pub fn streams(statistics: &str) -> [usize; 2] {
+    ["<stream>", "<client>"].map(|element| statistics.matches(element).count())
+}
+
+/// Where nginx listens.
+struct Ports {
+    rtmp: u16,
+    http: u16,
+    tls: u16,
+}
+
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>(address: IpAddr) -> [u16; N] {
+    let bound = [(); N].map(|()| TcpListener::bind((address, 0)).expect("the address has a free port"));
+    bound.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+}
+
+fn configuration(ports: &Ports, options: &NginxOptions, folder: &Path) -> String {
+    let NginxOptions { listen: ip, workers, worker_connections, timeout_s, .. } = options;
+    let listen = SocketAddr::from((*ip, ports.rtmp));
+    let (mut modules, mut blocks) = (String::new(), String::new());
+    if options.statistics {
+        let http = SocketAddr::from((*ip, ports.http));
+        blocks += &format!("http {{ access_log off; server {{ listen {http}; location / {{ rtmp_stat all; }} }} }}\n");
+    }
+    if let Some(Identity { certificate, key }) = &options.tls {
+        let tls = SocketAddr::from((*ip, ports.tls));
+        modules += &format!("load_module {STREAM_MODULE};\n");
+        blocks += &format!(
+            "stream {{ server {{ listen {tls} ssl; ssl_certificate {}; ssl_certificate_key {}; proxy_pass {listen}; }} }}\n",
+            certificate.display(),
+            key.display()
+        );
+    }
+    let (on_connect, guarded) = match options.hooks {
+        Some(hooks) => (
+            format!("on_connect http://{hooks}/connect;"),
+            format!(
+                "application guarded {{ live on; on_publish http://{hooks}/publish; on_play http://{hooks}/play; }}"
+            ),
+        ),
+        None => Default::default(),
+    };
     let proxy_protocol = if options.proxy_protocol { " proxy_protocol" } else { "" };
     let level = if options.logs_connections { "info" } else { "notice" };
     // Started by root, nginx would give its workers to a user that cannot reach the temporary folder; started by
@@ -127,15 +205,21 @@ fn configuration(port: u16, options: NginxOptions, folder: &Path) -> String {
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     format!(
         "load_module {RTMP_MODULE};
-daemon off;
+{modules}daemon off;
 {user}
 worker_processes {workers};
 pid {}/nginx.pid;
 error_log stderr {level};
 events {{ worker_connections {worker_connections}; }}
-rtmp {{
+{blocks}rtmp {{
     access_log off;
-    server {{ listen {listen}{proxy_protocol}; timeout {timeout_s}s; application live {{ live on; }} }}
+    server {{
+        listen {listen}{proxy_protocol};
+        timeout {timeout_s}s;
+        {on_connect}
+        application live {{ live on; }}
+        {guarded}
+    }}
 }}
 ",
         folder.display()

@@ -55,6 +55,6 @@ impl RunOutput {
 
     /// The result, whatever the exit code says of it.
     pub fn result(self) -> RunResult {
-        serde_json::from_str(&self.printed).unwrap_or_else(|error| panic!("{error}: {}", self.printed))
+        serde_json::from_str(&self.printed).unwrap_or_else(|error| panic!("{error}: {}{}", self.printed, self.told))
     }
 }

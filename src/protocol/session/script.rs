@@ -21,6 +21,11 @@ pub enum Course {
     Play,
 }
 
+impl Course {
+    /// How many there are.
+    pub const COUNT: usize = Self::Play as usize + 1;
+}
+
 /// Everything that distinguishes a client's side of a session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionSpec {
