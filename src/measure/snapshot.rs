@@ -536,8 +536,7 @@ impl StageRecord {
         self.probes.extend_from_slice(&other.probes);
         self.last_end = self.last_end.max(other.last_end);
         self.media.merge(&other.media);
-        self.tls.full += other.tls.full;
-        self.tls.resumed += other.tls.resumed;
+        self.tls.merge(&other.tls);
         self.last_release = self.last_release.max(other.last_release);
     }
 }
@@ -584,7 +583,8 @@ impl MediaCounts {
         *self == Self::default()
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Self) {
         self.sent_messages += other.sent_messages;
         self.sent_bytes += other.sent_bytes;
         self.late_messages += other.late_messages;
@@ -597,6 +597,12 @@ impl TlsCounts {
     /// No connection used TLS.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Adds `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.full += other.full;
+        self.resumed += other.resumed;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::plan::{Population, RunPlan};
 use super::result::{
-    Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, Row, RunResult, Window, counted_s,
+    Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult, Window, counted_s,
     measured_length_s,
 };
 use super::threshold::{Threshold, ThresholdError};
@@ -89,7 +89,10 @@ impl RunResult {
         self.connections.lost_while_held += part.connections.lost_while_held;
         add_summary(&mut self.connections.lost_age, part.connections.lost_age.as_ref())?;
         self.modes.merge(&part.modes);
+        self.tls.merge(&part.tls);
+        self.media.merge(&part.media);
         add_failures(&mut self.failures, part.failures);
+        add_backends(&mut self.by_backend, part.by_backend)?;
         self.latency.add(&part.latency)?;
         add_summary(&mut self.time_to_failure, part.time_to_failure.as_ref())?;
         for (mine, theirs) in [
@@ -129,12 +132,12 @@ impl RunResult {
         Ok(())
     }
 
-    /// Rates by target and by client as if the load had gone on as long as the longest of the machines': so they can be
+    /// Rates by target, by client and by backend as if the load had gone on as long as the longest of the machines': so they can be
     /// added.
     fn stretch_rates(&mut self, longest: Window) {
         if longest.duration_s > self.window.duration_s {
             let part = self.window.duration_s / longest.duration_s;
-            for row in self.by_target.iter_mut().chain(&mut self.by_client) {
+            for row in self.by_target.iter_mut().chain(&mut self.by_client).chain(&mut self.by_backend) {
                 row.rate.started_per_s *= part;
                 row.rate.completed_per_s *= part;
             }
@@ -153,7 +156,7 @@ impl RunResult {
         let counted: Vec<f64> = plan.asked().map(|population| counted_s(population, window)).collect();
         // Populations that were measured for different times have rates that only add up.
         if counted.windows(2).all(|pair| pair[0] == pair[1]) {
-            for row in self.by_target.iter_mut().chain(&mut self.by_client) {
+            for row in self.by_target.iter_mut().chain(&mut self.by_client).chain(&mut self.by_backend) {
                 row.rate = Rates::over(window.duration_s, &row.attempts, false);
             }
         }
@@ -244,6 +247,7 @@ fn add_failures(mine: &mut Vec<FailureRow>, theirs: Vec<FailureRow>) {
             Some(known) => {
                 known.count += row.count;
                 known.last_s = known.last_s.max(row.last_s);
+                add_reasons(&mut known.reasons, row.reasons);
                 if row.first_s < known.first_s {
                     (known.first_s, known.detail, known.advice) = (row.first_s, row.detail, row.advice);
                 }
@@ -251,6 +255,28 @@ fn add_failures(mine: &mut Vec<FailureRow>, theirs: Vec<FailureRow>) {
         }
     }
     mine.sort_by_key(|row| (row.step, row.kind));
+}
+
+fn add_reasons(mine: &mut Vec<ReasonRow>, theirs: Vec<ReasonRow>) {
+    for row in theirs {
+        match mine.iter_mut().find(|known| known.text == row.text) {
+            None => mine.push(row),
+            Some(known) => known.count += row.count,
+        }
+    }
+    mine.sort_by(|one, other| one.text.cmp(&other.text));
+}
+
+/// A backend may have answered some of the machines only.
+fn add_backends(mine: &mut Vec<Row>, theirs: Vec<Row>) -> Result<(), HistogramError> {
+    for row in theirs {
+        match mine.iter_mut().find(|known| known.name == row.name) {
+            None => mine.push(row),
+            Some(known) => known.add(&row)?,
+        }
+    }
+    mine.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(())
 }
 
 /// Both timelines row by row, in the wider of their intervals.
@@ -333,6 +359,7 @@ fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String,
         .or_else(|| differ("the seed", first.seed.get(), other.seed.get(), u64::to_string))
         .or_else(|| differ("the target", addresses(first), addresses(other), String::clone))
         .or_else(|| differ("the engine", first.engine, other.engine, |engine| engine.to_string()))
+        .or_else(|| differ("what publishers send", &first.clip, &other.clip, |clip| format!("{clip:?}")))
         .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| list.join(" ")))
         .or_else(|| differ("the list of populations", names(first), names(other), String::clone))
         .or_else(|| {
@@ -361,6 +388,7 @@ fn population_difference(first: &Population, other: &Population) -> Option<(&'st
         .or_else(|| differ("the list of clients", &first.clients, &other.clients))
         .or_else(|| differ("--verify", &first.verify, &other.verify))
         .or_else(|| differ("--until", &first.until, &other.until))
+        .or_else(|| differ("the name of the streams", &first.stream, &other.stream))
         .or_else(|| differ("--hold", &first.hold, &other.hold))
         .or_else(|| differ("--close", &first.close, &other.close))
         .or_else(|| differ("the expectation", &first.expect, &other.expect))
@@ -494,6 +522,31 @@ mod tests {
         assert_eq!((merged.attempts, merged.rate), (whole.attempts, whole.rate));
         assert_eq!(rates(&merged.by_population), rates(&whole.by_population));
         assert_eq!(rates(&merged.by_target), rates(&whole.by_target));
+    }
+
+    #[test]
+    fn sessions_add_up() {
+        let publish = |index| {
+            let mut plan = RunPlan { share: Share { index, count: 2 }, ..mixed_plan() };
+            plan.targets[1].host = "name-taken.sim".to_owned();
+            plan.populations[0].until = crate::run::Until::Publish;
+            plan.populations[0].hold = crate::run::Hold::ForNs(1_000_000_000);
+            RunResult::assemble(simulate(Arc::new(plan)).parts)
+        };
+        let (first, mut second) = (publish(0), publish(1));
+        second.by_backend[0].name = "another".to_owned();
+        let merged = RunResult::merge(vec![first.clone(), second.clone()]).unwrap();
+        let both = |count: fn(&RunResult) -> u64| count(&first) + count(&second);
+        assert_eq!(merged.media.sent_messages, both(|result| result.media.sent_messages));
+        assert!(merged.media.sent_messages > 0);
+        let names: Vec<&str> = merged.by_backend.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["FMS/3,0,1,123", "another"]);
+        let accepted: u64 = merged.by_backend.iter().map(|row| row.attempts.due).sum();
+        assert_eq!(accepted, both(|result| result.by_backend[0].attempts.due));
+        let [reason] = &merged.failures[0].reasons[..] else { panic!("{:?}", merged.failures) };
+        assert_eq!(reason.count, both(|result| result.failures[0].reasons[0].count));
+        let publish = |result: &RunResult| result.latency.publish.as_ref().unwrap().count;
+        assert_eq!(publish(&merged), publish(&first) + publish(&second));
     }
 
     fn row(t_s: u32, completed: u64, held: u64) -> TimelineRow {
