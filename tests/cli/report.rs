@@ -304,7 +304,7 @@ fn one_of_two_targets_refuses() {
 #[test]
 fn this_machine_is_the_limit() {
     insta::assert_snapshot!(seen("rtmp://no-ports.sim/live -R 100 -d 5s --hold 1s"), @r"
-    target rtmp://no-ports.sim/live (10.255.0.45:1935), engine sim, seed 1
+    target rtmp://no-ports.sim/live (10.255.0.31:1935), engine sim, seed 1
     peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots, as shakedown
     target     rtmp://no-ports.sim/live
     load       complex, until handshake, hold 1s, close rst; open loop, 100/s
@@ -457,7 +457,7 @@ fn publishers_that_stay() {
     let words = "rtmp://slow-hook.sim/live/cam-{slot}?token=x -R 100 -n 100 --until publish --hold 10s --hold-check 5s \
                  --bitrate 800k --media-clients 50% --enhanced-rtmp";
     insta::assert_snapshot!(seen(words), @r"
-    target rtmp://slow-hook.sim/live/***?*** (10.255.0.38:1935), engine sim, seed 1
+    target rtmp://slow-hook.sim/live/***?*** (10.255.0.41:1935), engine sim, seed 1
     peak rate 100/s, at most 100 connections at once, 1 worker of 100 slots, as shakedown
     connects and publishes cam-{slot}?***
     audio and video: 800 kbit/s by 50 % of the publishers, a sound a second by the others
@@ -599,7 +599,7 @@ fn what_servers_say_stands_below_the_failure() {
     "#);
     insta::assert_snapshot!(of("rtmp://no-stream.sim/live --until play"), @r#"
     failures
-      10 x publish rejected (the target's, at 0.0 s)
+      10 x play rejected (the target's, at 0.0 s)
         10 x "NetStream.Play.StreamNotFound: No such stream"
         -> the server refused the command: check application, stream name and
            credentials
@@ -608,8 +608,8 @@ fn what_servers_say_stands_below_the_failure() {
     insta::assert_snapshot!(of("rtmp://hook-says-no.sim/live --until publish"), @r"
     failures
       10 x publish closed (the target's, at 0.0 s): 3365 bytes received
-        -> the server hangs up on the stream: check its name and credentials; its
-           log names the reason
+        -> the server hangs up on the stream: check name and credentials; its log
+           names the reason
     exit 5
     ");
     insta::assert_snapshot!(of("rtmp://no-publish.sim/live --until publish"), @r"

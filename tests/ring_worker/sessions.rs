@@ -90,7 +90,7 @@ fn refusals_are_seen_on_both_sides() {
         ("publish:name-taken", Until::Publish, Step::Publish, FailureKind::NameTaken, 200),
         ("publish:unauthorized", Until::Publish, Step::Publish, FailureKind::Unauthorized, 200),
         ("publish:close", Until::Publish, Step::Publish, FailureKind::Closed, 200),
-        ("play:not-found", Until::Play, Step::Publish, FailureKind::Rejected, 200),
+        ("play:not-found", Until::Play, Step::Play, FailureKind::Rejected, 200),
     ] {
         let sink = sink_that_refuses(&[rule]);
         let ended = on_ring(&sessions(20, 200, until, &sink), BOTH[0]);

@@ -160,7 +160,7 @@ fn every_refusal_has_its_name() {
             Until::Publish,
             Step::Reply,
             Redirected,
-            "NetConnection.Connect.Rejected: RTMP 302 Redirect",
+            "NetConnection.Connect.Rejected: RTMP 302 Redirect -> rtmp://serve.sim/live",
         ),
         (
             "publish:name-taken",
@@ -181,9 +181,9 @@ fn every_refusal_has_its_name() {
             Until::Publish,
             Step::Publish,
             Redirected,
-            "NetConnection.Connect.Rejected: RTMP 302 Redirect",
+            "NetConnection.Connect.Rejected: RTMP 302 Redirect -> rtmp://serve.sim/live",
         ),
-        ("play:not-found", Until::Play, Step::Publish, Rejected, "NetStream.Play.StreamNotFound: No such stream"),
+        ("play:not-found", Until::Play, Step::Play, Rejected, "NetStream.Play.StreamNotFound: No such stream"),
     ] {
         let report = lab(4, milestone).against(Peer::conducting(SessionModel::refusing(rule))).run();
         assert_eq!(only_failure(&report), (step, kind, 4), "{rule}");
@@ -212,7 +212,7 @@ fn what_never_comes_is_a_timeout_of_its_step() {
         (SessionAnswers::AllButTo(Request::Connect), Until::Reply, Step::Reply),
         (SessionAnswers::AllButTo(Request::Connect), Until::Publish, Step::Reply),
         (SessionAnswers::AllButTo(Request::Publish), Until::Publish, Step::Publish),
-        (SessionAnswers::AllButTo(Request::Play), Until::Play, Step::Publish),
+        (SessionAnswers::AllButTo(Request::Play), Until::Play, Step::Play),
     ] {
         let report = lab(3, milestone).against(Peer::conducting(SessionModel::answering(answers))).run();
         assert_eq!(only_failure(&report), (step, FailureKind::Timeout, 3), "{answers:?}");
