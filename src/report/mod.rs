@@ -1,7 +1,9 @@
 //! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
 
+mod outcomes;
 mod quantity;
 mod summary;
+mod tables;
 
 pub mod json;
 pub mod plot;
