@@ -94,6 +94,54 @@ impl SearchSpec {
             mode: Mode::Find,
         }
     }
+
+    /// Whether a search can be made of it.
+    pub(super) fn check(&self) -> Result<(), SpecError> {
+        let refuse = |why: String| Err(SpecError(why));
+        if self.goals.is_empty() {
+            return refuse("a search needs a goal".to_owned());
+        }
+        for goal in &self.goals {
+            goal.check()?;
+        }
+        let (lowest, start, highest) = (self.min_rate.as_per_second(), self.start_rate.as_per_second(), self.highest_per_s());
+        if lowest <= 0.0 || start < lowest {
+            return refuse(format!("the first rate {} lies below the lowest one, {}", self.start_rate, self.min_rate));
+        }
+        if highest < lowest {
+            return refuse(format!("the highest rate lies below the lowest one worth a trial, {}: raise it", self.min_rate));
+        }
+        if let Mode::Qualify { need, margin } = self.mode {
+            if !(margin.is_finite() && margin >= 1.0) {
+                return refuse(format!("a margin of {margin} is below the need itself: write 1 or more, for example 1.2"));
+            }
+            if highest < need.as_per_second() {
+                return refuse(format!("the highest rate allowed is below the need, {need}: raise it"));
+            }
+        }
+        if self.deadline == Nanos::ZERO || self.climb_trial == Nanos::ZERO || self.confirm == Nanos::ZERO {
+            return refuse("the deadline and the lengths of trials must be above zero".to_owned());
+        }
+        let least = self.confirm + self.trial_overhead + self.climb_trial + self.trial_overhead;
+        let needed = self.goals.iter().fold(least, |sum, goal| sum + goal.duration_sum);
+        if needed > self.budget {
+            return refuse(format!(
+                "a budget of {} has no room for a confirmation of {} and the trials before it: give at least {needed}, or \
+                 confirm for a shorter time",
+                self.budget, self.confirm
+            ));
+        }
+        Ok(())
+    }
+
+    /// The highest rate that may be offered, per second; infinite where nothing limits it.
+    pub(super) fn highest_per_s(&self) -> f64 {
+        let allowed = self.max_rate.map_or(f64::INFINITY, Rate::as_per_second);
+        match self.mode {
+            Mode::Find => allowed,
+            Mode::Qualify { need, margin } => allowed.min(need.as_per_second() * margin),
+        }
+    }
 }
 
 impl Goal {
@@ -117,5 +165,23 @@ impl Goal {
             final_trial: Nanos::from_secs(10),
             duration_sum: Nanos::from_secs(20),
         }
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let share = |value: f64| value > 0.0 && value < 1.0;
+        let fits = share(self.loss_ratio) && share(self.exceed_ratio) && self.width > 0.0 && self.width.is_finite();
+        if !fits || self.final_trial == Nanos::ZERO {
+            return Err(SpecError(format!(
+                "goal '{}': loss and exceed ratio must lie between 0 and 1, width and trial length above 0",
+                self.name
+            )));
+        }
+        if self.duration_sum < self.final_trial {
+            return Err(SpecError(format!(
+                "goal '{}': a load needs {} of trials, but one trial takes {} already",
+                self.name, self.duration_sum, self.final_trial
+            )));
+        }
+        Ok(())
     }
 }
