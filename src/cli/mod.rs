@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod exit;
 mod inspect;
+mod load_args;
 mod lookup;
 mod merge;
 mod output;
