@@ -2,12 +2,17 @@
 
 mod chart;
 mod outcomes;
+mod page;
 mod quantity;
 mod summary;
 mod tables;
 
+pub mod capacity;
+pub mod csv;
+pub mod hgrm;
 pub mod html;
 pub mod json;
+pub mod markdown;
 pub mod plot;
 pub mod text;
 
