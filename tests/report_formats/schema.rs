@@ -29,7 +29,8 @@ fn strict(mut schema: Value) -> Value {
 
 #[track_caller]
 fn assert_follows(validator: &Validator, name: &str, result: &Value) {
-    let errors: Vec<_> = validator.iter_errors(result).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<_> =
+        validator.iter_errors(result).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{name}: {}", errors.join("\n"));
 }
 

@@ -22,7 +22,10 @@ fn a_timeline_in_csv_is_the_files() {
     }
     let latency = OF_RUNS[0].report("--format csv --rows latency");
     let p99 = &json["latency"]["response"]["p99_ns"];
-    assert!(latency.lines().any(|line| line.starts_with("response,") && line.contains(&format!(",{p99},"))), "{latency}");
+    assert!(
+        latency.lines().any(|line| line.starts_with("response,") && line.contains(&format!(",{p99},"))),
+        "{latency}"
+    );
 }
 
 #[test]

@@ -78,7 +78,11 @@ fn key_figures(result: &CapacityResult) -> Vec<Tile> {
         });
         if let (Some(lower), Some(upper)) = (goal.lower_bound_per_s, goal.upper_bound_per_s) {
             let width = goal.resolution.map(|width| format!("{} apart", share(width))).unwrap_or_default();
-            tiles.push(Tile::new("search", format!("{} to {}", per_s(lower), per_s(upper)), width));
+            tiles.push(Tile::new(
+                "search",
+                format!("{} to {}", per_s(lower).trim_end_matches("/s"), per_s(upper)),
+                width,
+            ));
         }
         let deadline = format!("failed, or later than {}", deadline(result));
         tiles.push(Tile::new("loss allowed", share(goal.loss_ratio), deadline));
@@ -196,26 +200,32 @@ fn over_load(result: &CapacityResult) -> Markup {
     for dots in &mut series {
         dots.name = format!("{name}, {}", dots.name);
     }
-    let searched = result.trials.iter().filter(|trial| drawn_as(trial).is_some());
-    let mut medians: Vec<_> =
-        searched.filter_map(|trial| Some((trial.rate_per_s, trial.response_p50_ns? as f64))).collect();
-    medians.sort_by(|one, other| one.0.total_cmp(&other.0));
-    series.push(Series::new("median of each trial", Ink::Blue, Form::Thin, vec![medians]));
-    let mut latency = with_bounds(result, Chart::new(Axis::PerS, Axis::LogSpan, series));
+    series.push(Series::new("median where the goal was met", Ink::Blue, Form::Thin, vec![medians(result)]));
+    let mut latency = with_bounds(result, Chart::new(Axis::PerSAround, Axis::LogSpan, series));
     if result.deadline_ns > 0 {
         latency.levels.push((result.deadline_ns as f64, Ink::Pink));
         latency.notes.push((Ink::Pink, format!("deadline, {}", deadline(result))));
     }
     let loss = dots(result, |trial| Some(words::lost(trial)));
-    let loss = with_bounds(result, Chart::new(Axis::PerS, Axis::Share, loss));
+    let loss = with_bounds(result, Chart::new(Axis::PerSAround, Axis::Share, loss));
     html! {
         (figure(
             "Response time over offered rate",
-            "Dots for each trial of the search; where the line turns up is the knee. Logarithmic.",
+            "A dot for each trial of the search; where they turn up is the knee. Past it they rise with the length of the \
+             trial. Logarithmic.",
             &latency,
         ))
         (figure("Attempts lost over offered rate", "", &loss))
     }
+}
+
+/// The medians of the trials that met the goal, at each rate the highest one: what an attempt takes below the limit.
+fn medians(result: &CapacityResult) -> Vec<(f64, f64)> {
+    let met = result.trials.iter().filter(|trial| drawn_as(trial).is_some_and(|(_, ink, _)| ink == Ink::Green));
+    let mut medians: Vec<_> = met.filter_map(|trial| Some((trial.rate_per_s, trial.response_p50_ns? as f64))).collect();
+    medians.sort_by(|one, other| one.0.total_cmp(&other.0).then(other.1.total_cmp(&one.1)));
+    medians.dedup_by_key(|(rate, _)| *rate);
+    medians
 }
 
 /// With what the search found for the first goal.
