@@ -1,6 +1,5 @@
 //! The whole measurement, from the first look at the target to the result.
 
-
 use crate::base::{DurationText, Nanos, Rate};
 use crate::fleet::Progress;
 use crate::io::Engine;

@@ -38,7 +38,7 @@ pub fn trial_line(row: &TrialRow) -> String {
         (Some(p99), ..) => format!("p99 {}", Nanos::new(p99)),
         (None, Some(p95), _) => format!("p95 {}", Nanos::new(p95)),
         (None, None, Some(p50)) => format!("p50 {}", Nanos::new(p50)),
-        (None, None, None) => "nothing completed".to_owned(),
+        (None, None, None) => String::new(),
     };
     format!(
         "{:<12} {:>9} for {:>5}  lost {:>8}  {response:>13}  {}",
