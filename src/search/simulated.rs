@@ -151,7 +151,7 @@ impl Measurer for SimulatedServer {
 }
 
 /// The highest rate of which a run of ten minutes loses no more than `loss_ratio`, to a tenth of a percent: what a search
-/// should find. Nothing is spoiled in it.
+/// should find. Nothing is spoiled in it. Zero where not even a hundredth of the capacity is sustained.
 pub fn sustainable_rate(server: Server, deadline: Nanos, loss_ratio: f64) -> f64 {
     const RUN_S: f64 = 600.0;
     const EXACT: f64 = 0.0005;
@@ -162,7 +162,7 @@ pub fn sustainable_rate(server: Server, deadline: Nanos, loss_ratio: f64) -> f64
         loaded.lost <= loss_ratio * loaded.attempts
     };
     let (mut low, mut high) = (0.0, server.capacity_per_s * 1.1);
-    while high - low > EXACT * high {
+    while high - low > EXACT * high && high > server.capacity_per_s / 100.0 {
         let middle = (low + high) / 2.0;
         if sustains(middle) { low = middle } else { high = middle }
     }
