@@ -4,11 +4,11 @@ mod announce;
 mod conclude;
 mod connections;
 
-use crate::base::{Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate};
 use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
-use crate::run::{Finding, Notice, RunResult};
+use crate::run::{ClosePolicy, Finding, Notice, RunResult};
 use crate::scenario::{Lookup, Machine};
 use crate::search::{Conclusion, Goal, Mode, Recovery, Search, SearchSpec, Step, TrialOutcome, TrialRequest};
 
@@ -82,7 +82,11 @@ pub fn measure(
     let (Deadline::After(guess) | Deadline::OverBaseline(guess)) = asked_deadline;
     let mut load = request.load.clone();
     if request.rfc9411 {
-        load.close = Some(load.close.unwrap_or(crate::run::ClosePolicy::Fin));
+        // Each connection is closed as the RFC's are, unless asked otherwise.
+        load.close = load.close.or(Some(ClosePolicy::Fin));
+        for population in &mut load.populations {
+            population.close = population.close.or(Some(ClosePolicy::Fin));
+        }
     }
     let mut shape = Shape::new(load, machine, lookup, guess)?;
     let first_plan = shape.plan(Load::Rate(rate(100.0), Nanos::from_secs(1)))?;
@@ -225,15 +229,31 @@ impl<A: Audience> Measurement<'_, A> {
         };
         let lowest = default.min_rate.as_per_second().min(highest / 10.0);
         let start = start.as_per_second().max(lowest).min(highest);
-        let after = self.after_reserve();
+        let climb_trial = default.climb_trial.min(final_trial);
+        // Less than this is no search.
+        let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
+        let least = settings.confirm + sums + OVERHEAD + OVERHEAD;
+        let reserved = self.after_reserve();
+        if settings.budget < least + reserved + BASELINE {
+            let needed = Nanos::from_secs((least + reserved + BASELINE).as_secs_f64().ceil() as u64);
+            return Err(CapacityError::Usage(format!(
+                "a budget of {} has no room for the baseline, the trials that decide and a confirmation of {}; give at \
+                 least --budget {}, or a shorter --confirm or --trial",
+                DurationText(settings.budget.into()),
+                DurationText(settings.confirm.into()),
+                DurationText(needed.into())
+            )));
+        }
+        let left = settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(reserved);
         let spec = SearchSpec {
             goals,
             min_rate: rate(lowest),
             max_rate: self.request.max_rate,
             start_rate: rate(start),
-            budget: settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(after),
+            // A slow baseline does not take the whole search along.
+            budget: left.max(least),
             confirm: settings.confirm,
-            climb_trial: default.climb_trial.min(final_trial),
+            climb_trial,
             warm_up: self.request.warmup.unwrap_or(default.warm_up),
             trial_overhead: OVERHEAD,
             recovery: Some(Recovery { probe: Nanos::from_secs(1), within: Nanos::from_secs(20) }),
@@ -452,7 +472,7 @@ impl<A: Audience> Measurement<'_, A> {
         self.time.budget_s = self.settings.budget.as_secs_f64();
         self.time.total_s = self.runner.elapsed().as_secs_f64();
         result.time = self.time;
-        result.verdict = verdict(result, unloaded.dead);
+        result.verdict = verdict(result, unloaded.dead && result.interrupted.is_none());
         result.findings.extend(half_finding(result.half_sources.as_ref()));
         result.advice = advice(result);
         result.statement = statement(result);

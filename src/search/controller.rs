@@ -103,9 +103,11 @@ impl Search {
         TimePlan::of(&self.spec)
     }
 
-    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget.
+    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget. A target that is at its
+    /// limit needs a few deadlines to drain.
     pub(super) fn affords(&self, duration: Nanos, reserve: Nanos) -> bool {
-        self.spent() + duration + self.spec.trial_overhead + reserve <= self.spec.budget
+        let drain = self.spec.deadline + self.spec.deadline;
+        self.spent() + duration + self.spec.trial_overhead + drain + reserve <= self.spec.budget
     }
 
     /// Whether a trial judges its load.
@@ -125,8 +127,7 @@ impl Search {
 
     /// What followed the last overload.
     pub(super) fn recovery(&self) -> Recovered {
-        let Some(last) = self.trials.iter().rposition(|trial| is_overload(trial) && self.has_answered_before(trial))
-        else {
+        let Some(last) = self.trials.iter().rposition(|trial| is_overload(trial) && self.has_answered_before(trial)) else {
             return Recovered::NeverOverloaded;
         };
         let rate_per_s = self.trials[last].request.rate_per_s;

@@ -84,10 +84,10 @@ impl SearchSpec {
             deadline,
             min_rate: Rate::per_second(10.0).expect("finite and above zero"),
             max_rate: None,
-            start_rate: Rate::per_second(200.0).expect("finite and above zero"),
+            start_rate: Rate::per_second(500.0).expect("finite and above zero"),
             budget: Nanos::from_secs(300),
             confirm: Nanos::from_secs(60),
-            climb_trial: Nanos::from_secs(2),
+            climb_trial: Nanos::from_secs(2).max(deadline + deadline),
             warm_up: Nanos::from_secs(60),
             trial_overhead: Nanos::from_secs(1),
             recovery: Some(Recovery { probe: Nanos::from_secs(1), within: Nanos::from_secs(20) }),
@@ -104,22 +104,16 @@ impl SearchSpec {
         for goal in &self.goals {
             goal.check()?;
         }
-        let (lowest, start, highest) =
-            (self.min_rate.as_per_second(), self.start_rate.as_per_second(), self.highest_per_s());
+        let (lowest, start, highest) = (self.min_rate.as_per_second(), self.start_rate.as_per_second(), self.highest_per_s());
         if lowest <= 0.0 || start < lowest {
             return refuse(format!("the first rate {} lies below the lowest one, {}", self.start_rate, self.min_rate));
         }
         if highest < lowest {
-            return refuse(format!(
-                "the highest rate lies below the lowest one worth a trial, {}: raise it",
-                self.min_rate
-            ));
+            return refuse(format!("the highest rate lies below the lowest one worth a trial, {}: raise it", self.min_rate));
         }
         if let Mode::Qualify { need, margin } = self.mode {
             if !(margin.is_finite() && margin >= 1.0) {
-                return refuse(format!(
-                    "a margin of {margin} is below the need itself: write 1 or more, for example 1.2"
-                ));
+                return refuse(format!("a margin of {margin} is below the need itself: write 1 or more, for example 1.2"));
             }
             if highest < need.as_per_second() {
                 return refuse(format!("the highest rate allowed is below the need, {need}: raise it"));
@@ -162,14 +156,16 @@ impl Goal {
     }
 
     /// A goal of the user's with the default precision.
-    pub fn new(name: &str, loss_ratio: f64, _deadline: Nanos) -> Self {
+    pub fn new(name: &str, loss_ratio: f64, deadline: Nanos) -> Self {
+        // Long enough for its quarters to show a backlog that takes deadlines to build up.
+        let final_trial = Nanos::from_secs(8).max(Nanos::from_secs_f64(4.0 * deadline.as_secs_f64()));
         Self {
             name: name.to_owned(),
             loss_ratio,
             exceed_ratio: 0.5,
             width: 0.01,
-            final_trial: Nanos::from_secs(10),
-            duration_sum: Nanos::from_secs(20),
+            final_trial,
+            duration_sum: final_trial + final_trial,
         }
     }
 

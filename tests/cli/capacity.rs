@@ -117,7 +117,7 @@ fn a_target_that_completes_nothing_ends_at_once_with_5() {
 
 #[test]
 fn limits_of_this_machine_are_never_the_targets() {
-    let found = result(4, &format!("rtmp://no-ports.sim/live {SHORT}"));
+    let found = result(4, &format!("rtmp://no-ports.sim/live --hold 100ms {SHORT}"));
     assert_eq!(found["goals"][0]["outcome"], "generator_limited", "{}", found["statement"]);
     assert_eq!(found["goals"][0]["limited_by"], "generator");
     assert!(found["statement"].as_str().unwrap().contains("at least"), "{}", found["statement"]);
@@ -211,7 +211,7 @@ fn what_a_search_decides_itself_is_refused() {
         ("rtmp://slow.sim/live --need 5 --fleet 5 --recover-in 9s", &["drop one of them"]),
         ("rtmp://slow.sim/live --fleet 5 --recover-in 1s", &["--recover-in"]),
         ("rtmp://slow.sim/live --observe pid:1", &["--observe"]),
-        ("rtmp://slow.sim/live --budget 10s --confirm 20s", &["budget", "give at least"]),
+        ("rtmp://slow.sim/live --budget 10s --confirm 20s", &["a budget of 10s", "at least --budget", "--confirm"]),
         ("rtmp://slow.sim/live --goal a=1% --goal a=2%", &["same name"]),
     ] {
         searched(Path::new("."), &format!("-q {words}")).assert_error(2, parts);
