@@ -97,6 +97,11 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
         (Outcome::GeneratorLimited, None, None) => {
             format!("no capacity can be told; generator-limited: {}", goal.because)
         }
+        (Outcome::Undecided, Some(rate), _) => format!(
+            "at least {} {}{bounds}; the search ended before it found the limit",
+            rate_text(rate),
+            measured(result, goal, true)
+        ),
         (Outcome::Unstable, ..) => format!(
             "no capacity to state: unstable, {} of the trials exceed {} lost within {}{bounds}; stalls, not a limit",
             percent_text(exceeding(result)),

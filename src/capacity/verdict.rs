@@ -8,10 +8,16 @@ use super::result::*;
 use super::settings::Settings;
 use super::statement::{percent_text, rate_text};
 
+/// Bounds further apart than this, or than three times the width asked for, are no capacity.
+const CLOSE: f64 = 0.05;
+
 /// How the search ended for a goal, and why in words.
 pub(super) fn outcome_of(goal: &GoalConclusion, settings: &Settings) -> (Outcome, Option<String>) {
     use crate::search::Verdict as Search;
     match &goal.verdict {
+        Search::Confirmed if goal.resolution.is_none_or(|width| width > CLOSE.max(3.0 * settings.width)) => {
+            (Outcome::Undecided, Some("the budget ended before the bounds were close".to_owned()))
+        }
         Search::Confirmed => (Outcome::Confirmed, None),
         Search::NotConfirmed { .. } => (Outcome::NotConfirmed, None),
         Search::Unstable { .. } => (Outcome::Unstable, None),

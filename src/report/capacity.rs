@@ -349,7 +349,13 @@ fn rfc9411(page: &mut Page, result: &CapacityResult) {
     if !result.asked.rfc9411 {
         return;
     }
-    let rows = criteria(result).into_iter().map(|criterion| {
+    let criteria = criteria(result);
+    if criteria.is_empty() {
+        page.title("RFC 9411, 7.2.3.3");
+        page.line("  not judged: there is no confirmation");
+        return;
+    }
+    let rows = criteria.into_iter().map(|criterion| {
         let met = match criterion.met {
             Some(true) => "met",
             Some(false) => "missed",
