@@ -156,3 +156,68 @@ pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Verdict as Search;
+
+    fn concluded(verdict: Search, resolution: Option<f64>) -> GoalConclusion {
+        GoalConclusion {
+            name: "slo".into(),
+            loss_ratio: 0.005,
+            lower_bound_per_s: Some(100.0),
+            upper_bound_per_s: resolution.map(|width| 100.0 * (1.0 + width)),
+            confirmed_per_s: Some(100.0),
+            confirming_trial: Some(0),
+            conditional_throughput_per_s: Some(100.0),
+            resolution,
+            loss_resolution: Some(0.001),
+            verdict,
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings::of(&super::super::request::CapacityRequest::default()).unwrap()
+    }
+
+    #[test]
+    fn a_confirmed_rate_is_a_capacity_only_between_close_bounds() {
+        let outcome = |resolution| outcome_of(&concluded(Search::Confirmed, resolution), &settings()).0;
+        assert_eq!(outcome(Some(0.01)), Outcome::Confirmed);
+        assert_eq!(outcome(Some(0.5)), Outcome::Undecided);
+        assert_eq!(outcome(None), Outcome::Undecided);
+    }
+
+    #[test]
+    fn too_few_attempts_are_said_with_the_number_needed() {
+        let few = Search::NotDecidable { attempts: 500, needed: 600 };
+        let (outcome, reason) = outcome_of(&concluded(few, None), &settings());
+        assert_eq!(outcome, Outcome::NotDecidable);
+        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to tell a loss of 0.5 %: 600 are needed; give a longer --confirm and --budget, or a goal that allows more");
+    }
+
+    #[test]
+    fn a_goal_below_the_loss_floor_is_not_decidable() {
+        let asked: GoalRequest = "slo=0.5%".parse().unwrap();
+        let goal = not_decidable(&asked, 0.02);
+        assert_eq!((goal.outcome, goal.limited_by), (Outcome::NotDecidable, LimitedBy::Network));
+        insta::assert_snapshot!(goal.because, @"without any load the path and the target lose 2 %, more than 0.5 %; not decidable on this path");
+    }
+
+    #[test]
+    fn a_limit_per_source_is_a_finding() {
+        let half = |limited_per_source| HalfSources {
+            sources: 4,
+            half: 2,
+            rate_per_s: 1_000.0,
+            attempts: 5_000,
+            lost: 2_500,
+            goodput_per_s: 500.0,
+            limited_per_source,
+        };
+        assert_eq!(half_finding(Some(&half(Some(true)))).unwrap().code, "per_source_limit");
+        assert_eq!(half_finding(Some(&half(Some(false)))), None);
+        assert_eq!(half_finding(Some(&half(None))), None);
+    }
+}
