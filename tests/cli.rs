@@ -6,6 +6,7 @@ mod cli {
     mod command;
 
     mod bad_input;
+    mod capacity;
     mod exit_codes;
     mod files;
     mod help;

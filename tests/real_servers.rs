@@ -2,6 +2,7 @@
 //! or in network namespaces.
 
 mod real_servers {
+    mod capacity;
     mod clients;
     mod cluster;
     mod early_end;
@@ -11,6 +12,7 @@ mod real_servers {
     mod media;
     mod namespaces;
     mod nginx;
+    mod observe;
     mod oracle;
     mod overload;
     mod proxy;

@@ -15,7 +15,7 @@ use super::measurement::CapacityError;
 pub struct Runner {
     engine: Executor,
     interruption: Arc<Interruption>,
-    observer: Observer,
+    observer: Option<Observer>,
 }
 
 enum Executor {
@@ -37,17 +37,17 @@ pub struct Loaded {
 impl Runner {
     /// Workers on rings.
     pub fn on_rings(runtime: tokio_uring::Runtime, interruption: Arc<Interruption>) -> Self {
-        Self { engine: Executor::Rings(runtime, Instant::now()), interruption, observer: Observer::default() }
+        Self { engine: Executor::Rings(runtime, Instant::now()), interruption, observer: None }
     }
 
     /// The simulated network.
     pub fn simulated(interruption: Arc<Interruption>) -> Self {
-        Self { engine: Executor::Sim(Nanos::ZERO), interruption, observer: Observer::default() }
+        Self { engine: Executor::Sim(Nanos::ZERO), interruption, observer: None }
     }
 
     /// Who reads the target's state beside the load.
     pub fn observe(&mut self, observer: Observer) {
-        self.observer = observer;
+        self.observer = Some(observer);
     }
 
     /// Which engine it is.
@@ -89,7 +89,8 @@ impl Runner {
         let ran = match &mut self.engine {
             Executor::Rings(runtime, _) => {
                 // A trial that is refused from beginning to end is an outcome like any other.
-                let conduct = Conduct { keep_going: true, ..Conduct::default() };
+                let observer = self.observer.clone();
+                let conduct = Conduct { keep_going: true, observer, ..Conduct::default() };
                 runtime
                     .block_on(run(plan, conduct, watch))
                     .map_err(|error| CapacityError::Environment(error.to_string()))?

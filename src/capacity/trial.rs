@@ -72,7 +72,7 @@ pub fn run_trial(
         backlog_growth: backlog_growth(&samples, length, counts.attempts),
         valid: limit.is_none() || !result.generator.limited,
         exceeds: false,
-        completed_per_s: result.rate.completed_per_s,
+        completed_per_s: completed_in_time(&result),
         response_p50_ns: response.and_then(|summary| summary.p50_ns),
         response_p95_ns: response.and_then(|summary| summary.p95_ns),
         response_p99_ns: response.and_then(|summary| summary.p99_ns),
@@ -125,6 +125,14 @@ fn late_attempts(parts: &ResultParts, deadline: Nanos) -> u64 {
     let measured = parts.snapshot.measured();
     let response = measured.tally.latencies.get(Metric::Response);
     response.map_or(0, |histogram| histogram.count_between(Nanos::new(deadline.as_u64() + 1), Nanos::MAX))
+}
+
+/// Completed a second while the load lasted: what completes while the last attempts drain is no throughput.
+fn completed_in_time(result: &RunResult) -> f64 {
+    let whole = result.window.duration_s.floor();
+    let within = result.timeline.iter().filter(|row| f64::from(row.t_s) + 1.0 <= whole);
+    let completed: u64 = within.map(|row| row.completed).sum();
+    if whole >= 1.0 { completed as f64 / whole } else { result.rate.completed_per_s }
 }
 
 /// Arrivals a second of all populations.

@@ -110,9 +110,6 @@ pub(super) struct CapacityArgs {
     /// Do not measure the generator's ceiling
     #[arg(long, help_heading = "Evidence")]
     no_control: bool,
-    /// Read this once a second: pid:N (with its children) or the URL of a node_exporter; a local target is read anyway
-    #[arg(long, value_name = "pid:N|URL", help_heading = "Evidence")]
-    observe: Vec<crate::observe::Subject>,
 
     #[command(flatten)]
     load: LoadArgs,
@@ -202,7 +199,7 @@ impl CapacityArgs {
                 Some(target) => ControlRequest::Target(Box::new(target.clone())),
                 None => ControlRequest::BuiltInSink,
             },
-            observe: self.observe.clone(),
+            observe: self.load.observe.clone(),
             resume,
             rfc9411: self.rfc9411,
             labels: self.load.labels()?,

@@ -157,6 +157,10 @@ pub(super) struct LoadArgs {
     /// Save a text file with the result, such as the server's configuration
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     attach: Vec<PathBuf>,
+    /// Read this once a second while the load runs: a process of this machine and its children, or a machine by its
+    /// node_exporter; what is used up is named in the report
+    #[arg(long, value_name = "pid:N|URL", help_heading = "Result")]
+    pub(super) observe: Vec<crate::observe::Subject>,
     /// Write the result file
     #[arg(short, long, value_name = "FILE", help_heading = "Result")]
     pub(super) output: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::base::{DurationText, RateRange};
 use crate::io::Engine;
 use crate::io::ring::RingError;
 use crate::load::Share;
+use crate::observe::{self, Observer};
 use crate::report::{json, text};
 use crate::run::{Conduct, ExitCode, Interruption, Resolver, ResultFile, ResultFileError, RunPlan, RunResult};
 use crate::scenario::{Machine, Request, Resolved, resolve};
@@ -123,6 +124,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
+    let observer = observer(&args.load.observe, plan.engine)?;
     let file = args
         .load
         .output
@@ -132,7 +134,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
     let allowed = request.allowed.clone();
     let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
-    let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver) };
+    let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver), observer };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
@@ -162,6 +164,19 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     match broken {
         Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
+    }
+}
+
+/// What is to be observed, each looked at once; none if there is nothing.
+fn observer(subjects: &[observe::Subject], engine: Engine) -> Result<Option<Observer>, CliError> {
+    match (subjects, engine) {
+        ([], _) => Ok(None),
+        (_, Engine::Sim) => Err(CliError::usage(
+            "--observe reads real machines, and those of --engine sim have no processes; leave out one of them",
+        )),
+        (subjects, Engine::IoUring) => {
+            Observer::new(subjects).map(Some).map_err(|error| CliError::usage(error.to_string()))
+        }
     }
 }
 

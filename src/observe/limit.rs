@@ -1,6 +1,7 @@
 //! What of the target was used up: the sentence that blames it, and the evidence.
 
-use super::sample::{Observed, ObservedKind, ObservedSample};
+use super::sample::{Observed, ObservedKind};
+use super::usage::Usage;
 
 /// A resource of which this share was in use is used up; the rest is what its accounting and a scheduler miss.
 const USED_UP: f64 = 95.0;
@@ -49,84 +50,34 @@ pub fn at_the_limit(observed: &[Observed], from_s: f64, to_s: f64) -> Option<Str
 /// time in which the load in question was offered.
 pub fn limits(observed: &[Observed], from_s: f64, to_s: f64) -> Vec<Limit> {
     let mut limits: Vec<Limit> =
-        observed.iter().flat_map(|observed| limits_of(observed, &Means::of(observed, from_s, to_s))).collect();
+        observed.iter().flat_map(|observed| limits_of(observed, &Usage::between(observed, from_s, to_s))).collect();
     limits.sort_by_key(|limit| limit.kind);
     limits
 }
 
-/// What the samples of a span amount to: shares averaged over time, drops added, the largest of states.
-#[derive(Clone, Copy, Debug, Default)]
-struct Means {
-    cpu: Option<f64>,
-    busiest: Option<f64>,
-    busiest_wait: Option<f64>,
-    busiest_cpu: Option<f64>,
-    threads: u64,
-    memory: u64,
-    descriptors: u64,
-    conntrack: u64,
-    queue: u64,
-    socket_drops: Option<u64>,
-    overflows: u64,
-    ended: Option<f64>,
-}
-
-impl Means {
-    fn of(observed: &Observed, from_s: f64, to_s: f64) -> Self {
-        // A sample is read a little after its second.
-        const SLACK_S: f64 = 0.1;
-        let within =
-            |sample: &&ObservedSample| sample.t_s - sample.span_s >= from_s - SLACK_S && sample.t_s <= to_s + SLACK_S;
-        let samples: Vec<&ObservedSample> = observed.samples.iter().filter(within).collect();
-        let mean = |share: fn(&ObservedSample) -> Option<f64>| {
-            let known = samples.iter().filter_map(|sample| Some((share(sample)?, sample.span_s)));
-            let (sum, time) = known.fold((0.0, 0.0), |(sum, time), (share, span)| (sum + share * span, time + span));
-            (time > 0.0).then(|| sum / time)
-        };
-        let most = |state: fn(&ObservedSample) -> Option<u64>| {
-            samples.iter().filter_map(|sample| state(sample)).max().unwrap_or(0)
-        };
-        let sum = |count: fn(&ObservedSample) -> Option<u64>| {
-            samples.iter().filter_map(|sample| count(sample)).reduce(u64::saturating_add)
-        };
-        Self {
-            cpu: mean(|sample| sample.cpu_percent),
-            busiest: mean(|sample| sample.busiest_thread_percent),
-            busiest_wait: mean(|sample| sample.busiest_thread_wait_percent),
-            busiest_cpu: mean(|sample| sample.busiest_cpu_percent),
-            threads: most(|sample| sample.threads),
-            memory: most(|sample| sample.rss_bytes),
-            descriptors: most(|sample| sample.descriptors),
-            conntrack: most(|sample| sample.conntrack),
-            queue: most(|sample| sample.listen_queue),
-            socket_drops: sum(|sample| sample.socket_drops),
-            overflows: sum(|sample| sample.listen_overflows).unwrap_or(0),
-            ended: observed.ended_s.filter(|ended_s| *ended_s <= to_s + SLACK_S),
-        }
-    }
-}
-
-fn limits_of(observed: &Observed, means: &Means) -> Vec<Limit> {
+fn limits_of(observed: &Observed, usage: &Usage) -> Vec<Limit> {
     let host = observed.kind == ObservedKind::Host;
-    let ended = means.ended.map(|ended_s| (LimitKind::Ended, format!("{} ended after {ended_s:.0} s", observed.name)));
+    let ended =
+        usage.ended_s.map(|ended_s| (LimitKind::Ended, format!("{} ended after {ended_s:.0} s", observed.name)));
     let whose = if host { "target machine's" } else { "target's" };
-    let descriptors = full(means.descriptors, observed.descriptors_limit)
-        .map(|of| (LimitKind::Descriptors, format!("{whose} descriptors {} of {of}", means.descriptors)));
-    let conntrack = full(means.conntrack, observed.conntrack_limit)
-        .map(|of| (LimitKind::Conntrack, format!("conntrack table {} of {of}", means.conntrack)));
-    let memory = full(means.memory, observed.memory_bytes)
+    let descriptors = full(usage.descriptors, observed.descriptors_limit)
+        .map(|(open, of)| (LimitKind::Descriptors, format!("{whose} descriptors {open} of {of}")));
+    let conntrack = full(usage.conntrack, observed.conntrack_limit)
+        .map(|(entries, of)| (LimitKind::Conntrack, format!("conntrack table {entries} of {of}")));
+    let memory = full(usage.rss_bytes, observed.memory_bytes)
         .map(|_| (LimitKind::Memory, "target machine's memory is used up".to_owned()));
-    let found = [ended, cpu(observed, means), descriptors, conntrack, memory, accept_queue(observed, means)];
+    let found = [ended, cpu(observed, usage), descriptors, conntrack, memory, accept_queue(observed, usage)];
     let limit = |(kind, text)| Limit { name: observed.name.clone(), kind, text };
     found.into_iter().flatten().map(limit).collect()
 }
 
-fn full(used: u64, most: Option<u64>) -> Option<u64> {
-    most.filter(|most| *most > 0 && used as f64 >= *most as f64 * FULL / 100.0)
+/// What is used and what there is, if that is all.
+fn full(used: Option<u64>, most: Option<u64>) -> Option<(u64, u64)> {
+    used.zip(most).filter(|(used, most)| *most > 0 && *used as f64 >= *most as f64 * FULL / 100.0)
 }
 
-fn cpu(observed: &Observed, means: &Means) -> Option<(LimitKind, String)> {
-    let all = means.cpu?;
+fn cpu(observed: &Observed, usage: &Usage) -> Option<(LimitKind, String)> {
+    let all = usage.cpu_percent?;
     let cores = observed.cpus.map(f64::from).filter(|cpus| *cpus > 0.0);
     let of_cores = match observed.cpus {
         Some(1) => "one core".to_owned(),
@@ -139,9 +90,9 @@ fn cpu(observed: &Observed, means: &Means) -> Option<(LimitKind, String)> {
     {
         return Some((LimitKind::Cpu, format!("{subject} {all:.0} % ({of_cores})")));
     }
-    if let Some(busiest) = means.busiest.filter(|busiest| *busiest >= USED_UP) {
+    if let Some(busiest) = usage.busiest_thread_percent.filter(|busiest| *busiest >= USED_UP) {
         // Threads that only wait do not make a server one of several threads.
-        let alone = means.threads <= 1 || all - busiest < 5.0;
+        let alone = usage.threads == Some(1) || all - busiest < 5.0;
         let text = if alone {
             format!("{subject} {busiest:.0} % (one core)")
         } else {
@@ -149,7 +100,7 @@ fn cpu(observed: &Observed, means: &Means) -> Option<(LimitKind, String)> {
         };
         return Some((LimitKind::Cpu, text));
     }
-    if let Some((busiest, wait)) = means.busiest.zip(means.busiest_wait)
+    if let Some((busiest, wait)) = usage.busiest_thread_percent.zip(usage.busiest_thread_wait_percent)
         && busiest + wait >= USED_UP
     {
         let text = format!(
@@ -158,26 +109,29 @@ fn cpu(observed: &Observed, means: &Means) -> Option<(LimitKind, String)> {
         );
         return Some((LimitKind::SharedCpu, text));
     }
-    let busiest_cpu = means.busiest_cpu.filter(|busiest| *busiest >= USED_UP)?;
+    let busiest_cpu = usage.busiest_cpu_percent.filter(|busiest| *busiest >= USED_UP)?;
     let text = format!("{subject} {busiest_cpu:.0} % in its busiest core ({all:.0} % in all, {of_cores})");
     Some((LimitKind::Cpu, text))
 }
 
 /// What its own sockets dropped, if that is known; else what the namespace's overflowed.
-fn accept_queue(observed: &Observed, means: &Means) -> Option<(LimitKind, String)> {
+fn accept_queue(observed: &Observed, usage: &Usage) -> Option<(LimitKind, String)> {
     let backlog = observed.listen_backlog.map(|backlog| format!(" of {backlog}")).unwrap_or_default();
-    let waited = if means.queue > 0 { format!(", {}{backlog} seen waiting", means.queue) } else { String::new() };
-    let text = match means.socket_drops {
-        Some(0) => return None,
-        Some(drops) => format!("target's accept queue dropped {drops} connections{waited}"),
-        None if means.overflows == 0 => return None,
-        None => format!("accept queues on the target's machine overflowed {} times{waited}", means.overflows),
+    let waiting = usage.listen_queue.filter(|waiting| *waiting > 0);
+    let waited = waiting.map(|waiting| format!(", {waiting}{backlog} seen waiting")).unwrap_or_default();
+    let text = match (usage.socket_drops, usage.listen_overflows) {
+        (Some(0), _) | (None, None | Some(0)) => return None,
+        (Some(drops), _) => format!("target's accept queue dropped {drops} connections{waited}"),
+        (None, Some(overflows)) => {
+            format!("accept queues on the target's machine overflowed {overflows} times{waited}")
+        }
     };
     Some((LimitKind::AcceptQueue, text))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::ObservedSample;
     use super::*;
 
     fn process(cpus: u32, samples: &[ObservedSample]) -> Observed {
@@ -213,12 +167,12 @@ mod tests {
 
     #[test]
     fn cpu_is_the_limit_of_one_thread_of_all_cores_or_of_shared_ones() {
-        insta::assert_snapshot!(sentence(process(1, &[busy(98.2, 98.0, 0.0)])), @"");
-        insta::assert_snapshot!(sentence(process(4, &[busy(98.9, 98.0, 0.0)])), @"");
-        insta::assert_snapshot!(sentence(process(4, &[busy(240.0, 99.0, 0.0)])), @"");
-        insta::assert_snapshot!(sentence(process(4, &[busy(391.0, 97.0, 0.0)])), @"");
-        insta::assert_snapshot!(sentence(process(2, &[busy(66.0, 65.0, 33.0)])), @"");
-        insta::assert_snapshot!(sentence(process(2, &[busy(66.0, 65.0, 3.0)])), @"");
+        insta::assert_snapshot!(sentence(process(1, &[busy(98.2, 98.0, 0.0)])), @"at the limit: target CPU 98 % (one core)");
+        insta::assert_snapshot!(sentence(process(4, &[busy(98.9, 98.0, 0.0)])), @"at the limit: target CPU 98 % (one core)");
+        insta::assert_snapshot!(sentence(process(4, &[busy(240.0, 99.0, 0.0)])), @"at the limit: target CPU 99 % of a core in its busiest thread (240 % in all, 4 cores)");
+        insta::assert_snapshot!(sentence(process(4, &[busy(391.0, 97.0, 0.0)])), @"at the limit: target CPU 391 % (4 cores)");
+        insta::assert_snapshot!(sentence(process(2, &[busy(66.0, 65.0, 33.0)])), @"at the limit: target CPU 65 % in its busiest thread, which waited for its core for another 33 % of the time: others run there");
+        insta::assert_snapshot!(sentence(process(2, &[busy(66.0, 65.0, 3.0)])), @"no evidence");
     }
 
     #[test]
@@ -234,14 +188,14 @@ mod tests {
     fn full_tables_and_dropped_connections_are_evidence_too() {
         let state = |sample| sentence(process(1, &[sample]));
         let none = ObservedSample::default();
-        insta::assert_snapshot!(state(ObservedSample { descriptors: Some(1020), ..none }), @"");
-        insta::assert_snapshot!(state(ObservedSample { descriptors: Some(900), ..none }), @"");
-        insta::assert_snapshot!(state(ObservedSample { conntrack: Some(65_536), ..none }), @"");
+        insta::assert_snapshot!(state(ObservedSample { descriptors: Some(1020), ..none }), @"at the limit: target's descriptors 1020 of 1024");
+        insta::assert_snapshot!(state(ObservedSample { descriptors: Some(900), ..none }), @"no evidence");
+        insta::assert_snapshot!(state(ObservedSample { conntrack: Some(65_536), ..none }), @"at the limit: conntrack table 65536 of 65536");
         let dropped = ObservedSample { socket_drops: Some(12), listen_queue: Some(512), ..none };
-        insta::assert_snapshot!(state(dropped), @"");
+        insta::assert_snapshot!(state(dropped), @"at the limit: target's accept queue dropped 12 connections, 512 of 511 seen waiting");
         let elsewhere = ObservedSample { socket_drops: Some(0), listen_overflows: Some(4), ..none };
-        insta::assert_snapshot!(state(elsewhere), @"");
-        insta::assert_snapshot!(state(ObservedSample { listen_overflows: Some(4), ..none }), @"");
+        insta::assert_snapshot!(state(elsewhere), @"no evidence");
+        insta::assert_snapshot!(state(ObservedSample { listen_overflows: Some(4), ..none }), @"at the limit: accept queues on the target's machine overflowed 4 times");
     }
 
     #[test]
@@ -269,8 +223,8 @@ mod tests {
                 }],
             )
         };
-        insta::assert_snapshot!(sentence(host(197.0, 99.0)), @"");
-        insta::assert_snapshot!(sentence(host(120.0, 99.0)), @"");
-        insta::assert_snapshot!(sentence(host(120.0, 80.0)), @"");
+        insta::assert_snapshot!(sentence(host(197.0, 99.0)), @"at the limit: target machine's CPU 197 % (2 cores)");
+        insta::assert_snapshot!(sentence(host(120.0, 99.0)), @"at the limit: target machine's CPU 99 % in its busiest core (120 % in all, 2 cores)");
+        insta::assert_snapshot!(sentence(host(120.0, 80.0)), @"no evidence");
     }
 }

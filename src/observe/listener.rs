@@ -148,3 +148,97 @@ fn listening_part(table: &Path) -> Option<Vec<TcpNetEntry>> {
     let TcpNetEntries(entries) = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info()).ok()?;
     Some(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+
+    use super::super::fixtures::FakeProcess;
+    use super::*;
+
+    const HEADING: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+    /// A line of `/proc/net/tcp`.
+    fn socket(address: &str, state: &str, inode: u64) -> String {
+        format!(
+            "   0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 \
+             000000007c486f4e 100 0 0 10 0\n"
+        )
+    }
+
+    /// A `/proc` with these tables, where a master watches over two workers and all have socket 7 open.
+    fn machine(tcp: &str, tcp6: &str) -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir_all(proc.path().join("self/net")).unwrap();
+        fs::write(proc.path().join("self/net/tcp"), format!("{HEADING}{tcp}")).unwrap();
+        fs::write(proc.path().join("self/net/tcp6"), format!("{HEADING}{tcp6}")).unwrap();
+        let master = FakeProcess { name: "nginx", sockets: &[5, 7], cpus: "0-3", ..Default::default() };
+        master.write(proc.path());
+        FakeProcess { pid: 5_000_101, parent: 5_000_100, cpus: "2", ..master }.write(proc.path());
+        FakeProcess { pid: 5_000_102, parent: 5_000_100, cpus: "3", ..master }.write(proc.path());
+        FakeProcess { pid: 5_000_103, name: "other", sockets: &[8], ..Default::default() }.write(proc.path());
+        proc
+    }
+
+    fn pids(listening: &Listening) -> Vec<u32> {
+        let mut pids: Vec<u32> = listening.processes.iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    #[test]
+    fn finds_all_processes_with_the_socket_and_those_that_serve() {
+        let proc = machine(&socket("0100007F:078F", "0A", 7), "");
+        let found = listener_in(proc.path(), "127.0.0.1:1935".parse().unwrap());
+        assert_eq!((found.sockets, pids(&found)), (1, vec![5_000_100, 5_000_101, 5_000_102]));
+        assert_eq!(found.roots(), [5_000_100]);
+        assert_eq!(found.cpus(), [2, 3], "the master only watches");
+        assert_eq!(listener_in(proc.path(), "127.0.0.1:1936".parse().unwrap()), Listening::default());
+        assert_eq!(listener_in(proc.path(), "127.0.0.2:1935".parse().unwrap()), Listening::default());
+    }
+
+    #[test]
+    fn a_socket_bound_to_the_address_goes_before_one_bound_to_all() {
+        let both = socket("00000000:078F", "0A", 8) + &socket("0100007F:078F", "0A", 7);
+        let proc = machine(&both, "");
+        assert_eq!(
+            pids(&listener_in(proc.path(), "127.0.0.1:1935".parse().unwrap())),
+            [5_000_100, 5_000_101, 5_000_102]
+        );
+        assert_eq!(pids(&listener_in(proc.path(), "127.0.0.2:1935".parse().unwrap())), [5_000_103]);
+    }
+
+    #[test]
+    fn a_socket_for_both_families_serves_both() {
+        let proc = machine("", &socket("00000000000000000000000000000000:078F", "0A", 8));
+        for address in ["127.0.0.1:1935", "[::1]:1935"] {
+            assert_eq!(pids(&listener_in(proc.path(), address.parse().unwrap())), [5_000_103], "{address}");
+        }
+        let only_4 = machine(&socket("00000000:078F", "0A", 8), "");
+        assert_eq!(listener_in(only_4.path(), "[::1]:1935".parse().unwrap()), Listening::default());
+    }
+
+    #[test]
+    fn sockets_behind_the_listening_ones_are_not_read() {
+        let tcp = socket("0100007F:078F", "0A", 7) + &socket("0100007F:078F", "01", 8) + "what no reader understands\n";
+        let proc = machine(&tcp, "");
+        assert_eq!(listener_in(proc.path(), "127.0.0.1:1935".parse().unwrap()).sockets, 1);
+    }
+
+    #[test]
+    fn a_socket_of_nobody_that_may_be_seen_is_told() {
+        let proc = machine(&socket("0100007F:078F", "0A", 99), "");
+        let found = listener_in(proc.path(), "127.0.0.1:1935".parse().unwrap());
+        assert_eq!((found.sockets, found.processes.len()), (1, 0));
+    }
+
+    #[test]
+    fn this_process_is_found_by_its_own_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let found = listener_of(listener.local_addr().unwrap());
+        assert_eq!((found.sockets, pids(&found)), (1, vec![std::process::id()]));
+        assert!(!found.cpus().is_empty());
+    }
+}

@@ -5,6 +5,8 @@
 //! not blamed. [`listener_of`] finds who serves a local address.
 
 mod exporter;
+#[cfg(test)]
+mod fixtures;
 mod limit;
 mod listener;
 mod netstat;
@@ -13,6 +15,7 @@ mod process;
 mod sample;
 mod sockets;
 mod subject;
+mod usage;
 
 pub use limit::{Limit, LimitKind, at_the_limit, limits};
 pub use listener::{Listening, ListeningProcess, listener_of};
@@ -20,3 +23,4 @@ pub use netstat::counters;
 pub use observer::{Happening, Observation, Observer, Observing};
 pub use sample::{Observed, ObservedKind, ObservedSample, TcpInfo};
 pub use subject::{ExporterUrl, ObserveError, Subject, SubjectError};
+pub use usage::Usage;

@@ -15,6 +15,8 @@ use crate::base::{Nanos, Time};
 
 /// Between readings, at first.
 const INTERVAL: Nanos = Nanos::from_secs(1);
+/// Connections are sampled in the middle of a second, where no reading of a subject is under way.
+const HALF: Nanos = Nanos::from_millis(500);
 /// What is left of a last second that the end of the load cuts short is read if it is at least this long.
 const LEAST_LAST: Nanos = Nanos::from_millis(500);
 /// More rows are joined in pairs, and readings become half as frequent: an hour of seconds, as the timeline.
@@ -153,6 +155,13 @@ impl Pace {
         (self.now)().since(self.start)
     }
 
+    /// The next instant that is `offset` after a multiple of `interval`. A reading that took longer than its interval
+    /// leaves out those it overran.
+    fn next(self, interval: Nanos, offset: Nanos) -> Nanos {
+        let passed = self.elapsed().saturating_sub(offset).as_u64() / interval.as_u64();
+        Nanos::new((passed + 1) * interval.as_u64() + offset.as_u64())
+    }
+
     /// Waits until `at` after the start; `false` if the load is over before.
     fn wait(self, at: Nanos, stop: &Receiver<()>) -> bool {
         let left: Duration = (self.start + at).since((self.now)()).into();
@@ -227,10 +236,7 @@ fn watch(subject: &Checked, pace: Pace, stop: &Receiver<()>) -> (Observed, Vec<H
                 missed += 1;
             }
         }
-        // A reading that took longer than its second leaves out those it overran.
-        while at <= pace.elapsed() {
-            at = Nanos::new(at.as_u64() + rows.interval().as_u64());
-        }
+        at = pace.next(rows.interval(), Nanos::ZERO);
     }
     (Observed { missed, ended_s, samples: rows.rows, ..reader.describe() }, happenings)
 }
@@ -260,15 +266,143 @@ impl Rows {
 /// Samples the connections to `targets` in the middle of every second.
 fn sample_connections(targets: &BTreeSet<SocketAddr>, pace: Pace, stop: &Receiver<()>) -> Option<TcpInfo> {
     let mut reader = TcpInfoReader::default();
-    let mut at = Nanos::new(INTERVAL.as_u64() / 2);
+    let mut at = HALF;
     while pace.wait(at, stop) {
         // A kernel that refuses once refuses always.
         if reader.read(targets).is_err() {
             break;
         }
-        while at <= pace.elapsed() {
-            at = Nanos::new(at.as_u64() + INTERVAL.as_u64());
-        }
+        at = pace.next(INTERVAL, HALF);
     }
     reader.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::sample::ObservedKind;
+    use super::*;
+
+    /// A process that does nothing; killed and waited for when dropped.
+    struct Idle(Child);
+
+    impl Idle {
+        fn start() -> Self {
+            Self(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat exists"))
+        }
+
+        fn subject(&self) -> Subject {
+            Subject::Process(self.0.id())
+        }
+
+        fn end(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    impl Drop for Idle {
+        fn drop(&mut self) {
+            self.end();
+        }
+    }
+
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    static LOAD: Mutex<Option<Sender<()>>> = Mutex::new(None);
+
+    /// A clock on which a second passes each time it is read, so that nothing waits; the load is over after twenty.
+    fn twenty_seconds() -> Time {
+        let seconds = SECONDS.fetch_add(1, Ordering::Relaxed);
+        if seconds == 20 {
+            LOAD.lock().unwrap().take();
+        }
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    /// The same without an end.
+    fn endless() -> Time {
+        static SECONDS: AtomicU64 = AtomicU64::new(0);
+        Time::from_nanos(SECONDS.fetch_add(1, Ordering::Relaxed) * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_process_is_read_until_the_load_is_over() {
+        let idle = Idle::start();
+        let observer = Observer::new(&[idle.subject()]).unwrap();
+        let (load, stop) = channel();
+        *LOAD.lock().unwrap() = Some(load);
+        let (observed, happenings) =
+            watch(&observer.subjects[0], Pace { start: Time::ZERO, now: twenty_seconds }, &stop);
+        assert_eq!((observed.kind, observed.ended_s, observed.missed), (ObservedKind::Process, None, 0));
+        assert!(observed.name.starts_with("cat (pid "), "{}", observed.name);
+        assert!(observed.cpus.is_some_and(|cpus| cpus > 0), "{observed:?}");
+        let rows = &observed.samples;
+        assert!(rows.len() > 3 && rows.windows(2).all(|pair| pair[0].t_s < pair[1].t_s), "{rows:?}");
+        let is_whole = |row: &ObservedSample| row.threads == Some(1) && row.descriptors >= Some(3) && row.span_s > 0.0;
+        assert!(rows.iter().all(is_whole), "{rows:?}");
+        assert_eq!(happenings, []);
+    }
+
+    #[test]
+    fn a_process_that_dies_is_told_in_this_load_and_the_next() {
+        let mut idle = Idle::start();
+        let observer = Observer::new(&[idle.subject()]).unwrap();
+        let pace = Pace { start: Time::ZERO, now: endless };
+        let subject = observer.subjects[0].clone();
+        let (_load, stop) = channel();
+        let watching = std::thread::spawn(move || watch(&subject, pace, &stop));
+        idle.end();
+        let (observed, happenings) = watching.join().unwrap();
+        assert!(observed.ended_s.is_some(), "{observed:?}");
+        assert!(matches!(happenings.as_slice(), [only] if only.text.ends_with(" ended")), "{happenings:?}");
+        let (_load, stop) = channel();
+        let (observed, happenings) = watch(&observer.subjects[0], pace, &stop);
+        assert_eq!((observed.samples.len(), happenings.len()), (0, 1));
+        assert_eq!(Observer::new(&[idle.subject()]).unwrap_err(), ObserveError::NoProcess(idle.0.id()));
+    }
+
+    #[test]
+    fn an_exporter_that_stops_answering_is_told_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        drop(listener);
+        let Ok(Subject::Exporter(url)) = url.parse() else { panic!("{url}") };
+        let (load, stop) = channel();
+        let pace = Pace { start: Time::ZERO, now: endless };
+        let watching = std::thread::spawn(move || watch(&Checked::Exporter(url), pace, &stop));
+        drop(load);
+        let (observed, happenings) = watching.join().unwrap();
+        assert_eq!(observed.samples, []);
+        assert_eq!(happenings.len(), usize::from(observed.missed > 0), "{happenings:?}");
+    }
+
+    #[test]
+    fn a_load_that_ends_at_once_leaves_no_row() {
+        let idle = Idle::start();
+        let observer = Observer::new(&[idle.subject()]).unwrap();
+        let never: fn() -> Time = || Time::ZERO;
+        let observation = observer.begin(Time::from_nanos(1 << 62), &[], never).unwrap().finish();
+        assert_eq!((observation.observed.len(), observation.tcp_info), (1, None));
+        assert_eq!(observation.observed[0].samples, []);
+    }
+
+    #[test]
+    fn long_runs_have_a_bounded_number_of_rows() {
+        let mut rows = Rows::default();
+        for second in 1..=5 * MOST_ROWS as u32 {
+            rows.push(ObservedSample {
+                t_s: f64::from(second),
+                span_s: 1.0,
+                listen_drops: Some(1),
+                ..Default::default()
+            });
+            assert!(rows.rows.len() < MOST_ROWS);
+        }
+        assert!(rows.interval() > INTERVAL);
+        let drops: u64 = rows.rows.iter().filter_map(|row| row.listen_drops).sum();
+        assert_eq!(drops, 5 * MOST_ROWS as u64, "none is lost");
+    }
 }

@@ -238,8 +238,9 @@ fn children_by_parent(proc: &Path) -> BTreeMap<i32, Vec<u32>> {
 
 fn soft_limit(process: &Process) -> Option<u64> {
     match process.limits().ok()?.max_open_files.soft_limit {
-        LimitValue::Value(limit) => Some(limit),
-        LimitValue::Unlimited => None,
+        // No number near the largest is a limit.
+        LimitValue::Value(limit) if limit < 1 << 53 => Some(limit),
+        LimitValue::Value(_) | LimitValue::Unlimited => None,
     }
 }
 
@@ -279,5 +280,112 @@ impl TreeReading {
             listen_drops: grown(drops(self), drops(before)),
             ..state
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::FakeProcess;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn identity(proc: &Path) -> Result<Identity, ObserveError> {
+        Identity::in_proc(proc, 5_000_100)
+    }
+
+    #[test]
+    fn cpu_time_is_that_of_all_threads_and_children() {
+        let proc = tempfile::tempdir().unwrap();
+        let master = FakeProcess { threads: &[(5_000_100, SECOND, 0)], children: "5000101 ", ..Default::default() };
+        let worker = FakeProcess {
+            pid: 5_000_101,
+            parent: 5_000_100,
+            threads: &[(5_000_101, 7 * SECOND, 5)],
+            ..Default::default()
+        };
+        master.write(proc.path());
+        worker.write(proc.path());
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        assert_eq!(reader.describe().name, "server (pid 5000100)");
+        assert_eq!(reader.describe().cpus, Some(2));
+        let first = reader.read(0.0).unwrap();
+        assert_eq!((first.cpu_percent, first.threads), (None, Some(2)), "the first reading has no span");
+        assert_eq!(first.rss_bytes, Some(2 * 412 * procfs::page_size()));
+        let later = [(5_000_101, 7 * SECOND + 1_800_000_000, 5 + 100_000_000)];
+        FakeProcess { threads: &later, ..worker }.write(proc.path());
+        FakeProcess { threads: &[(5_000_100, SECOND + 20_000_000, 0)], ..master }.write(proc.path());
+        let second = reader.read(2.0).unwrap();
+        assert_eq!(second.cpu_percent, Some(91.0));
+        assert_eq!(second.busiest_thread_percent, Some(90.0));
+        assert_eq!(second.busiest_thread_wait_percent, Some(5.0));
+    }
+
+    #[test]
+    fn time_of_threads_that_ended_counts_by_the_process_s_ticks() {
+        let proc = tempfile::tempdir().unwrap();
+        let before = FakeProcess { threads: &[(5_000_100, SECOND, 0), (5_000_102, SECOND, 0)], ..Default::default() };
+        before.write(proc.path());
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        reader.read(0.0).unwrap();
+        let hertz = procfs::ticks_per_second();
+        let after =
+            FakeProcess { threads: &[(5_000_100, SECOND, 0)], ticks: [hertz / 4, hertz / 4, 0, hertz / 4], ..before };
+        after.write(proc.path());
+        let sample = reader.read(1.0).unwrap();
+        assert_eq!((sample.cpu_percent, sample.busiest_thread_percent), (Some(75.0), Some(0.0)));
+    }
+
+    #[test]
+    fn a_thread_that_took_the_number_of_another_has_used_what_it_says() {
+        let proc = tempfile::tempdir().unwrap();
+        let before = FakeProcess { threads: &[(5_000_100, 9 * SECOND, 9 * SECOND)], ..Default::default() };
+        before.write(proc.path());
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        reader.read(0.0).unwrap();
+        FakeProcess { threads: &[(5_000_100, SECOND / 2, SECOND / 4)], ..before }.write(proc.path());
+        let sample = reader.read(1.0).unwrap();
+        assert_eq!((sample.busiest_thread_percent, sample.busiest_thread_wait_percent), (Some(50.0), Some(25.0)));
+    }
+
+    #[test]
+    fn another_process_with_its_number_is_not_it() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(identity(proc.path()), Err(ObserveError::NoProcess(5_000_100)));
+        let first = FakeProcess::default();
+        first.write(proc.path());
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        assert!(reader.read(0.0).is_ok());
+        FakeProcess { started: 6_000, ..first }.write(proc.path());
+        assert_eq!(reader.read(1.0), Err(Ended));
+        FakeProcess { state: 'Z', ..first }.write(proc.path());
+        assert_eq!(reader.read(1.0), Err(Ended));
+        assert_eq!(identity(proc.path()), Err(ObserveError::NoProcess(5_000_100)), "it waits for its parent only");
+    }
+
+    #[test]
+    fn damaged_files_are_unknown_and_not_the_end() {
+        let proc = tempfile::tempdir().unwrap();
+        FakeProcess { threads: &[(5_000_100, 0, 0)], ..Default::default() }.write(proc.path());
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        fs::write(proc.path().join("5000100/task/5000100/schedstat"), "many").unwrap();
+        fs::create_dir_all(proc.path().join("5000100/net")).unwrap();
+        fs::write(proc.path().join("5000100/net/netstat"), "TcpExt: ListenDrops\n").unwrap();
+        let sample = reader.read(0.0).unwrap();
+        assert_eq!((sample.threads, sample.listen_drops, sample.conntrack), (Some(0), None, None));
+    }
+
+    #[test]
+    fn drops_are_what_the_namespace_counted_since_the_last_reading() {
+        let proc = tempfile::tempdir().unwrap();
+        FakeProcess::default().write(proc.path());
+        let netstat = proc.path().join("5000100/net/netstat");
+        fs::create_dir_all(netstat.parent().unwrap()).unwrap();
+        let mut reader = ProcessReader::in_proc(proc.path(), identity(proc.path()).unwrap());
+        fs::write(&netstat, "TcpExt: ListenOverflows ListenDrops\nTcpExt: 10 20\n").unwrap();
+        reader.read(0.0).unwrap();
+        fs::write(&netstat, "TcpExt: ListenOverflows ListenDrops\nTcpExt: 13 25\n").unwrap();
+        let sample = reader.read(1.0).unwrap();
+        assert_eq!((sample.listen_overflows, sample.listen_drops), (Some(3), Some(5)));
     }
 }

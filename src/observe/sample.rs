@@ -133,6 +133,26 @@ pub struct TcpInfo {
     pub rtt_max_ns: Option<u64>,
 }
 
+impl TcpInfo {
+    /// Adds what another machine sampled. A median of two is not to be had from them: it becomes null.
+    pub fn merge(&mut self, other: &Self) {
+        self.rtt_p50_ns = match (self.rtt_p50_ns, other.rtt_p50_ns) {
+            (Some(_), Some(_)) => None,
+            (one, other) => one.or(other),
+        };
+        self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
+        for (mine, theirs) in [
+            (&mut self.readings, other.readings),
+            (&mut self.sampled, other.sampled),
+            (&mut self.connecting, other.connecting),
+            (&mut self.syn_retries, other.syn_retries),
+            (&mut self.retransmitted, other.retransmitted),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

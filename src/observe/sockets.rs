@@ -164,3 +164,51 @@ fn dump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    /// A listener with this backlog, its address and inode.
+    fn listener(backlog: i32) -> (socket2::Socket, SocketAddr, u64) {
+        let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.listen(backlog).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino();
+        (listener, address, inode)
+    }
+
+    #[test]
+    fn connections_that_nobody_accepts_wait_in_the_queue() {
+        let (_listener, address, inode) = listener(16);
+        let _waiting: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let queue = accept_queues(&BTreeSet::from([inode])).unwrap();
+        assert_eq!(queue, AcceptQueue { waiting: 5, backlog: 16, drops: 0 });
+        assert_eq!(accept_queues(&BTreeSet::from([1])).unwrap(), AcceptQueue::default());
+    }
+
+    #[test]
+    fn connections_to_the_targets_are_sampled_and_no_others() {
+        let (_listener, address, _) = listener(16);
+        let (_other_listener, other, _) = listener(16);
+        let _connections: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let _others = TcpStream::connect(other).unwrap();
+        let mut reader = TcpInfoReader::default();
+        reader.read(&BTreeSet::from([address])).unwrap();
+        let info = reader.finish().unwrap();
+        assert_eq!((info.readings, info.sampled, info.connecting, info.syn_retries), (1, 3, 0, 0));
+        assert!(info.rtt_p50_ns.is_some_and(|rtt| rtt > 0) && info.rtt_max_ns >= info.rtt_p50_ns, "{info:?}");
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_known() {
+        assert_eq!(TcpInfoReader::default().finish(), None);
+    }
+}

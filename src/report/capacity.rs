@@ -40,7 +40,7 @@ pub fn trial_line(row: &TrialRow) -> String {
         (Some(p99), ..) => format!("p99 {}", Nanos::new(p99)),
         (None, Some(p95), _) => format!("p95 {}", Nanos::new(p95)),
         (None, None, Some(p50)) => format!("p50 {}", Nanos::new(p50)),
-        (None, None, None) => "nothing completed".to_owned(),
+        (None, None, None) => String::new(),
     };
     format!(
         "{:<12} {:>9} for {:>5}  lost {:>8}  {response:>13}  {}",
@@ -374,12 +374,18 @@ pub(super) fn held_text(concurrent: &Concurrent) -> String {
 }
 
 fn rfc9411(page: &mut Page, result: &CapacityResult) {
-    if result.asked.rfc9411 {
-        page.cells(&criterion_table(result));
+    if !result.asked.rfc9411 {
+        return;
     }
+    let criteria = criterion_table(result);
+    if criteria.rows.is_empty() {
+        page.title(&criteria.heading[0]);
+        page.line("  not judged: there is no confirmation");
+    }
+    page.cells(&criteria);
 }
 
-/// The criteria of RFC 9411.
+/// The criteria of RFC 9411; no rows without a confirmation.
 pub(super) fn criterion_table(result: &CapacityResult) -> Table {
     let rows = criteria(result).into_iter().map(|criterion| {
         let met = match criterion.met {

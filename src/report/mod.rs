@@ -1,6 +1,7 @@
-//! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
+//! Layer 7: renders results: pure functions of a result, without a clock and without asking the terminal.
 
 mod chart;
+mod observed;
 mod outcomes;
 mod page;
 mod quantity;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::observed;
 use super::quantity::{bytes, count, percent, seconds};
 use crate::base::Nanos;
 use crate::measure::{MediaCounts, Side};
@@ -46,6 +47,7 @@ pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {
         let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
         lines.push(("network", format!("{} (of the whole host)", counters.join(", "))));
     }
+    lines.extend(observed::lines(result));
     lines
 }
 

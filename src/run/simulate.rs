@@ -9,6 +9,7 @@ use crate::fleet::{Mailbox, Observer, Order, Outcome, Progress, run_turns};
 use crate::io::Io;
 use crate::io::sim::{Peer, SimConfig, SimNetwork};
 use crate::measure::{IntervalReport, Timeline};
+use crate::observe::Observation;
 
 use super::control::{Ending, Notice, Ran, Watch};
 use super::interruption::Interruption;
@@ -89,6 +90,7 @@ pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: 
         trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
+        observation: Observation::default(),
     };
     let parts = ending.parts(vec![outcome], collector.timeline, collector.seconds, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }

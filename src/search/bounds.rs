@@ -1,6 +1,6 @@
 //! The bounds that classified loads give, and the load to try between or beyond them.
 
-use super::classification::{Class, Load, Rule, loads};
+use super::classification::{Class, Load, Rule, TELLING_GROWTH, loads};
 use super::spec::SearchSpec;
 use super::trial::{Purpose, TrialOutcome};
 
@@ -9,7 +9,10 @@ const LIMITED_TRIALS: usize = 2;
 /// At the generator's own ceiling the bounds need not be close: the answer is "at least" anyway.
 const CEILING_WIDTH: f64 = 0.1;
 /// Steps down grow faster than steps up: below a load that fails without reason, the reason is looked for far away.
-const DESCENT: f64 = 8.0;
+const DESCENT: f64 = 4.0;
+
+/// The floors of the first and the last quarter lie this share of a trial apart, if they rise evenly.
+const GROWTH_TIME: f64 = 0.75;
 
 /// What the loads so far say under one rule.
 pub(super) struct Bounds<'a> {
@@ -85,6 +88,15 @@ impl<'a> Bounds<'a> {
         known.map_or(Class::Undecided, |(_, class)| *class)
     }
 
+    /// Whether a load's trials of full length all met the goal but one.
+    pub(super) fn fails_once(&self, rule: &Rule, rate_per_s: f64) -> bool {
+        let known = self.loads.iter().find(|(load, _)| load.rate_per_s == rate_per_s);
+        known.is_some_and(|(load, _)| {
+            let met = rule.full_trials(load).filter(|trial| !rule.exceeds(trial)).count();
+            met >= 1 && rule.full_trials(load).count() == met + 1
+        })
+    }
+
     /// Lower bounds, highest first.
     pub(super) fn lowers(&self) -> impl Iterator<Item = &Load<'a>> {
         let top = self.top().unwrap_or(f64::INFINITY);
@@ -110,15 +122,27 @@ impl<'a> Bounds<'a> {
             (Some(lower), None) if lower >= self.max_per_s => Progress::Closed,
             (Some(lower), None) => Progress::Try(self.within(self.above(lower, width, first_step, guess))),
             (None, Some(top)) if top <= self.min_per_s => Progress::NothingBelow,
-            (None, Some(top)) => Progress::Try(self.within(self.below(top, first_step, guess))),
+            (None, Some(top)) => Progress::Try(self.within(self.below(rule, top, first_step, guess))),
             (Some(lower), Some(top)) => {
                 let width = if self.relevant_ceiling().is_some() { width.max(CEILING_WIDTH) } else { width };
                 let middle = rounded((lower * top).sqrt());
                 // Rates are rounded: bounds that nothing lies between are as close as they get.
                 let is_closed = top <= lower * (1.0 + width) * (1.0 + ROUNDING) || middle <= lower || middle >= top;
-                if is_closed { Progress::Closed } else { Progress::Try(middle) }
+                if is_closed {
+                    return Progress::Closed;
+                }
+                let hinted = self.hint().and_then(|hint| beside(hint, width, lower, top));
+                Progress::Try(hinted.unwrap_or(middle))
             }
         }
+    }
+
+    /// What the target served while it was overloaded, if its backlog grew: of a load of which a share g is added to the
+    /// backlog between the first and the last quarter (three quarters of the time), 1 - g / 0.75 is served.
+    fn hint(&self) -> Option<f64> {
+        let upper = self.upper()?;
+        let growth = upper.trials.iter().map(|trial| trial.backlog_growth).reduce(f64::min)?;
+        (growth >= TELLING_GROWTH).then(|| upper.rate_per_s * (1.0 - growth / GROWTH_TIME))
     }
 
     /// The lowest rate that is known to be too much, for whatever reason.
@@ -148,21 +172,31 @@ impl<'a> Bounds<'a> {
         rounded(lower * (1.0 + (2.0 * previous).clamp(first_step, 1.0)))
     }
 
-    fn below(&self, top: f64, first_step: f64, guess: Guess) -> f64 {
-        if guess.low_per_s < top {
-            return guess.low_per_s;
-        }
+    fn below(&self, rule: &Rule, top: f64, first_step: f64, guess: Guess) -> f64 {
         let lost_everything = self.upper().is_some_and(|load| load.trials.iter().all(|t| t.lost == t.attempts));
         if lost_everything {
             return self.min_per_s;
         }
-        let previous = self.uppers().nth(1).map_or(0.0, |load| load.rate_per_s / top - 1.0);
-        rounded(top / (1.0 + (DESCENT * previous).clamp(first_step, 1.0)))
+        let mut failed = self.uppers().filter(|load| rule.has_full_trials(load)).map(|load| load.rate_per_s);
+        match (failed.next(), failed.next()) {
+            (Some(lowest), Some(next)) => {
+                rounded(top / (1.0 + (DESCENT * (next / lowest - 1.0)).clamp(first_step, 1.0)))
+            }
+            // The first step down goes no further than to where the climb still held.
+            _ => rounded(top / (1.0 + first_step)).max(if guess.low_per_s < top { guess.low_per_s } else { 0.0 }),
+        }
     }
 
     fn within(&self, rate_per_s: f64) -> f64 {
         rate_per_s.clamp(self.min_per_s.min(self.max_per_s), self.max_per_s)
     }
+}
+
+/// Loads just below and just above a hint, if they lie well between the bounds: together they are bounds of the width.
+fn beside(hint: f64, width: f64, lower: f64, top: f64) -> Option<f64> {
+    let half = 1.0 + width / 2.0;
+    let beside = [rounded(hint / half), rounded(hint * half)];
+    beside.into_iter().find(|rate| *rate > lower * half && *rate < top / half)
 }
 
 /// Rates are rounded to this relative distance, so that they can be read: far below any width.

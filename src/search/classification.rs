@@ -7,7 +7,15 @@ use crate::base::Nanos;
 /// A backlog's floor wanders even where the target keeps up: a queue near its capacity is a random walk, whose standard
 /// deviation after N attempts is sqrt(N) attempts times the variation of the service time. This many of them, as a share
 /// of the attempts, are not yet growth.
-const BACKLOG_NOISE: f64 = 0.5;
+const BACKLOG_NOISE: f64 = 0.35;
+/// Beyond that noise, a backlog may grow by this share of the loss that the goal allows: what is added to it in one trial
+/// is lost in a longer one.
+const GROWTH_SHARE: f64 = 0.2;
+/// Growth of the same overload is similar in two trials: the lesser one is at least this part of the other.
+const SIMILAR_GROWTH: f64 = 0.5;
+
+/// A growth that is far above its noise: a tenth of the load or so is not served.
+pub(super) const TELLING_GROWTH: f64 = 0.05;
 
 /// How long a load may be tried, in duration sums, before a verdict that hangs on pooled loss is final.
 const LONGEST_DOUBT: f64 = 2.0;
@@ -20,6 +28,10 @@ pub(super) struct Rule {
     /// Trials of at least this length count in full.
     pub(super) full_trial: Nanos,
     duration_sum: Nanos,
+    /// Whether the loss pooled over a load's trials must meet the goal as well.
+    pools: bool,
+    /// Whether two trials whose backlog grows, and none that meets the goal, settle that the load is too much.
+    growth_settles: bool,
 }
 
 /// What a load is.
@@ -48,14 +60,23 @@ impl Rule {
             exceed_ratio: goal.exceed_ratio,
             full_trial: goal.final_trial,
             duration_sum: goal.duration_sum,
+            pools: true,
+            growth_settles: false,
         }
     }
 
-    /// The rule of the climb: one trial that meets the goal is enough to go on, two that miss it are needed to turn
-    /// round, so that a single spoiled trial does not end the climb.
+    /// The rule of the climb: one trial that meets the goal is enough to go on; to turn round, three that miss it are
+    /// needed or one whose backlog grows a lot, so that spoiled trials do not end the climb.
     pub(super) fn of_climb(goal: &Goal, spec: &SearchSpec) -> Self {
         let trial = spec.climb_trial;
-        Self { loss_ratio: goal.loss_ratio, exceed_ratio: 0.5, full_trial: trial, duration_sum: trial + trial }
+        Self {
+            loss_ratio: goal.loss_ratio,
+            exceed_ratio: 2.0 / 3.0,
+            full_trial: trial,
+            duration_sum: trial + trial + trial,
+            pools: false,
+            growth_settles: true,
+        }
     }
 
     /// Whether a trial misses the goal: too much was lost, or a backlog grew that a longer trial would have lost.
@@ -65,7 +86,7 @@ impl Rule {
 
     /// Whether the floor of the backlog rose by more than the goal's loss and the noise of a queue.
     pub(super) fn backlog_grows(&self, trial: &TrialOutcome) -> bool {
-        trial.backlog_growth > self.loss_ratio + BACKLOG_NOISE / (trial.attempts.max(1) as f64).sqrt()
+        trial.backlog_growth > GROWTH_SHARE * self.loss_ratio + BACKLOG_NOISE / (trial.attempts.max(1) as f64).sqrt()
     }
 
     /// What a load's trials say: draft-ietf-bmwg-mlrsearch, Appendix A, and the loss pooled over them.
@@ -81,18 +102,25 @@ impl Rule {
                 (false, true) => sums.short_bad += length,
             }
         }
+        let no_good = sums.good + sums.short_good == 0.0;
+        let growing = || load.trials.iter().filter(|trial| self.backlog_grows(trial)).map(|trial| trial.backlog_growth);
+        let (least, most) = (growing().fold(f64::INFINITY, f64::min), growing().fold(0.0, f64::max));
+        if self.growth_settles && no_good && growing().count() >= 2 && least >= SIMILAR_GROWTH * most {
+            return Class::Upper;
+        }
         let balancing = sums.short_good * self.exceed_ratio / (1.0 - self.exceed_ratio);
         let bad = sums.bad + (sums.short_bad - balancing).max(0.0);
         let duration_sum = self.duration_sum.as_secs_f64();
         let whole = (sums.good + bad).max(duration_sum);
-        let allowed = whole * self.exceed_ratio;
+        // Sums of seconds are equal only to rounding.
+        let allowed = whole * self.exceed_ratio * (1.0 + 1e-9);
         if bad > allowed {
             return Class::Upper;
         }
         if whole - sums.good > allowed {
             return Class::Undecided;
         }
-        if self.pooled_loss(load) <= self.loss_ratio {
+        if !self.pools || self.pooled_loss(load) <= self.loss_ratio {
             Class::Lower
         } else if sums.good + bad < LONGEST_DOUBT * duration_sum {
             Class::Undecided
@@ -137,7 +165,8 @@ impl Rule {
         load.rate_per_s * if remaining > 0.0 { 0.0 } else { 1.0 - quantile_loss }
     }
 
-    fn full_trials<'a>(&self, load: &'a Load<'_>) -> impl Iterator<Item = &'a TrialOutcome> {
+    /// The trials of full length at a load.
+    pub(super) fn full_trials<'a>(&self, load: &'a Load<'_>) -> impl Iterator<Item = &'a TrialOutcome> {
         let full = self.full_trial;
         load.trials.iter().copied().filter(move |trial| trial.request.duration >= full)
     }

@@ -103,9 +103,11 @@ impl Search {
         TimePlan::of(&self.spec)
     }
 
-    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget.
+    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget. A target that is at its
+    /// limit needs a few deadlines to drain.
     pub(super) fn affords(&self, duration: Nanos, reserve: Nanos) -> bool {
-        self.spent() + duration + self.spec.trial_overhead + reserve <= self.spec.budget
+        let drain = self.spec.deadline + self.spec.deadline;
+        self.spent() + duration + self.spec.trial_overhead + drain + reserve <= self.spec.budget
     }
 
     /// Whether a trial judges its load.

@@ -84,10 +84,10 @@ impl SearchSpec {
             deadline,
             min_rate: Rate::per_second(10.0).expect("finite and above zero"),
             max_rate: None,
-            start_rate: Rate::per_second(200.0).expect("finite and above zero"),
+            start_rate: Rate::per_second(500.0).expect("finite and above zero"),
             budget: Nanos::from_secs(300),
             confirm: Nanos::from_secs(60),
-            climb_trial: Nanos::from_secs(2),
+            climb_trial: Nanos::from_secs(2).max(deadline + deadline),
             warm_up: Nanos::from_secs(60),
             trial_overhead: Nanos::from_secs(1),
             recovery: Some(Recovery { probe: Nanos::from_secs(1), within: Nanos::from_secs(20) }),
@@ -162,14 +162,16 @@ impl Goal {
     }
 
     /// A goal of the user's with the default precision.
-    pub fn new(name: &str, loss_ratio: f64, _deadline: Nanos) -> Self {
+    pub fn new(name: &str, loss_ratio: f64, deadline: Nanos) -> Self {
+        // Long enough for its quarters to show a backlog that takes deadlines to build up.
+        let final_trial = Nanos::from_secs(8).max(Nanos::from_secs_f64(4.0 * deadline.as_secs_f64()));
         Self {
             name: name.to_owned(),
             loss_ratio,
             exceed_ratio: 0.5,
             width: 0.01,
-            final_trial: Nanos::from_secs(10),
-            duration_sum: Nanos::from_secs(20),
+            final_trial,
+            duration_sum: final_trial + final_trial,
         }
     }
 

@@ -75,8 +75,7 @@ impl GoalSearch<'_> {
         }
         let lowest = search.spec().min_rate.as_per_second();
         if self.decided.upper().or(self.climb.upper()).is_some_and(|load| load.rate_per_s <= lowest) {
-            let some_hold = judged.iter().any(|trial| !self.rule.exceeds(trial));
-            return if some_hold { self.unstable(search) } else { Verdict::NothingSustained };
+            return Verdict::NothingSustained;
         }
         if let Some(attempts) = self.too_few_attempts() {
             return Verdict::NotDecidable { attempts, needed: self.attempts_needed() };

@@ -88,7 +88,7 @@ fn words_of_others_are_words_in_a_browser() {
     // Even without the policy that forbids scripts.
     let free = page.replace("Content-Security-Policy", "X-None");
     for page in [page, free] {
-        let dom = dom(&page, DESK);
+        let dom = dom(&page);
         assert!(!dom.contains("<img") && !dom.contains("<script"), "{dom}");
         assert!(!dom.contains("<title>owned"), "{dom}");
         assert!(dom.contains("&lt;img src=x onerror="), "{dom}");

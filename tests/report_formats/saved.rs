@@ -25,9 +25,10 @@ const RUNS: [(&str, &str); 8] = [
     ("refused", "rtmp://refuse.sim/live -R 100 -d 2s"),
 ];
 
-/// Searches: a target that serves 50 a second, and one that refuses all.
-const SEARCHES: [(&str, &str); 2] = [
-    ("capacity", "rtmp://slow.sim/live --deadline 300ms --confirm 10s --rfc9411"),
+/// Searches: two of a target that serves 50 a second, and one of a target that refuses all.
+const SEARCHES: [(&str, &str); 3] = [
+    ("capacity", "rtmp://slow.sim/live --deadline 300ms --confirm 10s"),
+    ("need", "rtmp://slow.sim/live --deadline 300ms --need 20 --confirm 5s"),
     ("no-capacity", "rtmp://refuse.sim/live"),
 ];
 

@@ -258,9 +258,11 @@ fn reasons(failure: &FailureRow) -> Markup {
 /// Terms and what they are; entries without a value are left out.
 pub(super) fn facts(facts: &[(&str, String)]) -> Markup {
     html! {
-        dl.facts {
-            @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-                div { dt { (name) } dd { (value) } }
+        @if facts.iter().any(|(_, value)| !value.is_empty()) {
+            dl.facts {
+                @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+                    div { dt { (name) } dd { (value) } }
+                }
             }
         }
     }
@@ -321,7 +323,7 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> Markup {
     let (files, short): (Vec<_>, Vec<_>) = labels.iter().partition(attached);
     let short: Vec<_> = short.into_iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     html! {
-        @if !short.is_empty() { (facts(&short)) }
+        (facts(&short))
         @for (name, content) in files {
             (details(&format!("attached: {}", name.trim_start_matches("attach:")), &text(content)))
         }

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod elements;
+mod observed;
 mod over_time;
 mod percentiles;
 mod run;

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::elements::{self, Head, Tile, contents, details, facts, figure, section, table, tiles};
 use super::over_time::OverTime;
-use super::{page, percentiles};
+use super::{observed, page, percentiles};
 use crate::measure::{LatencySummary, Metric};
 use crate::report::quantity::{per_s, percent, seconds, span};
 use crate::report::summary::Summary;
@@ -35,6 +35,7 @@ pub fn render(result: &RunResult) -> String {
         (section("conditions", "Conditions", &table(&tables::thresholds(result))))
         (section("latency", "Latency", &latency(result)))
         (section("time", "Over time", &over_time(result)))
+        (section("observed", "The target's machine", &observed::content(result)))
         (section("failures", "Failures", &failures(result)))
         (section("recovery", "Recovery", &recovery(result)))
         (section("parts", "By part", &parts(result)))
@@ -46,6 +47,7 @@ pub fn render(result: &RunResult) -> String {
         ("findings", "findings"),
         ("latency", "latency"),
         ("time", "over time"),
+        ("observed", "the target's machine"),
         ("failures", "failures"),
         ("recovery", "recovery"),
         ("parts", "by part"),
