@@ -298,10 +298,7 @@ impl Axis {
     }
 
     fn begins_at_zero(self) -> bool {
-        matches!(
-            self,
-            Self::Time | Self::PerS | Self::PerSAround | Self::Count | Self::Share | Self::Span | Self::Nines
-        )
+        matches!(self, Self::Time | Self::PerS | Self::Count | Self::Share | Self::Span | Self::Nines)
     }
 
     /// What a place on the axis is called.
@@ -372,6 +369,7 @@ impl Scale {
             Axis::Time => Self::divided(axis, low, high, time_step(high - low, most), false),
             Axis::LogSpan => Self::decades(low, high, most),
             Axis::Nines => {
+                let high = high.max(1.0);
                 let nines = (1..=high as u32).map(f64::from);
                 Self { axis, low: 0.0, high, ticks: axis.place(0.5).into_iter().chain(nines).collect() }
             }
@@ -442,7 +440,8 @@ impl Ranged for Scale {
     type ValueType = f64;
 
     fn map(&self, place: &f64, (from, to): (i32, i32)) -> i32 {
-        let part = (place - self.low) / (self.high - self.low);
+        // What lies far outside is cut off just outside.
+        let part = ((place - self.low) / (self.high - self.low)).clamp(-1.0, 2.0);
         from + (part * f64::from(to - from)).round() as i32
     }
 
@@ -470,7 +469,7 @@ mod tests {
 
     #[test]
     fn axes_have_round_labels() {
-        assert_eq!(labels(Axis::PerS, &[3_000.0, 2_900.0], 6), ["0", "1000", "2000", "3000"]);
+        assert_eq!(labels(Axis::PerS, &[3_000.0, 2_900.0], 6), ["0", "500", "1000", "1500", "2000", "2500", "3000"]);
         assert_eq!(labels(Axis::PerSAround, &[15_120.0, 15_300.0], 5), ["15.1k", "15.15k", "15.2k", "15.25k", "15.3k"]);
         assert_eq!(labels(Axis::Share, &[0.0, 0.82], 6), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]);
         assert_eq!(labels(Axis::Time, &[0.0, 75.5], 5), ["0s", "30s", "1m"]);

@@ -149,12 +149,25 @@ mod tests {
 
     #[test]
     fn a_timeline_has_a_row_for_each_second() {
-        insta::assert_snapshot!(timeline(&open_result(&[])), @"");
+        insta::assert_snapshot!(timeline(&open_result(&[])), @r"
+        t_s,due,started,completed,failed,dropped,held,response_p50_ns,response_p99_ns,lateness_p99_ns
+        0,999,999,999,0,0,0,501759,,
+        1,1001,991,981,10,10,0,1490943,,
+        ");
     }
 
     #[test]
     fn latencies_have_a_row_for_each_metric_that_exists() {
-        insta::assert_snapshot!(latency(&open_result(&[])), @"");
+        insta::assert_snapshot!(latency(&open_result(&[])), @r"
+        metric,count,overflow,min_ns,mean_ns,stdev_ns,p50_ns,p90_ns,p95_ns,p99_ns,p999_ns,p9999_ns,max_ns
+        response,1980,0,1000,990504,571575,990207,1782783,1881087,1961983,,,1980415
+        service,1980,0,1000,990504,571575,990207,1782783,1881087,1961983,,,1980415
+        connect,1980,0,0,495004,285788,495103,891391,940031,980479,,,990207
+        s0s1,1980,0,1000,495504,285788,495103,891391,941055,981503,,,990207
+        s2,1980,0,1000,495504,285788,495103,891391,941055,981503,,,990207
+        slot_wait,1980,0,0,0,0,0,0,0,0,,,0
+        lateness,1980,0,0,0,0,0,0,0,0,,,0
+        ");
         let closed = closed_result(&[], Failure::new(Step::S0, FailureKind::Reset), None);
         assert!(!latency(&closed).contains("response"));
     }

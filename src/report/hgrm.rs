@@ -53,13 +53,37 @@ mod tests {
     #[test]
     fn the_layout_is_that_of_hdr_histogram() {
         let text = render(&summary([1_000_000, 1_000_000, 2_000_000, 5_000_000])).unwrap();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+               Value     Percentile TotalCount 1/(1-Percentile)
+
+            1.000447 0.000000000000          2           1.00
+            1.000447 0.100000000000          2           1.11
+            1.000447 0.200000000000          2           1.25
+            1.000447 0.300000000000          2           1.43
+            1.000447 0.400000000000          2           1.67
+            1.000447 0.500000000000          2           2.00
+            2.000895 0.550000000000          3           2.22
+            2.000895 0.600000000000          3           2.50
+            2.000895 0.650000000000          3           2.86
+            2.000895 0.700000000000          3           3.33
+            5.001215 0.750000000000          4           4.00
+            5.001215 1.000000000000          4
+        #[Mean    =     2.249984, StdDeviation   =     1.638923]
+        #[Max     =     5.001215, Total count    =            4]
+        #[Buckets =           26, SubBuckets     =         2048]
+        ");
     }
 
     #[test]
     fn nothing_measured_is_an_empty_distribution() {
         let text = render(&summary([])).unwrap();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+               Value     Percentile TotalCount 1/(1-Percentile)
+
+        #[Mean    =     0.000000, StdDeviation   =     0.000000]
+        #[Max     =     0.000000, Total count    =            0]
+        #[Buckets =           26, SubBuckets     =         2048]
+        ");
     }
 
     #[test]

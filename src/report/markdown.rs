@@ -206,13 +206,14 @@ fn escaped(text: &str) -> String {
             '<' => safe += "&lt;",
             '>' => safe += "&gt;",
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => safe.extend(['\\', c]),
-            // GitHub finds mentions, references and links in the text that it shows: a joiner of no width parts them.
+            // GitHub finds mentions in the text that it shows: a joiner of no width parts them.
             '@' => safe += "@\u{2060}",
             c if c.is_control() => safe.push(' '),
             c => safe.push(c),
         }
     }
-    safe.replace("://", ":\u{2060}//")
+    // Addresses become links by themselves (GFM 0.29, section 6.9), unless their marks are escaped.
+    safe.replace("://", "\\://").replace("www.", "www\\.")
 }
 
 /// Text as it is, in a code span (CommonMark 0.31, section 6.1): its fence is longer than any run of backticks in it.
@@ -232,7 +233,44 @@ mod tests {
 
     #[test]
     fn a_run_fits_a_pull_request() {
-        insta::assert_snapshot!(render_run(&open_result(&["response.p99<50ms", "failed<0.1%"])), @"");
+        let mut result = open_result(&["response.p99<50ms", "failed<0.1%"]);
+        result.tool.commit = Some("0123abc".to_owned());
+        result.tool.version = "1.2.3".to_owned();
+        insta::assert_snapshot!(render_run(&result), @r"
+        ### ❌ fail: rtmp\://127.0.0.1:1935/live
+
+        **990/s completed: 1980 of 2000 due, 10 failed (0.50 %), 10 dropped (0.50 %)**
+
+        failed&lt;0.1% is missed: 0.50 %
+
+        - complex, until handshake, close rst; open loop, 1k/s uniform for 2s, 64 slots
+        - 1 worker, io\_uring, seed 7
+
+        | thresholds | measured |  |
+        | :--- | ---: | ---: |
+        | response.p99&lt;50ms | 1.96 ms | met |
+        | failed&lt;0.1% | 0.50 % | missed |
+
+        | latency | p50 | p90 | p99 | p99.9 | max |
+        | :--- | ---: | ---: | ---: | ---: | ---: |
+        | response | 990 us | 1.78 ms | 1.96 ms | - | 1.98 ms |
+        | service | 990 us | 1.78 ms | 1.96 ms | - | 1.98 ms |
+        | connect | 495 us | 891 us | 980 us | - | 990 us |
+        | s0s1 | 495 us | 891 us | 982 us | - | 990 us |
+        | s2 | 495 us | 891 us | 982 us | - | 990 us |
+        | slot\_wait | 0 ns | 0 ns | 0 ns | - | 0 ns |
+        | lateness | 0 ns | 0 ns | 0 ns | - | 0 ns |
+
+        failures:
+
+        - **10 x s0 reset** (the target's, at 2.0 s): `Connection reset by peer (os error 104)`
+          - the server resets connections: its log names the reason (limits, overload)
+
+        - modes: 1980 complex, verified
+        - network: syn\_retransmits 3 (of the whole host)
+
+        <sub>shakedown 1.2.3 (0123abc), 2026-01-02T03:04:05Z, Example CPU, Linux 6.18.0</sub>
+        ");
     }
 
     #[test]
@@ -246,7 +284,7 @@ mod tests {
         let head = text.lines().next().unwrap();
         assert_eq!(
             head,
-            "### pass: x\\|y \\`code\\` \\*\\*bold\\*\\* &lt;img src=x onerror=alert(1)&gt; \\[a\\](http:\u{2060}//h) \
+            "### pass: x\\|y \\`code\\` \\*\\*bold\\*\\* &lt;img src=x onerror=alert(1)&gt; \\[a\\](http\\://h) \
              @\u{2060}team \\#1 \\~\\~no\\~\\~  \\# title"
         );
         let detail = text.lines().find(|line| line.contains("s0 reset")).unwrap();

@@ -29,40 +29,63 @@ addEventListener('load', () => {
     smallest_label: Math.floor(Math.min(...labels.map((text) => text.getBoundingClientRect().height))),
     line: [...new Set(all('svg.wide polyline').map((line) => getComputedStyle(line).stroke.replaceAll(' ', '')))].join('|'),
   };
+  answers.file = location.pathname.split('/').pop();
   parent.postMessage(Object.entries(answers).map(([name, answer]) => `${name}=${answer}`).join('\n'), '*');
 });
 </script>"#;
 
 /// A window is at least 500 pixels wide; a frame in it is as narrow as a phone.
-const FRAME: &str = r#"<!DOCTYPE html><meta name="color-scheme" content="light dark"><script>
+const FRAMES: &str = r#"<!DOCTYPE html><meta name="color-scheme" content="light dark"><script>
 addEventListener('message', (message) => {
-  document.body.append(Object.assign(document.createElement('output'), { id: 'answers', textContent: message.data }));
+  document.body.append(Object.assign(document.createElement('output'), { className: 'answers', textContent: message.data }));
 });
-</script><iframe src="page.html" style="border: 0; height: 900px; width: WIDTHpx"></iframe>"#;
+</script>"#;
 
 /// What the page is after it was loaded.
 ///
 /// # Panics
 /// If the browser is missing, or does not end in time.
 pub fn dom(page: &str) -> String {
-    loaded(&[("page.html", page)], false)
+    loaded(&[("page.html".to_owned(), page.to_owned())], false)
 }
 
-/// The layout of a page, which must not forbid scripts for that: its own policy is taken off.
+/// The layouts of pages, in their order. They must not forbid scripts for that: their own policy is taken off.
+pub fn layouts(pages: &[String], view: View) -> Vec<BTreeMap<String, String>> {
+    let free = |page: &String| {
+        let begin = page.find("<meta http-equiv=\"Content-Security-Policy\"").expect("the page has a policy");
+        let end = begin + page[begin..].find('>').expect("the element ends") + 1;
+        format!("{}{QUESTIONS}{}", &page[..begin], &page[end..])
+    };
+    let name = |index: usize| format!("page-{index}.html");
+    let mut frames = FRAMES.to_owned();
+    for index in 0..pages.len() {
+        frames += &format!(
+            "<iframe src=\"{}\" style=\"border: 0; height: 900px; width: {}px\"></iframe>",
+            name(index),
+            view.width
+        );
+    }
+    let pages = pages.iter().enumerate().map(|(index, page)| (name(index), free(page)));
+    let files: Vec<_> = std::iter::once(("frames.html".to_owned(), frames)).chain(pages).collect();
+    let dom = loaded(&files, view.dark);
+    let answers = dom.split("<output class=\"answers\">").skip(1).map(|rest| {
+        let said = rest.split("</output>").next().unwrap_or_default().lines();
+        said.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+    });
+    let mut answers: Vec<BTreeMap<String, String>> = answers.collect();
+    assert_eq!(answers.len() + 1, files.len(), "every page answers: {dom}");
+    // They answer as soon as each is there.
+    answers.sort_by_key(|answer| files.iter().position(|(name, _)| *name == answer["file"]));
+    answers
+}
+
+/// The layout of one page.
 pub fn layout(page: &str, view: View) -> BTreeMap<String, String> {
-    let begin = page.find("<meta http-equiv=\"Content-Security-Policy\"").expect("the page has a policy");
-    let end = begin + page[begin..].find('>').expect("the element ends") + 1;
-    let free = format!("{}{}{}", &page[..begin], QUESTIONS, &page[end..]);
-    let frame = FRAME.replace("WIDTH", &view.width.to_string());
-    let dom = loaded(&[("frame.html", &frame), ("page.html", &free)], view.dark);
-    let begin = dom.find("<output id=\"answers\">").unwrap_or_else(|| panic!("no answers in {dom}"));
-    let answers = &dom[begin..];
-    let answers = &answers[answers.find('>').expect("it ends") + 1..answers.find("</output>").expect("it ends")];
-    answers.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+    layouts(&[page.to_owned()], view).remove(0)
 }
 
 /// The first of `files`, loaded, in a folder with the others.
-fn loaded(files: &[(&str, &str)], dark: bool) -> String {
+fn loaded(files: &[(String, String)], dark: bool) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).expect("a folder of our own");
@@ -74,7 +97,7 @@ fn loaded(files: &[(&str, &str)], dark: bool) -> String {
     command.args(["--hide-scrollbars", "--window-size=1400,1000", "--virtual-time-budget=10000"]);
     command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
     command.arg(format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 }));
-    command.arg("--dump-dom").arg(format!("file://{}", folder.path().join(files[0].0).display()));
+    command.arg("--dump-dom").arg(format!("file://{}", folder.path().join(&files[0].0).display()));
     let output = command.timeout(4 * PATIENCE).output().expect("chromium starts");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("only UTF-8 is printed")

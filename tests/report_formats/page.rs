@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::browser::{View, dom, layout};
+use super::browser::{View, dom, layout, layouts};
 use super::saved::{OF_RUNS, OF_SEARCHES, Saved};
 
 const DESK: View = View { width: 1280, dark: false };
@@ -18,10 +18,9 @@ fn all() -> impl Iterator<Item = &'static Saved> {
 
 #[test]
 fn a_page_fits_a_phone_and_a_desk() {
-    for saved in all() {
-        let page = saved.report("--format html");
-        for view in [DESK, PHONE] {
-            let layout = layout(&page, view);
+    let pages: Vec<_> = all().map(|saved| saved.report("--format html")).collect();
+    for view in [DESK, PHONE] {
+        for (saved, layout) in all().zip(layouts(&pages, view)) {
             let place = format!("{} at {}: {layout:?}", saved.name, view.width);
             assert_eq!(number(&layout, "window"), view.width, "{place}");
             assert!(number(&layout, "page") <= view.width, "{place}");

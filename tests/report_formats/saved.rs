@@ -27,8 +27,8 @@ const RUNS: [(&str, &str); 8] = [
 
 /// Searches: two of a target that serves 50 a second, and one of a target that refuses all.
 const SEARCHES: [(&str, &str); 3] = [
-    ("capacity", "rtmp://slow.sim/live --deadline 300ms --confirm 10s"),
-    ("need", "rtmp://slow.sim/live --deadline 300ms --need 20 --confirm 5s"),
+    ("capacity", "rtmp://slow.sim/live --deadline 300ms"),
+    ("need", "rtmp://slow.sim/live --deadline 300ms --need 40"),
     ("no-capacity", "rtmp://refuse.sim/live"),
 ];
 
