@@ -247,6 +247,7 @@ fn goals(page: &mut Page, result: &CapacityResult) {
 }
 
 fn trials(page: &mut Page, result: &CapacityResult) {
+    let share_of = |busy: Option<f64>| busy.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %"));
     let row = |(number, row): (usize, &TrialRow)| {
         vec![
             format!("{number} {}", row.purpose.plural(1)),
@@ -255,12 +256,13 @@ fn trials(page: &mut Page, result: &CapacityResult) {
             share(lost(row)),
             span(row.response_p50_ns),
             span(row.response_p99_ns),
-            row.busiest_worker_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %")),
+            share_of(row.busiest_worker_percent),
+            share_of(row.target_percent),
             meaning(row),
         ]
     };
     let rows: Vec<_> = (1..).zip(&result.trials).map(row).collect();
-    page.table(&["trials", "rate", "for", "lost", "p50", "p99", "busy", "goal"], rows);
+    page.table(&["trials", "rate", "for", "lost", "p50", "p99", "busy", "target", "goal"], rows);
 }
 
 fn loads(page: &mut Page, result: &CapacityResult) {
