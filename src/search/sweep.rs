@@ -127,7 +127,7 @@ fn by_bisection(spec: &SearchSpec, mut server: SimulatedServer) -> Found {
     while upper.is_none_or(|upper| upper > lower * (1.0 + goal.width)) && took < spec.budget {
         let request = TrialRequest { rate_per_s, duration: goal.final_trial, purpose: Purpose::Decide, goal: 0 };
         let Ok(outcome) = server.trial(&request);
-        took = took + outcome.took;
+        took += outcome.took;
         if outcome.loss_ratio() <= goal.loss_ratio {
             lower = rate_per_s;
         } else {
@@ -163,7 +163,8 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
     let part = items.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
         let work = &work;
-        let parts: Vec<_> = items.chunks(part).map(|items| scope.spawn(move || items.iter().map(work).collect())).collect();
+        let parts: Vec<_> =
+            items.chunks(part).map(|items| scope.spawn(move || items.iter().map(work).collect())).collect();
         let done = parts.into_iter().map(|part| part.join().expect("a simulated search does not panic"));
         done.collect::<Vec<Vec<R>>>().into_iter().flatten().collect()
     })
