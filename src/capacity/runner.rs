@@ -1,7 +1,7 @@
 //! Executes plans one after the other, on rings or on the simulated network, and keeps the time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::Nanos;
 use crate::fleet::Progress;
@@ -74,8 +74,9 @@ impl Runner {
     /// Lets time pass.
     pub fn wait(&mut self, length: Nanos) {
         match &mut self.engine {
-            Executor::Rings(runtime, _) => runtime.block_on(tokio::time::sleep(Duration::from(length))),
-            Executor::Sim(now) => *now = *now + length,
+            // A timer belongs to the runtime that it is made in.
+            Executor::Rings(runtime, _) => runtime.block_on(async { tokio::time::sleep(length.into()).await }),
+            Executor::Sim(now) => *now += length,
         }
     }
 
@@ -98,7 +99,7 @@ impl Runner {
             Executor::Sim(now) => {
                 let mut clocked = Clocked { watch, latest: Nanos::ZERO };
                 let ran = simulate_watched(plan, &self.interruption, &mut clocked);
-                *now = *now + clocked.latest;
+                *now += clocked.latest;
                 ran
             }
         };

@@ -1,3 +1,4 @@
+use super::super::page::columns;
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Step, TlsCounts, Until};
 use crate::report::{csv, html, markdown};
