@@ -18,7 +18,7 @@ use crate::measure::{Snapshot, Timeline};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::names::{Names, Resolver};
-use super::plan::{Hold, Population, RunPlan};
+use super::plan::{Hold, Population, RunPlan, Until};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
@@ -313,12 +313,14 @@ fn monotonic_now() -> Time {
 }
 
 impl RunPlan {
-    /// A watch for the plan's conditions on single seconds.
-    ///
-    /// # Panics
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
-        self.populations.iter().any(|population| population.hold == Hold::Forever)
+        self.feeds_players() || self.populations.iter().any(|population| population.hold == Hold::Forever)
+    }
+
+    /// Some attempts play, maybe what others publish: streams go on as long as a player still waits for its first frame.
+    pub(super) fn feeds_players(&self) -> bool {
+        self.populations.iter().any(|population| population.until == Until::Play)
     }
 }
 
