@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod io;
 pub mod load;
 pub mod measure;
+pub mod observe;
 pub mod probe;
 pub mod protocol;
 pub mod report;

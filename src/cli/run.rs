@@ -17,6 +17,7 @@ use crate::io::Engine;
 use crate::io::ring::RingError;
 use crate::load::{ArrivalPattern, Share, StreamName};
 use crate::measure::Expectation;
+use crate::observe::{self, Observer};
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::report::{json, text};
 use crate::run::{
@@ -223,6 +224,10 @@ pub(super) struct RunArgs {
     /// Save a text file with the result, such as the server's configuration
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     attach: Vec<PathBuf>,
+    /// Read this once a second while the load runs: a process of this machine and its children, or a machine by its
+    /// node_exporter; what is used up is named in the report
+    #[arg(long, value_name = "pid:N|URL", help_heading = "Result")]
+    observe: Vec<observe::Subject>,
     /// Write the result file
     #[arg(short, long, value_name = "FILE", help_heading = "Result")]
     output: Option<PathBuf>,
@@ -540,6 +545,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
+    let observer = observer(&args.observe, plan.engine)?;
     let file = args
         .output
         .as_deref()
@@ -548,7 +554,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
     let allowed = request.allowed.clone();
     let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
-    let conduct = Conduct { keep_going: args.keep_going, start_at, resolver: Some(resolver) };
+    let conduct = Conduct { keep_going: args.keep_going, start_at, resolver: Some(resolver), observer };
     let Reported { result, saved, broken } = match plan.engine {
         Engine::Sim => {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
@@ -578,6 +584,19 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     match broken {
         Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
+    }
+}
+
+/// What is to be observed, each looked at once; none if there is nothing.
+fn observer(subjects: &[observe::Subject], engine: Engine) -> Result<Option<Observer>, CliError> {
+    match (subjects, engine) {
+        ([], _) => Ok(None),
+        (_, Engine::Sim) => Err(CliError::usage(
+            "--observe reads real machines, and those of --engine sim have no processes; leave out one of them",
+        )),
+        (subjects, Engine::IoUring) => {
+            Observer::new(subjects).map(Some).map_err(|error| CliError::usage(error.to_string()))
+        }
     }
 }
 

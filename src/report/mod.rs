@@ -1,5 +1,6 @@
 //! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
 
+mod observed;
 mod quantity;
 mod summary;
 

@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
-use super::plot;
 use super::quantity::{bytes, count, per_s, percent, seconds, span};
 use super::summary::{Summary, measured};
+use super::{observed, plot};
 use crate::base::Nanos;
 use crate::measure::{LatencySummary, MediaCounts, Metric, Side, Until};
 use crate::run::{Event, FailureRow, ReactionRow, ReasonRow, RecoveryRow, Row, RunResult, Severity, StormRow, Verdict};
@@ -154,6 +154,7 @@ fn outcomes(page: &mut Page, result: &RunResult) {
         let counters: Vec<_> = network.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
         lines.push(("network", format!("{} (of the whole host)", counters.join(", "))));
     }
+    lines.extend(observed::lines(result));
     if !lines.is_empty() {
         page.blank();
     }

@@ -15,6 +15,7 @@ use crate::io::ring::Ring;
 use crate::io::tls::TlsIo;
 use crate::io::{Io, IoPlan, TargetId};
 use crate::measure::{Snapshot, Timeline};
+use crate::observe::{Observation, ObserveError, Observer, Observing};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::names::{Names, Resolver};
@@ -41,6 +42,9 @@ pub enum ControlError {
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    /// What is to be observed cannot be.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
 }
 
 /// Something that happened while the load ran, for people.
@@ -74,6 +78,8 @@ pub struct Conduct {
     pub start_at: Option<SystemTime>,
     /// Looks names up again while the load runs, if the plan asks for it.
     pub resolver: Option<Resolver>,
+    /// Reads what the target's machine says while the load runs, and TCP_INFO of the connections.
+    pub observer: Option<Observer>,
 }
 
 /// A run that is over.
@@ -108,6 +114,9 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     };
     let start = now + lead;
     let started_at = humantime::format_rfc3339_millis(clock + Duration::from(lead)).to_string();
+    let addresses: Vec<_> = plan.targets.iter().map(|target| target.address).collect();
+    let observer = conduct.observer.as_ref();
+    let observing = observer.map(|observer| observer.begin(start, &addresses, monotonic_now)).transpose()?;
     fleet.start(start);
 
     let mut ticks = tokio::time::interval(TICK);
@@ -181,6 +190,9 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         }
     }
     let (outcomes, mut timeline) = fleet.join();
+    let observation = observing.map(Observing::finish).unwrap_or_default();
+    events.extend(observation.happenings.iter().map(Event::of_happening));
+    events.sort_by(|one, other| one.t_s.total_cmp(&other.t_s));
     for second in timeline.take_completed() {
         seconds.push(second);
     }
@@ -190,7 +202,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let ending = Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events };
+    let ending =
+        Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events, observation };
     let parts = ending.parts(outcomes, timeline, seconds, &preparation);
     Ok(Ran { parts, broken })
 }
@@ -209,6 +222,7 @@ pub(super) struct Ending {
     pub network: (BTreeMap<String, u64>, BTreeMap<String, u64>),
     pub findings: Vec<Finding>,
     pub events: Vec<Event>,
+    pub observation: Observation,
 }
 
 impl Ending {
@@ -254,6 +268,7 @@ impl Ending {
             network_after: self.network.1,
             findings: self.findings,
             events: self.events,
+            observation: self.observation,
             ended_by: self.trip.map(|trip| trip.text),
             interrupted: self.interrupted,
             plan: RunPlan::clone(&self.plan),
@@ -379,6 +394,7 @@ mod tests {
             network: (BTreeMap::new(), BTreeMap::new()),
             findings: Vec::new(),
             events: Vec::new(),
+            observation: Observation::default(),
         };
         let Window { duration_s, warmup_s } = ending.window(workers.iter().copied());
         (duration_s, warmup_s)

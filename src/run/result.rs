@@ -21,6 +21,7 @@ use crate::measure::{
     MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side, Snapshot, StageInfo,
     StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
+use crate::observe::{Happening, Observation, Observed, TcpInfo};
 
 mod check;
 
@@ -85,6 +86,12 @@ pub struct RunResult {
     /// What happened while the load ran, beside its attempts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// What the target's machine said while the load ran, a part for each `--observe`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
+    /// What TCP_INFO said of sampled connections; absent where nothing was observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_info: Option<TcpInfo>,
     /// The generator's threads.
     pub workers: Vec<WorkerRow>,
     /// The run in rows of one second (long runs: of more).
@@ -405,6 +412,8 @@ pub struct ResultParts {
     pub findings: Vec<Finding>,
     /// What happened while the load ran.
     pub events: Vec<Event>,
+    /// What was read of the target's machine and of connections.
+    pub observation: Observation,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
     /// Which of its own conditions ended the run early, and why.
@@ -551,6 +560,8 @@ impl RunResult {
             storms: recovery::storms(&plan, &snapshot),
             recoveries: recovery::recoveries(&plan, &snapshot),
             events: parts.events,
+            observed: parts.observation.observed,
+            tcp_info: parts.observation.tcp_info,
             workers: parts.workers,
             timeline: timeline.rows(),
             generator: Generator { limited: false, cpu_us_per_attempt: None, findings },
@@ -610,6 +621,11 @@ impl Event {
     /// The run was ended by a condition of its own.
     pub(super) fn of_trip(trip: &Trip) -> Self {
         Self { t_s: f64::from(trip.at_s), code: "ended".into(), text: trip.text.clone() }
+    }
+
+    /// Something became of what is observed.
+    pub(super) fn of_happening(happening: &Happening) -> Self {
+        Self { t_s: happening.t_s, code: "observed".into(), text: happening.text.clone() }
     }
 }
 

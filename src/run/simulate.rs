@@ -9,6 +9,7 @@ use crate::fleet::{Mailbox, Observer, Order, Outcome, run_turns};
 use crate::io::Io;
 use crate::io::sim::{Peer, SimConfig, SimNetwork};
 use crate::measure::{IntervalReport, Timeline};
+use crate::observe::Observation;
 
 use super::control::{Ending, Ran};
 use super::interruption::Interruption;
@@ -77,6 +78,7 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
+        observation: Observation::default(),
     };
     let parts = ending.parts(vec![outcome], collector.timeline, collector.seconds, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }

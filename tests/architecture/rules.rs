@@ -31,8 +31,8 @@ pub const LAYERS: &[&[Module]] = &[
         any_lower("engine"),
     ],
     &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],
-    // `run` without a target starts the built-in sink, so the sink lies below it.
-    &[any_lower("sink")],
+    // `run` without a target starts the built-in sink, and its result has what was observed, so both lie below it.
+    &[any_lower("sink"), any_lower("observe")],
     &[any_lower("run"), any_lower("probe"), any_lower("doctor")],
     &[any_lower("capacity"), any_lower("scenario")],
     &[any_lower("report"), any_lower("cluster")],
