@@ -74,6 +74,7 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
     let sink_cpu = cpus.get(1).copied();
     let sink = Sink::start(SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: Engine::IoUring,
         workers: 1,
         cpus: vec![sink_cpu.unwrap_or(generator)],
         // The bare loop's C2 is constant and cannot be right: nobody's is checked.

@@ -42,7 +42,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let request = file.overridden_by(&flags)?;
     let machine = Machine::detect();
     let Resolved { mut plan, notes } = match request.engine() {
-        Engine::IoUring => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
+        Engine::IoUring | Engine::Epoll => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
@@ -65,7 +65,7 @@ fn stand_in(host: &str, port: u16) -> SocketAddr {
 
 /// A name that was not looked up has the address 0.0.0.0, which nobody takes for a server's.
 fn forget_stand_ins(plan: &mut RunPlan) {
-    let named = plan.engine == Engine::IoUring && !plan.built_in_sink;
+    let named = plan.engine != Engine::Sim && !plan.built_in_sink;
     for target in plan.targets.iter_mut().filter(|target| named && target.host.parse::<IpAddr>().is_err()) {
         target.address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }

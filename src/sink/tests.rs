@@ -13,6 +13,7 @@ const SPECS: [C1Spec; 3] =
 fn plan() -> SinkPlan {
     SinkPlan {
         listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        engine: Engine::IoUring,
         workers: 2,
         cpus: Vec::new(),
         verify: VerifyC2::All,

@@ -22,6 +22,7 @@ fn sink() -> Sink {
 pub fn sink_plan() -> SinkPlan {
     SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: Engine::IoUring,
         workers: 1,
         cpus: Vec::new(),
         verify: VerifyC2::All,
