@@ -18,6 +18,7 @@ use contenders::CASES;
 use meter::Meter;
 use shakedown::base::{Nanos, Seed};
 use shakedown::fleet::{allowed_cpus, pin_current_thread};
+use shakedown::io::Engine;
 use shakedown::sink::{Sink, SinkPlan, VerifyC2};
 use table::{Machine, Round};
 
