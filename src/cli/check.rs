@@ -11,6 +11,7 @@ use crate::io::Engine;
 use crate::run::RunPlan;
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
+use super::engine::EngineArg;
 use super::exit::{CliError, Exit};
 use super::{lookup, output};
 
@@ -23,6 +24,9 @@ pub(super) struct CheckArgs {
     /// Targets in place of the file's
     #[arg(value_name = "TARGET")]
     targets: Vec<TargetText>,
+    /// The engine in place of the file's
+    #[arg(long, value_enum)]
+    engine: Option<EngineArg>,
     /// End the load after this long
     #[arg(short, long, value_name = "DURATION")]
     duration: Option<DurationText>,
@@ -36,6 +40,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let flags = Request {
         targets: args.targets.clone(),
         duration: args.duration.map(|duration| duration.0),
+        engine: args.engine.map(Engine::from),
         ..Request::default()
     };
     let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;
