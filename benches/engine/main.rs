@@ -18,6 +18,7 @@ use contenders::CASES;
 use meter::Meter;
 use shakedown::base::{Nanos, Seed};
 use shakedown::fleet::{allowed_cpus, pin_current_thread};
+use shakedown::io::Engine;
 use shakedown::sink::{Sink, SinkPlan, VerifyC2};
 use table::{Machine, Round};
 
@@ -74,6 +75,7 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
     let sink_cpu = cpus.get(1).copied();
     let sink = Sink::start(SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: Engine::IoUring,
         workers: 1,
         cpus: vec![sink_cpu.unwrap_or(generator)],
         // The bare loop's C2 is constant and cannot be right: nobody's is checked.

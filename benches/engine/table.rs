@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use shakedown::protocol::HandshakeMode;
 
 use super::Extent;
-use super::contenders::Case;
+use super::contenders::{Case, Contestant};
 use super::meter::{Cost, Meter};
 use super::plan::CONCURRENCY;
 
@@ -57,9 +57,9 @@ pub fn write_rows(out: &mut impl Write, cases: &[Case], rounds: &[Round], meter:
         let cpu_us = of(|cost| cost.cpu_ns as f64 / 1e3 / cost.handshakes as f64);
         let (user, kernel) = (of(|cost| thousands(cost).0), of(|cost| thousands(cost).1));
         let instructions = if counted { format!("{:>13}", format!("{user:.1} + {kernel:.1}")) } else { String::new() };
-        let ratio = match case.verify {
-            None => "1".to_owned(),
-            Some(_) => {
+        let ratio = match case.contestant {
+            Contestant::BareLoop => "1".to_owned(),
+            Contestant::Generator(..) => {
                 let bare = bare_row(cases, case.mode);
                 let ratios = rounds.iter().map(|round| spent(&round.costs[row]) / spent(&round.costs[bare])).collect();
                 spread(ratios)
@@ -89,7 +89,7 @@ fn thousands(cost: &Cost) -> (f64, f64) {
 }
 
 fn bare_row(cases: &[Case], mode: HandshakeMode) -> usize {
-    let is_bare = |case: &Case| case.mode == mode && case.verify.is_none();
+    let is_bare = |case: &Case| case.mode == mode && case.contestant == Contestant::BareLoop;
     cases.iter().position(is_bare).expect("each mode has its bare loop")
 }
 

@@ -23,6 +23,7 @@ pub(super) fn start(plan: &mut RunPlan, machine: &Machine) -> Result<Sink, CliEr
     let slots_per_worker = wanted.div_ceil(workers).saturating_mul(2).min(machine.descriptors);
     let sink = Sink::start(SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: plan.engine,
         workers,
         cpus,
         verify: VerifyC2::All,

@@ -4,6 +4,7 @@ mod announce;
 mod built_in_sink;
 mod check;
 mod doctor;
+mod engine;
 mod exit;
 mod inspect;
 mod lookup;

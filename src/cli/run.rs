@@ -14,7 +14,6 @@ use ipnet::IpNet;
 use crate::base::{DurationText, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
 use crate::io::Engine;
-use crate::io::ring::RingError;
 use crate::load::{ArrivalPattern, Share, StreamName};
 use crate::measure::Expectation;
 use crate::observe::{self, Observer};
@@ -29,6 +28,7 @@ use crate::scenario::{
 };
 use crate::sink::Sink;
 
+use super::engine::{ControlRuntime, EngineArg};
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
 use super::progress::Progress;
@@ -310,13 +310,6 @@ enum ProxyArg {
     V2,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum EngineArg {
-    #[value(name = "io_uring")]
-    IoUring,
-    Sim,
-}
-
 impl From<ModeArg> for HandshakeMode {
     fn from(mode: ModeArg) -> Self {
         match mode {
@@ -362,15 +355,6 @@ impl From<ProxyArg> for ProxyVersion {
         match version {
             ProxyArg::V1 => Self::V1,
             ProxyArg::V2 => Self::V2,
-        }
-    }
-}
-
-impl From<EngineArg> for Engine {
-    fn from(engine: EngineArg) -> Self {
-        match engine {
-            EngineArg::IoUring => Self::IoUring,
-            EngineArg::Sim => Self::Sim,
         }
     }
 }
@@ -541,7 +525,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let labels = args.labels()?;
     let request = args.request()?;
     let Resolved { mut plan, notes } = match request.engine() {
-        Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
+        Engine::IoUring | Engine::Epoll => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
@@ -564,13 +548,13 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
             let saved = file.map_or(Ok(()), |file| file.write(&result));
             Reported { result, saved, broken: ran.broken }
         }
-        Engine::IoUring => {
+        Engine::IoUring | Engine::Epoll => {
             raise_descriptor_limit();
             check_descriptors()?;
-            let runtime = control_runtime()?;
+            let runtime = ControlRuntime::beside(plan.engine)?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
             announce(args, &plan, &notes, start_at);
-            runtime.block_on(on_ring(args, plan, conduct, labels, file, sink))?
+            runtime.block_on(on_sockets(args, plan, conduct, labels, file, sink))?
         }
     };
     let text = if args.json {
@@ -582,7 +566,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     saved
         .map_err(|error| CliError::environment(format!("{error}; the result is not saved, what stdout has is all")))?;
     match broken {
-        Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
+        Some(reason) => Err(CliError::environment(format!("a worker's backend broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
     }
 }
@@ -608,7 +592,7 @@ struct Reported {
     broken: Option<String>,
 }
 
-async fn on_ring(
+async fn on_sockets(
     args: &RunArgs,
     plan: RunPlan,
     conduct: Conduct,
@@ -616,6 +600,7 @@ async fn on_ring(
     file: Option<ResultFile>,
     sink: Option<Sink>,
 ) -> Result<Reported, CliError> {
+    let engine = plan.engine;
     let mut progress = Progress::new(&plan, args.quiet, args.quiet || args.no_progress, args.color);
     let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
     progress.finish();
@@ -624,9 +609,11 @@ async fn on_ring(
     }
     let ran = ran.map_err(|error| CliError::environment(error.to_string()))?;
     let result = finish(ran.parts, labels);
-    let saved = match file {
-        Some(file) => file.write_on_ring(&result).await,
-        None => Ok(()),
+    let saved = match (file, engine) {
+        (None, _) => Ok(()),
+        #[cfg(not(target_env = "musl"))]
+        (Some(file), Engine::IoUring) => file.write_on_ring(&result).await,
+        (Some(file), _) => file.write(&result),
     };
     Ok(Reported { result, saved, broken: ran.broken })
 }
@@ -634,12 +621,6 @@ async fn on_ring(
 fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) -> RunResult {
     parts.labels = labels;
     RunResult::assemble(parts)
-}
-
-/// The control thread's runtime is a ring of its own; where io_uring is forbidden this is where it shows first.
-fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
-    tokio_uring::Runtime::new(&tokio_uring::builder())
-        .map_err(|error| CliError::environment(RingError::of_setup(error).to_string()))
 }
 
 /// Addresses, peak rate and peak connections, before the first packet.
@@ -672,12 +653,13 @@ fn is_elsewhere(source: IpAddr) -> bool {
     UdpSocket::bind((source, 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
-/// The ring's file tables are bounded by the soft limit; a process may raise it to the hard one.
+/// File tables of rings, or all files of the process, are bounded by the soft limit; a process may raise it to the hard
+/// one.
 pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // If it stays low, making the ring says so with the number.
+    // If it stays low, making the backend says so with the number.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 

@@ -25,7 +25,7 @@ pub use interruption::Interruption;
 pub use merge::MergeError;
 pub use names::Resolver;
 pub use plan::*;
-pub use prepare::{LoadError, PlannedStage, Preparation};
+pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts};
 pub use recovery::{RecoveryRow, StormRow};
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,

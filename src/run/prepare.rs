@@ -246,7 +246,7 @@ impl Preparation {
     fn clock(&self) -> ClientClock {
         match self.plan.engine {
             Engine::Sim => ClientClock::default(),
-            Engine::IoUring => {
+            Engine::IoUring | Engine::Epoll => {
                 let uptime = clock_gettime(ClockId::Monotonic);
                 let uptime_ms = (uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000) as u32;
                 let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);

@@ -84,7 +84,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("--label =x", &["KEY=VALUE"]),
     ("--attach missing.conf", &["cannot attach missing.conf", "No such file"]),
     ("--seed x", &["'x'", "--seed"]),
-    ("--engine epoll", &["'epoll'", "io_uring, sim"]),
+    ("--engine kqueue", &["'kqueue'", "io_uring, epoll, sim"]),
     ("--engine sim -c 4294967295", &["has room for 1048576 connections", "lower -c"]),
     ("--engine sim -t 2", &["one worker", "drop -t"]),
     ("--engine sim rtmp://unknown.sim/live", &["cannot resolve 'unknown.sim'", "serve.sim"]),

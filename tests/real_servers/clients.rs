@@ -12,6 +12,7 @@ use crate::support::{Server, ffmpeg_publish, rtmpdump, tool};
 fn seen_of(client: impl Fn(&str) -> Command) -> SinkCounts {
     let sink = Sink::start(SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: Engine::IoUring,
         workers: 2,
         cpus: Vec::new(),
         verify: VerifyC2::All,
