@@ -19,4 +19,5 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod search;
 pub mod sink;
