@@ -8,13 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::base::{DurationText, Nanos, Seed};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
+use crate::run::ControlRuntime;
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
-use super::engine::{SocketEngineArg, plain_runtime};
+use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
+use super::load_args::VerifyArg;
 use super::output;
-use super::run::VerifyArg;
 
 /// Flags of `shakedown sink`.
 #[derive(clap::Args, Debug)]
@@ -87,7 +88,7 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     };
     super::run::raise_descriptor_limit();
     super::run::check_descriptors()?;
-    let runtime = plain_runtime()?;
+    let runtime = ControlRuntime::plain().map_err(|error| CliError::environment(error.to_string()))?;
     runtime.block_on(async {
         let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -39,6 +39,9 @@ pub enum ControlError {
     /// A worker could not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The control thread's own runtime cannot be made.
+    #[error("{0}")]
+    Runtime(String),
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),

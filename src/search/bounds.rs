@@ -100,7 +100,8 @@ impl<'a> Bounds<'a> {
     /// Lower bounds, highest first.
     pub(super) fn lowers(&self) -> impl Iterator<Item = &Load<'a>> {
         let top = self.top().unwrap_or(f64::INFINITY);
-        let below = self.loads.iter().rev().filter(move |(load, class)| *class == Class::Lower && load.rate_per_s < top);
+        let below =
+            self.loads.iter().rev().filter(move |(load, class)| *class == Class::Lower && load.rate_per_s < top);
         below.map(|(load, _)| load)
     }
 
@@ -178,7 +179,9 @@ impl<'a> Bounds<'a> {
         }
         let mut failed = self.uppers().filter(|load| rule.has_full_trials(load)).map(|load| load.rate_per_s);
         match (failed.next(), failed.next()) {
-            (Some(lowest), Some(next)) => rounded(top / (1.0 + (DESCENT * (next / lowest - 1.0)).clamp(first_step, 1.0))),
+            (Some(lowest), Some(next)) => {
+                rounded(top / (1.0 + (DESCENT * (next / lowest - 1.0)).clamp(first_step, 1.0)))
+            }
             // The first step down goes no further than to where the climb still held.
             _ => rounded(top / (1.0 + first_step)).max(if guess.low_per_s < top { guess.low_per_s } else { 0.0 }),
         }

@@ -143,7 +143,9 @@ impl<'a> GoalSearch<'a> {
         }
         let failed = || bounds.uppers().filter(|load| rule.full_trials(load).next().is_some());
         let Some(lowest) = failed().next() else { return false };
-        let Some(double) = failed().find(|load| load.rate_per_s >= 2.0 * lowest.rate_per_s * 0.99) else { return false };
+        let Some(double) = failed().find(|load| load.rate_per_s >= 2.0 * lowest.rate_per_s * 0.99) else {
+            return false;
+        };
         let loss = rule.pooled_loss(lowest);
         let is_independent = loss <= OVERLOAD_LOSS && loss >= STALL_SHARE * rule.pooled_loss(double);
         is_independent && self.has_met_in_spite_of(loss)
