@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod compare;
 pub mod doctor;
 pub mod engine;
 pub mod fleet;

@@ -35,6 +35,7 @@ pub const LAYERS: &[&[Module]] = &[
     &[any_lower("sink")],
     &[any_lower("run"), any_lower("probe"), any_lower("doctor")],
     &[any_lower("capacity"), any_lower("scenario")],
+    &[any_lower("compare")],
     &[any_lower("report"), any_lower("cluster")],
     &[any_lower("cli")],
     &[any_lower("main")],
