@@ -3,6 +3,7 @@
 mod announce;
 mod built_in_sink;
 mod check;
+mod compare;
 mod doctor;
 mod exit;
 mod inspect;
@@ -49,6 +50,9 @@ enum Command {
     Report(report::ReportArgs),
     /// Merge the results of several machines exactly
     Merge(merge::MergeArgs),
+    /// Is it more than noise? Several results a side
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(compare::CompareArgs),
     /// Explain recorded handshakes: a capture, or raw streams
     Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
@@ -77,6 +81,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Compare(args) => compare::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),

@@ -1,11 +1,14 @@
 //! What a comparison takes from a result file.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plans::comparable;
+use super::plans;
+use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, GoalResult, Outcome};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{Environment, Population, ResultFileError, RunResult, Signal, Tool, Unit};
 
@@ -28,18 +31,20 @@ pub struct Measured {
     pub(super) environment: Environment,
     /// The CPUs that workers were pinned to.
     pub(super) cpus: Vec<u32>,
-    /// The generator was the limit of what was asked.
-    pub(super) limited: bool,
+    /// Why its numbers are lower bounds, and no measure of the target; none if they are.
+    pub(super) limited: Option<&'static str>,
     pub(super) interrupted: Option<Signal>,
     pub(super) readings: Vec<Reading>,
 }
 
 /// What measured a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// `shakedown run`.
     Run,
+    /// `shakedown capacity`.
+    Capacity,
 }
 
 /// One metric of one result.
@@ -77,12 +82,23 @@ const PERCENTILES: [Percentile; 4] = [
 ];
 
 impl Measured {
-    /// Reads a result file.
+    /// Reads a result file of a run or of a capacity search.
     ///
     /// # Errors
-    /// As [`RunResult::read`].
+    /// As [`RunResult::read`] and [`CapacityResult::read`].
     pub fn read(path: &Path) -> Result<Self, ResultFileError> {
-        RunResult::read(path).map(|result| Self::of_run(path, &result))
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        let text =
+            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
+        match serde_json::from_str::<Head>(&text) {
+            Ok(Head { schema }) if schema == CAPACITY_SCHEMA => {
+                CapacityResult::parse(&text, path).map(|result| Self::of_capacity(path, &result))
+            }
+            _ => RunResult::parse(&text, path).map(|result| Self::of_run(path, &result)),
+        }
     }
 
     /// What is compared of a run. Latencies are those of `response`, or of `service` in closed loop, which has no
@@ -92,25 +108,51 @@ impl Measured {
         Self {
             file: path.to_owned(),
             kind: Kind::Run,
-            plan: comparable(&result.plan),
+            plan: plans::of_run(&result.plan),
             target: target(result),
-            labels: result.labels.iter().map(|(key, value)| shown(key, value)).collect(),
+            labels: labels(&result.labels),
             started_at: result.started_at.clone(),
             tool: result.tool.clone(),
             environment: result.environment.clone(),
             cpus: result.plan.cpus.clone(),
             // A closed loop asks for no rate: a saturated generator is what it measures there.
-            limited: result.generator.limited && open_loop,
+            limited: (result.generator.limited && open_loop).then_some("the generator was the limit"),
             interrupted: result.interrupted,
-            readings: readings(result, open_loop),
+            readings: of_run(result, open_loop),
+        }
+    }
+
+    /// What is compared of a capacity search: the confirmed rate of each goal.
+    pub fn of_capacity(path: &Path, result: &CapacityResult) -> Self {
+        let ended_by = |outcome| result.goals.iter().any(|goal| goal.outcome == outcome);
+        Self {
+            file: path.to_owned(),
+            kind: Kind::Capacity,
+            plan: plans::of_capacity(result),
+            target: result.target.clone(),
+            labels: labels(&result.labels),
+            started_at: result.started_at.clone(),
+            tool: result.tool.clone(),
+            environment: result.environment.clone(),
+            cpus: result.plan.cpus.clone(),
+            limited: if ended_by(Outcome::GeneratorLimited) {
+                Some("the generator was the limit")
+            } else {
+                ended_by(Outcome::RangeLimited).then_some("the highest rate allowed was the limit")
+            },
+            interrupted: result.interrupted,
+            readings: result.goals.iter().map(of_goal).collect(),
         }
     }
 }
 
 /// Attached files may be long: they are named, not repeated.
-fn shown(key: &str, value: &str) -> (String, String) {
-    let value = if key.starts_with("attach:") { format!("{} bytes", value.len()) } else { value.to_owned() };
-    (key.to_owned(), value)
+fn labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let shown = |(key, value): (&String, &String)| {
+        let value = if key.starts_with("attach:") { format!("{} bytes", value.len()) } else { value.clone() };
+        (key.clone(), value)
+    };
+    labels.iter().map(shown).collect()
 }
 
 fn target(result: &RunResult) -> String {
@@ -122,7 +164,7 @@ fn target(result: &RunResult) -> String {
     names.join(", ")
 }
 
-fn readings(result: &RunResult, open_loop: bool) -> Vec<Reading> {
+fn of_run(result: &RunResult, open_loop: bool) -> Vec<Reading> {
     let attempts = &result.attempts;
     let one_attempt_per_s = if result.window.duration_s > 0.0 { 1.0 / result.window.duration_s } else { 0.0 };
     let rate = Reading {
@@ -152,4 +194,21 @@ fn readings(result: &RunResult, open_loop: bool) -> Vec<Reading> {
         }
     }));
     readings
+}
+
+/// The search tells the rate no more exactly than the bounds around it are apart.
+fn of_goal(goal: &GoalResult) -> Reading {
+    /// No rate, of attempts or of anything else that this program counts, comes near it.
+    const IMPOSSIBLE: f64 = 1e15;
+    let rate = |rate: Option<f64>| rate.filter(|rate| (0.0..IMPOSSIBLE).contains(rate));
+    let width = match (rate(goal.lower_bound_per_s), rate(goal.upper_bound_per_s)) {
+        (Some(low), Some(high)) => (high - low).max(0.0),
+        _ => 0.0,
+    };
+    Reading {
+        metric: format!("{}.confirmed", goal.name),
+        unit: Unit::PerS,
+        value: rate(goal.confirmed_per_s),
+        error: Error::Within(width),
+    }
 }

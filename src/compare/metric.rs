@@ -63,7 +63,7 @@ pub enum Judgement {
     WithinNoise,
     /// A side has a single run.
     NoiseUnknown,
-    /// The generator was the limit of a run: it is not the targets that were compared.
+    /// The generator, or a limit that was set, ended a run before the target's own: only lower bounds were compared.
     Inconclusive,
 }
 
@@ -111,9 +111,9 @@ pub(super) fn common(baseline: &Side, side: &Side) -> impl Iterator<Item = Commo
 /// The share of arrivals that found no slot until the end.
 pub(super) const DROPPED: &str = "dropped";
 
-/// The generator was the limit of a run of this side.
+/// Some number of this side is a lower bound only.
 pub(super) fn limited(side: &Side) -> bool {
-    side.results.iter().any(|result| result.limited)
+    side.results.iter().any(|result| result.limited.is_some())
 }
 
 /// The value of a metric in each result, if each has one.

@@ -134,7 +134,7 @@ pub enum CompareError {
         other: PathBuf,
     },
     /// A run and a capacity are two things.
-    #[error("{} is a result of another command than {}; compare results of one", .other.display(), .first.display())]
+    #[error("{} is the result of another command than {}; compare results of one", .other.display(), .first.display())]
     OtherKind {
         /// The first result.
         first: PathBuf,

@@ -17,21 +17,21 @@ pub(super) fn of(sides: &[Side]) -> Vec<String> {
 
 fn of_side(side: &Side) -> Vec<String> {
     let (name, results) = (&side.name, side.results.len());
-    let limited = side.results.iter().filter(|result| result.limited).count();
-    let interrupted = side.results.iter().filter(|result| result.interrupted.is_some()).count();
-    let targets = distinct(side.results.iter().map(|result| result.target.clone()));
     let mut notes = Vec::new();
-    if limited > 0 {
+    for reason in distinct(side.results.iter().filter_map(|result| result.limited).map(str::to_owned)) {
+        let limited = side.results.iter().filter(|result| result.limited == Some(reason.as_str())).count();
         notes.push(format!(
-            "the generator was the limit in {limited} of {results} runs of {name}, so the targets are not compared: \
-             see the findings of `shakedown report`, and repeat them with less load or more workers"
+            "{reason} in {limited} of {results} results of {name}: they are lower bounds, and the targets are not \
+             compared; see what `shakedown report` finds there"
         ));
     }
+    let interrupted = side.results.iter().filter(|result| result.interrupted.is_some()).count();
     if interrupted > 0 {
-        notes.push(format!("{interrupted} of {results} runs of {name} were interrupted and are shorter than planned"));
+        notes.push(format!("{interrupted} of {results} results of {name} were interrupted: they cover less than planned"));
     }
+    let targets = distinct(side.results.iter().map(|result| result.target.clone()));
     if targets.len() > 1 {
-        notes.push(format!("the runs of {name} are of different targets: {}", listed(&targets)));
+        notes.push(format!("the results of {name} are of different targets: {}", listed(&targets)));
     }
     notes
 }
@@ -93,7 +93,7 @@ fn left_out(sides: &[Side]) -> Option<String> {
     let known = readings.filter(|reading| reading.value.is_some() && reading.metric != metric::DROPPED);
     let missing = distinct(known.map(|reading| reading.metric.clone()).filter(|name| !compared.contains(name)));
     (!missing.is_empty()).then(|| {
-        format!("left out, for some run has no or too few samples of it (10 above a percentile): {}", listed(&missing))
+        format!("left out, for not every result supports it (a percentile needs 10 samples above it): {}", listed(&missing))
     })
 }
 

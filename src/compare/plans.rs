@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::base::Nanos;
+use crate::capacity::CapacityResult;
 use crate::run::RunPlan;
 
 /// Something that was asked otherwise of one result than of another.
@@ -32,22 +33,42 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A plan without what may differ.
-pub(super) fn comparable(plan: &RunPlan) -> Value {
-    let mut plan = serde_json::to_value(plan).expect("a plan has string keys only");
-    for key in FREE {
-        remove(&mut plan, key);
-    }
-    // How many addresses a target has, and how it shares the load among them, is the target's.
+/// What a run was asked, without what may differ.
+pub(super) fn of_run(plan: &RunPlan) -> Value {
+    json!({ "plan": comparable(plan, &FREE, &["targets"]) })
+}
+
+/// What a search was asked, without what may differ, and without what a trial's rate decides: the saved plan is that of
+/// its last trial.
+pub(super) fn of_capacity(result: &CapacityResult) -> Value {
+    let free: Vec<&str> = FREE.into_iter().chain(["workers", "sources"]).collect();
+    let mut asked = json(&result.asked);
+    remove(&mut asked, "resumed_from");
+    let goals: Vec<_> =
+        result.goals.iter().map(|goal| json!({ "name": goal.name, "loss_ratio": goal.loss_ratio })).collect();
+    json!({ "asked": asked, "goals": goals, "plan": comparable(&result.plan, &free, &["targets", "sources", "lanes"]) })
+}
+
+/// A plan without some of its own keys and of its populations'. How many addresses a target has, and how it shares the
+/// load among them, is the target's.
+fn comparable(plan: &RunPlan, free: &[&str], free_of_populations: &[&str]) -> Value {
+    let mut plan = json(plan);
+    free.iter().for_each(|key| remove(&mut plan, key));
     let populations = plan.get_mut("populations").and_then(Value::as_array_mut);
-    populations.into_iter().flatten().for_each(|population| remove(population, "targets"));
+    for population in populations.into_iter().flatten() {
+        free_of_populations.iter().for_each(|key| remove(population, key));
+    }
     plan
+}
+
+fn json(part: &impl Serialize) -> Value {
+    serde_json::to_value(part).expect("parts of results have string keys only")
 }
 
 /// All that differs, in the order of the file.
 pub(super) fn differences(first: &Value, other: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
-    walk("plan", Some(first), Some(other), &mut found);
+    walk("", Some(first), Some(other), &mut found);
     found
 }
 
@@ -60,10 +81,13 @@ fn remove(value: &mut Value, key: &str) {
 fn walk(path: &str, first: Option<&Value>, other: Option<&Value>, found: &mut Vec<Difference>) {
     match (first, other) {
         _ if first == other => {}
+        // Saved as null here and left out there.
+        (None | Some(Value::Null), None | Some(Value::Null)) => {}
         (Some(Value::Object(one)), Some(Value::Object(two))) => {
             let only_in_two = two.keys().filter(|key| !one.contains_key(*key));
+            let dot = if path.is_empty() { "" } else { "." };
             for key in one.keys().chain(only_in_two) {
-                walk(&format!("{path}.{key}"), one.get(key), two.get(key), found);
+                walk(&format!("{path}{dot}{key}"), one.get(key), two.get(key), found);
             }
         }
         (Some(Value::Array(one)), Some(Value::Array(two))) if holds_objects(one) || holds_objects(two) => {
@@ -103,7 +127,7 @@ mod tests {
     use crate::run::{LoadPlan, Target};
 
     fn told(first: &RunPlan, other: &RunPlan) -> Vec<String> {
-        let differences = differences(&comparable(first), &comparable(other));
+        let differences = differences(&of_run(first), &of_run(other));
         differences.into_iter().map(|found| format!("{}: {} / {}", found.what, found.first, found.other)).collect()
     }
 
@@ -131,11 +155,23 @@ mod tests {
         }
         other.sources = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
         other.thresholds = vec!["failed<1%".repeat(10)];
-        insta::assert_snapshot!(told(&first, &other).join("\n"), @"");
+        insta::assert_snapshot!(told(&first, &other).join("\n"), @r#"
+        plan.populations[0].lanes[0].load.stages[0].duration_ns: 2.00 s / -
+        plan.populations[0].lanes[0].load.stages[1]: - / {"duration_ns":2000000000,"name":"load","probe":false,"rate"...
+        plan.populations[0].timeout_ns: 10.0 s / 5.00 s
+        plan.populations[0].until: handshake / reply
+        plan.sources: [] / ["10.0.0.1","10.0.0.2"]
+        plan.thresholds: [] / ["failed<1%failed<1%failed<1%failed<1%failed<1%failed<1%fail...
+        "#);
     }
 
     #[test]
     fn an_open_and_a_closed_loop_differ() {
-        insta::assert_snapshot!(told(&open_plan(), &closed_plan()).join("\n"), @"");
+        insta::assert_snapshot!(told(&open_plan(), &closed_plan()).join("\n"), @r#"
+        plan.populations[0].lanes[0].load.arrival: uniform / -
+        plan.populations[0].lanes[0].load.kind: open / closed
+        plan.populations[0].lanes[0].load.stages: [{"duration_ns":2000000000,"name":"load","probe":false,"rate... / -
+        plan.populations[0].lanes[0].load.steps: - / [{"duration_ns":2000000000,"from":64,"name":"load","to":64,"...
+        "#);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::metric::{Better, Common, common, limited};
-use super::welch::interval;
+use super::welch::{Interval, interval};
 use super::{CONFIDENCE, Side};
 use crate::run::Unit;
 
@@ -21,6 +21,8 @@ pub struct Regression {
     pub tests: usize,
     /// What is worse by more than the limit beyond noise.
     pub worse: Vec<RegressionRow>,
+    /// What the results do not show to be worse by more than the limit, and do not show not to be: the noise is too large.
+    pub not_excluded: Vec<RegressionRow>,
     /// What could not be tested: a side has a single run, or the generator was its limit.
     pub undecided: Vec<RegressionRow>,
 }
@@ -51,24 +53,31 @@ impl Regression {
             metric: common.metric.clone(),
             worsening: worsening(common),
         };
+        let (worse, others): (Vec<_>, Vec<_>) =
+            tested.iter().partition(|(_, common)| beyond(common, limit, confidence).is_some_and(|beyond| beyond.low > 0.0));
+        let possible = |(_, common): &&&(&Side, Common)| {
+            beyond(common, limit, CONFIDENCE).is_some_and(|beyond| beyond.high > 0.0)
+        };
         Self {
             limit,
             confidence: CONFIDENCE,
             tests: tested.len(),
-            worse: tested.iter().filter(|(_, common)| is_worse(common, limit, confidence)).map(row).collect(),
+            worse: worse.into_iter().map(row).collect(),
+            not_excluded: others.iter().filter(possible).copied().map(row).collect(),
             undecided: undecided.iter().map(row).collect(),
         }
     }
 }
 
-/// The limit is held against a multiple of the baseline's mean, noise of both included, not against a quotient of means.
-fn is_worse(common: &Common, limit: f64, confidence: f64) -> bool {
+/// By how much a side is worse than the limit allows, in the metric's unit. The limit is held against a multiple of the
+/// baseline's mean, noise of both included, not against a quotient of means.
+fn beyond(common: &Common, limit: f64, confidence: f64) -> Option<Interval> {
     let Common { unit, baseline, side, .. } = common;
     let beside = |factor| interval(side, baseline, factor, confidence);
     match (unit, Better::of(*unit)) {
-        (Unit::Ratio, _) => beside(1.0).is_some_and(|interval| interval.low > limit),
-        (_, Better::Lower) => beside(1.0 + limit).is_some_and(|interval| interval.low > 0.0),
-        (_, Better::Higher) => beside(1.0 - limit).is_some_and(|interval| interval.high < 0.0),
+        (Unit::Ratio, _) => beside(1.0).map(|Interval { low, high }| Interval { low: low - limit, high: high - limit }),
+        (_, Better::Lower) => beside(1.0 + limit),
+        (_, Better::Higher) => beside(1.0 - limit).map(|Interval { low, high }| Interval { low: -high, high: -low }),
     }
 }
 

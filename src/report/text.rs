@@ -1,5 +1,7 @@
 //! The report for people: one screen.
 
+pub mod compare;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 

@@ -431,26 +431,30 @@ pub enum ResultFileError {
         source: serde_json::Error,
     },
     /// The file is JSON of another origin.
-    #[error("{path} is not a result of `shakedown run`: it has no \"schema\" key; give a file written with `-o`")]
+    #[error("{path} is not a result of this program: it has no \"schema\" key; give a file written with `-o`")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file has another schema.
     #[error(
-        "{path} has the schema \"{schema}\", this version reads \"{RESULT_SCHEMA}\"; use the version that wrote it"
+        "{path} has the schema \"{schema}\", \"{reads}\" is read here; give another file, or use the version that wrote it"
     )]
     UnknownSchema {
         /// The file.
         path: PathBuf,
+        /// The schema wanted.
+        reads: &'static str,
         /// What it says.
         schema: String,
     },
     /// The file has the right schema and the wrong content.
-    #[error("{path} does not follow its schema \"{RESULT_SCHEMA}\": {source}; was it edited by hand?")]
+    #[error("{path} does not follow its schema \"{reads}\": {source}; was it edited by hand?")]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// Its schema.
+        reads: &'static str,
         /// Line, column and cause.
         source: serde_json::Error,
     },
@@ -582,18 +586,14 @@ impl RunResult {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
+        let value = ResultFileError::check_schema(text, path, RESULT_SCHEMA)?;
         let path = || path.to_owned();
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|source| ResultFileError::Damaged { path: path(), source })?;
-        let Some(schema) = value.get("schema").and_then(serde_json::Value::as_str) else {
-            return Err(ResultFileError::Foreign { path: path() });
-        };
-        if schema != RESULT_SCHEMA {
-            return Err(ResultFileError::UnknownSchema { path: path(), schema: schema.to_owned() });
-        }
         // From the text again: only so an error has its line and column.
-        let result: Self =
-            serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })?;
+        let result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
+            path: path(),
+            reads: RESULT_SCHEMA,
+            source,
+        })?;
         let possible = check::numbers(&value).and_then(|()| check::references(&result));
         possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
     }
@@ -603,6 +603,25 @@ impl RunResult {
         let mut text = serde_json::to_string_pretty(self).expect("a result has string keys only");
         text.push('\n');
         text
+    }
+}
+
+impl ResultFileError {
+    /// Reads the JSON `text` of a file and makes sure that it has the schema `reads`.
+    ///
+    /// # Errors
+    /// If it is no JSON, or not of this schema.
+    pub fn check_schema(text: &str, path: &Path, reads: &'static str) -> Result<serde_json::Value, Self> {
+        let path = || path.to_owned();
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|source| Self::Damaged { path: path(), source })?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            None => Err(Self::Foreign { path: path() }),
+            Some(schema) if schema != reads => {
+                Err(Self::UnknownSchema { path: path(), reads, schema: schema.to_owned() })
+            }
+            Some(_) => Ok(value),
+        }
     }
 }
 
