@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod exit;
 mod inspect;
+mod load_args;
 mod lookup;
 mod merge;
 mod output;

@@ -12,8 +12,8 @@ use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
 use super::exit::{CliError, Exit};
+use super::load_args::VerifyArg;
 use super::output;
-use super::run::VerifyArg;
 
 /// Flags of `shakedown sink`.
 #[derive(clap::Args, Debug)]

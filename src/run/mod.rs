@@ -33,7 +33,7 @@ pub use result::{
 };
 pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;
-pub use simulate::{simulate, simulate_until};
+pub use simulate::{simulate, simulate_until, simulate_watched};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,

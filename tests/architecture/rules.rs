@@ -21,7 +21,7 @@ const fn only(path: &'static str, used: &'static [&'static str]) -> Module {
 /// A submodule with a row of its own (`io::ring`) does not count as its parent.
 pub const LAYERS: &[&[Module]] = &[
     &[any_lower("base")],
-    &[any_lower("protocol"), any_lower("load")],
+    &[any_lower("protocol"), any_lower("load"), only("search", &["base"])],
     &[any_lower("measure"), any_lower("io"), any_lower("inspect")],
     &[
         only("io::ring", &["base", "protocol", "io"]),
@@ -31,8 +31,8 @@ pub const LAYERS: &[&[Module]] = &[
         any_lower("engine"),
     ],
     &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],
-    // `run` without a target starts the built-in sink, so the sink lies below it.
-    &[any_lower("sink")],
+    // `run` without a target starts the built-in sink, and its result has what was observed, so both lie below it.
+    &[any_lower("sink"), any_lower("observe")],
     &[any_lower("run"), any_lower("probe"), any_lower("doctor")],
     &[any_lower("scenario")],
     // A search makes plans of its own, so it lies above what plans are made by.
