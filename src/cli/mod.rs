@@ -1,6 +1,7 @@
 //! Layer 7: the command line: clap types, one file a command, exit codes.
 
 mod announce;
+mod bench;
 mod built_in_sink;
 mod check;
 mod compare;
@@ -54,6 +55,9 @@ enum Command {
     /// Is it more than noise? Several results a side
     #[command(after_help = compare::AFTER_HELP)]
     Compare(compare::CompareArgs),
+    /// Measure several targets in turn, several rounds, for one table
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::BenchArgs),
     /// Explain recorded handshakes: a capture, or raw streams
     Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
@@ -83,6 +87,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Report(args) => report::execute(args),
         Command::Merge(args) => merge::execute(args),
         Command::Compare(args) => compare::execute(args),
+        Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),

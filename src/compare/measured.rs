@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plans;
+use crate::base::Seed;
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, GoalResult, Outcome};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{Environment, Population, ResultFileError, RunResult, Signal, Tool, Unit};
@@ -22,19 +23,25 @@ pub struct Measured {
     /// What was asked, without what may differ.
     pub(super) plan: Value,
     /// The targets' names; of the built-in sink, that.
-    pub(super) target: String,
+    pub target: String,
     /// The user's keys and values; attached files as their keys only.
     pub(super) labels: BTreeMap<String, String>,
     /// When the load began (RFC 3339).
-    pub(super) started_at: String,
-    pub(super) tool: Tool,
-    pub(super) environment: Environment,
+    pub started_at: String,
+    /// Who measured.
+    pub tool: Tool,
+    /// Where it was measured from.
+    pub environment: Environment,
+    /// What its randomness came from: results of a simulation differ in nothing else.
+    pub(super) seed: Seed,
     /// The CPUs that workers were pinned to.
-    pub(super) cpus: Vec<u32>,
-    /// Why its numbers are lower bounds, and no measure of the target; none if they are.
-    pub(super) limited: Option<&'static str>,
-    pub(super) interrupted: Option<Signal>,
-    pub(super) readings: Vec<Reading>,
+    pub cpus: Vec<u32>,
+    /// Why its numbers are lower bounds, and no measure of the target; none if they are one.
+    pub limited: Option<&'static str>,
+    /// The signal that ended it early.
+    pub interrupted: Option<Signal>,
+    /// Its metrics.
+    pub readings: Vec<Reading>,
 }
 
 /// What measured a result.
@@ -49,14 +56,15 @@ pub enum Kind {
 
 /// One metric of one result.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reading {
+pub struct Reading {
     /// Its name, as in thresholds.
     pub metric: String,
+    /// The unit of its value.
     pub unit: Unit,
     /// The value; none where the samples do not support one.
     pub value: Option<f64>,
     /// How exactly one result can tell it.
-    pub error: Error,
+    pub(super) error: Error,
 }
 
 /// The error that a value has by the way it is measured, beside the noise between runs.
@@ -87,17 +95,25 @@ impl Measured {
     /// # Errors
     /// As [`RunResult::read`] and [`CapacityResult::read`].
     pub fn read(path: &Path) -> Result<Self, ResultFileError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a result file's text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
         #[derive(Deserialize)]
         struct Head {
             schema: String,
         }
-        let text =
-            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
-        match serde_json::from_str::<Head>(&text) {
+        match serde_json::from_str::<Head>(text) {
             Ok(Head { schema }) if schema == CAPACITY_SCHEMA => {
-                CapacityResult::parse(&text, path).map(|result| Self::of_capacity(path, &result))
+                CapacityResult::parse(text, path).map(|result| Self::of_capacity(path, &result))
             }
-            _ => RunResult::parse(&text, path).map(|result| Self::of_run(path, &result)),
+            _ => RunResult::parse(text, path).map(|result| Self::of_run(path, &result)),
         }
     }
 
@@ -114,6 +130,7 @@ impl Measured {
             started_at: result.started_at.clone(),
             tool: result.tool.clone(),
             environment: result.environment.clone(),
+            seed: result.plan.seed,
             cpus: result.plan.cpus.clone(),
             // A closed loop asks for no rate: a saturated generator is what it measures there.
             limited: (result.generator.limited && open_loop).then_some("the generator was the limit"),
@@ -134,6 +151,7 @@ impl Measured {
             started_at: result.started_at.clone(),
             tool: result.tool.clone(),
             environment: result.environment.clone(),
+            seed: result.plan.seed,
             cpus: result.plan.cpus.clone(),
             limited: if ended_by(Outcome::GeneratorLimited) {
                 Some("the generator was the limit")

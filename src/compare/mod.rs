@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::run::Tool;
 
-pub use measured::{Kind, Measured};
+pub use measured::{Kind, Measured, Reading};
 pub use metric::{Better, Judgement, MetricRow, SideValues};
 pub use plans::Difference;
 pub use regression::{Regression, RegressionRow};
@@ -196,7 +196,8 @@ impl Comparison {
 impl SideRow {
     fn of(side: &Side) -> Self {
         let [first, others @ ..] = side.results.as_slice() else { unreachable!("a side has results") };
-        let shared = |(key, value): &(&String, &String)| others.iter().all(|other| other.labels.get(*key) == Some(*value));
+        let shared =
+            |(key, value): &(&String, &String)| others.iter().all(|other| other.labels.get(*key) == Some(*value));
         let labels = first.labels.iter().filter(shared).map(|(key, value)| (key.clone(), value.clone()));
         Self {
             name: side.name.clone(),
@@ -208,9 +209,7 @@ impl SideRow {
 }
 
 fn check_once(side: &Side) -> Result<(), CompareError> {
-    let same = |one: &Measured, two: &Measured| {
-        *one == Measured { file: one.file.clone(), ..two.clone() }
-    };
+    let same = |one: &Measured, two: &Measured| *one == Measured { file: one.file.clone(), ..two.clone() };
     for (index, other) in side.results.iter().enumerate() {
         if let Some(first) = side.results[..index].iter().find(|first| same(first, other)) {
             let [first, other] = [first, other].map(|result| result.file.clone());

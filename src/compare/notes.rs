@@ -27,7 +27,9 @@ fn of_side(side: &Side) -> Vec<String> {
     }
     let interrupted = side.results.iter().filter(|result| result.interrupted.is_some()).count();
     if interrupted > 0 {
-        notes.push(format!("{interrupted} of {results} results of {name} were interrupted: they cover less than planned"));
+        notes.push(format!(
+            "{interrupted} of {results} results of {name} were interrupted: they cover less than planned"
+        ));
     }
     let targets = distinct(side.results.iter().map(|result| result.target.clone()));
     if targets.len() > 1 {
@@ -93,7 +95,10 @@ fn left_out(sides: &[Side]) -> Option<String> {
     let known = readings.filter(|reading| reading.value.is_some() && reading.metric != metric::DROPPED);
     let missing = distinct(known.map(|reading| reading.metric.clone()).filter(|name| !compared.contains(name)));
     (!missing.is_empty()).then(|| {
-        format!("left out, for not every result supports it (a percentile needs 10 samples above it): {}", listed(&missing))
+        format!(
+            "left out, for not every result supports it (a percentile needs 10 samples above it): {}",
+            listed(&missing)
+        )
     })
 }
 

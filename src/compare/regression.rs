@@ -53,11 +53,11 @@ impl Regression {
             metric: common.metric.clone(),
             worsening: worsening(common),
         };
-        let (worse, others): (Vec<_>, Vec<_>) =
-            tested.iter().partition(|(_, common)| beyond(common, limit, confidence).is_some_and(|beyond| beyond.low > 0.0));
-        let possible = |(_, common): &&&(&Side, Common)| {
-            beyond(common, limit, CONFIDENCE).is_some_and(|beyond| beyond.high > 0.0)
-        };
+        let (worse, others): (Vec<_>, Vec<_>) = tested
+            .iter()
+            .partition(|(_, common)| beyond(common, limit, confidence).is_some_and(|beyond| beyond.low > 0.0));
+        let possible =
+            |(_, common): &&&(&Side, Common)| beyond(common, limit, CONFIDENCE).is_some_and(|beyond| beyond.high > 0.0);
         Self {
             limit,
             confidence: CONFIDENCE,

@@ -110,7 +110,11 @@ fn lower_bounds_are_not_compared() {
     let sides = sides(&[result(1_000.0, 10.0), result(1_001.0, 10.0)], &[limited(500.0), limited(501.0)]);
     let comparison = compare(&sides, STRICT).unwrap();
     assert_eq!((judged(&comparison, "rate"), comparison.outcome()), (Judgement::Inconclusive, Outcome::Inconclusive));
-    assert!(comparison.notes[0].contains("the generator was the limit in 2 of 2 results of B"), "{:?}", comparison.notes);
+    assert!(
+        comparison.notes[0].contains("the generator was the limit in 2 of 2 results of B"),
+        "{:?}",
+        comparison.notes
+    );
 }
 
 #[test]
@@ -153,7 +157,8 @@ fn a_result_counts_once() {
     let twice = Side { name: "A".to_owned(), results: vec![one.clone(), copy] };
     let error = compare(&[twice, side("B", &[result(1_000.0, 10.0)])], Rules::default()).unwrap_err();
     insta::assert_snapshot!(error.to_string(), @"A0.json and copy.json of A are the same result; noise shows only between different runs: give each once");
-    let itself = [Side { name: "A".to_owned(), results: vec![one.clone()] }, Side { name: "B".to_owned(), results: vec![one] }];
+    let itself =
+        [Side { name: "A".to_owned(), results: vec![one.clone()] }, Side { name: "B".to_owned(), results: vec![one] }];
     assert!(compare(&itself, Rules::default()).is_ok(), "it may be compared with itself");
 }
 
@@ -174,7 +179,7 @@ fn what_else_differs_is_noted() {
     let mut later = side("B", &[newer, result(1_000.0, 10.0)]);
     later.results.iter_mut().for_each(|result| result.started_at = result.started_at.replace("03:04", "05:00"));
     let sides = [side("A", &[result(1_000.0, 10.0), result(1_001.0, 10.0)]), later];
-    insta::with_settings!({ filters => vec![(r"0\.\d+\.\d+ \([0-9a-f]+\)", "VERSION")] }, {
+    insta::with_settings!({ filters => vec![(r"0\.\d+\.\d+ \([0-9a-f]+(\+dirty)?\)", "VERSION")] }, {
         insta::assert_snapshot!(compare(&sides, Rules::default()).unwrap().notes.join("\n"), @"
         1 of 2 results of B were interrupted: they cover less than planned
         the results of B are of different targets: rtmp://other/live, rtmp://127.0.0.1:1935/live

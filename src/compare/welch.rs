@@ -157,11 +157,16 @@ mod tests {
         let mut random = Seed::new(42).stream(StreamPurpose::Simulation, 0);
         let mut counts = [0_u32; 3];
         for _ in 0..PAIRS {
-            let [baseline, side] = [0, 1].map(|index| {
-                Sample::new((0..runs[index]).map(|_| draw[index](&mut random)).collect(), 0.0)
-            });
+            let [baseline, side] =
+                [0, 1].map(|index| Sample::new((0..runs[index]).map(|_| draw[index](&mut random)).collect(), 0.0));
             let Interval { low, high } = interval(&side, &baseline, 1.0, 0.95).unwrap();
-            let place = if truth < low { 1 } else if truth > high { 2 } else { 0 };
+            let place = if truth < low {
+                1
+            } else if truth > high {
+                2
+            } else {
+                0
+            };
             counts[place] += 1;
         }
         counts.map(|count| f64::from(count) / f64::from(PAIRS))
@@ -175,7 +180,9 @@ mod tests {
     #[test]
     fn intervals_cover_the_truth_as_often_as_they_say_on_normal_noise() {
         // Sides that vary equally; one that varies three times as much; one with fewer runs, too.
-        for (runs, deviations) in [([3, 3], [1.0, 1.0]), ([5, 5], [1.0, 3.0]), ([3, 5], [1.0, 3.0]), ([5, 3], [1.0, 3.0])] {
+        for (runs, deviations) in
+            [([3, 3], [1.0, 1.0]), ([5, 5], [1.0, 3.0]), ([3, 5], [1.0, 3.0]), ([5, 3], [1.0, 3.0])]
+        {
             let [baseline, side] = deviations.map(|deviation| Normal::new(100.0, deviation).unwrap());
             let [inside, below, above] = coverage(
                 runs,
@@ -192,7 +199,9 @@ mod tests {
         // As high percentiles of latency vary: log-normal, a long tail upwards; the mean is above the median by 13 %.
         let skewed = LogNormal::new(0.0, 0.5).unwrap();
         let mean = (0.5_f64.powi(2) / 2.0).exp();
-        for (runs, factor, least) in [([3, 3], 1.0, 0.95), ([5, 5], 1.0, 0.95), ([5, 5], 2.0, 0.92), ([3, 5], 2.0, 0.92)] {
+        for (runs, factor, least) in
+            [([3, 3], 1.0, 0.95), ([5, 5], 1.0, 0.95), ([5, 5], 2.0, 0.92), ([3, 5], 2.0, 0.92)]
+        {
             let [inside, below, above] = coverage(
                 runs,
                 [&|random| skewed.inverse_cdf(uniform(random)), &|random| factor * skewed.inverse_cdf(uniform(random))],

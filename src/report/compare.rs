@@ -86,7 +86,10 @@ pub(super) fn table(pair: &Pair) -> ([String; 6], Vec<[String; 6]>) {
             judgement(row.judgement).to_owned(),
         ]
     };
-    (heading.map(|cell| one_line(&cell)), pair.metrics.iter().map(|metric| row(metric).map(|cell| one_line(&cell))).collect())
+    (
+        heading.map(|cell| one_line(&cell)),
+        pair.metrics.iter().map(|metric| row(metric).map(|cell| one_line(&cell))).collect(),
+    )
 }
 
 /// What became of the limit.
@@ -139,7 +142,8 @@ fn judgement(judgement: Judgement) -> &'static str {
     }
 }
 
-fn value(unit: Unit, value: f64) -> String {
+/// A value with its unit.
+pub(super) fn value(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Ns => span(Some(value.round() as u64)),
         Unit::Ratio => share(value),
@@ -180,7 +184,7 @@ fn signed(value: f64) -> String {
 }
 
 /// Names and labels are anybody's texts: no line ends, no control sequences.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -189,7 +193,7 @@ fn row(cells: &[String; 6]) -> String {
 }
 
 /// Text that Markdown shows as it is.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&') {

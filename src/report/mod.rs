@@ -3,6 +3,7 @@
 mod quantity;
 mod summary;
 
+pub mod bench;
 pub mod compare;
 pub mod json;
 pub mod plot;

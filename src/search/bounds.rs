@@ -88,7 +88,8 @@ impl<'a> Bounds<'a> {
     /// Lower bounds, highest first.
     pub(super) fn lowers(&self) -> impl Iterator<Item = &Load<'a>> {
         let top = self.top().unwrap_or(f64::INFINITY);
-        let below = self.loads.iter().rev().filter(move |(load, class)| *class == Class::Lower && load.rate_per_s < top);
+        let below =
+            self.loads.iter().rev().filter(move |(load, class)| *class == Class::Lower && load.rate_per_s < top);
         below.map(|(load, _)| load)
     }
 

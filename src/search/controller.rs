@@ -125,7 +125,8 @@ impl Search {
 
     /// What followed the last overload.
     pub(super) fn recovery(&self) -> Recovered {
-        let Some(last) = self.trials.iter().rposition(|trial| is_overload(trial) && self.has_answered_before(trial)) else {
+        let Some(last) = self.trials.iter().rposition(|trial| is_overload(trial) && self.has_answered_before(trial))
+        else {
             return Recovered::NeverOverloaded;
         };
         let rate_per_s = self.trials[last].request.rate_per_s;

@@ -124,7 +124,9 @@ impl<'a> GoalSearch<'a> {
         }
         let decided = || self.decided.uppers().filter(|load| self.rule.has_full_trials(load));
         let Some(lowest) = decided().next() else { return false };
-        let Some(double) = decided().find(|load| load.rate_per_s >= 2.0 * lowest.rate_per_s * 0.99) else { return false };
+        let Some(double) = decided().find(|load| load.rate_per_s >= 2.0 * lowest.rate_per_s * 0.99) else {
+            return false;
+        };
         let loss = self.rule.pooled_loss(lowest);
         let is_independent = loss <= OVERLOAD_LOSS && loss >= STALL_SHARE * self.rule.pooled_loss(double);
         let mut judged = self.search.judged_trials();

@@ -125,7 +125,8 @@ impl<'a> Ladder<'a> {
 
     /// How the confirmations at a rate went.
     fn confirmation(&self, rate_per_s: f64) -> Class {
-        let mut own = self.goal.own_confirmations().filter(|trial| trial.request.rate_per_s == rate_per_s && trial.is_valid());
+        let mut own =
+            self.goal.own_confirmations().filter(|trial| trial.request.rate_per_s == rate_per_s && trial.is_valid());
         match own.next() {
             None => Class::Undecided,
             Some(trial) if self.goal.rule.exceeds(trial) => Class::Upper,

@@ -104,16 +104,22 @@ impl SearchSpec {
         for goal in &self.goals {
             goal.check()?;
         }
-        let (lowest, start, highest) = (self.min_rate.as_per_second(), self.start_rate.as_per_second(), self.highest_per_s());
+        let (lowest, start, highest) =
+            (self.min_rate.as_per_second(), self.start_rate.as_per_second(), self.highest_per_s());
         if lowest <= 0.0 || start < lowest {
             return refuse(format!("the first rate {} lies below the lowest one, {}", self.start_rate, self.min_rate));
         }
         if highest < lowest {
-            return refuse(format!("the highest rate lies below the lowest one worth a trial, {}: raise it", self.min_rate));
+            return refuse(format!(
+                "the highest rate lies below the lowest one worth a trial, {}: raise it",
+                self.min_rate
+            ));
         }
         if let Mode::Qualify { need, margin } = self.mode {
             if !(margin.is_finite() && margin >= 1.0) {
-                return refuse(format!("a margin of {margin} is below the need itself: write 1 or more, for example 1.2"));
+                return refuse(format!(
+                    "a margin of {margin} is below the need itself: write 1 or more, for example 1.2"
+                ));
             }
             if highest < need.as_per_second() {
                 return refuse(format!("the highest rate allowed is below the need, {need}: raise it"));

@@ -163,7 +163,8 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) ->
     let part = items.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
         let work = &work;
-        let parts: Vec<_> = items.chunks(part).map(|items| scope.spawn(move || items.iter().map(work).collect())).collect();
+        let parts: Vec<_> =
+            items.chunks(part).map(|items| scope.spawn(move || items.iter().map(work).collect())).collect();
         let done = parts.into_iter().map(|part| part.join().expect("a simulated search does not panic"));
         done.collect::<Vec<Vec<R>>>().into_iter().flatten().collect()
     })

@@ -33,12 +33,13 @@ impl GoalSearch<'_> {
             let above = |rate: f64| lower.is_none_or(|lower| rate > lower.rate_per_s);
             self.climb.upper().filter(|load| above(load.rate_per_s))
         });
-        let shown_lower = lower.or_else(|| self.climb.lower().filter(|load| upper.is_none_or(|u| load.rate_per_s < u.rate_per_s)));
+        let shown_lower =
+            lower.or_else(|| self.climb.lower().filter(|load| upper.is_none_or(|u| load.rate_per_s < u.rate_per_s)));
         let confirmed = self.confirmed();
         let bounds = shown_lower.zip(upper);
-        let attempts = confirmed.map(|(_, trial)| trial.attempts).or_else(|| {
-            lower.map(|load| load.trials.iter().map(|trial| trial.attempts).sum())
-        });
+        let attempts = confirmed
+            .map(|(_, trial)| trial.attempts)
+            .or_else(|| lower.map(|load| load.trials.iter().map(|trial| trial.attempts).sum()));
         GoalConclusion {
             name: self.goal.name.clone(),
             loss_ratio: self.goal.loss_ratio,
@@ -90,7 +91,11 @@ impl GoalSearch<'_> {
     }
 
     fn unstable(&self, search: &Search) -> Verdict {
-        let bad = search.trials().iter().enumerate().filter(|(_, trial)| Search::is_judged(trial) && self.rule.exceeds(trial));
+        let bad = search
+            .trials()
+            .iter()
+            .enumerate()
+            .filter(|(_, trial)| Search::is_judged(trial) && self.rule.exceeds(trial));
         let bad_trials: Vec<usize> = bad.map(|(index, _)| index).collect();
         let exceeding_share = bad_trials.len() as f64 / search.judged_trials().count().max(1) as f64;
         Verdict::Unstable { exceeding_share, bad_trials }
