@@ -12,6 +12,7 @@ use crate::run::{
     ClosePolicy, Environment, ExitCode, ExitFacts, FailureRow, Finding, LatencyTable, Obstacle, ResultFileError,
     RunPlan, Signal, ThresholdResult, Tool, Verdict,
 };
+use crate::search::TrialOutcome;
 
 /// The schema of this version's capacity files.
 pub const CAPACITY_SCHEMA: &str = "shakedown.capacity/1";
@@ -31,6 +32,8 @@ pub struct CapacityResult {
     pub advice: Vec<String>,
     /// The targets as the user wrote them, without secrets.
     pub target: String,
+    /// The name of the process that serves a local target; null if it is elsewhere, or cannot be seen.
+    pub server: Option<String>,
     /// The target answers on this machine.
     pub local_target: bool,
     /// An attempt that completes later than this after its intended start is lost; 0 if the search ended before that
@@ -58,6 +61,8 @@ pub struct CapacityResult {
     pub goals: Vec<GoalResult>,
     /// Every trial of the search, in its order, with the runs before and after it.
     pub trials: Vec<TrialRow>,
+    /// The trials as the search was told of them: what `--resume` tells it again.
+    pub searched: Vec<TrialOutcome>,
     /// The confirmation of the first goal's rate; null if there was none.
     pub confirmation: Option<Confirmation>,
     /// What this machine can generate; null if that was not measured.
@@ -185,9 +190,11 @@ pub struct GoalResult {
     pub confirmed_per_s: Option<f64>,
     /// What is left of the lower bound once the losses of its trials are taken off.
     pub conditional_throughput_per_s: Option<f64>,
-    /// Smallest loss that the attempts at the lower bound can tell from none (three over their number); null without
-    /// such attempts.
+    /// Distance of the bounds, relative to the lower one; null without both.
     pub resolution: Option<f64>,
+    /// Smallest loss that the attempts at the confirmed rate or the lower bound can tell from none: three over their
+    /// number; null without such attempts.
+    pub loss_resolution: Option<f64>,
     /// Who sets the limit.
     pub limited_by: LimitedBy,
     /// The same in words, with the evidence.
@@ -484,6 +491,28 @@ pub struct TimeSpent {
     pub cooldown_s: f64,
     /// Latency at parts of the capacity, and the half of the sources.
     pub after_s: f64,
+}
+
+impl TrialPurpose {
+    /// Its name for so many of them.
+    pub const fn plural(self, count: usize) -> &'static str {
+        match (self, count) {
+            (Self::WarmUp, 1) => "warm-up",
+            (Self::WarmUp, _) => "warm-ups",
+            (Self::Climb, 1) => "climb",
+            (Self::Climb, _) => "climbs",
+            (Self::Decide, 1) => "decision",
+            (Self::Decide, _) => "decisions",
+            (Self::Confirm, 1) => "confirmation",
+            (Self::Confirm, _) => "confirmations",
+            (Self::Probe, 1) => "probe",
+            (Self::Probe, _) => "probes",
+            (Self::Load, 1) => "load",
+            (Self::Load, _) => "loads",
+            (Self::HalfSources, _) => "half the sources",
+            (Self::Hold, _) => "held connections",
+        }
+    }
 }
 
 impl CapacityResult {

@@ -43,7 +43,7 @@ pub(super) struct BenchArgs {
     /// The same as --format json
     #[arg(long)]
     json: bool,
-    /// Keep every result in this folder, and the table as bench.json and bench.md
+    /// Keep every result in this folder, and the table as bench.json, bench.md and bench.html
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     /// No line for each measurement
@@ -56,8 +56,10 @@ enum Format {
     /// For people, at the terminal's width.
     #[default]
     Text,
-    /// The page to publish.
+    /// The page to publish, in Markdown.
     Md,
+    /// The page to publish, in HTML.
+    Html,
     /// For programs.
     Json,
 }
@@ -88,9 +90,11 @@ pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
     runtime.block_on(measure(args, &suite, &mut result))?;
     save(args, "bench.json", &result.to_text())?;
     save(args, "bench.md", &rendered::markdown(&result))?;
+    save(args, "bench.html", &rendered::html(&result))?;
     output::print(&match if args.json { Format::Json } else { args.format } {
         Format::Json => result.to_text(),
         Format::Md => rendered::markdown(&result),
+        Format::Html => rendered::html(&result),
         Format::Text => rendered::text(&result, output::width()),
     })?;
     Ok(exit(&result))

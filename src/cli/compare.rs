@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::compare::{Measured, Outcome, Rules, Side, compare};
-use crate::report::{compare as rendered, text};
+use crate::report::{Style, compare as rendered};
 use crate::run::ExitCode;
 
 use super::exit::{CliError, Exit};
@@ -101,7 +101,7 @@ pub(super) fn execute(args: &CompareArgs) -> Result<Exit, CliError> {
         Format::Md => rendered::markdown(&comparison),
         Format::Text => {
             let color = args.output.is_none() && args.color.on_stdout();
-            text::compare::render(&comparison, text::Style { color, width: output::width() })
+            rendered::text(&comparison, Style { color, width: output::width() })
         }
     };
     match &args.output {

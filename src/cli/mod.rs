@@ -3,6 +3,7 @@
 mod announce;
 mod bench;
 mod built_in_sink;
+mod capacity;
 mod check;
 mod compare;
 mod doctor;
@@ -42,6 +43,9 @@ enum Command {
     /// Generate load and print one report
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
+    /// Find how many handshakes a second a target takes, or whether it takes enough
+    #[command(after_help = capacity::AFTER_HELP)]
+    Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
     /// Make one handshake and explain every step
@@ -81,6 +85,7 @@ pub fn main() -> std::process::ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Capacity(args) => capacity::execute(args),
         Command::Check(args) => check::execute(args),
         Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),

@@ -202,7 +202,7 @@ fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) 
 }
 
 /// The control thread's runtime is a ring of its own; where io_uring is forbidden this is where it shows first.
-fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
+pub(super) fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
     tokio_uring::Runtime::new(&tokio_uring::builder())
         .map_err(|error| CliError::environment(RingError::of_setup(error).to_string()))
 }

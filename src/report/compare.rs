@@ -1,7 +1,10 @@
 //! Comparisons: their words and cells, which terminal and Markdown lay out, and their JSON and Markdown forms.
 
+use anstyle::AnsiColor;
+
+use super::page::{BOLD, PLAIN, Page, Style, colored};
 use super::quantity::{count, per_s, share, span};
-use crate::compare::{Comparison, Judgement, Kind, MetricRow, Pair, Regression, RegressionRow, SideRow};
+use crate::compare::{Comparison, Judgement, Kind, MetricRow, Outcome, Pair, Regression, RegressionRow, SideRow};
 use crate::run::Unit;
 
 /// The comparison as indented JSON, ending in a newline.
@@ -9,6 +12,51 @@ pub fn json(comparison: &Comparison) -> String {
     let mut text = serde_json::to_string_pretty(comparison).expect("a comparison has string keys only");
     text.push('\n');
     text
+}
+
+/// The comparison for people: what is found, then the tables.
+pub fn text(comparison: &Comparison, style: Style) -> String {
+    let mut page = Page { text: String::new(), style };
+    for (index, side) in comparison.sides.iter().enumerate() {
+        let label = ["baseline", "compared", ""][index.min(2)];
+        page.labelled(label, &format!("{}: {}", one_line(&side.name), described(comparison.kind, side)));
+    }
+    for (index, pair) in comparison.pairs.iter().enumerate() {
+        let has = |judgement| pair.metrics.iter().any(|row| row.judgement == judgement);
+        let ansi = if has(Judgement::Worse) {
+            colored(AnsiColor::Red)
+        } else if has(Judgement::Better) {
+            colored(AnsiColor::Green)
+        } else {
+            BOLD
+        };
+        let text = conclusion(pair);
+        let (name, found) = text.split_once(": ").unwrap_or((&text, ""));
+        page.labelled_with(if index == 0 { "found" } else { "" }, (name, ansi), &format!(": {found}"));
+    }
+    if let Some(limit) = &comparison.regression {
+        let ansi = match comparison.outcome() {
+            Outcome::Worse => colored(AnsiColor::Red),
+            Outcome::Inconclusive => colored(AnsiColor::Yellow),
+            Outcome::Pass => BOLD,
+        };
+        let text = regression(limit);
+        let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        page.labelled_with("limit", (word, ansi), &format!(" {rest}"));
+    }
+    for pair in &comparison.pairs {
+        let (heading, rows) = table(pair);
+        page.table(&heading.each_ref().map(String::as_str), rows.into_iter().map(Vec::from).collect());
+    }
+    let remarks = remarks(comparison);
+    if !remarks.is_empty() {
+        page.title("notes");
+    }
+    for remark in remarks {
+        let lead = page.lead(&[("  ", PLAIN)]);
+        page.wrapped(lead, 4, &remark);
+    }
+    page.text
 }
 
 /// The comparison in Markdown, fit for a pull request: what is found, the tables, and what to know about them.
@@ -32,7 +80,7 @@ pub fn markdown(comparison: &Comparison) -> String {
 }
 
 /// How many results of what.
-pub(super) fn described(kind: Kind, side: &SideRow) -> String {
+fn described(kind: Kind, side: &SideRow) -> String {
     let results = match kind {
         Kind::Run => count(side.files.len(), "run"),
         Kind::Capacity if side.files.len() == 1 => "1 search".to_owned(),
@@ -44,7 +92,7 @@ pub(super) fn described(kind: Kind, side: &SideRow) -> String {
 }
 
 /// What is found, in a sentence.
-pub(super) fn conclusion(pair: &Pair) -> String {
+fn conclusion(pair: &Pair) -> String {
     let those = |judgement| pair.metrics.iter().filter(move |row| row.judgement == judgement);
     let listed = |judgement| {
         let rows: Vec<_> = those(judgement).map(|row| format!("{} ({})", row.metric, difference(row))).collect();
@@ -67,7 +115,7 @@ pub(super) fn conclusion(pair: &Pair) -> String {
 }
 
 /// Heading and rows: metric, both means, difference, interval, judgement.
-pub(super) fn table(pair: &Pair) -> ([String; 6], Vec<[String; 6]>) {
+fn table(pair: &Pair) -> ([String; 6], Vec<[String; 6]>) {
     let heading = [
         format!("{} against {}", pair.side, pair.baseline),
         pair.baseline.clone(),
@@ -93,7 +141,7 @@ pub(super) fn table(pair: &Pair) -> ([String; 6], Vec<[String; 6]>) {
 }
 
 /// What became of the limit.
-pub(super) fn regression(regression: &Regression) -> String {
+fn regression(regression: &Regression) -> String {
     let Regression { limit, worse, undecided, not_excluded, tests, .. } = regression;
     let limit = share(*limit);
     let named = |rows: &[RegressionRow]| {
@@ -119,7 +167,7 @@ pub(super) fn regression(regression: &Regression) -> String {
 }
 
 /// Differences of the plans, then notes.
-pub(super) fn remarks(comparison: &Comparison) -> Vec<String> {
+fn remarks(comparison: &Comparison) -> Vec<String> {
     let mut differences: Vec<(String, Vec<String>)> = Vec::new();
     for found in &comparison.differences {
         let (text, file) = (found.difference.to_string(), found.file.display().to_string());

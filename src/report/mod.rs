@@ -2,10 +2,14 @@
 
 mod chart;
 mod outcomes;
+mod page;
 mod quantity;
 mod summary;
 mod tables;
 
+pub mod bench;
+pub mod capacity;
+pub mod compare;
 pub mod html;
 pub mod json;
 pub mod plot;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::quantity::{per_s, percent, span};
 use super::summary::measured;
 use crate::measure::{LatencySummary, Metric, Until};
-use crate::run::{ReactionRow, Row, RunResult, StormRow};
+use crate::run::{ReactionRow, Row, RunResult, StormRow, ThresholdResult};
 
 /// Cells below a heading. The first column is text, the others are numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,14 +17,22 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn new<'a>(heading: impl IntoIterator<Item = &'a str>, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+    pub(super) fn new<'a>(
+        heading: impl IntoIterator<Item = &'a str>,
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Self {
         Self { heading: heading.into_iter().map(str::to_owned).collect(), rows: rows.into_iter().collect() }
     }
 }
 
 /// The conditions asked, what they met, and whether they hold.
 pub(super) fn thresholds(result: &RunResult) -> Table {
-    let rows = result.thresholds.iter().map(|threshold| {
+    thresholds_of(&result.thresholds)
+}
+
+/// The same of any conditions.
+pub(super) fn thresholds_of(thresholds: &[ThresholdResult]) -> Table {
+    let rows = thresholds.iter().map(|threshold| {
         let mark = match threshold.pass {
             Some(true) => "met",
             Some(false) => "missed",

@@ -14,7 +14,7 @@ mod sessions;
 mod worker;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +61,30 @@ pub struct SinkPlan {
     pub tls: Option<TlsServer>,
     /// Filler of S1 and S2, and the choice of [`VerifyC2::Sample`].
     pub seed: Seed,
+}
+
+impl SinkPlan {
+    /// A sink on a free loopback port for a load with so many `slots`, on these CPUs, in a process that may open so many
+    /// `descriptors`.
+    pub fn for_load(slots: u32, cpus: Vec<u32>, descriptors: u32, seed: Seed) -> Self {
+        // Connections are spread over the workers by hash, so each gets room for more than its even share. A slot is also
+        // busy from the client's reset until the sink has seen it, while the client already opens the next connection.
+        let wanted = slots.saturating_mul(2).max(1_024);
+        let workers = wanted.div_ceil(descriptors.max(1)).max(cpus.len() as u32).max(1);
+        let slots_per_worker = wanted.div_ceil(workers).saturating_mul(2).min(descriptors);
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            workers,
+            cpus,
+            verify: VerifyC2::All,
+            delay: Nanos::ZERO,
+            slots_per_worker,
+            reject: Vec::new(),
+            ping_every: Nanos::ZERO,
+            tls: None,
+            seed,
+        }
+    }
 }
 
 /// Which C2s have their digest checked. The digest of C1 is always looked for: the answer depends on it.

@@ -69,7 +69,7 @@ fn targets_are_measured_in_turn_and_end_in_one_table() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!((files.len(), files[0].as_str()), (10, "001-noisy-complex-round-1.json"), "{files:?}");
+    assert_eq!((files.len(), files[0].as_str()), (11, "001-noisy-complex-round-1.json"), "{files:?}");
     let first: Value =
         serde_json::from_str(&fs::read_to_string(path.join("results").join(&files[0])).unwrap()).unwrap();
     assert_eq!(

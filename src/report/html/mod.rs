@@ -5,7 +5,7 @@
 //! others get through all the same, the page's own policy (`Content-Security-Policy`) forbids it to run or load anything.
 
 mod capacity;
-mod elements;
+pub(super) mod elements;
 mod over_time;
 mod percentiles;
 mod run;
