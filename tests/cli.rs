@@ -6,6 +6,8 @@ mod cli {
     mod command;
 
     mod bad_input;
+    mod bench;
+    mod compare;
     mod exit_codes;
     mod files;
     mod help;
