@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bench::{BenchResult, BenchTarget, Measurement, Suite, SuiteTarget, settings};
 use crate::compare::Measured;
 use crate::observe::{accept_backlog, listener_of};
-use crate::report::bench as rendered;
+use crate::report::{bench as rendered, html};
 use crate::run::{ExitCode, Signal};
 use crate::scenario::TargetText;
 
@@ -90,11 +90,11 @@ pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
     runtime.block_on(measure(args, &suite, &mut result))?;
     save(args, "bench.json", &result.to_text())?;
     save(args, "bench.md", &rendered::markdown(&result))?;
-    save(args, "bench.html", &rendered::html(&result))?;
+    save(args, "bench.html", &html::render_bench(&result))?;
     output::print(&match if args.json { Format::Json } else { args.format } {
         Format::Json => result.to_text(),
         Format::Md => rendered::markdown(&result),
-        Format::Html => rendered::html(&result),
+        Format::Html => html::render_bench(&result),
         Format::Text => rendered::text(&result, output::width()),
     })?;
     Ok(exit(&result))

@@ -2,10 +2,8 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table as ColumnTable};
-use maud::html;
 
 use super::compare::{escaped, one_line, value};
-use super::html::{elements, page};
 use super::tables::Table;
 use crate::bench::{BenchMetric, BenchResult, BenchRow, BenchTarget, Measure, RunRow};
 use crate::run::Unit;
@@ -71,40 +69,8 @@ pub fn markdown(result: &BenchResult) -> String {
     page
 }
 
-/// The same page in HTML: one file, without scripts and without a network.
-pub fn html(result: &BenchResult) -> String {
-    let generator = generator(result);
-    let facts: Vec<(&str, String)> = generator.rows.iter().map(|row| (row[0].as_str(), row[1].clone())).collect();
-    let attached = |target: &BenchTarget| {
-        html! {
-            @for (name, content) in &target.attachments {
-                (elements::details(&format!("{name} of {}", target.name), &elements::text(content)))
-            }
-        }
-    };
-    let body = html! {
-        header {
-            p.kind { "servers in turn" }
-            h1 { (result.title) }
-            p.statement { (headline(result)) }
-        }
-        (elements::section("table", "Medians", &elements::table(&cells(result, |_| true, " "))))
-        (elements::section("remarks", "Remarks", &html! {
-            @for remark in remarks(result) { p { (remark) } }
-        }))
-        (elements::section("targets", "Targets", &html! {
-            (elements::table(&targets(&result.targets)))
-            @for target in &result.targets { (attached(target)) }
-        }))
-        (elements::section("generator", "Generator", &elements::facts(&facts)))
-        (elements::section("commands", "Commands", &elements::text(&commands(result))))
-        (elements::section("runs", "All runs", &elements::table(&runs(result))))
-        (elements::foot(&result.tool))
-    };
-    page(&result.title, &body)
-}
-
-fn headline(result: &BenchResult) -> String {
+/// What it is of, and how it was measured.
+pub(super) fn headline(result: &BenchResult) -> String {
     let measured = match result.measure {
         Measure::Run => "runs",
         Measure::Capacity => "capacity searches",
@@ -119,7 +85,7 @@ fn headline(result: &BenchResult) -> String {
 
 /// A row for each target and variant, a column for each metric of those `shown` that some run has; `gap` stands between a
 /// median and its range.
-fn cells(result: &BenchResult, shown: impl Fn(&str) -> bool, gap: &str) -> Table {
+pub(super) fn cells(result: &BenchResult, shown: impl Fn(&str) -> bool, gap: &str) -> Table {
     let metrics: Vec<&str> =
         metrics(result).into_iter().map(|metric| metric.metric.as_str()).filter(|name| shown(name)).collect();
     let varies = result.rows.iter().any(|row| !row.variant.to_string().is_empty());
@@ -153,13 +119,14 @@ fn summary(metric: &BenchMetric, gap: &str) -> String {
     if min == max { median } else { format!("{median}{gap}({min} to {max})") }
 }
 
-fn commands(result: &BenchResult) -> String {
+/// As they can be given again, a line each.
+pub(super) fn commands(result: &BenchResult) -> String {
     let commands: Vec<_> = result.rows.iter().map(|row| one_line(&row.command)).collect();
     commands.join("\n")
 }
 
 /// What keeps a row from being believed: once for each remark, with the rounds.
-fn remarks(result: &BenchResult) -> Vec<String> {
+pub(super) fn remarks(result: &BenchResult) -> Vec<String> {
     let mut remarks: Vec<(String, Vec<String>)> = Vec::new();
     for row in &result.rows {
         for run in &row.runs {
@@ -176,7 +143,8 @@ fn remarks(result: &BenchResult) -> Vec<String> {
     remarks.into_iter().map(|(text, rounds)| format!("{text}; in round {}", rounds.join(", "))).collect()
 }
 
-fn targets(targets: &[BenchTarget]) -> Table {
+/// What is known of each target.
+pub(super) fn targets(targets: &[BenchTarget]) -> Table {
     let row = |target: &BenchTarget| {
         let labels: Vec<_> = target.labels.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         let cpus: Vec<_> = target.cpus.iter().map(u32::to_string).collect();
@@ -197,7 +165,7 @@ fn targets(targets: &[BenchTarget]) -> Table {
 }
 
 /// Names and values.
-fn generator(result: &BenchResult) -> Table {
+pub(super) fn generator(result: &BenchResult) -> Table {
     let commit = result.tool.commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
     let mut facts = vec![("shakedown".to_owned(), format!("{}{commit}", result.tool.version))];
     if let Some(environment) = &result.environment {
@@ -212,7 +180,7 @@ fn generator(result: &BenchResult) -> Table {
 }
 
 /// Every value of every run.
-fn runs(result: &BenchResult) -> Table {
+pub(super) fn runs(result: &BenchResult) -> Table {
     let metrics = metrics(result);
     let heading = ["target", "asked", "round", "began", "CPUs", "exit code"].into_iter();
     let row = |(row, run): (&BenchRow, &RunRow)| {

@@ -4,14 +4,16 @@
 //! into an element; what is put in as it is are the drawings (numbers only) and the style sheet. Should a mark-up of
 //! others get through all the same, the page's own policy (`Content-Security-Policy`) forbids it to run or load anything.
 
+mod bench;
 mod capacity;
-pub(super) mod elements;
+mod elements;
 mod over_time;
 mod percentiles;
 mod run;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use bench::render as render_bench;
 pub use capacity::render as render_capacity;
 pub use run::render as render_run;
 
