@@ -7,6 +7,7 @@ mod cli {
 
     mod bad_input;
     mod bench;
+    mod capacity;
     mod compare;
     mod exit_codes;
     mod files;

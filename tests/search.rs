@@ -137,7 +137,10 @@ fn goals_share_trials() {
     let goals = vec![Goal::new("loose", 0.05, deadline), Goal::slo(deadline)];
     let (under_way, conclusion) = run(SearchSpec { goals, ..spec() }, Target::of(10_000.0));
     let confirmed: Vec<f64> = conclusion.goals.iter().map(|goal| goal.confirmed_per_s.unwrap()).collect();
-    assert!((10_300.0..=10_530.0).contains(&confirmed[0]) && (9_600.0..=10_055.0).contains(&confirmed[1]), "{confirmed:?}");
+    assert!(
+        (10_300.0..=10_530.0).contains(&confirmed[0]) && (9_600.0..=10_055.0).contains(&confirmed[1]),
+        "{confirmed:?}"
+    );
     let climbs = under_way.trials().iter().filter(|trial| trial.request.rate_per_s == 500.0).count();
     assert_eq!(climbs, 1);
 }

@@ -1,4 +1,4 @@
-//! Layer 7: the command line: clap types, one file a command, exit codes.
+//! Layer 8: the command line: clap types, one file a command, exit codes.
 
 mod announce;
 mod bench;

@@ -374,8 +374,15 @@ pub(super) fn held_text(concurrent: &Concurrent) -> String {
 }
 
 fn rfc9411(page: &mut Page, result: &CapacityResult) {
-    if result.asked.rfc9411 {
-        page.cells(&criterion_table(result));
+    if !result.asked.rfc9411 {
+        return;
+    }
+    let table = criterion_table(result);
+    if table.rows.is_empty() {
+        page.title("RFC 9411, 7.2.3.3");
+        page.line("  not judged: there is no confirmation");
+    } else {
+        page.cells(&table);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
+//! Layer 9: renders results: pure functions of a result, without a clock and without asking the terminal.
 
 mod chart;
 mod observed;
