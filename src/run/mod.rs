@@ -34,7 +34,7 @@ pub use result::{
 pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;
 pub use simulate::{simulate, simulate_until};
-pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
+pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
 };
