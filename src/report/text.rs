@@ -124,7 +124,10 @@ fn outcomes(page: &mut Page, result: &RunResult) {
         lines.push(("modes", modes.join("; ")));
     }
     if !result.tls.is_empty() {
-        lines.push(("tls", format!("{} full handshakes, {} resumed", result.tls.full, result.tls.resumed)));
+        lines.push((
+            "tls",
+            format!("{}, {} resumed", count(result.tls.full as usize, "full handshake"), result.tls.resumed),
+        ));
     }
     if let [backend] = result.by_backend.as_slice() {
         lines.push(("backend", backend.name.clone()));
@@ -143,6 +146,11 @@ fn outcomes(page: &mut Page, result: &RunResult) {
     }
     if !result.media.is_empty() {
         lines.push(("media", media(&result.media)));
+        let rows: Vec<_> = result.by_population.iter().filter(|row| !row.media.is_empty()).collect();
+        // One population has all there is.
+        for row in rows.iter().filter(|_| rows.len() > 1) {
+            lines.push(("", format!("{}: {}", row.name, media(&row.media))));
+        }
     }
     if let Some(workers) = workers(result) {
         lines.push(("workers", workers));

@@ -142,7 +142,7 @@ impl Sink {
         // With TLS each connection has buffers of its own, so that no two can wait for each other's.
         let most_slots = if plan.tls.is_some() { MOST_ATTEMPTS } else { MOST_SLOTS };
         let slots = plan.slots_per_worker.min(raise_file_limit()).min(most_slots);
-        let track = Track::trickle(ServerSession::CHUNK_SIZE);
+        let track = Track::played_trickle(ServerSession::CHUNK_SIZE);
         let policy = Arc::new(ServerPolicy {
             reject: plan.reject.clone(),
             track: Some(Arc::new(track)),
