@@ -41,7 +41,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one handshake and explain every step
+    /// Make one handshake and explain every step; it ends there, without connect
     Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),

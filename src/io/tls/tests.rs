@@ -737,12 +737,23 @@ mod files {
         let good = authority.good();
         assert!(refused(load(trusting("/no/such.pem".into()))).contains("/no/such.pem"));
         assert!(refused(load(trusting(good.key.clone()))).contains("holds no certificate"));
+        // A file that ends halfway.
+        let half = |path: &std::path::Path| {
+            let text = std::fs::read(path).unwrap();
+            let cut = path.with_extension("half");
+            std::fs::write(&cut, &text[..text.len() / 2]).unwrap();
+            cut
+        };
+        let told = refused(load(trusting(half(&good.certificate))));
+        assert!(told.contains("`-----END CERTIFICATE-----` is missing, so it is cut off; it must be"), "{told}");
         let nameless = TlsClientPlan { server_name: "not a name".to_owned(), ..authority.plan() };
         assert!(refused(load(nameless)).contains("`not a name` cannot be the name"));
         let serve = |certificate: &std::path::Path, key: &std::path::Path| {
             TlsServer::load(&TlsServerPlan { certificate: certificate.to_owned(), key: key.to_owned() })
         };
         assert!(refused(serve(&good.certificate, &good.certificate)).contains("the private key"));
+        let told = refused(serve(&good.certificate, &half(&good.key)));
+        assert!(told.contains("PRIVATE KEY-----` is missing, so it is cut off"), "{told}");
         let other = authority.issue("other.test", |_| {});
         assert!(refused(serve(&good.certificate, &other.key)).contains("the key it was made for"));
     }
