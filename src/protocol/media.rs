@@ -345,24 +345,36 @@ impl<'a> Recording<'a> {
 }
 
 /// After how long a recording begins again: each of its streams has its own beginning and end, and the longest of them
-/// goes on without a hole. Cuts sound that is a little longer than the pictures.
+/// goes on without a hole. Cuts sound that is a little longer than the pictures, if nothing else is.
 fn round_ms(audio: &mut Stream<'_>, video: &Stream<'_>, script: &Stream<'_>) -> u32 {
     let (sound, pictures) = (audio.length().unwrap_or(0), video.length().unwrap_or(0));
-    let mut round = sound.max(pictures);
     if pictures > 0 && (1..=PADDING_MS).contains(&sound.saturating_sub(pictures)) {
-        let end = audio.tags[0].timestamp_ms + pictures;
-        audio.tags.retain(|tag| tag.timestamp_ms < end);
-        round = pictures;
+        let end = audio.tags[0].timestamp_ms.saturating_add(pictures);
+        if shortest_round_ms(audio, video, script, Some(end)) <= pictures {
+            audio.tags.retain(|tag| tag.timestamp_ms < end);
+            return pictures;
+        }
     }
-    // Times never go back on a chunk stream, on which data and sound go, and pictures without a header too.
-    let on_one_chunk_stream = [Some(&*audio), Some(script), video.headers.is_empty().then_some(video)];
-    let times = on_one_chunk_stream.into_iter().flatten().flat_map(|stream| &stream.tags).map(|tag| tag.timestamp_ms);
-    if let (Some(first), Some(last)) = (times.clone().min(), times.max()) {
-        round = round.max(last - first);
-    }
-    let tags = || [&*audio, video, script].into_iter().flat_map(|stream| &stream.tags).map(|tag| tag.timestamp_ms);
-    let (first, last) = (tags().min().unwrap_or(0), tags().max().unwrap_or(0));
-    round.max((last - first).saturating_sub(AHEAD_MS)).max(1)
+    sound.max(pictures).max(shortest_round_ms(audio, video, script, None)).max(1)
+}
+
+/// What a round lasts at least, with the sound up to `end_of_sound`: times never go back on a chunk stream, on which data
+/// and sound go, and pictures without a header too; and nothing is sent much too early.
+fn shortest_round_ms(audio: &Stream<'_>, video: &Stream<'_>, script: &Stream<'_>, end_of_sound: Option<u32>) -> u32 {
+    // The times of the first and the last tag.
+    let times = |stream: &Stream<'_>, end: Option<u32>| {
+        let mut times = stream.tags.iter().map(|tag| tag.timestamp_ms).filter(|time| end.is_none_or(|end| *time < end));
+        let first = times.next()?;
+        Some((first, times.last().unwrap_or(first)))
+    };
+    let span = |streams: &[Option<(u32, u32)>]| {
+        let known = || streams.iter().flatten();
+        let first = known().map(|(first, _)| *first).min().unwrap_or(0);
+        known().map(|(_, last)| *last).max().unwrap_or(0) - first
+    };
+    let (sound, data, pictures) = (times(audio, end_of_sound), times(script, None), times(video, None));
+    let on_one_chunk_stream = [sound, data, pictures.filter(|_| video.headers.is_empty())];
+    span(&on_one_chunk_stream).max(span(&[sound, data, pictures]).saturating_sub(AHEAD_MS))
 }
 
 /// The tags of one kind.
@@ -398,7 +410,8 @@ impl<'a> Stream<'a> {
         const USUAL_MS: u32 = 40;
         let (first, last) = (self.tags.first()?.timestamp_ms, self.tags.last()?.timestamp_ms);
         let spans = u32::try_from(self.tags.len() - 1).expect("a tag takes 15 bytes, and files are smaller than 4 GiB");
-        Some(last - first + (last - first).checked_div(spans).unwrap_or(USUAL_MS).max(1))
+        let each = (last - first).checked_div(spans).unwrap_or(USUAL_MS).max(1);
+        Some((last - first).saturating_add(each))
     }
 
     /// What is sent in each round, with the places in the file.
