@@ -5,6 +5,7 @@
 //! connection, batches of completions drive a worker. Only the backends in [`io`] touch the kernel.
 
 pub mod base;
+pub mod capacity;
 pub mod cli;
 pub mod doctor;
 pub mod engine;
@@ -13,9 +14,11 @@ pub mod inspect;
 pub mod io;
 pub mod load;
 pub mod measure;
+pub mod observe;
 pub mod probe;
 pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod search;
 pub mod sink;

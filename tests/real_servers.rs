@@ -11,6 +11,7 @@ mod real_servers {
     mod media;
     mod namespaces;
     mod nginx;
+    mod observe;
     mod oracle;
     mod overload;
     mod proxy;

@@ -1,21 +1,22 @@
 //! Who is compared: the bare loop with the bytes of either mode, and the generator in its cases.
 
-use std::io;
 use std::net::SocketAddr;
 
 use shakedown::fleet::{End, Mailbox, Observer, run_turns};
-use shakedown::io::Io;
-use shakedown::io::ring::Ring;
+use shakedown::io::Engine::{self, Epoll, IoUring};
 use shakedown::io::tls::TlsIo;
+use shakedown::io::{self, Io};
 use shakedown::measure::IntervalReport;
 use shakedown::protocol::C0C1_SIZE;
 use shakedown::protocol::HandshakeMode::{self, Complex, Simple};
 use shakedown::run::{TlsPlan, Until, Verify};
 
-use super::bare::BareLoop;
+use super::bare;
 use super::meter::{Cost, Meter};
 use super::plan::Clients;
 use super::target::Targets;
+
+use Who::{Bare, Handshakes, Publishers, Secured};
 
 /// A row of the table.
 pub struct Case {
@@ -29,8 +30,8 @@ pub struct Case {
 pub enum Who {
     /// The bare loop, with the bytes of a mode.
     Bare(HandshakeMode),
-    /// The generator: handshakes of which some S2s are checked.
-    Handshakes(HandshakeMode, Verify),
+    /// The generator on an engine: handshakes of which some S2s are checked.
+    Handshakes(Engine, HandshakeMode, Verify),
     /// The generator: complex handshakes, all checked, and all that comes after them up to Publish.Start.
     Publishers,
     /// The generator: complex handshakes, all checked, within TLS; with or without the session of an earlier connection.
@@ -38,60 +39,69 @@ pub enum Who {
 }
 
 /// The rows, in groups: what a handshake costs, and what more than a handshake does.
-pub const CASES: [Case; 9] = [
-    Case { name: "simple, bare epoll loop", who: Who::Bare(Simple), beside: 0 },
-    Case { name: "simple, verify all", who: Who::Handshakes(Simple, Verify::All), beside: 0 },
-    Case { name: "complex, bare epoll loop", who: Who::Bare(Complex), beside: 2 },
-    Case { name: "complex, verify none", who: Who::Handshakes(Complex, Verify::None), beside: 2 },
-    Case { name: "complex, verify sample", who: Who::Handshakes(Complex, Verify::Sample), beside: 2 },
-    Case { name: "complex, verify all", who: Who::Handshakes(Complex, Verify::All), beside: 2 },
-    Case { name: "until publish", who: Who::Publishers, beside: HANDSHAKE },
-    Case { name: "TLS, full", who: Who::Secured { resume: false }, beside: HANDSHAKE },
-    Case { name: "TLS, resumed", who: Who::Secured { resume: true }, beside: HANDSHAKE },
+pub const CASES: [Case; 11] = [
+    Case { name: "simple, bare epoll loop", who: Bare(Simple), beside: 0 },
+    Case { name: "simple, verify all", who: Handshakes(IoUring, Simple, Verify::All), beside: 0 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Simple, Verify::All), beside: 0 },
+    Case { name: "complex, bare epoll loop", who: Bare(Complex), beside: 3 },
+    Case { name: "complex, verify none", who: Handshakes(IoUring, Complex, Verify::None), beside: 3 },
+    Case { name: "complex, verify sample", who: Handshakes(IoUring, Complex, Verify::Sample), beside: 3 },
+    Case { name: "complex, verify all", who: Handshakes(IoUring, Complex, Verify::All), beside: 3 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Complex, Verify::All), beside: 3 },
+    Case { name: "until publish", who: Publishers, beside: HANDSHAKE },
+    Case { name: "TLS, full", who: Secured { resume: false }, beside: HANDSHAKE },
+    Case { name: "TLS, resumed", who: Secured { resume: true }, beside: HANDSHAKE },
 ];
 
 /// The handshake that more than a handshake is compared with.
-pub const HANDSHAKE: usize = 5;
+pub const HANDSHAKE: usize = 6;
 
 /// One that completes handshakes.
 pub trait Contender {
     /// Completes `attempts` handshakes under `meter`.
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost>;
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost>;
 }
 
 impl Case {
     pub fn contender(&self, targets: &Targets) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
         let plain = targets.plain();
         Ok(match self.who {
-            Who::Bare(mode) => {
+            Bare(mode) => {
                 let (_, io_plan) = Clients::handshakes(mode, Verify::None).prepare(plain, 1).parts(0);
-                Box::new(BareLoop::new(plain, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?)
+                Box::new(bare::BareLoop::new(plain, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?)
             }
-            Who::Handshakes(mode, verify) => Box::new(Generator::on_ring(Clients::handshakes(mode, verify), plain)?),
-            Who::Publishers => {
+            Handshakes(Epoll, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::epoll::Epoll::new)?)
+            }
+            Handshakes(_, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::ring::Ring::new)?)
+            }
+            Publishers => {
                 let clients = Clients { until: Until::Publish, ..Clients::handshakes(Complex, Verify::All) };
-                Box::new(Generator::on_ring(clients, plain)?)
+                Box::new(Generator::new(clients, plain, io::ring::Ring::new)?)
             }
-            Who::Secured { resume } => {
+            Secured { resume } => {
                 let plan = TlsPlan { resume, ..targets.trust() };
                 let clients = Clients { tls: Some(plan), ..Clients::handshakes(Complex, Verify::All) };
-                Box::new(Generator::over_tls(clients, targets.secured())?)
+                let preparation = clients.prepare(targets.secured(), 1);
+                let tls = preparation.tls().expect("the plan has TLS");
+                Box::new(Generator::new(clients, targets.secured(), |plan| TlsIo::new(plan, tls, io::ring::Ring::new))?)
             }
         })
     }
 
     /// Its attempts go to the target with TLS.
     pub fn is_secured(&self) -> bool {
-        matches!(self.who, Who::Secured { .. })
+        matches!(self.who, Secured { .. })
     }
 
     pub fn publishes(&self) -> bool {
-        matches!(self.who, Who::Publishers)
+        matches!(self.who, Publishers)
     }
 }
 
-impl Contender for BareLoop {
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost> {
+impl Contender for bare::BareLoop {
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         meter.measure(|| self.complete(attempts))
     }
 }
@@ -104,26 +114,18 @@ struct Generator<I> {
     io: I,
 }
 
-impl Generator<Ring> {
-    fn on_ring(clients: Clients, target: SocketAddr) -> Result<Self, Box<dyn std::error::Error>> {
+impl<I: Io> Generator<I> {
+    /// On the backend that `make` makes.
+    fn new<E>(clients: Clients, target: SocketAddr, make: impl FnOnce(io::IoPlan) -> Result<I, E>) -> Result<Self, E> {
         let (_, io_plan) = clients.prepare(target, 1).parts(0);
-        Ok(Self { clients, target, io: Ring::new(io_plan)? })
-    }
-}
-
-impl Generator<TlsIo<Ring>> {
-    fn over_tls(clients: Clients, target: SocketAddr) -> Result<Self, Box<dyn std::error::Error>> {
-        let preparation = clients.prepare(target, 1);
-        let (_, io_plan) = preparation.parts(0);
-        let io = TlsIo::new(io_plan, preparation.tls().expect("the plan has TLS"), Ring::new)?;
-        Ok(Self { clients, target, io })
+        Ok(Self { clients, target, io: make(io_plan)? })
     }
 }
 
 impl<I: Io> Contender for Generator<I> {
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost> {
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         let preparation = self.clients.prepare(self.target, attempts);
-        // The ring's shared bytes are these parts' templates: both come from one seed.
+        // The backend's shared bytes are these parts' templates: both come from one seed.
         let (parts, _) = preparation.parts(0);
         let mut worker = preparation.worker(0, parts, self.io.now());
         let mailbox = Mailbox::default();
@@ -133,13 +135,13 @@ impl<I: Io> Contender for Generator<I> {
             Ok(worker.recorder().snapshot().stages()[0].tally.counts.completed)
         })?;
         if cost.handshakes < attempts {
-            return Err(io::Error::other(format!("{} of {attempts} attempts completed", cost.handshakes)));
+            return Err(std::io::Error::other(format!("{} of {attempts} attempts completed", cost.handshakes)));
         }
         let secured = worker.recorder().snapshot().stages()[0].tls;
         let wanted = self.clients.tls.as_ref().map_or(0, |tls| if tls.resume { secured.resumed } else { secured.full });
         // Attempts that begin at once, before any has a session, cannot resume one.
         if self.clients.tls.is_some() && wanted * 10 < attempts * 9 {
-            return Err(io::Error::other(format!("{secured:?} is not the TLS of this row")));
+            return Err(std::io::Error::other(format!("{secured:?} is not the TLS of this row")));
         }
         Ok(cost)
     }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shakedown::base::{Nanos, Seed};
+use shakedown::io::Engine;
 use shakedown::io::tls::{TlsServer, TlsServerPlan};
 use shakedown::run::TlsPlan;
 use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
@@ -30,6 +31,7 @@ impl Targets {
         let sink = |tls| {
             Sink::start(SinkPlan {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                engine: Engine::IoUring,
                 workers: 1,
                 cpus: vec![cpu],
                 // The bare loop's C2 is constant and cannot be right: nobody's is checked.

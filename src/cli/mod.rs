@@ -2,10 +2,13 @@
 
 mod announce;
 mod built_in_sink;
+mod capacity;
 mod check;
 mod doctor;
+mod engine;
 mod exit;
 mod inspect;
+mod load_args;
 mod lookup;
 mod merge;
 mod output;
@@ -39,6 +42,9 @@ enum Command {
     /// Generate load and print one report
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
+    /// Find how many handshakes a second a target takes, or whether it takes enough
+    #[command(after_help = capacity::AFTER_HELP)]
+    Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
     /// Make one handshake and explain every step; it ends there, without connect
@@ -76,6 +82,7 @@ pub fn main() -> std::process::ExitCode {
     };
     let done = match &cli.command {
         Command::Run(args) => run::execute(args),
+        Command::Capacity(args) => capacity::execute(args),
         Command::Check(args) => check::execute(args),
         Command::Probe(args) => probe::execute(args),
         Command::Sink(args) => sink::execute(args),

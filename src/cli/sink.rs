@@ -8,12 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::base::{DurationText, Nanos, Seed};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
+use crate::run::ControlRuntime;
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
+use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
+use super::load_args::VerifyArg;
 use super::output;
-use super::run::VerifyArg;
 
 /// Flags of `shakedown sink`.
 #[derive(clap::Args, Debug)]
@@ -47,6 +49,9 @@ pub(super) struct SinkArgs {
     /// Pin worker i to the i-th of these CPUs, in turn: 1 or 2,3
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     cpus: Vec<u32>,
+    /// Who executes the operations; epoll where io_uring is forbidden
+    #[arg(long, value_enum, default_value_t)]
+    engine: SocketEngineArg,
     /// Print the counts as JSON
     #[arg(long)]
     json: bool,
@@ -86,16 +91,14 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     };
     super::run::raise_descriptor_limit();
     super::run::check_descriptors()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::environment(format!("cannot make the control runtime: {error}")))?;
+    let runtime = ControlRuntime::plain().map_err(|error| CliError::environment(error.to_string()))?;
     runtime.block_on(async {
         let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let sink = Sink::start(SinkPlan {
             listen: args.listen,
+            engine: args.engine.into(),
             workers: args.workers.unwrap_or(machine.cores),
             cpus: if args.cpus.is_empty() { machine.cpus.clone() } else { args.cpus.clone() },
             verify: args.verify.into(),

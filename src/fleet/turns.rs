@@ -28,6 +28,9 @@ pub trait Observer {
 
     /// Called after each turn, for those who check invariants.
     fn turn(&mut self, _worker: &Worker) {}
+
+    /// Called when the mailbox says how far the worker has come, a few tens of times a second.
+    fn published(&mut self, _worker: &Worker, _now: Time) {}
 }
 
 /// Runs `worker` on `io` until everything is over or the mailbox says to leave.
@@ -74,6 +77,7 @@ pub fn run_turns<I: Io>(
         observer.turn(worker);
         if now >= next_publish || worker.is_drained() {
             mailbox.publish(worker);
+            observer.published(worker, now);
             next_publish = now + MAILBOX_PERIOD;
         }
         if worker.is_finished() {

@@ -69,7 +69,8 @@ impl Reconnect {
         Backoff { delay: self.first_delay(), factor, tries: 1 }
     }
 
-    const fn first_delay(self) -> Nanos {
+    /// How long a client waits before its first try after a loss.
+    pub const fn first_delay(self) -> Nanos {
         match self {
             Self::Obs => OBS_FIRST_DELAY,
             Self::NginxRtmp => NGINX_RTMP_DELAY,

@@ -365,7 +365,7 @@ fn shortest_round_ms(audio: &Stream<'_>, video: &Stream<'_>, script: &Stream<'_>
     let times = |stream: &Stream<'_>, end: Option<u32>| {
         let mut times = stream.tags.iter().map(|tag| tag.timestamp_ms).filter(|time| end.is_none_or(|end| *time < end));
         let first = times.next()?;
-        Some((first, times.last().unwrap_or(first)))
+        Some((first, times.next_back().unwrap_or(first)))
     };
     let span = |streams: &[Option<(u32, u32)>]| {
         let known = || streams.iter().flatten();

@@ -7,6 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::fleet::allowed_cpus;
 use crate::io::Engine;
+use crate::observe::counters;
 
 use super::result::Environment;
 
@@ -30,26 +31,12 @@ pub fn tcp_counters() -> BTreeMap<String, u64> {
     parse_counters(&text.concat())
 }
 
-/// Each table is two lines with the same prefix: the names, then the values.
 fn parse_counters(text: &str) -> BTreeMap<String, u64> {
-    let mut counters = BTreeMap::new();
-    let lines: Vec<&str> = text.lines().collect();
-    for pair in lines.windows(2) {
-        let (Some((table, names)), Some((same, values))) = (pair[0].split_once(':'), pair[1].split_once(':')) else {
-            continue;
-        };
-        if table != same {
-            continue;
-        }
-        for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
-            if let Some((.., key)) = COUNTERS.iter().find(|(t, n, _)| (*t, *n) == (table, name))
-                && let Ok(value) = value.parse()
-            {
-                counters.insert((*key).to_string(), value);
-            }
-        }
-    }
-    counters
+    let known = counters(text).filter_map(|(table, name, value)| {
+        let (.., key) = COUNTERS.iter().find(|(t, n, _)| (*t, *n) == (table, name))?;
+        Some(((*key).to_string(), value))
+    });
+    known.collect()
 }
 
 /// The kernel's default number of local ports (32768..=60999).

@@ -113,6 +113,11 @@ impl RunResult {
         }
         self.events.extend(part.events);
         self.events.sort_by(|one, other| one.t_s.total_cmp(&other.t_s));
+        self.observed.extend(part.observed);
+        match (&mut self.tcp_info, part.tcp_info) {
+            (Some(mine), Some(theirs)) => mine.merge(&theirs),
+            (mine, theirs) => *mine = mine.take().or(theirs),
+        }
         self.workers.extend(part.workers);
         self.timeline = join_timelines(std::mem::take(&mut self.timeline), part.timeline);
         for (name, count) in part.network {

@@ -21,6 +21,7 @@ use crate::measure::{
     MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side, Snapshot, StageInfo,
     StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
+use crate::observe::{Happening, Observation, Observed, TcpInfo};
 
 mod check;
 
@@ -85,6 +86,12 @@ pub struct RunResult {
     /// What happened while the load ran, beside its attempts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// What the target's machine said while the load ran, a part for each `--observe`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
+    /// What TCP_INFO said of sampled connections; absent where nothing was observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_info: Option<TcpInfo>,
     /// The generator's threads.
     pub workers: Vec<WorkerRow>,
     /// The run in rows of one second (long runs: of more).
@@ -408,6 +415,8 @@ pub struct ResultParts {
     pub findings: Vec<Finding>,
     /// What happened while the load ran.
     pub events: Vec<Event>,
+    /// What was read of the target's machine and of connections.
+    pub observation: Observation,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
     /// Which of its own conditions ended the run early, and why.
@@ -434,26 +443,30 @@ pub enum ResultFileError {
         source: serde_json::Error,
     },
     /// The file is JSON of another origin.
-    #[error("{path} is not a result of `shakedown run`: it has no \"schema\" key; give a file written with `-o`")]
+    #[error("{path} is not a result of this program: it has no \"schema\" key; give a file written with `-o`")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file has another schema.
     #[error(
-        "{path} has the schema \"{schema}\", this version reads \"{RESULT_SCHEMA}\"; use the version that wrote it"
+        "{path} has the schema \"{schema}\", \"{reads}\" is read here; give another file, or use the version that wrote it"
     )]
     UnknownSchema {
         /// The file.
         path: PathBuf,
+        /// The schema wanted.
+        reads: &'static str,
         /// What it says.
         schema: String,
     },
     /// The file has the right schema and the wrong content.
-    #[error("{path} does not follow its schema \"{RESULT_SCHEMA}\": {source}; was it edited by hand?")]
+    #[error("{path} does not follow its schema \"{reads}\": {source}; was it edited by hand?")]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// Its schema.
+        reads: &'static str,
         /// Line, column and cause.
         source: serde_json::Error,
     },
@@ -554,6 +567,8 @@ impl RunResult {
             storms: recovery::storms(&plan, &snapshot),
             recoveries: recovery::recoveries(&plan, &snapshot),
             events: parts.events,
+            observed: parts.observation.observed,
+            tcp_info: parts.observation.tcp_info,
             workers: parts.workers,
             timeline: timeline.rows(),
             generator: Generator { limited: false, cpu_us_per_attempt: None, findings },
@@ -586,18 +601,14 @@ impl RunResult {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
+        let value = ResultFileError::check_schema(text, path, RESULT_SCHEMA)?;
         let path = || path.to_owned();
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|source| ResultFileError::Damaged { path: path(), source })?;
-        let Some(schema) = value.get("schema").and_then(serde_json::Value::as_str) else {
-            return Err(ResultFileError::Foreign { path: path() });
-        };
-        if schema != RESULT_SCHEMA {
-            return Err(ResultFileError::UnknownSchema { path: path(), schema: schema.to_owned() });
-        }
         // From the text again: only so an error has its line and column.
-        let result: Self =
-            serde_json::from_str(text).map_err(|source| ResultFileError::Malformed { path: path(), source })?;
+        let result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
+            path: path(),
+            reads: RESULT_SCHEMA,
+            source,
+        })?;
         let possible = check::numbers(&value).and_then(|()| check::references(&result));
         possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
     }
@@ -610,10 +621,34 @@ impl RunResult {
     }
 }
 
+impl ResultFileError {
+    /// Reads the JSON `text` of a file and makes sure that it has the schema `reads`.
+    ///
+    /// # Errors
+    /// If it is no JSON, or not of this schema.
+    pub fn check_schema(text: &str, path: &Path, reads: &'static str) -> Result<serde_json::Value, Self> {
+        let path = || path.to_owned();
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|source| Self::Damaged { path: path(), source })?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            None => Err(Self::Foreign { path: path() }),
+            Some(schema) if schema != reads => {
+                Err(Self::UnknownSchema { path: path(), reads, schema: schema.to_owned() })
+            }
+            Some(_) => Ok(value),
+        }
+    }
+}
+
 impl Event {
     /// The run was ended by a condition of its own.
     pub(super) fn of_trip(trip: &Trip) -> Self {
         Self { t_s: f64::from(trip.at_s), code: "ended".into(), text: trip.text.clone() }
+    }
+
+    /// Something became of what is observed.
+    pub(super) fn of_happening(happening: &Happening) -> Self {
+        Self { t_s: happening.t_s, code: "observed".into(), text: happening.text.clone() }
     }
 }
 

@@ -41,8 +41,16 @@ impl ResultFile {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write(mut self, result: &RunResult) -> Result<(), ResultFileError> {
-        fs::write(self.written_first(), result.to_text())
+    pub fn write(self, result: &RunResult) -> Result<(), ResultFileError> {
+        self.write_text(&result.to_text())
+    }
+
+    /// Writes the text of a result of any kind, likewise.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_text(mut self, text: &str) -> Result<(), ResultFileError> {
+        fs::write(self.written_first(), text)
             .and_then(|()| self.put_in_place())
             .map_err(|source| ResultFileError::Write { path: self.path.clone(), source })
     }
@@ -51,6 +59,7 @@ impl ResultFile {
     ///
     /// # Errors
     /// If it cannot be written.
+    #[cfg(not(target_env = "musl"))]
     pub async fn write_on_ring(mut self, result: &RunResult) -> Result<(), ResultFileError> {
         let write = async {
             let file =

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::base::{Nanos, Time};
 use crate::engine::Worker;
-use crate::fleet::{Mailbox, Observer, Order, Outcome, run_turns};
+use crate::fleet::{Mailbox, Observer, Order, Outcome, Progress, run_turns};
 use crate::io::Io;
 use crate::io::sim::{Peer, SimConfig, SimNetwork};
 use crate::measure::{IntervalReport, Timeline};
+use crate::observe::Observation;
 
-use super::control::{Ending, Ran};
+use super::control::{Ending, Notice, Ran, Watch};
 use super::interruption::Interruption;
 use super::plan::RunPlan;
 use super::prepare::Preparation;
@@ -35,6 +36,14 @@ pub fn simulate(plan: Arc<RunPlan>) -> Ran {
 /// # Panics
 /// As [`simulate`].
 pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
+    simulate_watched(plan, interruption, &mut Unwatched)
+}
+
+/// The same while `watch` looks on, in virtual time.
+///
+/// # Panics
+/// As [`simulate`].
+pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: &mut impl Watch) -> Ran {
     let preparation = Preparation::new(Arc::clone(&plan)).expect("the plan was checked when it was made");
     let (parts, io_plan) = preparation.parts(0);
     let mut config = SimConfig::new(plan.seed);
@@ -42,13 +51,17 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
     let mut network = SimNetwork::new(io_plan, config);
     let start = network.now() + LEAD;
     let mut worker = preparation.worker(0, parts, start);
-    let mailbox = &interruption.mailbox;
+    // Orders of this run alone: another one may be simulated after it.
+    let mailbox = &Mailbox::default();
     let mut collector = Collector {
         timeline: Timeline::new(1).with_seconds(),
         seconds: RunWatch::new(&plan, preparation.layout()),
         trip: None,
         mailbox,
+        interruption,
         releases_on_order: plan.releases_on_order(),
+        watch,
+        start,
     };
     let end = run_turns(&mut network, &mut worker, mailbox, &mut collector);
     let ended: Time = network.now();
@@ -77,21 +90,25 @@ pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
         trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
         findings: Vec::new(),
+        observation: Observation::default(),
     };
     let parts = ending.parts(vec![outcome], collector.timeline, collector.seconds, &preparation);
     Ran { parts, broken: end.err().map(|error| error.to_string()) }
 }
 
 /// What the control thread does for workers in real time: takes the timeline and orders the release.
-struct Collector<'a> {
+struct Collector<'a, W> {
     timeline: Timeline,
     seconds: RunWatch,
     trip: Option<Trip>,
     mailbox: &'a Mailbox,
+    interruption: &'a Interruption,
     releases_on_order: bool,
+    watch: &'a mut W,
+    start: Time,
 }
 
-impl Collector<'_> {
+impl<W> Collector<'_, W> {
     fn add(&mut self, report: &IntervalReport) {
         self.timeline.add(report);
         for second in self.timeline.take_completed() {
@@ -104,7 +121,7 @@ impl Collector<'_> {
     }
 }
 
-impl Observer for Collector<'_> {
+impl<W: Watch> Observer for Collector<'_, W> {
     fn interval(&mut self, mut report: Box<IntervalReport>) -> Option<Box<IntervalReport>> {
         self.add(&report);
         report.clear();
@@ -112,8 +129,26 @@ impl Observer for Collector<'_> {
     }
 
     fn turn(&mut self, worker: &Worker) {
+        for order in [Order::Stop, Order::Abandon] {
+            if self.interruption.mailbox.has(order) && !self.mailbox.has(order) {
+                self.mailbox.order(order);
+            }
+        }
         if self.releases_on_order && worker.is_drained() {
             self.mailbox.order(Order::Release);
         }
     }
+
+    fn published(&mut self, worker: &Worker, now: Time) {
+        self.watch.progress(&Progress::of(worker), now.since(self.start));
+    }
+}
+
+/// Nobody looks on.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&mut self, _progress: &Progress, _elapsed: Nanos) {}
+
+    fn notice(&mut self, _notice: Notice<'_>) {}
 }

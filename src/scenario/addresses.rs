@@ -276,7 +276,9 @@ mod tests {
             assert_eq!((host, port), ("serve.sim", 1935));
             Ok(vec!["10.0.0.1:1935".parse().unwrap()])
         };
-        for (engine, name) in [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink")] {
+        for (engine, name) in
+            [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink"), (Engine::Epoll, "built-in sink")]
+        {
             let request = Request { engine: Some(engine), ..Request::default() };
             let mut addresses = Addresses::new(&request, &lookup);
             let shares = addresses.targets(&PopulationRequest::default()).unwrap();

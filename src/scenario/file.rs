@@ -100,7 +100,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         enhanced_rtmp: optional(document.get("enhanced_rtmp"), Item::flag)?,
         tls: optional(document.get("tls"), tls)?.unwrap_or_default(),
         engine: optional(document.get("engine"), |item| {
-            item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
+            item.one_of(&[("io_uring", Engine::IoUring), ("epoll", Engine::Epoll), ("sim", Engine::Sim)])
         })?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
         origins,

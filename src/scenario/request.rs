@@ -265,6 +265,17 @@ impl Request {
         self.engine.unwrap_or_default()
     }
 
+    /// Refuses stages, with their place in the scenario file: `why` says who does not want them.
+    ///
+    /// # Errors
+    /// If a population has stages.
+    pub fn refuse_stages(&self, why: &str) -> Result<(), PlanError> {
+        match self.populations.iter().find(|population| !population.stages.is_empty()) {
+            Some(staged) => Err(staged.origins.refusal(&[Setting::STAGES], why.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// The error that a local address that was asked for cannot be used, with its place in the scenario file.
     pub fn refusal_of_source(&self, source: IpAddr, message: String) -> PlanError {
         let asks = |ranges: &[SourceRange]| ranges.iter().any(|range| range.contains(source));

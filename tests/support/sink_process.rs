@@ -38,6 +38,11 @@ impl SinkProcess {
         }
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -13,6 +13,7 @@ use shakedown::io::{Buffers, Completion, Engine, Io, Op, TargetId};
 use shakedown::measure::{
     Counts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
 };
+use shakedown::observe::Observation;
 use shakedown::protocol::HandshakeMode;
 use shakedown::run::{
     Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target, WatchOutcome, Window, host,
@@ -332,6 +333,7 @@ impl Report {
             network_after: BTreeMap::new(),
             findings: Vec::new(),
             events: Vec::new(),
+            observation: Observation::default(),
             ended_by: None,
             interrupted: None,
             plan: self.plan,

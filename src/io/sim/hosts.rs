@@ -30,16 +30,16 @@ const HOSTS: &[Host] = &[
     ("slow.sim", "serves one at a time, 20 ms each: 50 a second", || {
         served(ServiceModel { parallelism: 1, time: Nanos::from_millis(20), noise: Nanos::ZERO })
     }),
+    ("queue.sim", "serves one at a time, 1 ms each: 1000 a second", || served(QUEUE)),
+    ("hiccups.sim", "serves one at a time, 1 ms each, but stands still for 300 ms every 5 s", || Peer {
+        freezes: stalls(),
+        ..served(QUEUE)
+    }),
     ("noisy.sim", "serves 8 at once, 100 us and an exponential 100 us each", || {
         let each = Nanos::from_micros(100);
         served(ServiceModel { parallelism: 8, time: each, noise: each })
     }),
-    ("stalls.sim", "serves, but stands still for 300 ms every 5 s", || Peer {
-        freezes: (1..=STALLS)
-            .map(|n| Freeze { at: Nanos::from_secs(5 * n), length: Nanos::from_millis(300) })
-            .collect(),
-        ..Peer::default()
-    }),
+    ("stalls.sim", "serves, but stands still for 300 ms every 5 s", || Peer { freezes: stalls(), ..Peer::default() }),
     ("backlog.sim", "serves 2 at once, 1 ms each, behind a backlog of 16", || Peer {
         service: ServiceModel { parallelism: 2, time: Nanos::from_millis(1), noise: Nanos::ZERO },
         backlog: Some(16),
@@ -118,6 +118,14 @@ const NOISE: &[u8] = &[0xc3; 16];
 
 /// Stalls of a host that stalls every 5 s: a day of them.
 const STALLS: u64 = 24 * 3600 / 5;
+
+/// A queue that a search for a capacity finds the end of.
+const QUEUE: ServiceModel = ServiceModel { parallelism: 1, time: Nanos::from_millis(1), noise: Nanos::ZERO };
+
+fn stalls() -> Vec<Freeze> {
+    let stall = |n| Freeze { at: Nanos::from_secs(5 * n), length: Nanos::from_millis(300) };
+    (1..=STALLS).map(stall).collect()
+}
 
 fn served(service: ServiceModel) -> Peer {
     Peer { service, ..Peer::default() }

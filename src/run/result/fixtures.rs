@@ -257,6 +257,7 @@ impl Record {
             network_after: BTreeMap::from([("syn_retransmits".to_owned(), 8), ("new".to_owned(), 1)]),
             findings: Vec::new(),
             events: Vec::new(),
+            observation: Observation::default(),
             interrupted: None,
             ended_by: None,
         }

@@ -1,0 +1,173 @@
+//! The unloaded target: what is measured against, and whether there is anything to measure.
+
+use crate::base::Nanos;
+use crate::fleet::Progress;
+use crate::measure::FailureKind;
+use crate::run::{Notice, RunResult, Watch};
+
+use super::measurement::{Audience, CapacityError};
+use super::request::Deadline;
+use super::result::{Baseline, TrialPurpose};
+use super::runner::Runner;
+use super::shape::{Load, Shape, rate};
+use super::trial::run_trial;
+
+/// Attempts of the first look, all at once.
+const FIRST: u32 = 5;
+/// Attempts of the baseline: the 95th percentile has ten samples above it.
+const ATTEMPTS: f64 = 200.0;
+/// What is certainly low.
+const LOWEST_PER_S: f64 = 20.0;
+/// What is low for a target that answers at once.
+const HIGHEST_PER_S: f64 = 100.0;
+/// The share of a single server's time that the baseline takes.
+const SHARE: f64 = 0.25;
+/// Round trips of an attempt: connect, C0C1, C2 with a command.
+const ROUND_TRIPS: f64 = 3.0;
+/// The deadline is to be so many times what an unloaded attempt takes.
+const LEAST_DEADLINE: u64 = 2;
+
+/// The baseline, and the result of the attempts behind it.
+pub struct Unloaded {
+    /// As it is saved.
+    pub baseline: Baseline,
+    /// Nothing completed.
+    pub dead: bool,
+    /// The last run of it.
+    pub result: RunResult,
+}
+
+/// Measures the unloaded target.
+///
+/// # Errors
+/// If it cannot be run at all.
+pub fn measure_baseline(
+    runner: &mut Runner,
+    audience: &mut impl Audience,
+    shape: &Shape<'_>,
+) -> Result<Unloaded, CapacityError> {
+    let length = Nanos::from_secs(10);
+    let plan = shape.plan(Load::Closed { slots: FIRST, attempts: Some(FIRST.into()), length: Some(length) })?;
+    let loaded = runner.run(plan, &mut Silent(&mut *audience))?;
+    let first = RunResult::assemble(loaded.ran.parts);
+    if first.attempts.completed == 0 {
+        let (attempts, lost) = (first.attempts.due, first.attempts.failed);
+        let baseline = baseline_of(&first, attempts, lost, 0.0);
+        return Ok(Unloaded { baseline, dead: true, result: first });
+    }
+    let per_s = low_rate(&first);
+    let length = Nanos::from_secs_f64(ATTEMPTS / per_s);
+    let plan = shape.plan(Load::Rate(rate(per_s), length))?;
+    let trial = run_trial(runner, audience, plan, TrialPurpose::Probe, shape.deadline())?;
+    let baseline = baseline_of(&trial.result, trial.row.attempts, trial.row.lost, per_s);
+    let dead = trial.result.attempts.completed == 0 && !trial.cut_short;
+    Ok(Unloaded { baseline, dead, result: trial.result })
+}
+
+/// The deadline that follows from the baseline.
+///
+/// # Errors
+/// If an unloaded attempt takes about as long.
+pub fn deadline_over(asked: Deadline, baseline: &Baseline) -> Result<Nanos, CapacityError> {
+    let deadline = match asked {
+        Deadline::After(deadline) => deadline,
+        Deadline::OverBaseline(over) => Nanos::new(baseline.p50_ns.unwrap_or(0)) + over,
+    };
+    let Some((name, unloaded)) = baseline.highest_percentile() else { return Ok(deadline) };
+    if deadline.as_u64() >= LEAST_DEADLINE * unloaded.as_u64() {
+        return Ok(deadline);
+    }
+    let enough = Nanos::from_millis((LEAST_DEADLINE * unloaded.as_u64()).div_ceil(1_000_000) + 1);
+    Err(CapacityError::Usage(format!(
+        "a deadline of {deadline} is below twice what the unloaded target takes ({name} {unloaded}), so it would measure \
+         the way and not the load; give --deadline {enough} or more, or --deadline +100ms for 100 ms over the unloaded median"
+    )))
+}
+
+impl Baseline {
+    /// The highest percentile that its attempts support.
+    pub fn highest_percentile(&self) -> Option<(&'static str, Nanos)> {
+        [("p99", self.p99_ns), ("p95", self.p95_ns), ("p50", self.p50_ns)]
+            .into_iter()
+            .find_map(|(name, value)| Some((name, Nanos::new(value?))))
+    }
+
+    /// The loss of more than one attempt that nobody caused by load.
+    pub const fn loss_floor(&self) -> f64 {
+        if self.lost > 1 { self.loss_ratio } else { 0.0 }
+    }
+}
+
+/// A rate at which a target of one thread is idle most of the time, as far as its first answers tell.
+fn low_rate(first: &RunResult) -> f64 {
+    let least = |summary: &Option<crate::measure::LatencySummary>| {
+        summary.as_ref().and_then(|summary| summary.min_ns).map(|ns| Nanos::new(ns).as_secs_f64())
+    };
+    let service = least(&first.latency.service).unwrap_or(0.0);
+    let round_trip = least(&first.latency.connect).unwrap_or(0.0);
+    // What is left of an answer without the way: at least a part of it, for round trips vary.
+    let serving = (service - ROUND_TRIPS * round_trip).max(service / 10.0);
+    (SHARE / serving.max(1e-9)).clamp(LOWEST_PER_S, HIGHEST_PER_S)
+}
+
+fn baseline_of(result: &RunResult, attempts: u64, lost: u64, rate_per_s: f64) -> Baseline {
+    let response = result.latency.response.as_ref().or(result.latency.service.as_ref());
+    Baseline {
+        attempts,
+        rate_per_s,
+        lost,
+        loss_ratio: if attempts == 0 { 0.0 } else { lost as f64 / attempts as f64 },
+        rtt_ns: result.latency.connect.as_ref().and_then(|summary| summary.p50_ns.or(summary.min_ns)),
+        p50_ns: response.and_then(|summary| summary.p50_ns),
+        p95_ns: response.and_then(|summary| summary.p95_ns),
+        p99_ns: response.and_then(|summary| summary.p99_ns),
+        max_ns: response.and_then(|summary| summary.max_ns),
+        failures: result.failures.iter().filter(|failure| failure.kind != FailureKind::Cancelled).cloned().collect(),
+    }
+}
+
+/// Shows nothing but what happens.
+pub struct Silent<'a, A>(pub &'a mut A);
+
+impl<A: Audience> Watch for Silent<'_, A> {
+    fn progress(&mut self, _progress: &Progress, _elapsed: Nanos) {}
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        self.0.notice(notice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn baseline(p95_ms: u64) -> Baseline {
+        let ns = |ms: u64| Some(Nanos::from_millis(ms).as_u64());
+        Baseline {
+            attempts: 200,
+            rate_per_s: 100.0,
+            lost: 0,
+            loss_ratio: 0.0,
+            rtt_ns: ns(1),
+            p50_ns: ns(20),
+            p95_ns: ns(p95_ms),
+            p99_ns: None,
+            max_ns: ns(p95_ms),
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_an_unloaded_attempt_takes_is_refused_with_the_remedy() {
+        let absolute = |ms| Deadline::After(Nanos::from_millis(ms));
+        assert_eq!(deadline_over(absolute(60), &baseline(30)), Ok(Nanos::from_millis(60)));
+        let Err(CapacityError::Usage(told)) = deadline_over(absolute(59), &baseline(30)) else { panic!("refused") };
+        insta::assert_snapshot!(told, @"a deadline of 59.0 ms is below twice what the unloaded target takes (p95 30.0 ms), so it would measure the way and not the load; give --deadline 61.0 ms or more, or --deadline +100ms for 100 ms over the unloaded median");
+    }
+
+    #[test]
+    fn a_relative_deadline_is_over_the_median() {
+        let over = Deadline::OverBaseline(Nanos::from_millis(100));
+        assert_eq!(deadline_over(over, &baseline(30)), Ok(Nanos::from_millis(120)));
+    }
+}

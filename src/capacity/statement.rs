@@ -1,0 +1,293 @@
+//! The capacity in one plain sentence: what was measured is part of the number.
+
+use crate::base::{DurationText, Nanos, Rate};
+use crate::engine::ClosePolicy;
+use crate::measure::Until;
+use crate::protocol::HandshakeMode;
+use crate::run::{RunPlan, Verdict};
+
+use super::result::{CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome, Qualification};
+
+/// The sentence at the top of every report.
+pub fn statement(result: &CapacityResult) -> String {
+    let found = if let Some(concurrent) = &result.concurrent {
+        of_concurrent(result, concurrent)
+    } else if let Some(goal) = result.first_goal() {
+        match &result.qualification {
+            Some(qualification) => of_qualification(result, qualification, goal),
+            None => of_goal(result, goal),
+        }
+    } else {
+        nothing(result)
+    };
+    let sentence = format!("{}: {found}", whom(result));
+    match result.recovered {
+        Some(false) => format!("{sentence}; it did not recover from the overload{}", overload_rate(result)),
+        _ => sentence,
+    }
+}
+
+/// A rate with three significant digits, as people write it.
+pub fn rate_text(per_s: f64) -> String {
+    if !(per_s.is_finite() && per_s > 0.0) {
+        return "0/s".to_owned();
+    }
+    let unit = 10f64.powi(per_s.log10().floor() as i32 - 2);
+    let rounded =
+        if unit >= 1.0 { (per_s / unit).round() * unit } else { (per_s * unit.recip()).round() / unit.recip() };
+    Rate::per_second(rounded).map_or_else(|_| format!("{per_s:.0}/s"), |rate| rate.to_string())
+}
+
+/// A share in percent without needless digits.
+pub fn percent_text(share: f64) -> String {
+    let digits = format!("{:.4}", share * 100.0);
+    let text = digits.trim_end_matches('0').trim_end_matches('.');
+    format!("{} %", if text.is_empty() { "0" } else { text })
+}
+
+/// Server, address, and how far away it is.
+fn whom(result: &CapacityResult) -> String {
+    let mut addresses: Vec<String> = result.plan.targets.iter().map(|target| target.address.to_string()).collect();
+    addresses.dedup();
+    let addresses = match addresses.as_slice() {
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => result.target.clone(),
+    };
+    let loopback = result.plan.targets.iter().all(|target| target.address.ip().is_loopback());
+    let simulated = result.plan.engine == crate::io::Engine::Sim;
+    let place = match result.baseline.as_ref().and_then(|baseline| baseline.rtt_ns) {
+        _ if simulated => "simulated".to_owned(),
+        _ if loopback => "loopback".to_owned(),
+        Some(rtt) => format!("RTT {}", Nanos::new(rtt)),
+        None => "RTT unknown".to_owned(),
+    };
+    let at = if simulated { result.target.clone() } else { addresses };
+    match result.labels.get("server").or(result.server.as_ref()) {
+        Some(server) => format!("{server} at {at}, {place}"),
+        None => format!("{at}, {place}"),
+    }
+}
+
+fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
+    let bounds = bounds(goal);
+    let limit = limit(result, goal);
+    match (goal.outcome, goal.confirmed_per_s, goal.lower_bound_per_s) {
+        (Outcome::Confirmed, Some(rate), _) => {
+            format!("{} {}{bounds}; {limit}{}", rate_text(rate), measured(result, goal, true), generator(result))
+        }
+        (Outcome::RangeLimited, Some(rate), _) => format!(
+            "at least {} {}; range-limited: no higher rate was allowed{}",
+            rate_text(rate),
+            measured(result, goal, true),
+            generator(result)
+        ),
+        (Outcome::GeneratorLimited, Some(rate), _) => format!(
+            "at least {} {}; generator-limited: {}",
+            rate_text(rate),
+            measured(result, goal, true),
+            goal.because
+        ),
+        (Outcome::GeneratorLimited, None, Some(rate)) => format!(
+            "at least {} {}, not confirmed; generator-limited: {}",
+            rate_text(rate),
+            measured(result, goal, false),
+            goal.because
+        ),
+        (Outcome::GeneratorLimited, None, None) => {
+            format!("no capacity can be told; generator-limited: {}", goal.because)
+        }
+        (Outcome::Unstable, ..) => format!(
+            "no capacity to state: unstable, {} of the trials exceed {} lost within {}{bounds}; stalls, not a limit",
+            percent_text(exceeding(result)),
+            percent_text(goal.loss_ratio),
+            deadline(result)
+        ),
+        (Outcome::NothingCompletes, ..) => format!(
+            "no capacity: not even the lowest rate is met, {} within {}; {limit}",
+            percent_text(1.0 - goal.loss_ratio),
+            deadline(result)
+        ),
+        (Outcome::NotDecidable, ..) => format!("not decidable: {}", goal.because),
+        (Outcome::DidNotRecover, _, Some(rate)) => {
+            format!("at least {} {}, not confirmed", rate_text(rate), measured(result, goal, false))
+        }
+        (Outcome::DidNotRecover, _, None) => "no capacity can be told".to_owned(),
+        (_, Some(rate), _) => format!("{} {}{bounds}; {limit}", rate_text(rate), measured(result, goal, true)),
+        (Outcome::NotConfirmed, None, Some(rate)) => format!(
+            "about {} {}, but no longer run confirmed it{bounds}; {limit}",
+            rate_text(rate),
+            measured(result, goal, false)
+        ),
+        (_, None, Some(rate)) => {
+            format!("at least {} {}, as far as the search came{bounds}", rate_text(rate), measured(result, goal, false))
+        }
+        (_, None, None) => "the search ended before anything was known".to_owned(),
+    }
+}
+
+fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal: &GoalResult) -> String {
+    let need = rate_text(qualification.need_per_s);
+    let offered = rate_text(qualification.offered_per_s);
+    let margin = format!("{:.2}", qualification.margin);
+    let margin = margin.trim_end_matches('0').trim_end_matches('.');
+    let headroom = qualification.headroom.map_or_else(String::new, |headroom| format!("; headroom {headroom:.2}"));
+    match (qualification.qualified, qualification.headroom) {
+        (Some(true), _) => format!(
+            "yes, it takes {need} with a margin of {margin}: {offered} {}{headroom}{}",
+            measured(result, goal, true),
+            generator(result)
+        ),
+        (Some(false), Some(headroom)) if headroom >= 1.0 => format!(
+            "no: it takes {need}, but not the margin of {margin}: {offered} is missed, {} {}",
+            need,
+            measured(result, goal, true)
+        ),
+        (Some(false), _) => format!(
+            "no, it does not take {need}: {} within {} is missed; {}",
+            percent_text(1.0 - goal.loss_ratio),
+            deadline(result),
+            limit(result, goal)
+        ),
+        (None, _) => format!("whether it takes {need} cannot be told: {}", goal.because),
+    }
+}
+
+fn of_concurrent(result: &CapacityResult, concurrent: &Concurrent) -> String {
+    let idle = concurrent.idle_timeout_s.map_or_else(
+        || format!("no idle time-out within {}", DurationText(Nanos::from_secs_f64(concurrent.watched_s).into())),
+        |age| format!("its idle time-out is {:.1} s", age),
+    );
+    let at_least = if concurrent.limited_by == LimitedBy::Target { "" } else { "at least " };
+    format!(
+        "{at_least}{} connections at once, {}, opened at {}; {}; {idle}",
+        concurrent.held_peak,
+        until(result),
+        rate_text(concurrent.ramp_per_s),
+        concurrent.because
+    )
+}
+
+fn nothing(result: &CapacityResult) -> String {
+    let baseline = result.baseline.as_ref();
+    let worst = baseline.and_then(|baseline| baseline.failures.iter().max_by_key(|failure| failure.count));
+    match worst {
+        Some(worst) if result.nothing_completed().is_some() => {
+            format!(
+                "nothing completes: {} of {} attempts failed ({} {})",
+                worst.count,
+                baseline.map_or(0, |b| b.attempts),
+                worst.step,
+                worst.kind
+            )
+        }
+        _ if result.verdict == Verdict::Inconclusive => "the search ended before anything was known".to_owned(),
+        _ => "nothing is known".to_owned(),
+    }
+}
+
+/// Mode, confirmation, what completes an attempt, close, deadline.
+fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> String {
+    let confirmation = match &result.confirmation {
+        Some(confirmation) if confirmed => format!(
+            " confirmed for {}",
+            DurationText(Nanos::from_millis((confirmation.duration_s * 1e3).round() as u64).into())
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "{}{confirmation}, {}, {} close, {} within {}",
+        what(&result.plan),
+        until(result),
+        match result.close {
+            ClosePolicy::Rst => "RST",
+            ClosePolicy::Fin => "FIN",
+            ClosePolicy::Peer => "server's",
+        },
+        percent_text(1.0 - goal.loss_ratio),
+        deadline(result)
+    )
+}
+
+/// "complex handshakes", or what several kinds of clients make.
+fn what(plan: &RunPlan) -> String {
+    let clients = plan.clients();
+    let all = |mode| clients.iter().all(|client| client.mode == mode);
+    if all(HandshakeMode::Complex) {
+        "complex handshakes".to_owned()
+    } else if all(HandshakeMode::Simple) {
+        "simple handshakes".to_owned()
+    } else {
+        "handshakes of a mix of clients".to_owned()
+    }
+}
+
+fn until(result: &CapacityResult) -> &'static str {
+    match result.until {
+        Until::Handshake => "until S2",
+        Until::Reply => "reply awaited",
+        Until::Connect => "connect awaited",
+        Until::Publish => "publish awaited",
+        Until::Play => "first frame awaited",
+    }
+}
+
+fn deadline(result: &CapacityResult) -> String {
+    DurationText(Nanos::from_millis(result.deadline_ns.div_ceil(1_000_000)).into()).to_string()
+}
+
+fn bounds(goal: &GoalResult) -> String {
+    let whole = |rate: f64| rate_text(rate).trim_end_matches("/s").to_owned();
+    match (goal.lower_bound_per_s, goal.upper_bound_per_s) {
+        (Some(lower), Some(upper)) => format!(" (search {}-{})", whole(lower), whole(upper)),
+        (None, Some(upper)) => format!(" (below {})", whole(upper)),
+        _ => String::new(),
+    }
+}
+
+fn limit(result: &CapacityResult, goal: &GoalResult) -> String {
+    let _ = result;
+    match goal.limited_by {
+        LimitedBy::Target => format!("limited by the target: {}", goal.because),
+        LimitedBy::Network => format!("limited by the network: {}", goal.because),
+        LimitedBy::Generator | LimitedBy::Range => goal.because.clone(),
+        LimitedBy::Unattributed => "what limits it is not known".to_owned(),
+    }
+}
+
+/// How far the generator is from its own ceiling.
+fn generator(result: &CapacityResult) -> String {
+    match result.control.as_ref().and_then(|control| control.headroom) {
+        Some(headroom) if headroom > 0.0 => format!("; generator at {:.0} % of its ceiling", 100.0 / headroom),
+        _ => String::new(),
+    }
+}
+
+fn overload_rate(result: &CapacityResult) -> String {
+    result.overload.as_ref().map_or_else(String::new, |overload| format!(" at {}", rate_text(overload.rate_per_s)))
+}
+
+/// Share of the judging trials that exceed.
+fn exceeding(result: &CapacityResult) -> f64 {
+    use super::result::TrialPurpose::{Climb, Confirm, Decide};
+    let judged = result.trials.iter().filter(|trial| trial.valid && matches!(trial.purpose, Climb | Decide | Confirm));
+    let (all, bad) = judged.fold((0u64, 0u64), |(all, bad), trial| (all + 1, bad + u64::from(trial.exceeds)));
+    // Whole percents are exact enough.
+    (bad as f64 / all.max(1) as f64 * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_three_digits_and_the_units_of_the_command_line() {
+        let texts = [15_234.0, 999.9, 1.234, 0.5, 1_234_567.0, 20.0].map(rate_text);
+        assert_eq!(texts, ["15.2k/s", "1k/s", "1.23/s", "30/m", "1.23M/s", "20/s"]);
+    }
+
+    #[test]
+    fn shares_have_no_needless_digits() {
+        assert_eq!([0.995, 0.99999, 0.5, 0.0].map(percent_text), ["99.5 %", "99.999 %", "50 %", "0 %"]);
+    }
+}

@@ -1,0 +1,227 @@
+//! One trial: a run, and what it says about the target.
+
+use crate::base::Nanos;
+use crate::fleet::Progress;
+use crate::measure::{Metric, Side, Step};
+use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Severity, Watch};
+
+use super::measurement::{Audience, CapacityError};
+use super::result::{TrialPurpose, TrialRow};
+use super::runner::Runner;
+
+/// A trial that is over.
+#[derive(Debug)]
+pub struct Trial {
+    /// It as it goes into the capacity file.
+    pub row: TrialRow,
+    /// It as a run.
+    pub result: RunResult,
+    /// A signal or a condition of its own ended it early: it is no trial.
+    pub cut_short: bool,
+}
+
+/// What became of the attempts of a trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that count.
+    pub attempts: u64,
+    /// Completed too late.
+    pub late: u64,
+    /// Failed for a reason of the target, the way, or of nobody known.
+    pub failed: u64,
+    /// Waited for a slot for longer than the deadline.
+    pub waiting: u64,
+}
+
+/// Codes of findings that make the generator the limit of a trial.
+const LIMITS: [&str; 4] = ["local_errors", "late_starts", "pool_too_small", "missed_starts"];
+
+/// Runs `plan`, which has a planned rate, and judges it by `deadline`.
+///
+/// # Errors
+/// If it cannot be run at all.
+pub fn run_trial(
+    runner: &mut Runner,
+    audience: &mut impl Audience,
+    plan: RunPlan,
+    purpose: TrialPurpose,
+    deadline: Nanos,
+) -> Result<Trial, CapacityError> {
+    let begin = runner.elapsed();
+    let (length, rate_per_s) = (plan.length(), intended_per_s(&plan));
+    let mut watch = Sampler { audience, purpose, rate_per_s, length, samples: Vec::new() };
+    let loaded = runner.run(plan, &mut watch)?;
+    let samples = watch.samples;
+    let parts = loaded.ran.parts;
+    let late = late_attempts(&parts, deadline);
+    let result = RunResult::assemble(parts);
+    let counts = Counts::of(&result, late, deadline, rate_per_s);
+    let limit = result.generator.findings.iter().find(|finding| LIMITS.contains(&finding.code.as_str()));
+    let response = result.latency.response.as_ref();
+    let row = TrialRow {
+        purpose,
+        begin_s: begin.as_secs_f64(),
+        rate_per_s,
+        duration_s: result.window.duration_s,
+        took_s: loaded.took.as_secs_f64(),
+        attempts: counts.attempts,
+        lost: counts.lost(),
+        late: counts.late,
+        failed: counts.failed,
+        waiting: counts.waiting,
+        backlog_growth: backlog_growth(&samples, length, counts.attempts),
+        valid: limit.is_none() || !result.generator.limited,
+        exceeds: false,
+        completed_per_s: completed_in_time(&result),
+        response_p50_ns: response.and_then(|summary| summary.p50_ns),
+        response_p95_ns: response.and_then(|summary| summary.p95_ns),
+        response_p99_ns: response.and_then(|summary| summary.p99_ns),
+        response_p999_ns: response.and_then(|summary| summary.p999_ns),
+        lateness_p99_ns: result.latency.lateness.as_ref().and_then(|summary| summary.p99_ns),
+        busiest_worker_percent: busiest_worker(&result),
+        workers: result.plan.workers,
+        sources: result.plan.sources.len() as u32,
+        slots: result.plan.concurrency(),
+        limited: limit.filter(|_| result.generator.limited).map(|finding| finding.code.clone()),
+        failures: result.failures.clone(),
+    };
+    let cut_short = result.interrupted.is_some() || result.ended_by.is_some();
+    Ok(Trial { row, result, cut_short })
+}
+
+impl Trial {
+    /// The generator's limit in one sentence, if it was the limit.
+    pub fn limit(&self) -> Option<String> {
+        let code = self.row.limited.as_ref()?;
+        let finding = self.result.generator.findings.iter().find(|finding| finding.code == *code)?;
+        Some(finding.message.clone())
+    }
+}
+
+impl Counts {
+    /// The counts of a run of which so many completed later than the deadline.
+    fn of(result: &RunResult, late: u64, deadline: Nanos, rate_per_s: f64) -> Self {
+        let attempts = &result.attempts;
+        let own = |failure: &&FailureRow| failure.side == Side::Generator && failure.step != Step::Hold;
+        let own: u64 = result.failures.iter().filter(own).map(|failure| failure.count).sum();
+        // The last arrivals of all: those that had waited for less than the deadline when the load ended say nothing.
+        let young = ((rate_per_s * deadline.as_secs_f64()).ceil() as u64).min(attempts.dropped);
+        Self {
+            attempts: attempts.due.saturating_sub(own + young + attempts.in_flight),
+            late,
+            failed: attempts.failed.saturating_sub(own),
+            waiting: attempts.dropped - young,
+        }
+    }
+
+    /// Those that the target did not serve in time.
+    pub fn lost(&self) -> u64 {
+        (self.late + self.failed + self.waiting).min(self.attempts)
+    }
+}
+
+/// Completed attempts whose response took longer than the deadline.
+fn late_attempts(parts: &ResultParts, deadline: Nanos) -> u64 {
+    let measured = parts.snapshot.measured();
+    let response = measured.tally.latencies.get(Metric::Response);
+    response.map_or(0, |histogram| histogram.count_between(Nanos::new(deadline.as_u64() + 1), Nanos::MAX))
+}
+
+/// Completed a second while the load lasted: what completes while the last attempts drain is no throughput.
+fn completed_in_time(result: &RunResult) -> f64 {
+    let whole = result.window.duration_s.floor();
+    let within = result.timeline.iter().filter(|row| f64::from(row.t_s) + 1.0 <= whole);
+    let completed: u64 = within.map(|row| row.completed).sum();
+    if whole >= 1.0 { completed as f64 / whole } else { result.rate.completed_per_s }
+}
+
+/// Arrivals a second of all populations.
+fn intended_per_s(plan: &RunPlan) -> f64 {
+    plan.asked().filter_map(|population| population.peak_per_s()).sum()
+}
+
+/// Busy share of the busiest worker.
+pub fn busiest_worker(result: &RunResult) -> Option<f64> {
+    result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).reduce(f64::max)
+}
+
+/// By how much the floor of what is in flight or waiting rose from the first quarter of the load to its last one, as a
+/// share of the attempts. The floor: a stall lifts the backlog for a moment, an overload for good.
+fn backlog_growth(samples: &[(Nanos, u64)], length: Nanos, attempts: u64) -> f64 {
+    let quarter = length.as_u64() / 4;
+    let floor = |from: u64, to: u64| {
+        let within = samples.iter().filter(|(at, _)| (from..to).contains(&at.as_u64()));
+        within.map(|(_, backlog)| *backlog).min()
+    };
+    let (first, last) = (floor(0, quarter), floor(3 * quarter, 4 * quarter));
+    first.zip(last).map_or(0.0, |(first, last)| (last as f64 - first as f64) / attempts.max(1) as f64)
+}
+
+/// Follows the backlog, and shows the progress.
+struct Sampler<'a, A> {
+    audience: &'a mut A,
+    purpose: TrialPurpose,
+    rate_per_s: f64,
+    length: Nanos,
+    samples: Vec<(Nanos, u64)>,
+}
+
+impl<A: Audience> Watch for Sampler<'_, A> {
+    fn progress(&mut self, progress: &Progress, elapsed: Nanos) {
+        // What was published when nothing had begun is of no instant of the load.
+        if elapsed < self.length && progress.due > 0 {
+            let over = progress.completed + progress.failed + progress.dropped;
+            self.samples.push((elapsed, progress.due.saturating_sub(over)));
+        }
+        self.audience.progress(self.purpose, self.rate_per_s, progress, elapsed, self.length);
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        self.audience.notice(notice);
+    }
+}
+
+/// The more serious findings of a run, which belong to the whole search.
+pub fn serious(result: &RunResult) -> impl Iterator<Item = &crate::run::Finding> {
+    result.generator.findings.iter().filter(|finding| finding.severity >= Severity::Warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Failure, FailureKind};
+    use crate::run::fixtures::OpenRun;
+
+    fn samples(backlogs: &[u64]) -> Vec<(Nanos, u64)> {
+        (0..).zip(backlogs).map(|(at, backlog)| (Nanos::from_millis(at), *backlog)).collect()
+    }
+
+    #[test]
+    fn a_backlog_grows_by_its_floor() {
+        let growth = |backlogs: &[u64]| backlog_growth(&samples(backlogs), Nanos::from_millis(8), 100);
+        assert_eq!(growth(&[5, 6, 9, 9, 9, 9, 15, 16]), 0.1);
+        assert_eq!(growth(&[5, 90, 5, 5, 5, 5, 90, 5]), 0.0, "a stall");
+        assert_eq!(growth(&[9, 9, 5, 5, 5, 5, 4, 4]), -0.05);
+        assert_eq!(growth(&[]), 0.0);
+    }
+
+    #[test]
+    fn what_was_still_waiting_within_the_deadline_does_not_count() {
+        let reset = Failure::new(Step::S0, FailureKind::Reset);
+        let run = OpenRun { failure: reset, dropped: 70, ..OpenRun::default() };
+        let result = run.result(&[]);
+        // 1 000 a second: of 70 that never started, 50 had waited for less than 50 ms.
+        let counts = Counts::of(&result, 3, Nanos::from_millis(50), 1_000.0);
+        assert_eq!((counts.waiting, counts.failed, counts.late), (20, result.attempts.failed, 3));
+        assert_eq!(counts.attempts, result.attempts.due - 50);
+        assert_eq!(counts.lost(), 23 + result.attempts.failed);
+    }
+
+    #[test]
+    fn failures_of_the_generator_are_no_attempts() {
+        let no_ports = Failure::new(Step::Connect, FailureKind::NoPorts);
+        let result = OpenRun { failure: no_ports, dropped: 0, ..OpenRun::default() }.result(&[]);
+        let counts = Counts::of(&result, 0, Nanos::from_millis(50), 1_000.0);
+        assert_eq!(counts, Counts { attempts: result.attempts.due - result.attempts.failed, ..Counts::default() });
+    }
+}

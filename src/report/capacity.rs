@@ -1,0 +1,378 @@
+//! The report of a capacity search for people: one sentence, then what it rests on.
+
+use anstyle::AnsiColor;
+
+use super::page::{PLAIN, Page, Style, colored};
+use super::quantity::{count, per_s, percent, seconds, share, span};
+use crate::base::{DurationText, Nanos};
+use crate::capacity::{
+    CapacityResult, Concurrent, Find, GoalResult, LimitedBy, Outcome, TrialPurpose, TrialRow, criteria,
+};
+use crate::measure::Metric;
+use crate::run::{Severity, Signal, Verdict};
+
+/// Most findings of failures past the limit.
+const MOST_FAILURES: usize = 4;
+
+/// The report of `result`.
+pub fn render(result: &CapacityResult, style: Style) -> String {
+    let mut page = Page { text: String::new(), style };
+    page.labelled("capacity", &result.statement);
+    head(&mut page, result);
+    next(&mut page, result);
+    goals(&mut page, result);
+    trials(&mut page, result);
+    loads(&mut page, result);
+    past_the_limit(&mut page, result);
+    if let Some(concurrent) = &result.concurrent {
+        held(&mut page, concurrent);
+    }
+    rfc9411(&mut page, result);
+    findings(&mut page, result);
+    page.text
+}
+
+/// One trial in one line: rate, length, loss, and what it means.
+pub fn trial_line(row: &TrialRow) -> String {
+    let response = match (row.response_p99_ns, row.response_p95_ns, row.response_p50_ns) {
+        (Some(p99), ..) => format!("p99 {}", Nanos::new(p99)),
+        (None, Some(p95), _) => format!("p95 {}", Nanos::new(p95)),
+        (None, None, Some(p50)) => format!("p50 {}", Nanos::new(p50)),
+        (None, None, None) => String::new(),
+    };
+    format!(
+        "{:<12} {:>9} for {:>5}  lost {:>8}  {response:>13}  {}",
+        row.purpose.plural(1),
+        per_s(row.rate_per_s),
+        short(row.duration_s),
+        share(lost(row)),
+        meaning(row)
+    )
+}
+
+fn meaning(row: &TrialRow) -> String {
+    match (&row.limited, row.purpose, row.exceeds) {
+        (Some(limit), ..) => format!("invalid: {limit}"),
+        (None, TrialPurpose::WarmUp | TrialPurpose::Load | TrialPurpose::HalfSources | TrialPurpose::Hold, _) => {
+            String::new()
+        }
+        (None, TrialPurpose::Probe, _) if lost(row) <= 0.5 => "serves again".to_owned(),
+        (None, TrialPurpose::Probe, _) => "does not serve".to_owned(),
+        (None, _, false) => "met".to_owned(),
+        (None, _, true) if row.backlog_growth > lost(row) => {
+            format!("exceeds: backlog grew by {}", share(row.backlog_growth.max(0.0)))
+        }
+        (None, _, true) => "exceeds".to_owned(),
+    }
+}
+
+fn lost(row: &TrialRow) -> f64 {
+    row.lost as f64 / row.attempts.max(1) as f64
+}
+
+/// Seconds without needless digits.
+fn short(seconds: f64) -> String {
+    if seconds < 9.95 && (seconds - seconds.round()).abs() > 0.05 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{seconds:.0} s")
+    }
+}
+
+fn head(page: &mut Page, result: &CapacityResult) {
+    let color = match result.verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Fail => AnsiColor::Red,
+        Verdict::Inconclusive => AnsiColor::Yellow,
+    };
+    page.labelled_with("verdict", (&result.verdict.to_string(), colored(color)), &format!(": {}", reason(result)));
+    page.labelled("target", &target(result));
+    let asked = &result.asked;
+    let kind = match asked.find {
+        Find::Rate => "lost: failed, or later than",
+        Find::Concurrent => "connections held at once; lost: failed, or later than",
+    };
+    page.labelled(
+        "measured",
+        &format!(
+            "{}; {kind} {} after the intended start",
+            result.clients,
+            DurationText(Nanos::new(result.deadline_ns).into())
+        ),
+    );
+    if let Some(baseline) = &result.baseline {
+        let latency = [("connect", baseline.rtt_ns), ("p50", baseline.p50_ns), ("p95", baseline.p95_ns)]
+            .into_iter()
+            .filter_map(|(name, ns)| Some(format!("{name} {}", Nanos::new(ns?))))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let latency = if latency.is_empty() { "nothing completed".to_owned() } else { latency };
+        page.labelled(
+            "baseline",
+            &format!("{latency}; {} of {} attempts lost without load", baseline.lost, baseline.attempts),
+        );
+    }
+    if let Some(warmup) = &result.warmup {
+        let steady = if warmup.steady { "steady" } else { "not steady" };
+        page.labelled(
+            "warm-up",
+            &format!("{steady} after {} at {}", seconds(warmup.duration_s), per_s(warmup.rate_per_s)),
+        );
+    }
+    page.labelled("generator", &generator(result));
+    let time = &result.time;
+    page.labelled(
+        "time",
+        &format!(
+            "{} of a budget of {}",
+            seconds(time.total_s),
+            DurationText(Nanos::from_secs_f64(time.budget_s).into())
+        ),
+    );
+}
+
+fn reason(result: &CapacityResult) -> String {
+    if let Some(signal) = result.interrupted {
+        let signal = match signal {
+            Signal::Interrupt => "interrupted",
+            Signal::Terminate => "terminated",
+        };
+        return format!("{signal}; what was known until then");
+    }
+    if let Some(reason) = &result.ended_by {
+        return reason.clone();
+    }
+    if let Some(missed) = result.thresholds.iter().find(|threshold| threshold.pass == Some(false)) {
+        return format!("{} was missed in the confirmation", missed.expression);
+    }
+    if result.concurrent.is_some() {
+        return match result.verdict {
+            Verdict::Pass => "the target's limit was reached".to_owned(),
+            _ => "the target's limit was not reached".to_owned(),
+        };
+    }
+    if let Some(qualification) = &result.qualification {
+        return match qualification.qualified {
+            Some(true) => "the need is met".to_owned(),
+            Some(false) => "the need is missed".to_owned(),
+            None => "whether the need is met cannot be told".to_owned(),
+        };
+    }
+    match result.first_goal() {
+        None => "nothing completed".to_owned(),
+        Some(goal) => outcome(goal).to_owned(),
+    }
+}
+
+fn outcome(goal: &GoalResult) -> &'static str {
+    match goal.outcome {
+        Outcome::Confirmed => "a longer run confirmed the rate",
+        Outcome::NotConfirmed => "no longer run confirmed a rate",
+        Outcome::Unstable => "unstable: trials at the same rate contradict each other",
+        Outcome::GeneratorLimited => "generator-limited: a lower bound",
+        Outcome::RangeLimited => "range-limited: no higher rate was allowed",
+        Outcome::NothingCompletes => "not even the lowest rate is met",
+        Outcome::DidNotRecover => "the target did not recover from an overload",
+        Outcome::NotDecidable => "not decidable",
+        Outcome::Undecided => "the search ended first: the bounds so far",
+    }
+}
+
+fn target(result: &CapacityResult) -> String {
+    let server = result.server.as_ref().map(|server| format!(" ({server})")).unwrap_or_default();
+    let place = if result.local_target { ", on this machine" } else { "" };
+    format!("{}{server}{place}", result.target)
+}
+
+fn generator(result: &CapacityResult) -> String {
+    let plan = &result.plan;
+    let workers = count(plan.workers as usize, "worker");
+    let busy = result
+        .confirmation
+        .as_ref()
+        .and_then(|confirmation| confirmation.busiest_worker_percent)
+        .map(|busy| format!(", busy {busy:.0} %"))
+        .unwrap_or_default();
+    let sources = match plan.sources.len() {
+        0 => String::new(),
+        sources => format!(", {}", count(sources, "source")),
+    };
+    let control = match &result.control {
+        Some(control) => {
+            let shared = match (control.built_in_sink, control.own_cores) {
+                (true, true) => ", which skips the network",
+                (true, false) => ", which skips the network and shares the workers' cores",
+                (false, _) => "",
+            };
+            let cached = if control.cached { ", measured before" } else { "" };
+            format!("; ceiling {} against {}{shared}{cached}", per_s(control.ceiling_per_s), control.target)
+        }
+        None => String::new(),
+    };
+    format!("{workers}{busy}{sources}, {}, seed {}{control}", plan.engine, plan.seed)
+}
+
+fn next(page: &mut Page, result: &CapacityResult) {
+    for (index, advice) in result.advice.iter().enumerate() {
+        page.labelled(if index == 0 { "next" } else { "" }, advice);
+    }
+}
+
+fn goals(page: &mut Page, result: &CapacityResult) {
+    let bound = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), per_s);
+    let row = |goal: &GoalResult| {
+        vec![
+            format!("{} {}", goal.name, share(goal.loss_ratio)),
+            bound(goal.lower_bound_per_s),
+            bound(goal.upper_bound_per_s),
+            bound(goal.confirmed_per_s),
+            bound(goal.conditional_throughput_per_s),
+            goal.loss_resolution.map_or_else(|| "-".to_owned(), share),
+            match goal.limited_by {
+                LimitedBy::Target => "target",
+                LimitedBy::Network => "network",
+                LimitedBy::Generator => "generator",
+                LimitedBy::Range => "range",
+                LimitedBy::Unattributed => "not known",
+            }
+            .to_owned(),
+        ]
+    };
+    let heading = ["goal", "lower", "upper", "confirmed", "conditional", "resolves", "limited by"];
+    page.table(&heading, result.goals.iter().map(row).collect());
+    for goal in result.goals.iter().skip(1) {
+        let lead = page.lead(&[("  ", PLAIN), (&goal.name, PLAIN)]);
+        page.wrapped(lead, 4, &format!(": {}; {}", outcome(goal), goal.because));
+    }
+}
+
+fn trials(page: &mut Page, result: &CapacityResult) {
+    let row = |(number, row): (usize, &TrialRow)| {
+        vec![
+            format!("{number} {}", row.purpose.plural(1)),
+            per_s(row.rate_per_s),
+            short(row.duration_s),
+            share(lost(row)),
+            span(row.response_p50_ns),
+            span(row.response_p99_ns),
+            row.busiest_worker_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %")),
+            meaning(row),
+        ]
+    };
+    let rows: Vec<_> = (1..).zip(&result.trials).map(row).collect();
+    page.table(&["trials", "rate", "for", "lost", "p50", "p99", "busy", "goal"], rows);
+}
+
+fn loads(page: &mut Page, result: &CapacityResult) {
+    let rows = result.loads.iter().map(|load| {
+        let response = load.latency.get(Metric::Response);
+        let at = |value: Option<u64>| span(value);
+        let mut row =
+            vec![format!("{} at {}", share(load.share), per_s(load.rate_per_s)), percent(load.lost, load.attempts)];
+        row.extend([
+            at(response.and_then(|summary| summary.p50_ns)),
+            at(response.and_then(|summary| summary.p90_ns)),
+            at(response.and_then(|summary| summary.p99_ns)),
+            at(response.and_then(|summary| summary.p999_ns)),
+            at(response.and_then(|summary| summary.max_ns)),
+        ]);
+        row
+    });
+    page.table(&["latency at", "lost", "p50", "p90", "p99", "p99.9", "max"], rows.collect());
+    if let Some(half) = &result.half_sources {
+        let means = match half.limited_per_source {
+            Some(true) => "a limit per source, or a load balancer's affinity",
+            Some(false) => "no limit per source",
+            None => "the generator was the limit: nothing is shown",
+        };
+        page.labelled(
+            "",
+            &format!(
+                "from {} of {} sources: {} in time: {means}",
+                half.half,
+                count(half.sources as usize, "source"),
+                per_s(half.goodput_per_s)
+            ),
+        );
+    }
+}
+
+fn past_the_limit(page: &mut Page, result: &CapacityResult) {
+    let Some(overload) = &result.overload else { return };
+    page.title("past the limit");
+    let factor = overload.factor.map_or_else(String::new, |factor| format!(" ({factor:.2} times the found rate)"));
+    let text = format!(
+        "at {}{factor}: {} completed, {} lost, response p99 {}",
+        per_s(overload.rate_per_s),
+        per_s(overload.completed_per_s),
+        share(overload.loss_ratio),
+        span(overload.response_p99_ns)
+    );
+    let lead = page.lead(&[("  ", PLAIN)]);
+    page.wrapped(lead, 4, &text);
+    let mut failures: Vec<_> = overload.failures.iter().collect();
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+    for failure in failures.iter().take(MOST_FAILURES) {
+        let lead = page.lead(&[("  ", PLAIN), (&failure.count.to_string(), PLAIN)]);
+        page.wrapped(lead, 4, &format!(" x {} {}", failure.step, failure.kind));
+        page.remedy(&failure.advice);
+    }
+    page.rest(failures.len(), MOST_FAILURES, "more kind");
+    let recovered = match result.recovered {
+        Some(true) => "it served again at once after every overload",
+        Some(false) => "it did not serve again: the search ended there",
+        None => "no overload was so heavy that it had to be probed afterwards",
+    };
+    page.line(&format!("  {recovered}"));
+}
+
+fn held(page: &mut Page, concurrent: &Concurrent) {
+    page.title("connections held");
+    let idle = concurrent.idle_timeout_s.map_or_else(
+        || format!("closed none that said nothing within {}", seconds(concurrent.watched_s)),
+        |age| format!("closes connections that say nothing after {}", seconds(age)),
+    );
+    let text = format!(
+        "the server {idle}; ramp at {}: {} at once at most, {} of {} attempts lost, {} lost while held, {} idled out",
+        per_s(concurrent.ramp_per_s),
+        concurrent.held_peak,
+        concurrent.lost,
+        concurrent.attempts,
+        concurrent.lost_while_held,
+        concurrent.idled_out
+    );
+    let lead = page.lead(&[("  ", PLAIN)]);
+    page.wrapped(lead, 4, &text);
+}
+
+fn rfc9411(page: &mut Page, result: &CapacityResult) {
+    if !result.asked.rfc9411 {
+        return;
+    }
+    let rows = criteria(result).into_iter().map(|criterion| {
+        let met = match criterion.met {
+            Some(true) => "met",
+            Some(false) => "missed",
+            None => "not decidable",
+        };
+        let measured = criterion.measured.unwrap_or_else(|| "-".to_owned());
+        vec![criterion.name.to_owned(), criterion.limit, measured, met.to_owned()]
+    });
+    page.table(&["RFC 9411, 7.2.3.3", "limit", "measured", ""], rows.collect());
+}
+
+fn findings(page: &mut Page, result: &CapacityResult) {
+    if result.findings.is_empty() {
+        return;
+    }
+    page.title("findings");
+    for finding in &result.findings {
+        let color = match finding.severity {
+            Severity::Info => AnsiColor::Cyan,
+            Severity::Warning => AnsiColor::Yellow,
+            Severity::Blocking => AnsiColor::Red,
+        };
+        let text = format!(" {}: {}", finding.code, finding.message);
+        page.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
+    }
+}

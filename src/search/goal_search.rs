@@ -1,0 +1,262 @@
+//! The search for one goal: climb, warm-up, decision, confirmation.
+
+use super::bounds::{Bounds, Guess, Progress, rounded};
+use super::classification::{Class, Rule};
+use super::controller::Search;
+use super::spec::Goal;
+use super::trial::{Purpose, TrialOutcome, TrialRequest};
+use crate::base::Nanos;
+
+/// The climb halves its bracket until it is this close; then trials of full length take over.
+const CLIMB_WIDTH: f64 = 0.04;
+/// Where one of the bounds is missing, deciding steps by at least so many widths.
+const FIRST_STEP_WIDTHS: f64 = 2.0;
+/// The climb doubles the load.
+const CLIMB_STEP: f64 = 1.0;
+/// The warm-up runs at this share of what the climb reached.
+const WARM_UP_SHARE: f64 = 0.3;
+/// The warm-up may take this share of the budget at most.
+const WARM_UP_BUDGET: f64 = 0.2;
+/// Deciding leaves time for so many confirmations: one may meet a load that is just too much, one may be spoiled.
+const CONFIRMATIONS: usize = 3;
+/// The first confirmation lies so many widths below the lower bound: a load that a few trials sustain may be just too much
+/// for a long one.
+const FIRST_BELOW: f64 = 0.5;
+/// After a failed confirmation the next one keeps so many widths below the upper bound.
+const CLEARANCE: f64 = 3.0;
+/// Stalls that confirmations show are believed from so many on.
+const STALLED_CONFIRMATIONS: usize = 2;
+/// Without a failure among N attempts, the loss ratio is below 3/N at 95 % confidence.
+const RULE_OF_THREE: f64 = 3.0;
+/// Stalls lose a similar share at any load, an overload loses less at half of it: this part of it at most.
+const STALL_SHARE: f64 = 0.5;
+/// A confirmation that stalls lose, not its load, loses no more than this.
+const STALL_LOSS: f64 = 0.1;
+/// A chance that is none.
+const UNLIKELY: f64 = 0.01;
+/// Above this loss a load is an overload first of all.
+const OVERLOAD_LOSS: f64 = 0.3;
+
+/// A goal and everything that the trials say about it.
+pub(super) struct GoalSearch<'a> {
+    search: &'a Search,
+    index: usize,
+    pub(super) goal: &'a Goal,
+    pub(super) rule: Rule,
+    climb_rule: Rule,
+    pub(super) climb: Bounds<'a>,
+    pub(super) decided: Bounds<'a>,
+}
+
+impl<'a> GoalSearch<'a> {
+    pub(super) fn new(search: &'a Search, index: usize) -> Self {
+        let spec = search.spec();
+        let goal = &spec.goals[index];
+        let (rule, climb_rule) = (Rule::of_goal(goal), Rule::of_climb(goal, spec));
+        Self {
+            search,
+            index,
+            goal,
+            rule,
+            climb_rule,
+            climb: Bounds::new(&climb_rule, search.trials(), spec),
+            decided: Bounds::new(&rule, search.trials(), spec),
+        }
+    }
+
+    /// The trial that this goal needs next; none if it is settled or the budget has no room for it.
+    pub(super) fn next(&self) -> Option<TrialRequest> {
+        if self.failed_confirmations().next().is_some() {
+            return self.confirm();
+        }
+        let start = Guess { low_per_s: self.search.spec().start_rate.as_per_second(), high_per_s: None };
+        let is_deciding = self.search.trials().iter().any(|trial| self.is_own(trial, Purpose::Decide));
+        if self.is_unstable() {
+            return None;
+        }
+        match self.climb.progress(&self.climb_rule, CLIMB_WIDTH, CLIMB_STEP, start) {
+            Progress::NothingBelow if !is_deciding => return None,
+            // Once trials of full length decide, short ones are only needed again to find a lost upper bound.
+            Progress::Try(rate) if !is_deciding || self.climb.upper().is_none() => {
+                let is_bracketed = self.climb.lower().is_some() && self.climb.upper().is_some();
+                let warm_up = if is_bracketed { self.warm_up() } else { None };
+                let trial = || self.request(rate, self.search.spec().climb_trial, Purpose::Climb);
+                let request = warm_up.unwrap_or_else(trial);
+                return self.affordable(request).or_else(|| self.confirm());
+            }
+            _ => {}
+        }
+        if let Some(warm_up) = self.warm_up() {
+            return Some(warm_up);
+        }
+        self.decide()
+    }
+
+    /// The confirmation that this goal met, at the highest rate, whichever goal had asked for it.
+    pub(super) fn confirmed(&self) -> Option<(usize, &'a TrialOutcome)> {
+        let trials = self.search.trials().iter().enumerate();
+        let met = trials.filter(|(_, trial)| {
+            let is_confirmation = trial.request.purpose == Purpose::Confirm && trial.is_valid();
+            let is_met = is_confirmation && !self.rule.exceeds(trial) && trial.attempts >= self.attempts_needed();
+            is_met && self.decided.class(trial.request.rate_per_s) != Class::Upper
+        });
+        met.max_by(|(_, a), (_, b)| a.request.rate_per_s.total_cmp(&b.request.rate_per_s))
+    }
+
+    /// Confirmations of this goal that missed it.
+    pub(super) fn failed_confirmations(&self) -> impl Iterator<Item = &'a TrialOutcome> + Clone {
+        self.own_confirmations().filter(|trial| trial.is_valid() && self.rule.exceeds(trial))
+    }
+
+    /// Attempts without which the goal's loss ratio cannot be told from a higher one.
+    pub(super) fn attempts_needed(&self) -> u64 {
+        (RULE_OF_THREE / self.goal.loss_ratio).ceil() as u64
+    }
+
+    /// The smallest loss ratio that so many attempts can tell from none.
+    pub(super) fn loss_resolution(attempts: u64) -> f64 {
+        RULE_OF_THREE / attempts as f64
+    }
+
+    /// Attempts that a confirmation would have, where they are too few for the goal.
+    pub(super) fn too_few_attempts(&self) -> Option<u64> {
+        let rate = self.decided.lower().or(self.climb.lower())?.rate_per_s;
+        let attempts = rate * self.search.spec().confirm.as_secs_f64();
+        (attempts < self.attempts_needed() as f64).then_some(attempts as u64)
+    }
+
+    /// Whether the trials miss the goal for another reason than their load. Either two loads of which one is half of the
+    /// other both fail and the lower one loses no less, though some trials as high as these met the goal; or confirmations
+    /// fail time and again while no backlog grows.
+    pub(super) fn is_unstable(&self) -> bool {
+        let stalled = |trial: &&TrialOutcome| !self.rule.backlog_grows(trial) && trial.loss_ratio() <= STALL_LOSS;
+        self.failed_confirmations().filter(stalled).count() >= STALLED_CONFIRMATIONS
+            || self.fails_at_half_the_load(&self.rule, &self.decided)
+            || self.fails_at_half_the_load(&self.climb_rule, &self.climb)
+    }
+
+    /// Whether of two loads the one that is half of the other fails as well and loses no less, though the target can do
+    /// better: some trial met the goal that a constant loss of this share would have spoiled.
+    fn fails_at_half_the_load(&self, rule: &Rule, bounds: &Bounds) -> bool {
+        if bounds.lower().is_some() {
+            return false;
+        }
+        let failed = || bounds.uppers().filter(|load| rule.full_trials(load).next().is_some());
+        let Some(lowest) = failed().next() else { return false };
+        let Some(double) = failed().find(|load| load.rate_per_s >= 2.0 * lowest.rate_per_s * 0.99) else {
+            return false;
+        };
+        let loss = rule.pooled_loss(lowest);
+        let is_independent = loss <= OVERLOAD_LOSS && loss >= STALL_SHARE * rule.pooled_loss(double);
+        is_independent && self.has_met_in_spite_of(loss)
+    }
+
+    /// Whether a trial met the goal that would hardly have met it if attempts were lost by chance, this share of them.
+    pub(super) fn has_met_in_spite_of(&self, loss: f64) -> bool {
+        let chance = |trial: &TrialOutcome| (1.0 - loss).powf(trial.attempts as f64);
+        let valid = self.search.trials().iter().filter(|trial| trial.is_valid() && !self.rule.exceeds(trial));
+        valid.clone().any(|trial| trial.request.purpose != Purpose::WarmUp && chance(trial) < UNLIKELY)
+    }
+
+    fn warm_up(&self) -> Option<TrialRequest> {
+        let spec = self.search.spec();
+        let longest = Nanos::from_secs_f64(spec.budget.as_secs_f64() * WARM_UP_BUDGET);
+        let duration = spec.warm_up.min(longest);
+        let is_warm = self.search.trials().iter().any(|trial| trial.request.purpose == Purpose::WarmUp);
+        if is_warm || duration == Nanos::ZERO {
+            return None;
+        }
+        let rate = rounded(self.climb.lower()?.rate_per_s * WARM_UP_SHARE).max(spec.min_rate.as_per_second());
+        self.affordable(self.request(rate, duration, Purpose::WarmUp))
+    }
+
+    fn decide(&self) -> Option<TrialRequest> {
+        if self.too_few_attempts().is_some() {
+            return None;
+        }
+        let guess = Guess {
+            low_per_s: self.climb.lower().map_or(f64::INFINITY, |load| load.rate_per_s),
+            high_per_s: self.climb.upper().map(|load| load.rate_per_s),
+        };
+        match self.decided.progress(&self.rule, self.goal.width, FIRST_STEP_WIDTHS * self.goal.width, guess) {
+            Progress::Try(rate) => {
+                self.affordable(self.request(rate, self.length(rate), Purpose::Decide)).or_else(|| self.confirm())
+            }
+            Progress::Closed => self.confirm(),
+            Progress::NothingBelow => None,
+        }
+    }
+
+    /// The length of a trial that decides: two of them have the attempts that the goal needs.
+    pub(super) fn length(&self, rate_per_s: f64) -> Nanos {
+        let needed = Nanos::from_secs_f64(self.attempts_needed() as f64 / 2.0 / rate_per_s);
+        self.goal.final_trial.max(needed)
+    }
+
+    /// The next confirmation: at the lower bound; below the one that failed; and with time left, once more where one
+    /// failed that other trials speak for.
+    fn confirm(&self) -> Option<TrialRequest> {
+        let rate = match self.confirmed() {
+            None if self.failed_confirmations().next().is_some() => self.below_the_failed(),
+            None => rounded(self.decided.lower()?.rate_per_s / (1.0 + FIRST_BELOW * self.goal.width)),
+            Some((_, trial)) => self.above_the_confirmed(trial.request.rate_per_s)?,
+        };
+        if self.too_few_attempts().is_some() || rate < self.search.spec().min_rate.as_per_second() {
+            return None;
+        }
+        let request = self.request(rate, self.search.spec().confirm, Purpose::Confirm);
+        self.search.affords(request.duration, Nanos::ZERO).then_some(request)
+    }
+
+    /// The rate for a confirmation after one that failed: a step below it, and well below what trials of full length have
+    /// found too much; or the lower bound if that lies between.
+    fn below_the_failed(&self) -> f64 {
+        let failed = || self.failed_confirmations().map(|trial| trial.request.rate_per_s);
+        let (lowest, highest) = (failed().fold(f64::INFINITY, f64::min), failed().fold(0.0, f64::max));
+        let below = |rate: f64, widths: f64| rate / (1.0 + widths * self.goal.width);
+        let too_much = self.decided.uppers().map(|load| load.rate_per_s).find(|rate| *rate > highest);
+        let clear = below(lowest, 1.0).min(too_much.map_or(f64::INFINITY, |rate| below(rate, CLEARANCE)));
+        let lower = self.decided.lower().map(|load| load.rate_per_s);
+        lower.filter(|lower| *lower >= clear && *lower < below(lowest, 0.5)).unwrap_or(rounded(clear))
+    }
+
+    /// The rate for another confirmation above a confirmed rate, if it would say more: the lower bound, or the highest rate
+    /// of which one confirmation failed though all other trials of full length met the goal.
+    fn above_the_confirmed(&self, confirmed: f64) -> Option<f64> {
+        let says_more = |rate: &f64| *rate > confirmed * (1.0 + self.goal.width);
+        let failed = self.failed_confirmations().map(|trial| trial.request.rate_per_s);
+        if failed.clone().next().is_none() {
+            return self.decided.lower().map(|load| load.rate_per_s).filter(says_more);
+        }
+        let doubtful = failed.filter(|rate| self.decided.fails_once(&self.rule, *rate));
+        doubtful.filter(says_more).reduce(f64::max)
+    }
+
+    /// The request, if there is still time for confirmations after it. While there is nothing to confirm, there is no
+    /// reason to keep time for it.
+    fn affordable(&self, request: TrialRequest) -> Option<TrialRequest> {
+        let spec = self.search.spec();
+        let later_goals = spec.goals.len() - 1 - self.index;
+        let own = match (self.confirmed(), self.decided.lower()) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => CONFIRMATIONS,
+            (None, None) => 0,
+        };
+        let confirmation = (spec.confirm + spec.trial_overhead).as_secs_f64();
+        let reserve = Nanos::from_secs_f64(confirmation * (own + later_goals) as f64);
+        self.search.affords(request.duration, reserve).then_some(request)
+    }
+
+    fn request(&self, rate_per_s: f64, duration: Nanos, purpose: Purpose) -> TrialRequest {
+        TrialRequest { rate_per_s, duration, purpose, goal: self.index }
+    }
+
+    /// All confirmations that this goal asked for.
+    pub(super) fn own_confirmations(&self) -> impl Iterator<Item = &'a TrialOutcome> + Clone {
+        self.search.trials().iter().filter(|trial| self.is_own(trial, Purpose::Confirm))
+    }
+
+    fn is_own(&self, trial: &TrialOutcome, purpose: Purpose) -> bool {
+        trial.request.purpose == purpose && trial.request.goal == self.index
+    }
+}
