@@ -1,47 +1,60 @@
-//! Who is compared: the generator in its cases, and the bare loop with the bytes of either mode.
+//! Who is compared: the bare loop with the bytes of either mode, and the generator in its cases.
 
 use std::net::SocketAddr;
 
 use shakedown::fleet::{End, Mailbox, Observer, run_turns};
 use shakedown::io::Engine::{self, Epoll, IoUring};
+use shakedown::io::tls::TlsIo;
 use shakedown::io::{self, Io};
 use shakedown::measure::IntervalReport;
 use shakedown::protocol::C0C1_SIZE;
 use shakedown::protocol::HandshakeMode::{self, Complex, Simple};
-use shakedown::run::Verify;
+use shakedown::run::{TlsPlan, Until, Verify};
 
 use super::bare;
 use super::meter::{Cost, Meter};
 use super::plan::Clients;
+use super::target::Targets;
 
-use Contestant::{BareLoop, Generator};
+use Who::{Bare, Handshakes, Publishers, Secured};
 
 /// A row of the table.
 pub struct Case {
     pub name: &'static str,
-    pub mode: HandshakeMode,
-    pub contestant: Contestant,
+    pub who: Who,
+    /// The row that it is compared with, by its place; its own for those that others are compared with.
+    pub beside: usize,
 }
 
-/// Who completes handshakes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Contestant {
-    BareLoop,
-    /// The generator on an engine; it checks these S2.
-    Generator(Engine, Verify),
+/// Who makes a row's attempts.
+pub enum Who {
+    /// The bare loop, with the bytes of a mode.
+    Bare(HandshakeMode),
+    /// The generator on an engine: handshakes of which some S2s are checked.
+    Handshakes(Engine, HandshakeMode, Verify),
+    /// The generator: complex handshakes, all checked, and all that comes after them up to Publish.Start.
+    Publishers,
+    /// The generator: complex handshakes, all checked, within TLS; with or without the session of an earlier connection.
+    Secured { resume: bool },
 }
 
-/// The rows. Each mode's bare loop is what the mode's other rows are compared with.
-pub const CASES: [Case; 8] = [
-    Case { name: "simple, bare epoll loop", mode: Simple, contestant: BareLoop },
-    Case { name: "simple, verify all", mode: Simple, contestant: Generator(IoUring, Verify::All) },
-    Case { name: "  the same on epoll", mode: Simple, contestant: Generator(Epoll, Verify::All) },
-    Case { name: "complex, bare epoll loop", mode: Complex, contestant: BareLoop },
-    Case { name: "complex, verify none", mode: Complex, contestant: Generator(IoUring, Verify::None) },
-    Case { name: "complex, verify sample", mode: Complex, contestant: Generator(IoUring, Verify::Sample) },
-    Case { name: "complex, verify all", mode: Complex, contestant: Generator(IoUring, Verify::All) },
-    Case { name: "  the same on epoll", mode: Complex, contestant: Generator(Epoll, Verify::All) },
+/// The rows, in groups: what a handshake costs, and what more than a handshake does.
+pub const CASES: [Case; 11] = [
+    Case { name: "simple, bare epoll loop", who: Bare(Simple), beside: 0 },
+    Case { name: "simple, verify all", who: Handshakes(IoUring, Simple, Verify::All), beside: 0 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Simple, Verify::All), beside: 0 },
+    Case { name: "complex, bare epoll loop", who: Bare(Complex), beside: 3 },
+    Case { name: "complex, verify none", who: Handshakes(IoUring, Complex, Verify::None), beside: 3 },
+    Case { name: "complex, verify sample", who: Handshakes(IoUring, Complex, Verify::Sample), beside: 3 },
+    Case { name: "complex, verify all", who: Handshakes(IoUring, Complex, Verify::All), beside: 3 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Complex, Verify::All), beside: 3 },
+    Case { name: "until publish", who: Publishers, beside: HANDSHAKE },
+    Case { name: "TLS, full", who: Secured { resume: false }, beside: HANDSHAKE },
+    Case { name: "TLS, resumed", who: Secured { resume: true }, beside: HANDSHAKE },
 ];
+
+/// The handshake that more than a handshake is compared with.
+pub const HANDSHAKE: usize = 6;
 
 /// One that completes handshakes.
 pub trait Contender {
@@ -50,18 +63,40 @@ pub trait Contender {
 }
 
 impl Case {
-    pub fn contender(&self, target: SocketAddr) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
-        let verify = match self.contestant {
-            BareLoop => Verify::None,
-            Generator(_, verify) => verify,
-        };
-        let clients = Clients { mode: self.mode, verify };
-        let (_, io_plan) = clients.prepare(target, 1).parts(0);
-        Ok(match self.contestant {
-            BareLoop => Box::new(bare::BareLoop::new(target, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?),
-            Generator(Epoll, _) => Box::new(Worker { clients, target, io: io::epoll::Epoll::new(io_plan)? }),
-            Generator(..) => Box::new(Worker { clients, target, io: io::ring::Ring::new(io_plan)? }),
+    pub fn contender(&self, targets: &Targets) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
+        let plain = targets.plain();
+        Ok(match self.who {
+            Bare(mode) => {
+                let (_, io_plan) = Clients::handshakes(mode, Verify::None).prepare(plain, 1).parts(0);
+                Box::new(bare::BareLoop::new(plain, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?)
+            }
+            Handshakes(Epoll, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::epoll::Epoll::new)?)
+            }
+            Handshakes(_, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::ring::Ring::new)?)
+            }
+            Publishers => {
+                let clients = Clients { until: Until::Publish, ..Clients::handshakes(Complex, Verify::All) };
+                Box::new(Generator::new(clients, plain, io::ring::Ring::new)?)
+            }
+            Secured { resume } => {
+                let plan = TlsPlan { resume, ..targets.trust() };
+                let clients = Clients { tls: Some(plan), ..Clients::handshakes(Complex, Verify::All) };
+                let preparation = clients.prepare(targets.secured(), 1);
+                let tls = preparation.tls().expect("the plan has TLS");
+                Box::new(Generator::new(clients, targets.secured(), |plan| TlsIo::new(plan, tls, io::ring::Ring::new))?)
+            }
         })
+    }
+
+    /// Its attempts go to the target with TLS.
+    pub fn is_secured(&self) -> bool {
+        matches!(self.who, Secured { .. })
+    }
+
+    pub fn publishes(&self) -> bool {
+        matches!(self.who, Publishers)
     }
 }
 
@@ -71,14 +106,23 @@ impl Contender for bare::BareLoop {
     }
 }
 
-/// The generator's worker thread as a run has it, on the bench's own thread. The backend stays from round to round.
-struct Worker<I> {
+/// The generator's worker thread as a run has it, on the bench's own thread. Its backend stays from round to round, and
+/// with it the TLS sessions to resume.
+struct Generator<I> {
     clients: Clients,
     target: SocketAddr,
     io: I,
 }
 
-impl<I: Io> Contender for Worker<I> {
+impl<I: Io> Generator<I> {
+    /// On the backend that `make` makes.
+    fn new<E>(clients: Clients, target: SocketAddr, make: impl FnOnce(io::IoPlan) -> Result<I, E>) -> Result<Self, E> {
+        let (_, io_plan) = clients.prepare(target, 1).parts(0);
+        Ok(Self { clients, target, io: make(io_plan)? })
+    }
+}
+
+impl<I: Io> Contender for Generator<I> {
     fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         let preparation = self.clients.prepare(self.target, attempts);
         // The backend's shared bytes are these parts' templates: both come from one seed.
@@ -92,6 +136,12 @@ impl<I: Io> Contender for Worker<I> {
         })?;
         if cost.handshakes < attempts {
             return Err(std::io::Error::other(format!("{} of {attempts} attempts completed", cost.handshakes)));
+        }
+        let secured = worker.recorder().snapshot().stages()[0].tls;
+        let wanted = self.clients.tls.as_ref().map_or(0, |tls| if tls.resume { secured.resumed } else { secured.full });
+        // Attempts that begin at once, before any has a session, cannot resume one.
+        if self.clients.tls.is_some() && wanted * 10 < attempts * 9 {
+            return Err(std::io::Error::other(format!("{secured:?} is not the TLS of this row")));
         }
         Ok(cost)
     }

@@ -37,9 +37,9 @@ pub(super) struct SinkArgs {
     /// publish:close, play:not-found; the other ways are the same for every WHAT
     #[arg(long, value_name = "RULE")]
     reject: Vec<RejectRule>,
-    /// Ask clients for a sign of life this often, from their connect on
-    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
-    ping_every: DurationText,
+    /// Ask clients for a sign of life this often, from their connect on [default: never]
+    #[arg(long, value_name = "DURATION")]
+    ping_every: Option<DurationText>,
     /// Speak TLS (rtmps), with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -79,6 +79,9 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     if args.workers == Some(0) {
         return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
     }
+    if args.ping_every.is_some_and(|every| every.0.is_zero()) {
+        return Err(CliError::usage("--ping-every 0s would ask without end; give it a length, or leave it out"));
+    }
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => {
             let plan = TlsServerPlan { certificate: certificate.clone(), key: key.clone() };
@@ -102,7 +105,7 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,
             reject: args.reject.clone(),
-            ping_every: Nanos::from(args.ping_every.0),
+            ping_every: args.ping_every.map_or(Nanos::ZERO, |every| Nanos::from(every.0)),
             tls,
             seed: Seed::random(),
         })

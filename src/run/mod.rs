@@ -36,7 +36,7 @@ pub use runtime::ControlRuntime;
 pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;
 pub use simulate::{simulate, simulate_until, simulate_watched};
-pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
+pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
 };

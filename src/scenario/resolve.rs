@@ -13,7 +13,7 @@ use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, ProxyPlan, Repeat, RunPlan, StagePlan, Target,
-    TargetShare, Until,
+    TargetShare, Until, redact_condition,
 };
 
 use super::PlanError;
@@ -79,6 +79,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     if let Some(guard) = &request.guard {
         populations.push(guard_of(guard, request, &populations, &mut addresses)?);
     }
+    let conditions = |texts: &[String]| {
+        texts.iter().map(|text| redact_condition(text, |target| addresses.name_of(target))).collect::<Vec<_>>()
+    };
+    let (thresholds, abort_if) = (conditions(&request.thresholds), conditions(&request.abort_if));
     let Addresses { targets, mut sources, .. } = addresses;
     check_names(request, asked, &populations)?;
     check_sources(request, asked, &sources, &targets, &populations)?;
@@ -136,8 +140,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         cpus: if request.engine() == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
         populations,
         sources,
-        thresholds: request.thresholds.clone(),
-        abort_if: request.abort_if.clone(),
+        thresholds,
+        abort_if,
         release_per_s: request.release.map(Rate::as_per_second),
         resolve_every_ns: resolve_every(request)?,
         proxy_protocol: proxy(request)?,

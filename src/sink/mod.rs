@@ -182,7 +182,7 @@ impl Sink {
             (_, limit) => limit,
         };
         let slots = plan.slots_per_worker.min(files).min(most_slots);
-        let track = Track::trickle(ServerSession::CHUNK_SIZE);
+        let track = Track::played_trickle(ServerSession::CHUNK_SIZE);
         let policy = Arc::new(ServerPolicy {
             reject: plan.reject.clone(),
             track: Some(Arc::new(track)),

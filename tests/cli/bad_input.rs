@@ -109,6 +109,7 @@ fn other_commands_refuse_too() {
         ("sink --listen 1935", ["'1935' is not an address and a port", "127.0.0.1:1935"]),
         ("sink --listen localhost:1935", ["'localhost:1935' is not an address and a port", "127.0.0.1:1935"]),
         ("sink -t 0", ["-t 0 leaves no worker", "at least 1"]),
+        ("sink --ping-every 0s", ["--ping-every 0s would ask without end", "leave it out"]),
         ("sink --delay 5", ["'5' lacks a unit", "90s"]),
         ("completions tcsh", ["'tcsh'", "bash"]),
         ("man frobnicate", ["no command 'frobnicate'", "there is run"]),

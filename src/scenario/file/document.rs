@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, redact_repeated};
 use crate::scenario::origins::{Origin, Origins};
 
 /// Why a file is not a scenario: its place, the cause and the remedy, in one line.
@@ -79,10 +79,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// An error at byte `at` of the text.
+    /// An error at byte `at` of the text. It repeats no key of a URL in the text.
     pub(super) fn error(&self, at: usize, message: impl Display) -> ScenarioError {
         let one_line = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        let message = message.to_string().chars().map(one_line).collect();
+        let words = self.text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '[' | ']'));
+        let message = redact_repeated(&message.to_string(), words).chars().map(one_line).collect();
         ScenarioError { path: self.path.to_owned(), place: Some(line_and_column(self.text, at)), message }
     }
 
