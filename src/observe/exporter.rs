@@ -62,7 +62,7 @@ impl ExporterReader {
         Observed {
             name: self.url.to_string(),
             kind: ObservedKind::Host,
-            cpus: (!last.cpus.is_empty()).then(|| last.cpus.len() as u32),
+            cpus: (!last.cpus.is_empty()).then_some(last.cpus.len() as u32),
             descriptors_limit: last.files_limit,
             listen_backlog: None,
             conntrack_limit: last.conntrack_limit,

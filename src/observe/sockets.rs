@@ -146,12 +146,8 @@ fn dump(
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             match &message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
-                    if !each(socket) {
-                        return Ok(());
-                    }
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) if each(socket) => {}
+                NetlinkPayload::InnerMessage(_) | NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
             }

@@ -34,6 +34,7 @@ fn usage(observed: &Observed, usage: &Usage) -> String {
     });
     let queue =
         usage.listen_queue.map(|most| format!("at most {most}{} waiting to be accepted", of(observed.listen_backlog)));
+    let conntrack = usage.conntrack.filter(|entries| *entries > 0);
     let drops = usage.socket_drops.filter(|drops| *drops > 0).map(|drops| format!("{drops} dropped"));
     let parts: Vec<String> = [
         cpu,
@@ -41,7 +42,7 @@ fn usage(observed: &Observed, usage: &Usage) -> String {
         usage.descriptors.map(|open| format!("descriptors {open}{}", of(observed.descriptors_limit))),
         queue,
         drops,
-        usage.conntrack.map(|entries| format!("conntrack {entries}{}", of(observed.conntrack_limit))),
+        conntrack.map(|entries| format!("conntrack {entries}{}", of(observed.conntrack_limit))),
         (observed.missed > 0).then(|| count(observed.missed as usize, "reading") + " missed"),
     ]
     .into_iter()

@@ -33,9 +33,9 @@ fn nginx_is_found_by_its_address_and_observed_with_its_workers() {
 }
 
 #[test]
-fn held_connections_are_seen_by_tcp_info_and_as_descriptors() {
+fn held_connections_are_seen_by_tcp_info() {
     let sink = SinkProcess::start("--workers 1");
-    let result = run(&format!("{} -R 200 -n 100 -d 3s --hold forever --observe pid:{}", sink.address(), sink.id()));
+    let result = run(&format!("{} -c 50 -n 50 --hold 2s --observe pid:{}", sink.address(), sink.id()));
     let [observed] = result.observed.as_slice() else { panic!("one subject: {:?}", result.observed) };
     assert!(observed.name.starts_with("shakedown (pid "), "{}", observed.name);
     let info = result.tcp_info.expect("sock_diag answers");
