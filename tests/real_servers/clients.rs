@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use shakedown::base::{Nanos, Seed};
+use shakedown::io::Engine;
 use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
 
 use crate::support::{Server, ffmpeg_publish, rtmpdump, tool};
