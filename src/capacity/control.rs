@@ -25,7 +25,7 @@ const LENGTH: Nanos = Nanos::from_secs(3);
 /// Attempts to be completed before a ceiling is one.
 const LEAST_ATTEMPTS: u64 = 100;
 
-/// Measures the generator's ceiling, or takes it from the cache; none if it is not to be had.
+/// Measures the generator's ceiling, or takes it from the `cache` if it may; none if it is not to be had.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -35,12 +35,13 @@ pub fn measure_control(
     shape: &Shape<'_>,
     asked: &ControlRequest,
     allowed: &[u32],
+    cache: bool,
 ) -> Result<Option<Control>, CapacityError> {
     match asked {
         ControlRequest::Skip => Ok(None),
         ControlRequest::Target(target) => {
             let plan = shape.plan_against((**target).clone(), closed(shape))?;
-            let ceiling = ceiling(runner, audience, plan)?;
+            let ceiling = ceiling(runner, audience, plan)?.map(|(ceiling, _)| ceiling);
             let control = |ceiling_per_s| Control {
                 target: target.text.clone(),
                 built_in_sink: false,
@@ -54,7 +55,7 @@ pub fn measure_control(
             }
             Ok(ceiling.map(control))
         }
-        ControlRequest::BuiltInSink => built_in(runner, audience, shape, allowed),
+        ControlRequest::BuiltInSink => built_in(runner, audience, shape, allowed, cache),
     }
 }
 
@@ -63,6 +64,7 @@ fn built_in(
     audience: &mut impl Audience,
     shape: &Shape<'_>,
     allowed: &[u32],
+    cache: bool,
 ) -> Result<Option<Control>, CapacityError> {
     let request = shape.request();
     if request.targets.iter().any(|target| target.tls) || request.proxy_protocol.is_some() {
@@ -85,7 +87,7 @@ fn built_in(
         headroom: None,
         cached,
     };
-    if let Some(known) = Cached::read(&key) {
+    if let Some(known) = Cached::read(&key).filter(|_| cache) {
         return Ok(Some(control(known.ceiling_per_s, true)));
     }
     let descriptors = shape.machine().descriptors;
@@ -96,10 +98,11 @@ fn built_in(
     let ceiling = ceiling(runner, audience, plan);
     sink.stop();
     let ceiling = ceiling?;
-    if let Some(ceiling_per_s) = ceiling {
+    // What was measured beside other work is no ceiling of this machine for another time.
+    if let Some((ceiling_per_s, true)) = ceiling {
         Cached { ceiling_per_s }.write(&key);
     }
-    Ok(ceiling.map(|ceiling| control(ceiling, false)))
+    Ok(ceiling.map(|(ceiling, _)| control(ceiling, false)))
 }
 
 fn closed(shape: &Shape<'_>) -> Load {
@@ -107,12 +110,18 @@ fn closed(shape: &Shape<'_>) -> Load {
     Load::Closed { slots: workers.max(1).saturating_mul(SLOTS_PER_WORKER), attempts: None, length: Some(LENGTH) }
 }
 
-/// Completed a second; none if hardly anything completed.
-fn ceiling(runner: &mut Runner, audience: &mut impl Audience, plan: RunPlan) -> Result<Option<f64>, CapacityError> {
+/// Completed a second, and whether the workers had their cores for themselves; none if hardly anything completed.
+fn ceiling(
+    runner: &mut Runner,
+    audience: &mut impl Audience,
+    plan: RunPlan,
+) -> Result<Option<(f64, bool)>, CapacityError> {
     let loaded = runner.run(plan, &mut Silent(audience))?;
     let result = RunResult::assemble(loaded.ran.parts);
     let whole = result.interrupted.is_none() && result.attempts.completed >= LEAST_ATTEMPTS;
-    Ok(whole.then_some(result.rate.completed_per_s))
+    let contended = |code: &str| matches!(code, "cpu_contention" | "cpu_steal" | "stolen_time");
+    let alone = !result.generator.findings.iter().any(|finding| contended(&finding.code));
+    Ok(whole.then_some((result.rate.completed_per_s, alone)))
 }
 
 /// A ceiling that was measured before.

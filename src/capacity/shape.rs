@@ -371,3 +371,110 @@ impl From<PlanError> for CapacityError {
         Self::Usage(error.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::LoadPlan;
+    use crate::scenario::system_lookup;
+
+    const T: Nanos = Nanos::from_millis(100);
+
+    fn machine() -> Machine {
+        Machine { cpus: vec![0, 1], cores: 2, descriptors: 1 << 20, ports: 28_232 }
+    }
+
+    fn shape(target: &str, change: impl FnOnce(&mut Request)) -> Shape<'static> {
+        let mut request = Request { targets: vec![target.parse().unwrap()], ..Request::default() };
+        change(&mut request);
+        Shape::new(request, machine(), &system_lookup, T).unwrap()
+    }
+
+    fn at(shape: &Shape<'_>, per_s: f64) -> RunPlan {
+        shape.plan(Load::Rate(rate(per_s), Nanos::from_secs(10))).unwrap()
+    }
+
+    fn refusal(request: Request) -> String {
+        match Shape::new(request, machine(), &system_lookup, T) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("it is refused"),
+        }
+    }
+
+    #[test]
+    fn slots_are_four_deadlines_of_arrivals() {
+        let shape = shape("10.0.0.5:1935", |_| ());
+        for (per_s, slots) in [(10.0, LEAST_SLOTS), (1_000.0, 440), (20_000.0, 8_800)] {
+            assert_eq!(at(&shape, per_s).concurrency(), slots, "{per_s}");
+        }
+        // One source has ports for so many connections to one target.
+        assert_eq!(at(&shape, 200_000.0).concurrency(), 26_820);
+        let plan = at(&shape, 1_000.0);
+        let population = &plan.populations[0];
+        assert_eq!((population.until, population.close), (Until::Reply, ClosePolicy::Rst));
+        assert_eq!((population.timeout_ns, population.connect_timeout_ns), (2_000_000_000, 2_000_000_000));
+        assert_eq!(plan.thresholds, ["response.p99<100ms"]);
+        assert!(plan.sources.is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_goes_before_what_is_derived() {
+        let shape = shape("10.0.0.5:1935", |request| {
+            request.concurrency = Some(7);
+            request.timeout = Some(Duration::from_secs(5));
+            request.until = Some(Until::Handshake);
+            request.sources = vec!["127.0.0.1-127.0.0.4".parse().unwrap()];
+        });
+        let plan = at(&shape, 50_000.0);
+        let population = &plan.populations[0];
+        assert_eq!((plan.concurrency(), plan.sources.len(), population.until), (7, 4, Until::Handshake));
+        assert_eq!((population.timeout_ns, population.connect_timeout_ns), (5_000_000_000, 2_000_000_000));
+        assert_eq!(shape.plan_from(Load::Rate(rate(10.0), T), Some(2)).unwrap().populations[0].sources, [0, 1]);
+    }
+
+    #[test]
+    fn loopback_has_as_many_sources_as_ports_are_needed() {
+        let sources = |close, per_s| at(&shape("127.0.0.1:1935", |request| request.close = close), per_s).sources.len();
+        assert_eq!(sources(None, 20_000.0), 0, "the kernel's choice will do");
+        assert_eq!(sources(None, 100_000.0), 4, "44 000 slots, on half of the ports");
+        // 200 000 ports in TIME_WAIT after 10 s, and as many from the trial before.
+        assert_eq!(sources(Some(ClosePolicy::Fin), 20_000.0), 15);
+    }
+
+    #[test]
+    fn a_deadline_longer_than_the_default_timeouts_lengthens_them() {
+        let mut shape = shape("10.0.0.5:1935", |_| ());
+        shape.set_deadline(Nanos::from_secs(1));
+        assert_eq!(at(&shape, 10.0).populations[0].timeout_ns, 10_000_000_000);
+    }
+
+    #[test]
+    fn other_loads_have_the_same_clients() {
+        let shape = shape("127.0.0.1:1935", |request| request.clients = vec!["obs".parse().unwrap()]);
+        let closed = shape.plan(Load::Closed { slots: 5, attempts: Some(5), length: Some(T) }).unwrap();
+        assert!(matches!(closed.populations[0].lanes[0].load, LoadPlan::Closed { attempts: Some(5), .. }));
+        let held = shape.plan(Load::Held { rate: rate(100.0), length: T, slots: 300 }).unwrap();
+        assert_eq!((held.concurrency(), holds_forever(&held)), (300, true));
+        let watched = shape.plan(Load::Watched { count: 8, hold: T }).unwrap();
+        assert_eq!((watched.concurrency(), watched.populations[0].hold), (8, Hold::ForNs(100_000_000)));
+        let against = shape.plan_against("127.0.0.1:9".parse().unwrap(), Load::Rate(rate(5.0), T)).unwrap();
+        assert_eq!(against.targets[0].address.port(), 9);
+        for plan in [closed, held, watched, against] {
+            assert_eq!(plan.clients()[0].name(), "obs");
+        }
+    }
+
+    #[test]
+    fn what_has_no_capacity_is_refused() {
+        let target = || vec!["10.0.0.5:1935".parse().unwrap()];
+        let hostile = Request {
+            targets: target(),
+            clients: vec!["half-c1".parse().unwrap()],
+            until: Some(Until::Handshake),
+            ..Request::default()
+        };
+        insta::assert_snapshot!(refusal(hostile), @"half-c1 wants no handshake, so there is no capacity for it; leave hostile clients to `run`");
+        let resolve = Request { targets: target(), resolve_every: Some(Duration::from_secs(5)), ..Request::default() };
+        insta::assert_snapshot!(refusal(resolve), @"the trials of a capacity search go to the same addresses; drop --resolve");
+    }
+}

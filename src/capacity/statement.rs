@@ -71,7 +71,7 @@ fn whom(result: &CapacityResult) -> String {
 
 fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
     let bounds = bounds(goal);
-    let limit = limit(result, goal);
+    let limit = limit(goal);
     match (goal.outcome, goal.confirmed_per_s, goal.lower_bound_per_s) {
         (Outcome::Confirmed, Some(rate), _) => {
             format!("{} {}{bounds}; {limit}{}", rate_text(rate), measured(result, goal, true), generator(result))
@@ -97,6 +97,11 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
         (Outcome::GeneratorLimited, None, None) => {
             format!("no capacity can be told; generator-limited: {}", goal.because)
         }
+        (Outcome::Undecided, Some(rate), _) => format!(
+            "at least {} {}{bounds}; the search ended before it found the limit",
+            rate_text(rate),
+            measured(result, goal, true)
+        ),
         (Outcome::Unstable, ..) => format!(
             "no capacity to state: unstable, {} of the trials exceed {} lost within {}{bounds}; stalls, not a limit",
             percent_text(exceeding(result)),
@@ -147,7 +152,7 @@ fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal
             "no, it does not take {need}: {} within {} is missed; {}",
             percent_text(1.0 - goal.loss_ratio),
             deadline(result),
-            limit(result, goal)
+            limit(goal)
         ),
         (None, _) => format!("whether it takes {need} cannot be told: {}", goal.because),
     }
@@ -245,10 +250,11 @@ fn bounds(goal: &GoalResult) -> String {
     }
 }
 
-fn limit(result: &CapacityResult, goal: &GoalResult) -> String {
-    let _ = result;
+fn limit(goal: &GoalResult) -> String {
     match goal.limited_by {
-        LimitedBy::Target => format!("limited by the target: {}", goal.because),
+        LimitedBy::Target => {
+            format!("limited by the target: {}", goal.because.strip_prefix("target ").unwrap_or(&goal.because))
+        }
         LimitedBy::Network => format!("limited by the network: {}", goal.because),
         LimitedBy::Generator | LimitedBy::Range => goal.because.clone(),
         LimitedBy::Unattributed => "what limits it is not known".to_owned(),

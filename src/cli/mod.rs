@@ -1,9 +1,11 @@
-//! Layer 7: the command line: clap types, one file a command, exit codes.
+//! Layer 10: the command line: clap types, one file a command, exit codes.
 
 mod announce;
+mod bench;
 mod built_in_sink;
 mod capacity;
 mod check;
+mod compare;
 mod doctor;
 mod engine;
 mod exit;
@@ -55,6 +57,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Merge the results of several machines exactly
     Merge(merge::MergeArgs),
+    /// Is it more than noise? Several results a side
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(compare::CompareArgs),
+    /// Measure several targets in turn, several rounds, for one table
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::BenchArgs),
     /// Explain recorded handshakes: a capture, or raw streams
     Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
@@ -88,6 +96,8 @@ pub fn main() -> std::process::ExitCode {
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Compare(args) => compare::execute(args),
+        Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),

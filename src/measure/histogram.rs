@@ -58,6 +58,17 @@ pub struct LatencySummary {
     pub hdr_v2_base64: String,
 }
 
+/// A point of a distribution: how many samples are at most so long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DistributionPoint {
+    /// The span.
+    pub value: Nanos,
+    /// The share of the samples that was asked for, 0 to 1.
+    pub quantile: f64,
+    /// Samples up to the span.
+    pub count: u64,
+}
+
 /// Why a distribution in a file cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("hdr_v2_base64 is not a HdrHistogram (V2 + DEFLATE, base64): {0}")]
@@ -128,6 +139,26 @@ impl LatencyHistogram {
     /// The value at `quantile`, or `None` where fewer than 10 samples lie above it.
     pub fn at(&self, quantile: Quantile) -> Option<Nanos> {
         quantile.of(&self.histogram)
+    }
+
+    /// Points of the distribution up to its longest sample, so many in each half of the way that is left to 100 %: as
+    /// HdrHistogram's `outputPercentileDistribution` takes them. The last ones stand for single samples.
+    ///
+    /// # Panics
+    /// If `per_half` is 0.
+    pub fn points(&self, per_half: u32) -> impl Iterator<Item = DistributionPoint> + '_ {
+        self.histogram.iter_quantiles(per_half).scan(0, |count, step| {
+            *count += step.count_since_last_iteration();
+            let value = Nanos::new(step.value_iterated_to());
+            Some(DistributionPoint { value, quantile: step.quantile_iterated_to(), count: *count })
+        })
+    }
+
+    /// How HdrHistogram divides the range: buckets, and parts of each.
+    pub fn buckets(&self) -> (u8, u32) {
+        // Enough parts to tell two spans of `digits` digits apart, as a power of two.
+        let digits = u32::from(self.histogram.sigfig());
+        (self.histogram.buckets(), (2 * 10_u32.pow(digits)).next_power_of_two())
     }
 
     /// The distribution as it goes into a file.
@@ -203,9 +234,12 @@ impl Quantile {
     /// The 99.99th percentile.
     pub const P99_99: Self = Self { per_10_000: 9_999 };
 
-    /// At least 10 of `count` samples lie above it: fewer, and the number is noise.
+    /// A percentile is shown if at least so many samples lie above it: fewer, and the number is noise.
+    pub const SAMPLES_ABOVE: u64 = 10;
+
+    /// Enough of `count` samples lie above it.
     pub const fn is_supported_by(self, count: u64) -> bool {
-        count as u128 * (10_000 - self.per_10_000) as u128 >= 10 * 10_000
+        count as u128 * (10_000 - self.per_10_000) as u128 >= Self::SAMPLES_ABOVE as u128 * 10_000
     }
 
     /// Which of `count` samples, counted from 1 in ascending order, has the value; `None` where fewer than 10 lie above.
@@ -297,6 +331,18 @@ mod tests {
         assert_eq!((summary.mean_ns, summary.stdev_ns), (Some(501), Some(289)));
         assert_eq!((summary.p50_ns, summary.p90_ns, summary.p95_ns), (Some(500), Some(900), Some(950)));
         assert_eq!((summary.p99_ns, summary.p999_ns, summary.p9999_ns), (Some(990), None, None));
+    }
+
+    #[test]
+    fn points_count_up_to_all_samples() {
+        let points: Vec<_> = recorded(1..=1_000).points(1).collect();
+        let (first, last) = (points[0], points[points.len() - 1]);
+        assert_eq!((first.value, first.quantile, first.count), (Nanos::new(1), 0.0, 1));
+        assert_eq!((last.value, last.quantile, last.count), (Nanos::new(1_000), 1.0, 1_000));
+        let half = points.iter().find(|point| point.quantile == 0.5).unwrap();
+        assert_eq!((half.value, half.count), (Nanos::new(500), 500));
+        assert_eq!(LatencyHistogram::new().points(5).count(), 0);
+        assert_eq!(LatencyHistogram::new().buckets(), (26, 2_048));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod sparse;
 mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
-pub use histogram::{HistogramError, LatencyHistogram, LatencySummary, Quantile};
+pub use histogram::{DistributionPoint, HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::{IntervalCounts, IntervalReport};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
 pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};

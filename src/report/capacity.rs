@@ -4,9 +4,11 @@ use anstyle::AnsiColor;
 
 use super::page::{PLAIN, Page, Style, colored};
 use super::quantity::{count, per_s, percent, seconds, share, span};
+use super::tables::Table;
 use crate::base::{DurationText, Nanos};
 use crate::capacity::{
-    CapacityResult, Concurrent, Find, GoalResult, LimitedBy, Outcome, TrialPurpose, TrialRow, criteria,
+    Baseline, CapacityResult, Concurrent, Find, GoalResult, HalfSources, LimitedBy, Outcome, Overload, TrialPurpose,
+    TrialRow, criteria,
 };
 use crate::measure::Metric;
 use crate::run::{Severity, Signal, Verdict};
@@ -21,7 +23,7 @@ pub fn render(result: &CapacityResult, style: Style) -> String {
     head(&mut page, result);
     next(&mut page, result);
     goals(&mut page, result);
-    trials(&mut page, result);
+    page.cells(&trial_table(result));
     loads(&mut page, result);
     past_the_limit(&mut page, result);
     if let Some(concurrent) = &result.concurrent {
@@ -66,7 +68,8 @@ fn meaning(row: &TrialRow) -> String {
     }
 }
 
-fn lost(row: &TrialRow) -> f64 {
+/// Share of a trial's attempts that was lost.
+pub(super) fn lost(row: &TrialRow) -> f64 {
     row.lost as f64 / row.attempts.max(1) as f64
 }
 
@@ -87,30 +90,9 @@ fn head(page: &mut Page, result: &CapacityResult) {
     };
     page.labelled_with("verdict", (&result.verdict.to_string(), colored(color)), &format!(": {}", reason(result)));
     page.labelled("target", &target(result));
-    let asked = &result.asked;
-    let kind = match asked.find {
-        Find::Rate => "lost: failed, or later than",
-        Find::Concurrent => "connections held at once; lost: failed, or later than",
-    };
-    page.labelled(
-        "measured",
-        &format!(
-            "{}; {kind} {} after the intended start",
-            result.clients,
-            DurationText(Nanos::new(result.deadline_ns).into())
-        ),
-    );
+    page.labelled("measured", &measured(result));
     if let Some(baseline) = &result.baseline {
-        let latency = [("connect", baseline.rtt_ns), ("p50", baseline.p50_ns), ("p95", baseline.p95_ns)]
-            .into_iter()
-            .filter_map(|(name, ns)| Some(format!("{name} {}", Nanos::new(ns?))))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let latency = if latency.is_empty() { "nothing completed".to_owned() } else { latency };
-        page.labelled(
-            "baseline",
-            &format!("{latency}; {} of {} attempts lost without load", baseline.lost, baseline.attempts),
-        );
+        page.labelled("baseline", &unloaded(baseline));
     }
     if let Some(warmup) = &result.warmup {
         let steady = if warmup.steady { "steady" } else { "not steady" };
@@ -131,7 +113,29 @@ fn head(page: &mut Page, result: &CapacityResult) {
     );
 }
 
-fn reason(result: &CapacityResult) -> String {
+/// Which clients, and what counts as lost.
+pub(super) fn measured(result: &CapacityResult) -> String {
+    let kind = match result.asked.find {
+        Find::Rate => "lost: failed, or later than",
+        Find::Concurrent => "connections held at once; lost: failed, or later than",
+    };
+    let deadline = DurationText(Nanos::new(result.deadline_ns).into());
+    format!("{}; {kind} {deadline} after the intended start", result.clients)
+}
+
+/// The target at a low rate.
+pub(super) fn unloaded(baseline: &Baseline) -> String {
+    let latency = [("connect", baseline.rtt_ns), ("p50", baseline.p50_ns), ("p95", baseline.p95_ns)]
+        .into_iter()
+        .filter_map(|(name, ns)| Some(format!("{name} {}", Nanos::new(ns?))))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let latency = if latency.is_empty() { "nothing completed".to_owned() } else { latency };
+    format!("{latency}; {} of {} attempts lost without load", baseline.lost, baseline.attempts)
+}
+
+/// Why the verdict is what it is.
+pub(super) fn reason(result: &CapacityResult) -> String {
     if let Some(signal) = result.interrupted {
         let signal = match signal {
             Signal::Interrupt => "interrupted",
@@ -164,7 +168,8 @@ fn reason(result: &CapacityResult) -> String {
     }
 }
 
-fn outcome(goal: &GoalResult) -> &'static str {
+/// How the search ended for a goal.
+pub(super) fn outcome(goal: &GoalResult) -> &'static str {
     match goal.outcome {
         Outcome::Confirmed => "a longer run confirmed the rate",
         Outcome::NotConfirmed => "no longer run confirmed a rate",
@@ -178,13 +183,15 @@ fn outcome(goal: &GoalResult) -> &'static str {
     }
 }
 
-fn target(result: &CapacityResult) -> String {
+/// What was measured, and where it is.
+pub(super) fn target(result: &CapacityResult) -> String {
     let server = result.server.as_ref().map(|server| format!(" ({server})")).unwrap_or_default();
     let place = if result.local_target { ", on this machine" } else { "" };
     format!("{}{server}{place}", result.target)
 }
 
-fn generator(result: &CapacityResult) -> String {
+/// Who made the load, and how much more it can.
+pub(super) fn generator(result: &CapacityResult) -> String {
     let plan = &result.plan;
     let workers = count(plan.workers as usize, "worker");
     let busy = result
@@ -218,7 +225,8 @@ fn next(page: &mut Page, result: &CapacityResult) {
     }
 }
 
-fn goals(page: &mut Page, result: &CapacityResult) {
+/// A row for each goal.
+pub(super) fn goal_table(result: &CapacityResult) -> Table {
     let bound = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), per_s);
     let row = |goal: &GoalResult| {
         vec![
@@ -239,14 +247,19 @@ fn goals(page: &mut Page, result: &CapacityResult) {
         ]
     };
     let heading = ["goal", "lower", "upper", "confirmed", "conditional", "resolves", "limited by"];
-    page.table(&heading, result.goals.iter().map(row).collect());
+    Table::new(heading, result.goals.iter().map(row))
+}
+
+fn goals(page: &mut Page, result: &CapacityResult) {
+    page.cells(&goal_table(result));
     for goal in result.goals.iter().skip(1) {
         let lead = page.lead(&[("  ", PLAIN), (&goal.name, PLAIN)]);
         page.wrapped(lead, 4, &format!(": {}; {}", outcome(goal), goal.because));
     }
 }
 
-fn trials(page: &mut Page, result: &CapacityResult) {
+/// A row for each trial.
+pub(super) fn trial_table(result: &CapacityResult) -> Table {
     let row = |(number, row): (usize, &TrialRow)| {
         vec![
             format!("{number} {}", row.purpose.plural(1)),
@@ -259,11 +272,12 @@ fn trials(page: &mut Page, result: &CapacityResult) {
             meaning(row),
         ]
     };
-    let rows: Vec<_> = (1..).zip(&result.trials).map(row).collect();
-    page.table(&["trials", "rate", "for", "lost", "p50", "p99", "busy", "goal"], rows);
+    let heading = ["trials", "rate", "for", "lost", "p50", "p99", "busy", "goal"];
+    Table::new(heading, (1..).zip(&result.trials).map(row))
 }
 
-fn loads(page: &mut Page, result: &CapacityResult) {
+/// Response times at parts of the capacity.
+pub(super) fn load_table(result: &CapacityResult) -> Table {
     let rows = result.loads.iter().map(|load| {
         let response = load.latency.get(Metric::Response);
         let at = |value: Option<u64>| span(value);
@@ -278,38 +292,32 @@ fn loads(page: &mut Page, result: &CapacityResult) {
         ]);
         row
     });
-    page.table(&["latency at", "lost", "p50", "p90", "p99", "p99.9", "max"], rows.collect());
+    Table::new(["latency at", "lost", "p50", "p90", "p99", "p99.9", "max"], rows)
+}
+
+fn loads(page: &mut Page, result: &CapacityResult) {
+    page.cells(&load_table(result));
     if let Some(half) = &result.half_sources {
-        let means = match half.limited_per_source {
-            Some(true) => "a limit per source, or a load balancer's affinity",
-            Some(false) => "no limit per source",
-            None => "the generator was the limit: nothing is shown",
-        };
-        page.labelled(
-            "",
-            &format!(
-                "from {} of {} sources: {} in time: {means}",
-                half.half,
-                count(half.sources as usize, "source"),
-                per_s(half.goodput_per_s)
-            ),
-        );
+        page.labelled("", &half_sources(half));
     }
+}
+
+/// What the found rate from half of the sources shows.
+pub(super) fn half_sources(half: &HalfSources) -> String {
+    let means = match half.limited_per_source {
+        Some(true) => "a limit per source, or a load balancer's affinity",
+        Some(false) => "no limit per source",
+        None => "the generator was the limit: nothing is shown",
+    };
+    let (sources, goodput) = (count(half.sources as usize, "source"), per_s(half.goodput_per_s));
+    format!("from {} of {sources}: {goodput} in time: {means}", half.half)
 }
 
 fn past_the_limit(page: &mut Page, result: &CapacityResult) {
     let Some(overload) = &result.overload else { return };
     page.title("past the limit");
-    let factor = overload.factor.map_or_else(String::new, |factor| format!(" ({factor:.2} times the found rate)"));
-    let text = format!(
-        "at {}{factor}: {} completed, {} lost, response p99 {}",
-        per_s(overload.rate_per_s),
-        per_s(overload.completed_per_s),
-        share(overload.loss_ratio),
-        span(overload.response_p99_ns)
-    );
     let lead = page.lead(&[("  ", PLAIN)]);
-    page.wrapped(lead, 4, &text);
+    page.wrapped(lead, 4, &overloaded(overload));
     let mut failures: Vec<_> = overload.failures.iter().collect();
     failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
     for failure in failures.iter().take(MOST_FAILURES) {
@@ -318,21 +326,43 @@ fn past_the_limit(page: &mut Page, result: &CapacityResult) {
         page.remedy(&failure.advice);
     }
     page.rest(failures.len(), MOST_FAILURES, "more kind");
-    let recovered = match result.recovered {
+    page.line(&format!("  {}", recovered(result.recovered)));
+}
+
+/// What was offered past the limit, and what came of it.
+pub(super) fn overloaded(overload: &Overload) -> String {
+    let factor = overload.factor.map_or_else(String::new, |factor| format!(" ({factor:.2} times the found rate)"));
+    format!(
+        "at {}{factor}: {} completed, {} lost, response p99 {}",
+        per_s(overload.rate_per_s),
+        per_s(overload.completed_per_s),
+        share(overload.loss_ratio),
+        span(overload.response_p99_ns)
+    )
+}
+
+/// Whether the target served again after overloads.
+pub(super) const fn recovered(recovered: Option<bool>) -> &'static str {
+    match recovered {
         Some(true) => "it served again at once after every overload",
         Some(false) => "it did not serve again: the search ended there",
         None => "no overload was so heavy that it had to be probed afterwards",
-    };
-    page.line(&format!("  {recovered}"));
+    }
 }
 
 fn held(page: &mut Page, concurrent: &Concurrent) {
     page.title("connections held");
+    let lead = page.lead(&[("  ", PLAIN)]);
+    page.wrapped(lead, 4, &held_text(concurrent));
+}
+
+/// How many connections were held at once, and what became of them.
+pub(super) fn held_text(concurrent: &Concurrent) -> String {
     let idle = concurrent.idle_timeout_s.map_or_else(
         || format!("closed none that said nothing within {}", seconds(concurrent.watched_s)),
         |age| format!("closes connections that say nothing after {}", seconds(age)),
     );
-    let text = format!(
+    format!(
         "the server {idle}; ramp at {}: {} at once at most, {} of {} attempts lost, {} lost while held, {} idled out",
         per_s(concurrent.ramp_per_s),
         concurrent.held_peak,
@@ -340,15 +370,24 @@ fn held(page: &mut Page, concurrent: &Concurrent) {
         concurrent.attempts,
         concurrent.lost_while_held,
         concurrent.idled_out
-    );
-    let lead = page.lead(&[("  ", PLAIN)]);
-    page.wrapped(lead, 4, &text);
+    )
 }
 
 fn rfc9411(page: &mut Page, result: &CapacityResult) {
     if !result.asked.rfc9411 {
         return;
     }
+    let table = criterion_table(result);
+    if table.rows.is_empty() {
+        page.title("RFC 9411, 7.2.3.3");
+        page.line("  not judged: there is no confirmation");
+    } else {
+        page.cells(&table);
+    }
+}
+
+/// The criteria of RFC 9411.
+pub(super) fn criterion_table(result: &CapacityResult) -> Table {
     let rows = criteria(result).into_iter().map(|criterion| {
         let met = match criterion.met {
             Some(true) => "met",
@@ -358,7 +397,7 @@ fn rfc9411(page: &mut Page, result: &CapacityResult) {
         let measured = criterion.measured.unwrap_or_else(|| "-".to_owned());
         vec![criterion.name.to_owned(), criterion.limit, measured, met.to_owned()]
     });
-    page.table(&["RFC 9411, 7.2.3.3", "limit", "measured", ""], rows.collect());
+    Table::new(["RFC 9411, 7.2.3.3", "limit", "measured", ""], rows)
 }
 
 fn findings(page: &mut Page, result: &CapacityResult) {

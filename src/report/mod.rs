@@ -1,11 +1,17 @@
-//! Layer 6: renders results: pure functions of a result, without a clock and without asking the terminal.
+//! Layer 9: renders results: pure functions of a result, without a clock and without asking the terminal.
 
+mod chart;
 mod observed;
+mod outcomes;
 mod page;
 mod quantity;
 mod summary;
+mod tables;
 
+pub mod bench;
 pub mod capacity;
+pub mod compare;
+pub mod html;
 pub mod json;
 pub mod plot;
 pub mod text;

@@ -3,6 +3,7 @@
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::quantity::count;
+use super::tables::Table;
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,11 @@ impl Page {
         for row in &rows {
             self.line(&aligned("  ", &row.iter().map(String::as_str).collect::<Vec<_>>()));
         }
+    }
+
+    /// All rows of a table.
+    pub(super) fn cells(&mut self, table: &Table) {
+        self.table(&table.heading.iter().map(String::as_str).collect::<Vec<_>>(), table.rows.clone());
     }
 
     /// Words after `lead`; further lines start at column `indent`.

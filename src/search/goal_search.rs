@@ -34,6 +34,9 @@ const STALL_SHARE: f64 = 0.5;
 const STALL_LOSS: f64 = 0.1;
 /// A chance that is none.
 const UNLIKELY: f64 = 0.01;
+/// So many expected losses are no matter of chance: a quarter of them or less has a probability below 1 %.
+const ENOUGH_LOSSES: f64 = 10.0;
+const FAR_LESS: f64 = 0.25;
 /// Above this loss a load is an overload first of all.
 const OVERLOAD_LOSS: f64 = 0.3;
 
@@ -151,11 +154,17 @@ impl<'a> GoalSearch<'a> {
         is_independent && self.has_met_in_spite_of(loss)
     }
 
-    /// Whether a trial met the goal that would hardly have met it if attempts were lost by chance, this share of them.
-    pub(super) fn has_met_in_spite_of(&self, loss: f64) -> bool {
+    /// Whether losing attempts by chance, this share of them, can be ruled out: a trial met the goal that then would
+    /// hardly have met it, or the probes together lost far less.
+    fn has_met_in_spite_of(&self, loss: f64) -> bool {
         let chance = |trial: &TrialOutcome| (1.0 - loss).powf(trial.attempts as f64);
-        let valid = self.search.trials().iter().filter(|trial| trial.is_valid() && !self.rule.exceeds(trial));
-        valid.clone().any(|trial| trial.request.purpose != Purpose::WarmUp && chance(trial) < UNLIKELY)
+        if self.search.judged_trials().any(|trial| !self.rule.exceeds(trial) && chance(trial) < UNLIKELY) {
+            return true;
+        }
+        let probes = self.search.trials().iter().filter(|t| t.is_valid() && t.request.purpose == Purpose::Probe);
+        let (attempts, lost) = probes.fold((0, 0), |sum, probe| (sum.0 + probe.attempts, sum.1 + probe.lost));
+        let expected = attempts as f64 * loss;
+        expected >= ENOUGH_LOSSES && lost as f64 <= FAR_LESS * expected
     }
 
     fn warm_up(&self) -> Option<TrialRequest> {
@@ -198,7 +207,7 @@ impl<'a> GoalSearch<'a> {
     fn confirm(&self) -> Option<TrialRequest> {
         let rate = match self.confirmed() {
             None if self.failed_confirmations().next().is_some() => self.below_the_failed(),
-            None => rounded(self.decided.lower()?.rate_per_s / (1.0 + FIRST_BELOW * self.goal.width)),
+            None => self.first_confirmation()?,
             Some((_, trial)) => self.above_the_confirmed(trial.request.rate_per_s)?,
         };
         if self.too_few_attempts().is_some() || rate < self.search.spec().min_rate.as_per_second() {
@@ -206,6 +215,13 @@ impl<'a> GoalSearch<'a> {
         }
         let request = self.request(rate, self.search.spec().confirm, Purpose::Confirm);
         self.search.affords(request.duration, Nanos::ZERO).then_some(request)
+    }
+
+    /// The lower bound, or a little less where something is known to be too much.
+    fn first_confirmation(&self) -> Option<f64> {
+        let lower = self.decided.lower()?.rate_per_s;
+        let is_free = self.decided.upper().is_none() && self.decided.relevant_ceiling().is_none();
+        Some(if is_free { lower } else { rounded(lower / (1.0 + FIRST_BELOW * self.goal.width)) })
     }
 
     /// The rate for a confirmation after one that failed: a step below it, and well below what trials of full length have
@@ -239,6 +255,8 @@ impl<'a> GoalSearch<'a> {
         let later_goals = spec.goals.len() - 1 - self.index;
         let own = match (self.confirmed(), self.decided.lower()) {
             (Some(_), _) => 1,
+            // Later goals know most of their loads, and have less time.
+            (None, Some(_)) if self.index > 0 => 1,
             (None, Some(_)) => CONFIRMATIONS,
             (None, None) => 0,
         };

@@ -82,13 +82,16 @@ impl SimulatedServer {
         let steps = (duration_s / step_s).round() as usize;
         let mut queue = Queue::default();
         let mut floors = [f64::INFINITY; 2];
+        let mut progress = 0.0_f64;
         let mut step = 0;
         while step < steps || queue.fresh > 0.0 {
             let now_s = step as f64 * step_s;
             let arriving = if step < steps { rate_per_s * step_s } else { 0.0 };
             queue.arrive(step, arriving, self.server.backlog, self.deadline_s, step_s);
             let busy_s = step_s * self.awake_share(now_s, step_s, pause);
-            queue.serve(self.served_in(busy_s), step, (self.deadline_s / step_s) as usize);
+            // A step of long service times finishes nothing, and delays the next one.
+            progress = progress.min(0.0) + self.work_done_in(busy_s);
+            queue.serve(progress.max(0.0), step, (self.deadline_s / step_s) as usize);
             if step < steps / 4 {
                 floors[0] = floors[0].min(queue.in_flight());
             } else if step < steps && step >= steps - steps / 4 {
@@ -104,10 +107,10 @@ impl SimulatedServer {
         }
     }
 
-    /// Attempts finished in so many seconds of work: their mean, and the deviation that a sum of service times has.
-    fn served_in(&mut self, busy_s: f64) -> f64 {
+    /// Work done in so many seconds, in attempts: its mean, and the deviation that a sum of service times has.
+    fn work_done_in(&mut self, busy_s: f64) -> f64 {
         let mean = self.server.capacity_per_s * busy_s;
-        (mean + self.server.variation * mean.sqrt() * self.deviate()).max(0.0)
+        mean + self.server.variation * mean.sqrt() * self.deviate()
     }
 
     /// A random number with mean 0 and variance 1: the sum of four even ones (Irwin-Hall), close enough to a normal one.
@@ -269,5 +272,38 @@ impl Queue {
         }
         // Sums of differences of floating-point numbers; nothing waits.
         (self.length, self.fresh) = (0.0, 0.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(capacity_per_s: f64, variation: f64) -> Server {
+        Server { capacity_per_s, variation, backlog: None, freeze: None, spoiled: 0.0 }
+    }
+
+    /// Kingman's heavy-traffic limit: at a load of 1 - e of the capacity c, with even arrivals and service times that vary
+    /// by v, a share exp(-2 e c T / v^2) waits for longer than T.
+    #[test]
+    fn a_noisy_queue_sustains_what_heavy_traffic_theory_says() {
+        let deadline = Nanos::from_millis(50);
+        for (capacity, variation) in [(2_000.0_f64, 1.0_f64), (5_000.0, 1.0), (5_000.0, 0.6)] {
+            let predicted = 200.0_f64.ln() * variation.powi(2) / (2.0 * capacity * 0.05);
+            let found = 1.0 - sustainable_rate(server(capacity, variation), deadline, 0.005) / capacity;
+            assert!((found / predicted - 1.0).abs() < 0.35, "predicted {predicted}, found {found}");
+        }
+    }
+
+    #[test]
+    fn a_bounded_listen_queue_and_freezes_cost_capacity() {
+        let deadline = Nanos::from_millis(500);
+        let plain = server(5_000.0, 0.6);
+        let bounded =
+            Server { backlog: Some(Backlog { limit: 128.0, syn_retries_s: SYN_RETRIES_EXPONENTIAL }), ..plain };
+        let freezing = Server { freeze: Some(Freeze { length_s: 0.3, period_s: 5.0 }), ..plain };
+        let [plain, bounded, frozen] = [plain, bounded, freezing].map(|s| sustainable_rate(s, deadline, 0.005));
+        assert!(bounded < plain && frozen < 0.95 * plain, "{plain} {bounded} {frozen}");
+        assert!(sustainable_rate(freezing, Nanos::from_millis(100), 0.005) < 100.0);
     }
 }

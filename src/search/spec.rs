@@ -162,14 +162,16 @@ impl Goal {
     }
 
     /// A goal of the user's with the default precision.
-    pub fn new(name: &str, loss_ratio: f64, _deadline: Nanos) -> Self {
+    pub fn new(name: &str, loss_ratio: f64, deadline: Nanos) -> Self {
+        // Long enough for its quarters to show a backlog that takes deadlines to build up.
+        let final_trial = Nanos::from_secs(8).max(Nanos::from_secs_f64(4.0 * deadline.as_secs_f64()));
         Self {
             name: name.to_owned(),
             loss_ratio,
             exceed_ratio: 0.5,
             width: 0.01,
-            final_trial: Nanos::from_secs(8),
-            duration_sum: Nanos::from_secs(16),
+            final_trial,
+            duration_sum: final_trial + final_trial,
         }
     }
 

@@ -99,11 +99,6 @@ impl Nginx {
         Ok(Self { server, address, http_address, tls_address, _folder: folder })
     }
 
-    /// The number of its master process.
-    pub fn id(&self) -> u32 {
-        self.server.id()
-    }
-
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, Step, TlsCounts};
+use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Step, TlsCounts, Until};
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
-use crate::run::{LatencyTable, Population, Signal};
+use crate::run::{LatencyTable, Population, ReasonRow, Row, Signal, StormRow};
 
 const PLAIN_80: Style = Style { color: false, width: 80 };
 

@@ -94,7 +94,7 @@ impl<'a> Source<'a> {
 }
 
 /// Line and column of byte `at`, in characters and from 1.
-pub(in crate::scenario) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

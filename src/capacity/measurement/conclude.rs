@@ -1,0 +1,216 @@
+//! From what the trials showed to the result.
+
+use crate::base::{Nanos, Rate};
+use crate::run::{Tool, Verdict};
+use crate::search::QualificationVerdict;
+
+use super::super::baseline::Unloaded;
+use super::super::blame::blame;
+use super::super::result::*;
+use super::super::settings::{client_names, target_names};
+use super::super::statement::rate_text;
+use super::super::trial::busiest_worker;
+use super::super::verdict::{not_decidable, outcome_of};
+use super::{Audience, Measurement, Searched};
+
+/// Below this the generator is too close to its own ceiling.
+pub(super) const LEAST_HEADROOM: f64 = 1.25;
+/// A worker less busy than this had room, whatever a ceiling on shared cores says.
+const BUSY_PERCENT: f64 = 85.0;
+
+impl<A: Audience> Measurement<'_, A> {
+    /// A result of a search that has found nothing yet.
+    pub(super) fn empty(&self, started_at: String, unloaded: &Unloaded) -> CapacityResult {
+        let request = self.request;
+        let settings = &self.settings;
+        let plan = unloaded.result.plan.clone();
+        let population = &plan.populations[0];
+        CapacityResult {
+            schema: CAPACITY_SCHEMA.to_owned(),
+            tool: Tool::this(),
+            started_at,
+            statement: String::new(),
+            advice: Vec::new(),
+            target: target_names(&plan),
+            server: match self.site.names.as_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+            local_target: self.site.local,
+            deadline_ns: 0,
+            until: population.until,
+            close: population.close,
+            clients: client_names(&plan),
+            asked: Asked {
+                find: request.find,
+                deadline: match &request.resume {
+                    Some((_, resumed)) => resumed.asked.deadline.clone(),
+                    None => self.asked_deadline.to_string(),
+                },
+                budget_ns: settings.budget.as_u64(),
+                trial_ns: settings.trial.map(Nanos::as_u64),
+                confirm_ns: settings.confirm.as_u64(),
+                width: settings.width,
+                max_rate_per_s: request.max_rate.map(Rate::as_per_second),
+                need_per_s: settings.need.map(|(need, _)| need.as_per_second()),
+                margin: settings.need.map(|(_, margin)| margin),
+                rfc9411: request.rfc9411,
+                resumed_from: request.resume.as_ref().map(|(file, _)| file.clone()),
+            },
+            labels: request.labels.clone(),
+            environment: unloaded.result.environment.clone(),
+            baseline: Some(unloaded.baseline.clone()),
+            plan,
+            warmup: None,
+            goals: Vec::new(),
+            trials: Vec::new(),
+            searched: Vec::new(),
+            confirmation: None,
+            control: None,
+            recovered: None,
+            overload: None,
+            loads: Vec::new(),
+            half_sources: None,
+            qualification: None,
+            concurrent: None,
+            thresholds: Vec::new(),
+            findings: Vec::new(),
+            time: TimeSpent::default(),
+            verdict: Verdict::Inconclusive,
+            interrupted: None,
+            ended_by: None,
+        }
+    }
+
+    /// From the conclusion of the search to the result's goals.
+    pub(super) fn conclude(&mut self, result: &mut CapacityResult, searched: Searched, floor: f64) {
+        let own_sink = self.request.built_in_sink || self.site.own_sink;
+        let busy = searched.confirmations.last().and_then(|(_, trial)| busiest_worker(&trial.result));
+        for (index, asked) in self.settings.goals.iter().enumerate() {
+            let place = searched.goals.iter().position(|goal| *goal == index);
+            let concluded = place.zip(searched.conclusion.as_ref()).map(|(place, conclusion)| &conclusion.goals[place]);
+            let Some(concluded) = concluded else {
+                result.goals.push(not_decidable(asked, floor));
+                continue;
+            };
+            let (mut outcome, mut reason) = outcome_of(concluded, &self.settings);
+            let found = concluded.confirmed_per_s.or(concluded.lower_bound_per_s);
+            if index == 0
+                && let (Some(control), Some(found)) = (&mut result.control, found)
+            {
+                let headroom = control.ceiling_per_s / found;
+                control.headroom = Some(headroom);
+                // A sink on the workers' cores makes a ceiling that is too low.
+                let proves = control.own_cores || busy.is_none_or(|busy| busy >= BUSY_PERCENT);
+                if outcome == Outcome::Confirmed && headroom < LEAST_HEADROOM && proves {
+                    outcome = Outcome::GeneratorLimited;
+                    reason = Some(format!(
+                        "the same load against {} comes to {} only, {headroom:.2} times this rate; {LEAST_HEADROOM} times \
+                         would leave no doubt: use a faster machine, or several with `run --share`",
+                        control.target,
+                        rate_text(control.ceiling_per_s)
+                    ));
+                }
+            }
+            if own_sink && found.is_some() && outcome != Outcome::RangeLimited {
+                outcome = Outcome::GeneratorLimited;
+                reason = Some("the target is this program's own sink, which is as fast as the generator".to_owned());
+            }
+            let (limited_by, because) = match (outcome, reason) {
+                (Outcome::NotDecidable, Some(reason)) => (LimitedBy::Unattributed, reason),
+                (outcome, reason) => blame(outcome, reason.as_deref(), &searched.evidence),
+            };
+            result.goals.push(GoalResult {
+                name: asked.name.clone(),
+                loss_ratio: asked.loss_ratio,
+                exceed_ratio: 0.5,
+                outcome,
+                lower_bound_per_s: concluded.lower_bound_per_s,
+                upper_bound_per_s: concluded.upper_bound_per_s,
+                confirmed_per_s: concluded.confirmed_per_s,
+                conditional_throughput_per_s: concluded.conditional_throughput_per_s,
+                resolution: concluded.resolution,
+                loss_resolution: concluded.loss_resolution,
+                limited_by,
+                because,
+            });
+        }
+        result.warmup.clone_from(&searched.warmup);
+        result.recovered = searched.conclusion.as_ref().and_then(|conclusion| conclusion.recovered);
+        result.confirmation = self.confirmation(&searched);
+        if result.confirmation.is_none()
+            && let Some((_, resumed)) = &self.request.resume
+        {
+            result.confirmation.clone_from(&resumed.confirmation);
+        }
+        if let Some((_, trial)) = searched.confirmations.last() {
+            // The deadline's own condition comes last in every plan and is not the user's. Texts do not tell them apart:
+            // a plan's conditions are without keys.
+            let asked = self.request.load.thresholds.len();
+            result.thresholds = trial.result.thresholds.iter().take(asked).cloned().collect();
+            result.environment.clone_from(&trial.result.environment);
+            result.plan = trial.result.plan.clone();
+        }
+        result.overload = self.overload(result.goals.first());
+        result.qualification = searched.conclusion.as_ref().and_then(|conclusion| {
+            let answer = conclusion.qualification.as_ref()?;
+            let (_, margin) = self.settings.need?;
+            let offered = self.trials.iter().map(|trial| trial.rate_per_s).fold(0.0, f64::max);
+            Some(Qualification {
+                need_per_s: answer.need_per_s,
+                margin,
+                offered_per_s: offered,
+                qualified: match answer.verdict {
+                    QualificationVerdict::Met => Some(true),
+                    QualificationVerdict::MarginMissed | QualificationVerdict::Missed => Some(false),
+                    QualificationVerdict::Inconclusive => None,
+                },
+                headroom: answer.headroom,
+                fleet: self.settings.fleet.clone(),
+            })
+        });
+    }
+
+    /// The confirmation of the first goal, or the last one that failed.
+    fn confirmation(&self, searched: &Searched) -> Option<Confirmation> {
+        let conclusion = searched.conclusion.as_ref()?;
+        let confirming = conclusion.goals.first()?.confirming_trial;
+        let (index, trial) = searched
+            .confirmations
+            .iter()
+            .find(|(index, _)| Some(*index) == confirming)
+            .or_else(|| searched.confirmations.last().filter(|_| confirming.is_none()))?;
+        let row = &trial.row;
+        let before = searched.confirmations.iter().filter(|(other, _)| other < index).count();
+        Some(Confirmation {
+            rate_per_s: row.rate_per_s,
+            duration_s: row.duration_s,
+            attempts: row.attempts,
+            lost: row.lost,
+            loss_ratio: row.lost as f64 / row.attempts.max(1) as f64,
+            passed: confirming == Some(*index),
+            missed_before: before as u32,
+            busiest_worker_percent: row.busiest_worker_percent,
+            latency: trial.result.latency.clone(),
+            timeline: trial.result.timeline.clone(),
+        })
+    }
+
+    /// The highest rate that was offered and missed.
+    fn overload(&self, goal: Option<&GoalResult>) -> Option<Overload> {
+        let lower = goal.and_then(|goal| goal.confirmed_per_s.or(goal.lower_bound_per_s));
+        let judged = |trial: &&TrialRow| {
+            matches!(trial.purpose, TrialPurpose::Climb | TrialPurpose::Decide | TrialPurpose::Confirm)
+        };
+        let missed = self.trials.iter().filter(judged).filter(|trial| trial.valid && trial.exceeds);
+        let worst = missed.max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s))?;
+        Some(Overload {
+            rate_per_s: worst.rate_per_s,
+            factor: lower.map(|lower| worst.rate_per_s / lower),
+            completed_per_s: worst.completed_per_s,
+            loss_ratio: worst.lost as f64 / worst.attempts.max(1) as f64,
+            response_p99_ns: worst.response_p99_ns,
+            failures: worst.failures.clone(),
+        })
+    }
+}

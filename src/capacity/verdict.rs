@@ -1,0 +1,223 @@
+//! What a search came to: outcomes, the verdict, and what to do next.
+
+use crate::run::{Finding, Severity, Verdict};
+use crate::search::GoalConclusion;
+
+use super::request::GoalRequest;
+use super::result::*;
+use super::settings::Settings;
+use super::statement::{percent_text, rate_text};
+
+/// Bounds further apart than this, or than three times the width asked for, are no capacity.
+const CLOSE: f64 = 0.05;
+
+/// How the search ended for a goal, and why in words.
+pub(super) fn outcome_of(goal: &GoalConclusion, settings: &Settings) -> (Outcome, Option<String>) {
+    use crate::search::Verdict as Search;
+    match &goal.verdict {
+        Search::Confirmed if goal.resolution.is_none_or(|width| width > CLOSE.max(3.0 * settings.width)) => {
+            (Outcome::Undecided, Some("the budget ended before the bounds were close".to_owned()))
+        }
+        Search::Confirmed => (Outcome::Confirmed, None),
+        Search::NotConfirmed { .. } => (Outcome::NotConfirmed, None),
+        Search::Unstable { .. } => (Outcome::Unstable, None),
+        Search::GeneratorLimited { reason, .. } => (Outcome::GeneratorLimited, Some(reason.clone())),
+        Search::RangeLimited => {
+            let reason = match settings.need {
+                Some(_) => "no more than the need and its margin was offered",
+                None => "no more than --max-rate was offered",
+            };
+            (Outcome::RangeLimited, Some(reason.to_owned()))
+        }
+        Search::NothingCompletes | Search::NothingSustained => (Outcome::NothingCompletes, None),
+        Search::DidNotRecover { .. } => (Outcome::DidNotRecover, None),
+        Search::NotDecidable { attempts, needed } => (
+            Outcome::NotDecidable,
+            Some(format!(
+                "{attempts} attempts are too few to tell a loss of {}: {needed} are needed; give a longer --confirm and \
+                 --budget, or a goal that allows more",
+                percent_text(goal.loss_ratio)
+            )),
+        ),
+        Search::Undecided => (Outcome::Undecided, None),
+    }
+}
+
+pub(super) fn not_decidable(asked: &GoalRequest, floor: f64) -> GoalResult {
+    GoalResult {
+        name: asked.name.clone(),
+        loss_ratio: asked.loss_ratio,
+        exceed_ratio: 0.5,
+        outcome: Outcome::NotDecidable,
+        lower_bound_per_s: None,
+        upper_bound_per_s: None,
+        confirmed_per_s: None,
+        conditional_throughput_per_s: None,
+        resolution: None,
+        loss_resolution: None,
+        limited_by: LimitedBy::Network,
+        because: format!(
+            "without any load the path and the target lose {}, more than {}; not decidable on this path",
+            percent_text(floor),
+            percent_text(asked.loss_ratio)
+        ),
+    }
+}
+
+/// Whether the result is what was asked.
+pub(super) fn verdict(result: &CapacityResult, dead: bool) -> Verdict {
+    if dead {
+        return Verdict::Fail;
+    }
+    if result.ended_by.is_some() || result.thresholds.iter().any(|threshold| threshold.pass == Some(false)) {
+        return Verdict::Fail;
+    }
+    if let Some(concurrent) = &result.concurrent {
+        return match concurrent.limited_by {
+            LimitedBy::Generator | LimitedBy::Range => Verdict::Inconclusive,
+            LimitedBy::Target | LimitedBy::Network | LimitedBy::Unattributed => Verdict::Pass,
+        };
+    }
+    if let Some(qualification) = &result.qualification {
+        return match qualification.qualified {
+            Some(true) => Verdict::Pass,
+            Some(false) => Verdict::Fail,
+            None => Verdict::Inconclusive,
+        };
+    }
+    match result.first_goal().map(|goal| goal.outcome) {
+        Some(Outcome::Confirmed | Outcome::RangeLimited) => Verdict::Pass,
+        Some(Outcome::NothingCompletes | Outcome::DidNotRecover) => Verdict::Fail,
+        _ => Verdict::Inconclusive,
+    }
+}
+
+pub(super) fn half_finding(half: Option<&HalfSources>) -> Option<Finding> {
+    let half = half.filter(|half| half.limited_per_source == Some(true))?;
+    Some(Finding {
+        code: "per_source_limit".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "from {} instead of {} sources only {} are served in time: a limit per source, or a load balancer's affinity to \
+             sources",
+            half.half,
+            half.sources,
+            rate_text(half.goodput_per_s)
+        ),
+        remedy: "the capacity is of this many sources: give more with --source to see it grow".to_owned(),
+    })
+}
+
+/// What to do next.
+pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
+    let mut advice = Vec::new();
+    let Some(goal) = result.first_goal() else {
+        let failures = result.baseline.iter().flat_map(|baseline| &baseline.failures);
+        advice.extend(failures.max_by_key(|failure| failure.count).map(|failure| failure.advice.clone()));
+        return advice;
+    };
+    match goal.outcome {
+        Outcome::Confirmed => match goal.limited_by {
+            LimitedBy::Target => advice.push(
+                "run below the confirmed rate with room to spare: latency at 90 % of it stands below, and an overload \
+                 shows past it"
+                    .to_owned(),
+            ),
+            _ => advice.push("add --observe pid:N or the URL of the target's node_exporter to see what limits it".to_owned()),
+        },
+        Outcome::GeneratorLimited => advice.push(
+            "load it from a machine with more cores, or from several: this one cannot show what the target can do".to_owned(),
+        ),
+        Outcome::RangeLimited if result.qualification.is_none() => {
+            advice.push("drop --max-rate, or raise it, to find the capacity".to_owned());
+        }
+        Outcome::Unstable => advice.push(
+            "look for what stops the target now and then (garbage collection, disk, a neighbour on its machine); `run` at \
+             half of the rate shows the stalls on its timeline"
+                .to_owned(),
+        ),
+        Outcome::NothingCompletes => {
+            advice.push("`probe` explains one handshake; a longer --deadline tells slow from broken".to_owned());
+        }
+        Outcome::DidNotRecover => {
+            advice.push("restart the target, and keep clients away from such an overload".to_owned());
+        }
+        Outcome::Undecided | Outcome::NotConfirmed => {
+            advice.push("give a longer --budget; --resume FILE goes on from a saved search".to_owned());
+        }
+        Outcome::NotDecidable | Outcome::RangeLimited => {}
+    }
+    if let Some(fleet) = result.qualification.as_ref().and_then(|qualification| qualification.fleet.as_ref()) {
+        advice.push(format!(
+            "all {} clients try again at the same time: the target's accept queue (net.core.somaxconn, its own backlog) is \
+             to have room for them",
+            fleet.clients
+        ));
+    }
+    advice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Verdict as Search;
+
+    fn concluded(verdict: Search, resolution: Option<f64>) -> GoalConclusion {
+        GoalConclusion {
+            name: "slo".into(),
+            loss_ratio: 0.005,
+            lower_bound_per_s: Some(100.0),
+            upper_bound_per_s: resolution.map(|width| 100.0 * (1.0 + width)),
+            confirmed_per_s: Some(100.0),
+            confirming_trial: Some(0),
+            conditional_throughput_per_s: Some(100.0),
+            resolution,
+            loss_resolution: Some(0.001),
+            verdict,
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings::of(&super::super::request::CapacityRequest::default()).unwrap()
+    }
+
+    #[test]
+    fn a_confirmed_rate_is_a_capacity_only_between_close_bounds() {
+        let outcome = |resolution| outcome_of(&concluded(Search::Confirmed, resolution), &settings()).0;
+        assert_eq!(outcome(Some(0.01)), Outcome::Confirmed);
+        assert_eq!(outcome(Some(0.5)), Outcome::Undecided);
+        assert_eq!(outcome(None), Outcome::Undecided);
+    }
+
+    #[test]
+    fn too_few_attempts_are_said_with_the_number_needed() {
+        let few = Search::NotDecidable { attempts: 500, needed: 600 };
+        let (outcome, reason) = outcome_of(&concluded(few, None), &settings());
+        assert_eq!(outcome, Outcome::NotDecidable);
+        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to tell a loss of 0.5 %: 600 are needed; give a longer --confirm and --budget, or a goal that allows more");
+    }
+
+    #[test]
+    fn a_goal_below_the_loss_floor_is_not_decidable() {
+        let asked: GoalRequest = "slo=0.5%".parse().unwrap();
+        let goal = not_decidable(&asked, 0.02);
+        assert_eq!((goal.outcome, goal.limited_by), (Outcome::NotDecidable, LimitedBy::Network));
+        insta::assert_snapshot!(goal.because, @"without any load the path and the target lose 2 %, more than 0.5 %; not decidable on this path");
+    }
+
+    #[test]
+    fn a_limit_per_source_is_a_finding() {
+        let half = |limited_per_source| HalfSources {
+            sources: 4,
+            half: 2,
+            rate_per_s: 1_000.0,
+            attempts: 5_000,
+            lost: 2_500,
+            goodput_per_s: 500.0,
+            limited_per_source,
+        };
+        assert_eq!(half_finding(Some(&half(Some(true)))).unwrap().code, "per_source_limit");
+        assert_eq!(half_finding(Some(&half(Some(false)))), None);
+        assert_eq!(half_finding(Some(&half(None))), None);
+    }
+}

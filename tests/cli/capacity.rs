@@ -1,0 +1,252 @@
+//! `shakedown capacity` on the simulated network: whole searches in virtual time, the same every time.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::command::{Ended, ended, ended_in};
+
+/// A search with seed 1 in `folder`.
+fn searched(folder: &Path, words: &str) -> Ended {
+    ended_in(folder, &format!("capacity --engine sim --seed 1 {words}"))
+}
+
+/// Its result, by `--json`.
+#[track_caller]
+fn result(code: i32, words: &str) -> Value {
+    let ended = ended(&format!("capacity --engine sim --seed 1 --json -q {words}"));
+    assert_eq!(ended.stderr, "", "{words}");
+    let result = ended.json();
+    assert_eq!(ended.code, Some(code), "{words}: {}", result["statement"]);
+    result
+}
+
+#[track_caller]
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The highest rate of any trial.
+fn highest(result: &Value) -> f64 {
+    let trials = result["trials"].as_array().expect("a list");
+    trials.iter().map(|trial| number(&trial["rate_per_s"])).fold(0.0, f64::max)
+}
+
+/// A short search: trials of 2 s, 5 s of confirmation.
+const SHORT: &str = "--budget 90s --trial 2s --confirm 5s --width 3%";
+
+#[test]
+fn a_target_alone_is_enough_for_the_whole_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = searched(folder.path(), "rtmp://slow.sim/live -o slow.json");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    // It serves 50 a second.
+    let first: String = ended.stdout.lines().take(3).collect::<Vec<_>>().join(" ");
+    assert!(
+        first.starts_with("capacity   rtmp://slow.sim/live, simulated: 49.7/s complex handshakes confirmed"),
+        "{first}"
+    );
+    for part in ["verdict    pass", "goal ", "trials ", "latency at", "past the limit", "it served again at once"] {
+        assert!(ended.stdout.contains(part), "'{part}' is not in {}", ended.stdout);
+    }
+    assert!(ended.stderr.contains("time plan: baseline"), "{}", ended.stderr);
+    let plan = ended.stderr.find("time plan").unwrap();
+    assert!(plan < ended.stderr.find("climb   ").unwrap(), "the plan comes first: {}", ended.stderr);
+    let saved: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("slow.json")).unwrap()).unwrap();
+    assert_eq!(saved["schema"], "shakedown.capacity/1");
+    assert_eq!(
+        (&saved["until"], &saved["close"], &saved["deadline_ns"]),
+        (&"reply".into(), &"rst".into(), &100_000_000.into())
+    );
+    let goal = &saved["goals"][0];
+    let [lower, upper, confirmed] =
+        ["lower_bound_per_s", "upper_bound_per_s", "confirmed_per_s"].map(|key| number(&goal[key]));
+    assert!(confirmed <= 50.0 && confirmed > 48.5 && lower < upper, "{goal}");
+    assert!(saved["time"]["total_s"].as_f64().unwrap() <= 300.0, "{}", saved["time"]);
+    assert_eq!(saved["loads"].as_array().unwrap().len(), 3);
+    assert_eq!((&saved["recovered"], &saved["verdict"]), (&true.into(), &"pass".into()));
+}
+
+#[test]
+fn the_same_seed_finds_the_same() {
+    let words = format!("rtmp://queue.sim/live {SHORT}");
+    assert!(result(0, &words) == result(0, &words), "{words}");
+}
+
+#[test]
+fn a_stalling_target_is_called_unstable() {
+    let found = result(4, "rtmp://hiccups.sim/live --max-rate 600 --budget 3m --confirm 20s");
+    assert_eq!(found["goals"][0]["outcome"], "unstable", "{}", found["statement"]);
+    assert!(found["statement"].as_str().unwrap().contains("unstable"), "{}", found["statement"]);
+}
+
+#[test]
+fn what_limits_the_search_is_said() {
+    let range = result(0, &format!("rtmp://queue.sim/live --max-rate 200 {SHORT}"));
+    assert_eq!(range["goals"][0]["limited_by"], "range", "{}", range["statement"]);
+    assert!(highest(&range) <= 200.0);
+    assert!(range["statement"].as_str().unwrap().contains("at least 200/s"), "{}", range["statement"]);
+    let undecided = result(4, "rtmp://queue.sim/live --budget 25s --confirm 5s --trial 1s");
+    assert!(number(&undecided["time"]["total_s"]) <= 25.0, "{}", undecided["time"]);
+    let goal = &undecided["goals"][0];
+    assert_eq!((&goal["outcome"], &goal["limited_by"]), (&"undecided".into(), &"unattributed".into()), "{goal}");
+    assert!(undecided["statement"].as_str().unwrap().contains("at least"), "{}", undecided["statement"]);
+}
+
+#[test]
+fn a_need_is_answered_without_ever_offering_more() {
+    let met = result(0, &format!("rtmp://queue.sim/live --need 500 {SHORT}"));
+    assert_eq!(met["qualification"]["qualified"], true, "{}", met["statement"]);
+    assert!(highest(&met) <= 600.0, "the default margin is 1.2: {}", highest(&met));
+    assert!(met["statement"].as_str().unwrap().contains("yes, it takes 500/s"), "{}", met["statement"]);
+    let missed = result(3, &format!("rtmp://queue.sim/live --need 1500 --margin 1.5 {SHORT}"));
+    assert_eq!(missed["qualification"]["qualified"], false, "{}", missed["statement"]);
+    assert!(highest(&missed) <= 2250.0);
+    // 1 000 clients that wait 2 s first, back within 4 s: 500 a second.
+    let fleet = result(0, &format!("rtmp://queue.sim/live --fleet 1000 --recover-in 4s {SHORT}"));
+    assert_eq!(number(&fleet["qualification"]["need_per_s"]), 500.0);
+    assert_eq!(fleet["qualification"]["fleet"]["reconnect"], "obs");
+}
+
+#[test]
+fn a_target_that_completes_nothing_ends_at_once_with_5() {
+    for host in ["refuse", "close", "unreachable"] {
+        let found = result(5, &format!("rtmp://{host}.sim/live"));
+        assert_eq!(found["trials"], Value::Array(Vec::new()), "{host}");
+        assert!(found["statement"].as_str().unwrap().contains("nothing completes"), "{}", found["statement"]);
+        assert!(found["time"]["total_s"].as_f64().unwrap() < 5.0, "{host}: {}", found["time"]);
+    }
+}
+
+#[test]
+fn limits_of_this_machine_are_never_the_targets() {
+    let found = result(4, &format!("rtmp://no-ports.sim/live --hold 100ms {SHORT}"));
+    assert_eq!(found["goals"][0]["outcome"], "generator_limited", "{}", found["statement"]);
+    assert_eq!(found["goals"][0]["limited_by"], "generator");
+    assert!(found["statement"].as_str().unwrap().contains("at least"), "{}", found["statement"]);
+}
+
+#[test]
+fn a_deadline_may_be_over_the_baseline_and_not_below_it() {
+    // An unloaded attempt takes 1.6 ms here, and 20.6 ms there.
+    let over = result(0, &format!("rtmp://queue.sim/live --deadline +100ms {SHORT}"));
+    let deadline = over["deadline_ns"].as_u64().unwrap();
+    assert!((101_500_000..101_700_000).contains(&deadline), "{deadline}");
+    let told = searched(Path::new("."), "-q rtmp://slow.sim/live --deadline 30ms");
+    told.assert_error(2, &["below twice what the unloaded target takes", "--deadline 42", "--deadline +100ms"]);
+}
+
+#[test]
+fn a_search_goes_on_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "rtmp://queue.sim/live --trial 2s --confirm 5s --width 3%";
+    let first = searched(folder.path(), &format!("{words} --budget 40s -o first.json"));
+    assert_eq!(first.code, Some(4), "{first:#?}");
+    let second = searched(folder.path(), &format!("{words} --budget 150s --resume first.json --json -q"));
+    assert_eq!(second.code, Some(0), "{second:#?}");
+    let (first, second) = (
+        serde_json::from_str::<Value>(&std::fs::read_to_string(folder.path().join("first.json")).unwrap()).unwrap(),
+        second.json(),
+    );
+    let (before, after) = (first["searched"].as_array().unwrap(), second["searched"].as_array().unwrap());
+    assert_eq!(&after[..before.len()], before.as_slice());
+    assert_eq!(second["asked"]["resumed_from"], "first.json");
+    let other = searched(folder.path(), "rtmp://slow.sim/live -q --resume first.json");
+    other.assert_error(2, &["first.json", "queue.sim", "slow.sim"]);
+    let later = searched(folder.path(), &format!("{words} -q --deadline 1s --resume first.json"));
+    later.assert_error(2, &["first.json", "deadline"]);
+}
+
+#[test]
+fn conditions_hold_for_the_confirmation() {
+    let missed = result(3, &format!("rtmp://queue.sim/live {SHORT} --threshold response.p50<1ms"));
+    assert_eq!(missed["thresholds"][0]["pass"], false, "{}", missed["thresholds"]);
+    assert_eq!(missed["thresholds"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn several_goals_share_the_trials() {
+    let found = result(0, &format!("rtmp://queue.sim/live --goal slo=0.5% --goal lax=5% {SHORT}"));
+    let goals = found["goals"].as_array().unwrap();
+    assert_eq!(goals.len(), 2);
+    assert!(number(&goals[1]["confirmed_per_s"]) >= number(&goals[0]["confirmed_per_s"]), "{goals:?}");
+    // Some 5 000 attempts cannot tell 0.001 % from none.
+    let strict = result(4, &format!("rtmp://queue.sim/live --goal strict {SHORT}"));
+    assert_eq!(strict["goals"][0]["outcome"], "not_decidable", "{}", strict["statement"]);
+    assert!(strict["statement"].as_str().unwrap().contains("300000 are needed"), "{}", strict["statement"]);
+}
+
+#[test]
+fn connections_are_counted_apart_from_the_idle_timeout() {
+    let idle = result(4, "rtmp://close-held.sim/live --find concurrent --max-rate 200 --budget 60s");
+    let concurrent = &idle["concurrent"];
+    assert!((number(&concurrent["idle_timeout_s"]) - 0.5).abs() < 0.1, "{concurrent}");
+    assert_eq!(concurrent["lost_while_held"], 0, "{concurrent}");
+    let full = result(0, "rtmp://overload.sim/live --find concurrent --max-rate 400 --budget 90s");
+    let concurrent = &full["concurrent"];
+    assert_eq!(
+        (&concurrent["idle_timeout_s"], &concurrent["limited_by"]),
+        (&Value::Null, &"target".into()),
+        "{concurrent}"
+    );
+    assert!((990..=1000).contains(&concurrent["held_peak"].as_u64().unwrap()), "{concurrent}");
+}
+
+#[test]
+fn rfc_9411_has_a_table_of_its_own() {
+    let words = "rtmp://queue.sim/live --rfc9411 --max-rate 100 --goal slo --confirm 20s -q";
+    let ended = searched(Path::new("."), words);
+    for part in ["FIN close", "RFC 9411, 7.2.3.3", "less than 0.001 %", "not decidable", "at least 300 s"] {
+        assert!(ended.stdout.contains(part), "'{part}' is not in {}", ended.stdout);
+    }
+    // Its own goal needs more attempts than 100 a second are in 300 s.
+    let strict = result(4, "rtmp://queue.sim/live --rfc9411 --max-rate 100");
+    assert_eq!(strict["goals"][0]["outcome"], "not_decidable");
+}
+
+#[test]
+fn what_a_search_decides_itself_is_refused() {
+    for (words, parts) in [
+        ("rtmp://slow.sim/live -R 100", &["-R", "--need"][..]),
+        ("rtmp://slow.sim/live -d 10s", &["-d", "--budget"]),
+        ("rtmp://slow.sim/live -n 10", &["-n", "`run`"]),
+        ("rtmp://slow.sim/live --resolve 5s", &["--resolve"]),
+        ("rtmp://slow.sim/live --hold forever", &["--find concurrent"]),
+        ("rtmp://slow.sim/live --client half-c1", &["half-c1", "drop one of them"]),
+        ("rtmp://slow.sim/live --client half-c1 --until handshake", &["half-c1", "`run`"]),
+        ("rtmp://slow.sim/live --margin 0.5 --need 5", &["--margin 0.5"]),
+        ("rtmp://slow.sim/live --margin 2", &["--need"]),
+        ("rtmp://slow.sim/live --need 5 --fleet 5 --recover-in 9s", &["drop one of them"]),
+        ("rtmp://slow.sim/live --fleet 5 --recover-in 1s", &["--recover-in"]),
+        ("rtmp://slow.sim/live --observe pid:1", &["--observe"]),
+        ("rtmp://slow.sim/live --budget 10s --confirm 20s", &["a budget of 10s", "at least --budget", "--confirm"]),
+        ("rtmp://slow.sim/live --goal a=1% --goal a=2%", &["same name"]),
+    ] {
+        searched(Path::new("."), &format!("-q {words}")).assert_error(2, parts);
+    }
+}
+
+#[test]
+fn a_scenario_describes_the_clients_and_not_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let clients = "targets = \"rtmp://queue.sim/live\"\n[[population]]\nname = \"encoders\"\nclients = { ffmpeg = 60, obs = 40 }\n";
+    std::fs::write(folder.path().join("clients.toml"), clients).unwrap();
+    let found = searched(folder.path(), &format!("clients.toml --json -q {SHORT}"));
+    assert_eq!(found.code, Some(0), "{found:#?}");
+    let found = found.json();
+    assert_eq!(found["clients"], "ffmpeg, obs");
+    assert_eq!(found["until"], "reply");
+    let staged = format!("{clients}stages = [{{ rate = 5, for = \"10s\" }}]\n");
+    std::fs::write(folder.path().join("staged.toml"), staged).unwrap();
+    let refused = searched(folder.path(), "staged.toml -q");
+    refused.assert_error(2, &["chooses the rates itself", "staged.toml", "stages"]);
+}
+
+#[test]
+fn a_saved_search_is_rendered_again_with_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = searched(folder.path(), &format!("rtmp://queue.sim/live --need 2000 -o missed.json -q {SHORT}"));
+    let again = ended_in(folder.path(), "report missed.json");
+    assert_eq!((again.code, again.stdout), (Some(3), first.stdout));
+}

@@ -1,0 +1,261 @@
+//! The capacity search against targets whose limits are known.
+
+use std::convert::Infallible;
+
+use proptest::prelude::*;
+use shakedown::base::{Nanos, Rate};
+use shakedown::search::simulated::Freeze;
+use shakedown::search::sweep::{Catalogue, Method, SWEEP_BUDGET, Tally};
+use shakedown::search::{
+    Conclusion, Goal, GoalConclusion, Measurer, Mode, Purpose, QualificationVerdict, Search, SearchSpec, Step,
+    TrialOutcome, TrialRequest, Verdict, search,
+};
+
+/// A target without noise.
+#[derive(Clone)]
+struct Target {
+    capacity_per_s: f64,
+    /// The generator cannot offer more than this.
+    generator_per_s: f64,
+    /// Share of attempts that is always lost.
+    floor: f64,
+    /// An overload breaks it for good.
+    breaks: bool,
+    is_broken: bool,
+}
+
+impl Target {
+    fn of(capacity_per_s: f64) -> Self {
+        Self { capacity_per_s, generator_per_s: f64::INFINITY, floor: 0.0, breaks: false, is_broken: false }
+    }
+}
+
+impl Measurer for Target {
+    type Error = Infallible;
+
+    fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
+        let attempts = (request.rate_per_s * request.duration.as_secs_f64()).round() as u64;
+        let excess = (1.0 - self.capacity_per_s / request.rate_per_s).max(0.0);
+        let lost = if self.is_broken { 1.0 } else { excess.max(self.floor) };
+        self.is_broken |= self.breaks && excess > 0.0;
+        Ok(TrialOutcome {
+            request: *request,
+            attempts,
+            lost: (attempts as f64 * lost).ceil() as u64,
+            backlog_growth: 0.0,
+            limited: (request.rate_per_s > self.generator_per_s).then(|| "the worker was busy".to_owned()),
+            took: request.duration + Nanos::from_millis(500),
+        })
+    }
+}
+
+fn rate(per_s: f64) -> Rate {
+    Rate::per_second(per_s).unwrap()
+}
+
+fn spec() -> SearchSpec {
+    SearchSpec::new(Nanos::from_millis(100))
+}
+
+fn run(spec: SearchSpec, mut target: Target) -> (Search, Conclusion) {
+    let mut under_way = Search::new(spec).unwrap();
+    let Ok(conclusion) = search(&mut under_way, &mut target);
+    assert!(under_way.spent() <= under_way.spec().budget, "spent {}", under_way.spent());
+    (under_way, conclusion)
+}
+
+fn find(spec: SearchSpec, target: Target) -> GoalConclusion {
+    run(spec, target).1.goals.remove(0)
+}
+
+fn qualify(need: f64, target: Target) -> (Search, QualificationVerdict, Option<f64>) {
+    let (under_way, conclusion) =
+        run(SearchSpec { mode: Mode::Qualify { need: rate(need), margin: 1.2 }, ..spec() }, target);
+    let answer = conclusion.qualification.unwrap();
+    (under_way, answer.verdict, answer.headroom)
+}
+
+fn offered(under_way: &Search) -> f64 {
+    under_way.trials().iter().map(|trial| trial.request.rate_per_s).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_capacity_is_bounded_and_confirmed() {
+    let goal = find(spec(), Target::of(15_200.0));
+    let (lower, upper) = (goal.lower_bound_per_s.unwrap(), goal.upper_bound_per_s.unwrap());
+    // Half a percent may be lost, so that much more than the capacity is sustained.
+    assert!((15_000.0..=15_277.0).contains(&lower) && lower < upper && upper <= lower * 1.011, "{lower} {upper}");
+    assert!(goal.confirmed_per_s.unwrap() > 0.99 * lower);
+    assert_eq!(goal.verdict, Verdict::Confirmed);
+    assert!(goal.conditional_throughput_per_s.unwrap() <= lower);
+}
+
+#[test]
+fn what_limits_the_generator_never_counts_against_the_target() {
+    let (under_way, conclusion) = run(spec(), Target { generator_per_s: 9_000.0, ..Target::of(1e9) });
+    let goal = &conclusion.goals[0];
+    assert!((8_000.0..=9_000.0).contains(&goal.confirmed_per_s.unwrap()), "{goal:?}");
+    assert!(matches!(&goal.verdict, Verdict::GeneratorLimited { reason, .. } if reason == "the worker was busy"));
+    assert_eq!(goal.upper_bound_per_s, None);
+    assert!(under_way.trials().iter().filter(|trial| trial.is_valid()).all(|trial| !under_way.exceeds(trial, 0)));
+}
+
+#[test]
+fn the_highest_rate_allowed_is_not_passed() {
+    let (under_way, conclusion) = run(SearchSpec { max_rate: Some(rate(3_000.0)), ..spec() }, Target::of(15_200.0));
+    assert_eq!(offered(&under_way), 3_000.0);
+    let goal = &conclusion.goals[0];
+    assert_eq!((goal.confirmed_per_s, &goal.verdict), (Some(3_000.0), &Verdict::RangeLimited));
+}
+
+#[test]
+fn a_target_that_completes_nothing_is_given_up_soon() {
+    let (under_way, conclusion) = run(spec(), Target { is_broken: true, ..Target::of(1e9) });
+    assert_eq!(conclusion.goals[0].verdict, Verdict::NothingCompletes);
+    assert!(under_way.spent() < Nanos::from_secs(30), "spent {}", under_way.spent());
+}
+
+#[test]
+fn a_path_that_always_loses_sustains_nothing_and_is_not_called_unstable() {
+    let goal = find(spec(), Target { floor: 0.02, ..Target::of(1e9) });
+    assert_eq!((goal.verdict, goal.lower_bound_per_s), (Verdict::NothingSustained, None));
+}
+
+#[test]
+fn a_target_that_an_overload_breaks_is_found_out() {
+    let (under_way, conclusion) = run(spec(), Target { breaks: true, ..Target::of(3_000.0) });
+    let goal = &conclusion.goals[0];
+    assert!(matches!(goal.verdict, Verdict::DidNotRecover { after_per_s } if after_per_s == 4_000.0), "{goal:?}");
+    assert_eq!((goal.lower_bound_per_s, conclusion.recovered), (Some(2_000.0), Some(false)));
+    let probes = under_way.trials().iter().filter(|trial| trial.request.purpose == Purpose::Probe);
+    assert!(probes.map(|probe| probe.took.as_secs_f64()).sum::<f64>() >= 20.0);
+}
+
+#[test]
+fn goals_share_trials() {
+    let deadline = Nanos::from_millis(100);
+    let goals = vec![Goal::new("loose", 0.05, deadline), Goal::slo(deadline)];
+    let (under_way, conclusion) = run(SearchSpec { goals, ..spec() }, Target::of(10_000.0));
+    let confirmed: Vec<f64> = conclusion.goals.iter().map(|goal| goal.confirmed_per_s.unwrap()).collect();
+    assert!(
+        (10_300.0..=10_530.0).contains(&confirmed[0]) && (9_600.0..=10_055.0).contains(&confirmed[1]),
+        "{confirmed:?}"
+    );
+    let climbs = under_way.trials().iter().filter(|trial| trial.request.rate_per_s == 500.0).count();
+    assert_eq!(climbs, 1);
+}
+
+#[test]
+fn a_goal_that_needs_more_attempts_than_there_is_time_for_is_not_decided() {
+    let goals = vec![Goal::strict(Nanos::from_millis(100))];
+    let goal = find(SearchSpec { goals: goals.clone(), ..spec() }, Target::of(2_000.0));
+    assert!(matches!(goal.verdict, Verdict::NotDecidable { attempts: 100_000..=130_000, needed: 300_000 }), "{goal:?}");
+    let fast = find(SearchSpec { goals, ..spec() }, Target::of(20_000.0));
+    assert_eq!(fast.verdict, Verdict::Confirmed);
+    assert!(fast.loss_resolution.unwrap() <= 0.000_01);
+}
+
+#[test]
+fn a_qualification_offers_no_more_than_the_need_and_its_margin() {
+    let (under_way, verdict, headroom) = qualify(8_000.0, Target::of(15_000.0));
+    assert_eq!((verdict, offered(&under_way), headroom), (QualificationVerdict::Met, 9_600.0, Some(1.2)));
+    let (under_way, verdict, headroom) = qualify(8_000.0, Target::of(9_000.0));
+    assert_eq!((verdict, offered(&under_way), headroom), (QualificationVerdict::MarginMissed, 9_600.0, Some(1.0)));
+    let (under_way, verdict, headroom) = qualify(8_000.0, Target::of(3_000.0));
+    assert_eq!((verdict, headroom), (QualificationVerdict::Missed, None));
+    assert!(offered(&under_way) < 8_000.0, "half of the need is enough to know");
+    let limited = Target { generator_per_s: 5_000.0, ..Target::of(15_000.0) };
+    assert_eq!(qualify(8_000.0, limited).1, QualificationVerdict::Inconclusive);
+}
+
+#[test]
+fn the_time_plan_is_what_an_undisturbed_search_takes() {
+    let plan = Search::new(spec()).unwrap().time_plan();
+    let purposes: Vec<Purpose> = plan.parts.iter().map(|part| part.purpose).collect();
+    assert_eq!(purposes, [Purpose::Climb, Purpose::Probe, Purpose::WarmUp, Purpose::Decide, Purpose::Confirm]);
+    let sum = plan.parts.iter().fold(Nanos::ZERO, |sum, part| sum + part.takes);
+    assert!(sum == plan.total && plan.total < plan.budget, "{plan:?}");
+}
+
+#[test]
+fn specs_that_cannot_be_searched_are_refused() {
+    let refusal = |spec: SearchSpec| Search::new(spec).unwrap_err().to_string();
+    let short = refusal(SearchSpec { budget: Nanos::from_secs(60), ..spec() });
+    assert!(short.contains("60.0 s") && short.contains("give at least"), "{short}");
+    let margin = Mode::Qualify { need: rate(100.0), margin: 0.5 };
+    assert!(refusal(SearchSpec { mode: margin, ..spec() }).contains("margin of 0.5"));
+    assert!(refusal(SearchSpec { goals: Vec::new(), ..spec() }).contains("a goal"));
+    assert!(refusal(SearchSpec { max_rate: Some(rate(1.0)), ..spec() }).contains("highest rate"));
+}
+
+/// A small part of what `examples/search_parameters.rs` prints.
+fn sweep(deadline_ms: u64, freeze: Option<Freeze>, spoiled: f64, seeds: usize) -> Tally {
+    let deadline = Nanos::from_millis(deadline_ms);
+    let spec = SearchSpec { budget: SWEEP_BUDGET, ..SearchSpec::new(deadline) };
+    Catalogue::new(deadline, 0.005, freeze, 6).sweep(&spec, Method::Search, spoiled, seeds)
+}
+
+#[test]
+fn noisy_servers_are_measured_within_the_budget_and_never_flattered() {
+    for deadline_ms in [100, 1_000] {
+        let tally = sweep(deadline_ms, None, 0.1, 60);
+        assert_eq!(tally.over, 0, "{tally:?}");
+        assert!(tally.good >= 54 && tally.longest_time <= Nanos::from_secs(300), "{tally:?}");
+    }
+}
+
+#[test]
+fn freezing_servers_are_called_unstable() {
+    let freeze = Freeze { length_s: 0.3, period_s: 5.0 };
+    let tally = sweep(100, Some(freeze), 0.0, 12);
+    assert_eq!((tally.unstable, tally.found), (12, 0), "{tally:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a target does, the search ends, keeps its budget and its highest rate, and can be resumed anywhere.
+    #[test]
+    fn any_outcomes_lead_to_an_end_and_resume_to_the_same(
+        answers in prop::collection::vec((0.0..1.0f64, -0.2..1.0f64, 0..20u8, 1..3_000u64), 1..40),
+        highest in 20.0..50_000.0f64,
+        qualifies in any::<bool>(),
+    ) {
+        let mode = if qualifies { Mode::Qualify { need: rate(highest / 2.0), margin: 1.5 } } else { Mode::Find };
+        let spec = SearchSpec { max_rate: Some(rate(highest)), mode, ..spec() };
+        let mut under_way = Search::new(spec.clone()).unwrap();
+        for step in 0.. {
+            prop_assert!(step < 500, "no end");
+            let Step::Trial(request) = under_way.next() else { break };
+            prop_assert!(request.rate_per_s <= highest && request.rate_per_s > 0.0);
+            let (lost, growth, limited, over_ms) = answers[step % answers.len()];
+            let attempts = (request.rate_per_s * request.duration.as_secs_f64()).round() as u64;
+            under_way.record(TrialOutcome {
+                request,
+                attempts,
+                // Half of the answers lose nothing, so that searches get somewhere.
+                lost: (attempts as f64 * (2.0 * lost - 1.0).max(0.0)).round() as u64,
+                backlog_growth: growth.min(0.0).max(-0.2) + (growth - 0.7).max(0.0),
+                limited: (limited == 0).then(|| "busy".to_owned()),
+                took: request.duration + Nanos::from_millis(over_ms),
+            });
+        }
+        let budget = spec.budget + Nanos::from_secs(3);
+        prop_assert!(under_way.spent() <= budget, "spent {}", under_way.spent());
+        let conclusion = under_way.stop();
+        for goal in &conclusion.goals {
+            if let (Some(lower), Some(upper)) = (goal.lower_bound_per_s, goal.upper_bound_per_s) {
+                prop_assert!(lower < upper);
+            }
+        }
+        let saved = serde_json::to_string(under_way.trials()).unwrap();
+        let trials: Vec<TrialOutcome> = serde_json::from_str(&saved).unwrap();
+        let mut resumed = Search::new(spec).unwrap();
+        for trial in trials {
+            let Step::Trial(request) = resumed.next() else { panic!("ended early") };
+            prop_assert_eq!(&request, &trial.request);
+            resumed.record(trial);
+        }
+        prop_assert_eq!(resumed.next(), Step::Done(conclusion));
+    }
+}
