@@ -534,7 +534,7 @@ fn players_of_streams() {
     modes      90 complex, verified
     backend    FMS/3,0,1,123
     held       3 at most, 3 when the load ended
-    media      534 messages (27.9 kB) received
+    media      534 messages (28.0 kB) received
 
     over time
       completed per second

@@ -129,6 +129,18 @@ fn a_condition_is_about_the_stream_that_it_names() {
 }
 
 #[test]
+fn a_condition_that_is_none_is_told_what_it_lacks() {
+    let folder = folder();
+    for (condition, lack) in [
+        ("target:rtmp://serve.sim/live/S3CRET.faild<1%", "'target:rtmp://serve.sim/live/***<1%' names no metric"),
+        ("target:rtmp://serve.sim/live/S3CRET.failed", "'target:rtmp://serve.sim/live/***' has no comparison"),
+    ] {
+        let ended = ended_in(folder.path(), &format!("run --engine sim --threshold {condition}"));
+        assert!(ended.code == Some(2) && ended.stderr.contains(lack), "{condition}: {ended:#?}");
+    }
+}
+
+#[test]
 fn errors_show_none() {
     for words in [
         "run rtmp://h:99999/live/S3CRET?token=S3CRET",
@@ -174,6 +186,10 @@ fn errors_show_none() {
         "run --engine sim --threshold rtmp://serve.sim/live/S3CRET.failed<1%",
         "run --engine sim --abort-if target:rtmp://serve.sim/live/S3CRET.failed>1%",
         "run --engine sim --abort-if target:rtmp://other.sim/x/S3CRET.failed>1%~for~5s",
+        "capacity 127.0.0.1:1/live/S3CRET",
+        "capacity rtmp:/h/live/S3CRET",
+        "capacity --guard live/S3CRET",
+        "capacity --engine sim rtmp://serve.sim/live --threshold target:rtmp://serve.sim/live/S3CRET.faild<1%",
         "probe rtmp:/h/live/S3CRET",
         "probe 127.0.0.1:1/live/S3CRET",
         "probe live/S3CRET",

@@ -228,7 +228,12 @@ pub fn redact_condition(expression: &str, name_of: impl Fn(&str) -> Option<Strin
             };
         }
     }
-    shown(expression)
+    // Not one: what may be a key goes, a value stays for the error that says what is missing.
+    let value = expression.rfind(['<', '>']).map(|at| &expression[at..]);
+    let value =
+        value.filter(|text| text[1..].trim_start_matches('=').trim_start().starts_with(|c: char| c.is_ascii_digit()));
+    let (scope, value) = value.map_or((expression, ""), |value| (&expression[..expression.len() - value.len()], value));
+    format!("{}{value}", shown(scope))
 }
 
 fn parse_seconds(text: &str, word: &str) -> Result<u32, String> {
