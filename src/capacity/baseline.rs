@@ -1,6 +1,6 @@
 //! The unloaded target: what is measured against, and whether there is anything to measure.
 
-use crate::base::Nanos;
+use crate::base::{DurationText, Nanos};
 use crate::fleet::Progress;
 use crate::measure::FailureKind;
 use crate::run::{Notice, RunResult, Watch};
@@ -77,7 +77,8 @@ pub fn deadline_over(asked: Deadline, baseline: &Baseline) -> Result<Nanos, Capa
     if deadline.as_u64() >= LEAST_DEADLINE * unloaded.as_u64() {
         return Ok(deadline);
     }
-    let enough = Nanos::from_millis((LEAST_DEADLINE * unloaded.as_u64()).div_ceil(1_000_000) + 1);
+    let enough = Nanos::from_millis((LEAST_DEADLINE * unloaded.as_u64()).div_ceil(1_000_000));
+    let enough = DurationText(enough.into());
     Err(CapacityError::Usage(format!(
         "a deadline of {deadline} is below twice what the unloaded target takes ({name} {unloaded}), so it would measure \
          the way and not the load; give --deadline {enough} or more, or --deadline +100ms for 100 ms over the unloaded median"
@@ -162,7 +163,7 @@ mod tests {
         let absolute = |ms| Deadline::After(Nanos::from_millis(ms));
         assert_eq!(deadline_over(absolute(60), &baseline(30)), Ok(Nanos::from_millis(60)));
         let Err(CapacityError::Usage(told)) = deadline_over(absolute(59), &baseline(30)) else { panic!("refused") };
-        insta::assert_snapshot!(told, @"a deadline of 59.0 ms is below twice what the unloaded target takes (p95 30.0 ms), so it would measure the way and not the load; give --deadline 61.0 ms or more, or --deadline +100ms for 100 ms over the unloaded median");
+        insta::assert_snapshot!(told, @"a deadline of 59.0 ms is below twice what the unloaded target takes (p95 30.0 ms), so it would measure the way and not the load; give --deadline 60ms or more, or --deadline +100ms for 100 ms over the unloaded median");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{FailureKind, Side, Step, TimelineRow, Until};
+use crate::observe::{Observed, TcpInfo};
 use crate::run::{
     ClosePolicy, Environment, ExitCode, ExitFacts, FailureRow, Finding, LatencyTable, Obstacle, ResultFileError,
     RunPlan, Signal, ThresholdResult, Tool, Verdict,
@@ -306,6 +307,10 @@ pub struct TrialRow {
     pub lateness_p99_ns: Option<u64>,
     /// CPU of the busiest worker, percent; null where there is no CPU to measure.
     pub busiest_worker_percent: Option<f64>,
+    /// CPU of the observed target: of its busiest thread, or of the busiest core of its machine; null if it was not
+    /// observed.
+    #[serde(default)]
+    pub target_percent: Option<f64>,
     /// Workers.
     pub workers: u32,
     /// Local addresses named; 0: the kernel chose.
@@ -341,6 +346,12 @@ pub struct Confirmation {
     pub latency: LatencyTable,
     /// The run in rows of one second.
     pub timeline: Vec<TimelineRow>,
+    /// What was observed of the target meanwhile, second by second.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
+    /// What TCP_INFO said of sampled connections; absent where nothing was observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_info: Option<TcpInfo>,
 }
 
 /// What this machine can generate of the same load.

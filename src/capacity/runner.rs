@@ -1,7 +1,7 @@
 //! Executes plans one after the other, on rings or on the simulated network, and keeps the time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::Nanos;
 use crate::fleet::Progress;
@@ -78,7 +78,8 @@ impl Runner {
     /// Lets time pass.
     pub fn wait(&mut self, length: Nanos) {
         match &mut self.engine {
-            Executor::Sockets(_, runtime, _) => runtime.block_on(tokio::time::sleep(Duration::from(length))),
+            // A timer belongs to the runtime that it is made in.
+            Executor::Sockets(_, runtime, _) => runtime.block_on(async { tokio::time::sleep(length.into()).await }),
             Executor::Sim(now) => *now = *now + length,
         }
     }

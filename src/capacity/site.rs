@@ -103,14 +103,19 @@ impl Site {
 
     /// Waits until the targets have no more sockets of earlier attempts than before the first one, at most a few seconds.
     /// What waits out TIME_WAIT has drained.
-    pub fn cool_down(&self, runner: &mut Runner) -> Nanos {
+    pub fn cool_down(&mut self, runner: &mut Runner) -> Nanos {
         let began = runner.elapsed();
         if runner.engine() == crate::io::Engine::Sim {
             return Nanos::ZERO;
         }
-        while self.sockets() > self.sockets_before {
-            let waited = runner.elapsed().saturating_sub(began);
-            if waited >= LONGEST_COOLDOWN || runner.interrupted().is_some() {
+        loop {
+            let sockets = self.sockets();
+            if sockets <= self.sockets_before || runner.interrupted().is_some() {
+                break;
+            }
+            if runner.elapsed().saturating_sub(began) >= LONGEST_COOLDOWN {
+                // They are somebody else's, and the next trial need not wait for them.
+                self.sockets_before = sockets;
                 break;
             }
             runner.wait(LOOK);

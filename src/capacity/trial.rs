@@ -3,6 +3,7 @@
 use crate::base::Nanos;
 use crate::fleet::Progress;
 use crate::measure::{Metric, Side, Step};
+use crate::observe::Usage;
 use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Severity, Watch};
 
 use super::measurement::{Audience, CapacityError};
@@ -79,6 +80,7 @@ pub fn run_trial(
         response_p999_ns: response.and_then(|summary| summary.p999_ns),
         lateness_p99_ns: result.latency.lateness.as_ref().and_then(|summary| summary.p99_ns),
         busiest_worker_percent: busiest_worker(&result),
+        target_percent: target_cpu(&result),
         workers: result.plan.workers,
         sources: result.plan.sources.len() as u32,
         slots: result.plan.concurrency(),
@@ -143,6 +145,16 @@ fn intended_per_s(plan: &RunPlan) -> f64 {
 /// Busy share of the busiest worker.
 pub fn busiest_worker(result: &RunResult) -> Option<f64> {
     result.workers.iter().filter_map(|worker| worker.cpu_busy_percent).reduce(f64::max)
+}
+
+/// CPU of the observed target that was nearest to its limit while the load ran.
+fn target_cpu(result: &RunResult) -> Option<f64> {
+    let (from_s, to_s) = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let busiest = result.observed.iter().filter_map(|observed| {
+        let usage = Usage::between(observed, from_s, to_s);
+        usage.busiest_thread_percent.or(usage.busiest_cpu_percent).or(usage.cpu_percent)
+    });
+    busiest.reduce(f64::max)
 }
 
 /// By how much the floor of what is in flight or waiting rose from the first quarter of the load to its last one, as a

@@ -260,6 +260,7 @@ fn goals(page: &mut Page, result: &CapacityResult) {
 
 /// A row for each trial.
 pub(super) fn trial_table(result: &CapacityResult) -> Table {
+    let share_of = |busy: Option<f64>| busy.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %"));
     let row = |(number, row): (usize, &TrialRow)| {
         vec![
             format!("{number} {}", row.purpose.plural(1)),
@@ -268,11 +269,12 @@ pub(super) fn trial_table(result: &CapacityResult) -> Table {
             share(lost(row)),
             span(row.response_p50_ns),
             span(row.response_p99_ns),
-            row.busiest_worker_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %")),
+            share_of(row.busiest_worker_percent),
+            share_of(row.target_percent),
             meaning(row),
         ]
     };
-    let heading = ["trials", "rate", "for", "lost", "p50", "p99", "busy", "goal"];
+    let heading = ["trials", "rate", "for", "lost", "p50", "p99", "busy", "target", "goal"];
     Table::new(heading, (1..).zip(&result.trials).map(row))
 }
 

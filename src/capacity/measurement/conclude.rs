@@ -193,6 +193,8 @@ impl<A: Audience> Measurement<'_, A> {
             busiest_worker_percent: row.busiest_worker_percent,
             latency: trial.result.latency.clone(),
             timeline: trial.result.timeline.clone(),
+            observed: trial.result.observed.clone(),
+            tcp_info: trial.result.tcp_info.clone(),
         })
     }
 
