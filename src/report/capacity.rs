@@ -379,16 +379,15 @@ fn rfc9411(page: &mut Page, result: &CapacityResult) {
     if !result.asked.rfc9411 {
         return;
     }
-    let table = criterion_table(result);
-    if table.rows.is_empty() {
-        page.title("RFC 9411, 7.2.3.3");
+    let criteria = criterion_table(result);
+    if criteria.rows.is_empty() {
+        page.title(&criteria.heading[0]);
         page.line("  not judged: there is no confirmation");
-    } else {
-        page.cells(&table);
     }
+    page.cells(&criteria);
 }
 
-/// The criteria of RFC 9411.
+/// The criteria of RFC 9411; no rows without a confirmation.
 pub(super) fn criterion_table(result: &CapacityResult) -> Table {
     let rows = criteria(result).into_iter().map(|criterion| {
         let met = match criterion.met {

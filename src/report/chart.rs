@@ -20,7 +20,7 @@ use crate::base::DurationText;
 pub(super) struct Chart {
     pub x: Axis,
     pub y: Axis,
-    /// Drawn in this order, the later over the earlier.
+    /// In the order of the legend; the first is drawn over the others.
     pub series: Vec<Series>,
     /// Spans of x that are shaded.
     pub bands: Vec<(f64, f64)>,
@@ -28,6 +28,8 @@ pub(super) struct Chart {
     pub marks: Vec<(f64, Ink)>,
     /// Horizontal lines.
     pub levels: Vec<(f64, Ink)>,
+    /// What x reaches over at least: charts of one run have one time axis.
+    pub extent: Option<(f64, f64)>,
     /// What bands, marks and levels are, for the legend.
     pub notes: Vec<(Ink, String)>,
 }
@@ -80,8 +82,8 @@ pub(super) enum Axis {
     Time,
     /// Events per second, from zero.
     PerS,
-    /// Events per second, not from zero.
-    PerSBetween,
+    /// Events per second, around those that there are.
+    PerSAround,
     /// Things, from zero.
     Count,
     /// A share, 1 is all, from zero.
@@ -110,6 +112,8 @@ const SIZES: [Size; 2] = [
 
 /// Plotters places in whole units: two of them to a pixel are fine enough for curves.
 const UNITS: u32 = 2;
+/// Characters of a usual label: `100 ms`.
+const USUAL_LABEL: usize = 6;
 /// Height of the labels, pixels.
 const FONT_PX: u32 = 12;
 
@@ -125,7 +129,7 @@ impl Series {
 
 impl Chart {
     pub(super) fn new(x: Axis, y: Axis, series: Vec<Series>) -> Self {
-        Self { x, y, series, bands: Vec::new(), marks: Vec::new(), levels: Vec::new(), notes: Vec::new() }
+        Self { x, y, series, bands: Vec::new(), marks: Vec::new(), levels: Vec::new(), extent: None, notes: Vec::new() }
     }
 
     /// The drawings, one after the other: elements `svg`, `class="wide"` and `class="narrow"`. Empty without points.
@@ -147,6 +151,7 @@ impl Chart {
         }
         chart.marks.retain(|(x, _)| self.x.place(*x).is_some());
         chart.levels.retain(|(y, _)| self.y.place(*y).is_some());
+        chart.extent = chart.extent.filter(|(from, to)| self.x.place(*from).is_some() && self.x.place(*to).is_some());
         chart.bands.retain(|(from, to)| self.x.place(*from).is_some() && self.x.place(*to).is_some());
         chart
     }
@@ -170,7 +175,8 @@ impl Chart {
         size: &Size,
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         let points = || self.series.iter().flat_map(Series::points);
-        let x_values = points().map(|(x, _)| x).chain(self.bands.iter().flat_map(|(from, to)| [*from, *to]));
+        let spans = self.bands.iter().chain(&self.extent);
+        let x_values = points().map(|(x, _)| x).chain(spans.flat_map(|(from, to)| [*from, *to]));
         let y_values = points().map(|(_, y)| y).chain(self.levels.iter().map(|(y, _)| *y));
         let x = Scale::new(self.x, x_values.chain(self.marks.iter().map(|(x, _)| *x)), size.labels.0);
         let y = Scale::new(self.y, y_values, size.labels.1);
@@ -179,7 +185,8 @@ impl Chart {
         let (left, right) = (x.low, x.high);
         let (bottom, top) = (y.low, y.high);
 
-        let longest = y.ticks.iter().map(|tick| y.label(*tick).chars().count()).max().unwrap_or(0) as u32;
+        // Usual labels take the same room, so that the axes of several charts lie below each other.
+        let longest = y.ticks.iter().map(|tick| y.label(*tick).chars().count()).fold(USUAL_LABEL, usize::max) as u32;
         let font = ("sans-serif", FONT_PX * UNITS * 124 / 100).into_font();
         let ink = Ink::Text.color();
         let label = |h, v| TextStyle::from(font.clone()).color(&ink).pos(Pos::new(h, v));
@@ -209,7 +216,7 @@ impl Chart {
         for (at, ink) in self.levels.iter().filter_map(|(at, ink)| Some((y_place(*at)?, *ink))) {
             chart.draw_series(DashedLineSeries::new([(left, at), (right, at)], 8, 6, thin(ink)))?;
         }
-        for series in &self.series {
+        for series in self.series.iter().rev() {
             let color = series.ink.color();
             let line = color.stroke_width(if series.form == Form::Thin { 3 * UNITS / 2 } else { 2 * UNITS + 1 });
             for run in &series.runs {
@@ -291,16 +298,19 @@ impl Axis {
     }
 
     fn begins_at_zero(self) -> bool {
-        matches!(self, Self::Time | Self::PerS | Self::Count | Self::Share | Self::Span | Self::Nines)
+        matches!(
+            self,
+            Self::Time | Self::PerS | Self::PerSAround | Self::Count | Self::Share | Self::Span | Self::Nines
+        )
     }
 
     /// What a place on the axis is called.
     fn label(self, place: f64) -> String {
         match self {
             Self::Time => DurationText(Duration::from_millis((place.max(0.0) * 1e3).round() as u64)).to_string(),
-            Self::PerS | Self::PerSBetween | Self::Count if place >= 1e6 => format!("{}M", short(place / 1e6)),
-            Self::PerS | Self::PerSBetween | Self::Count if place >= 1e4 => format!("{}k", short(place / 1e3)),
-            Self::PerS | Self::PerSBetween | Self::Count => short(place),
+            Self::PerS | Self::PerSAround | Self::Count if place >= 1e6 => format!("{}M", short(place / 1e6)),
+            Self::PerS | Self::PerSAround | Self::Count if place >= 1e4 => format!("{}k", short(place / 1e3)),
+            Self::PerS | Self::PerSAround | Self::Count => short(place),
             Self::Share => format!("{} %", short(place * 100.0)),
             Self::Span if place == 0.0 => "0".to_owned(),
             Self::Span => short_span(place),
@@ -316,7 +326,7 @@ impl Axis {
     /// A value in the words of the tables.
     pub(super) fn value(self, value: f64) -> String {
         match self {
-            Self::PerS | Self::PerSBetween => per_s(value),
+            Self::PerS | Self::PerSAround => per_s(value),
             Self::Share => share(value),
             Self::Span | Self::LogSpan => span(Some(value as u64)),
             _ => self.label(value),
@@ -442,5 +452,82 @@ impl Ranged for Scale {
 
     fn range(&self) -> std::ops::Range<f64> {
         self.low..self.high
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: Axis, values: &[f64], most: usize) -> Vec<String> {
+        let scale = Scale::new(axis, values.iter().copied(), most);
+        scale.ticks.iter().map(|tick| scale.label(*tick)).collect()
+    }
+
+    fn line(y: Axis, points: &[(f64, f64)]) -> Chart {
+        Chart::new(Axis::Time, y, vec![Series::new("a", Ink::Blue, Form::Line, vec![points.to_vec()])])
+    }
+
+    #[test]
+    fn axes_have_round_labels() {
+        assert_eq!(labels(Axis::PerS, &[3_000.0, 2_900.0], 6), ["0", "1000", "2000", "3000"]);
+        assert_eq!(labels(Axis::PerSAround, &[15_120.0, 15_300.0], 5), ["15.1k", "15.15k", "15.2k", "15.25k", "15.3k"]);
+        assert_eq!(labels(Axis::Share, &[0.0, 0.82], 6), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]);
+        assert_eq!(labels(Axis::Time, &[0.0, 75.5], 5), ["0s", "30s", "1m"]);
+        assert_eq!(labels(Axis::Span, &[0.6e6], 4), ["0", "200 us", "400 us", "600 us"]);
+        assert_eq!(labels(Axis::LogSpan, &[21e6, 190e6], 6), ["20 ms", "50 ms", "100 ms", "200 ms"]);
+        assert_eq!(labels(Axis::LogSpan, &[30.0, 7e9], 6), ["100 ns", "10 us", "1 ms", "100 ms", "10 s"]);
+        assert_eq!(labels(Axis::Nines, &[0.0, 0.999_6], 6), ["50 %", "90 %", "99 %", "99.9 %"]);
+    }
+
+    #[test]
+    fn one_drawing_is_wide_and_one_narrow() {
+        let svg = line(Axis::PerS, &[(0.0, 5.0), (10.0, 7.0)]).svg();
+        assert_eq!(svg.matches("<svg class=\"wide\" viewBox=\"0 0 1720 520\"").count(), 1, "{svg}");
+        assert_eq!(svg.matches("<svg class=\"narrow\" viewBox=\"0 0 720 460\"").count(), 1, "{svg}");
+        assert_eq!(svg.matches("</svg>").count(), 2);
+    }
+
+    #[test]
+    fn names_are_not_in_the_drawing() {
+        let mut chart = line(Axis::PerS, &[(0.0, 5.0), (10.0, 7.0)]);
+        chart.series[0].name = "<script>".to_owned();
+        chart.notes.push((Ink::Pink, "<script>".to_owned()));
+        assert!(!chart.svg().contains("script"));
+    }
+
+    #[test]
+    fn every_colour_has_its_place_in_the_style_sheet() {
+        let style = include_str!("html/style.css");
+        for ink in Ink::SERIES.into_iter().chain([Ink::Text]) {
+            let RGBColor(r, g, b) = ink.color();
+            for attribute in ["stroke", "fill"] {
+                let rule = format!("[{attribute}=\"#{r:02X}{g:02X}{b:02X}\"]");
+                assert!(style.contains(&rule), "{rule}");
+            }
+            assert!(style.contains(&format!(".swatch.{} ", ink.class())), "{ink:?}");
+        }
+        let svg = line(Axis::PerS, &[(0.0, 5.0), (10.0, 7.0)]).svg();
+        assert!(svg.contains("stroke=\"#2563EB\"") && svg.contains("stroke=\"#D8DEE4\""), "{svg}");
+    }
+
+    #[test]
+    fn numbers_that_no_run_has_are_left_out() {
+        let wild = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 0.0, -1.0, 1.8e19];
+        for axis in [Axis::Time, Axis::PerS, Axis::PerSAround, Axis::Count, Axis::Share, Axis::Span, Axis::LogSpan] {
+            for y in wild {
+                let mut chart = line(axis, &[(y, y), (1.0, y), (2.0, 1.0)]);
+                chart.marks.push((y, Ink::Red));
+                chart.levels.push((y, Ink::Red));
+                chart.bands.push((y, 1.0));
+                chart.extent = Some((0.0, y));
+                let svg = chart.svg();
+                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{axis:?} {y}");
+                chart.x = Axis::Nines;
+                chart.svg();
+            }
+        }
+        assert_eq!(line(Axis::PerS, &[]).svg(), "");
+        assert_eq!(line(Axis::PerS, &[(f64::NAN, 1.0)]).svg(), "");
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Head<'a> {
     pub target: &'a str,
     pub statement: &'a str,
     pub verdict: Verdict,
+    /// Something was asked that the target could miss: without, a pass says nothing about it.
+    pub judged: bool,
     pub reason: &'a str,
     pub started_at: &'a str,
     pub tool: &'a Tool,
@@ -24,6 +26,7 @@ pub(super) struct Head<'a> {
 
 pub(super) fn head(head: &Head<'_>) -> Markup {
     let (class, mark) = match head.verdict {
+        Verdict::Pass if !head.judged => ("plain", ""),
         Verdict::Pass => ("good", "\u{2713}"),
         Verdict::Fail => ("bad", "\u{2717}"),
         Verdict::Inconclusive => ("unsure", "?"),
@@ -34,7 +37,7 @@ pub(super) fn head(head: &Head<'_>) -> Markup {
             h1 { (head.target) }
             p.statement { (head.statement) }
             p class={ "verdict " (class) } {
-                strong { span aria-hidden="true" { (mark) } " " (head.verdict) }
+                strong { @if !mark.is_empty() { span aria-hidden="true" { (mark) } " " } (head.verdict) }
                 @if !head.reason.is_empty() { " " (head.reason) }
             }
             p.meta {
@@ -119,7 +122,7 @@ pub(in crate::report) fn table(table: &Table) -> Markup {
                             tr {
                                 @for (column, cell) in row.iter().enumerate() {
                                     @if column == 0 { th scope="row" { (cell) } }
-                                    @else { td.met[cell == "met"].missed[cell == "missed"] { (cell) } }
+                                    @else { td.met[cell == "met"].missed[cell == "missed" || cell.starts_with("exceeds")] { (cell) } }
                                 }
                             }
                         }
@@ -255,9 +258,11 @@ fn reasons(failure: &FailureRow) -> Markup {
 /// Terms and what they are; entries without a value are left out.
 pub(in crate::report) fn facts(facts: &[(&str, String)]) -> Markup {
     html! {
-        dl.facts {
-            @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-                div { dt { (name) } dd { (value) } }
+        @if facts.iter().any(|(_, value)| !value.is_empty()) {
+            dl.facts {
+                @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+                    div { dt { (name) } dd { (value) } }
+                }
             }
         }
     }
@@ -318,7 +323,7 @@ pub(super) fn labels(labels: &BTreeMap<String, String>) -> Markup {
     let (files, short): (Vec<_>, Vec<_>) = labels.iter().partition(attached);
     let short: Vec<_> = short.into_iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     html! {
-        @if !short.is_empty() { (facts(&short)) }
+        (facts(&short))
         @for (name, content) in files {
             (details(&format!("attached: {}", name.trim_start_matches("attach:")), &text(content)))
         }

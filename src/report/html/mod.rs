@@ -7,6 +7,7 @@
 mod bench;
 mod capacity;
 mod elements;
+mod observed;
 mod over_time;
 mod percentiles;
 mod run;

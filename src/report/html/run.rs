@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::elements::{self, Head, Tile, contents, details, facts, figure, section, table, tiles};
 use super::over_time::OverTime;
-use super::{page, percentiles};
+use super::{observed, page, percentiles};
 use crate::measure::{LatencySummary, Metric};
 use crate::report::quantity::{per_s, percent, seconds, span};
 use crate::report::summary::Summary;
@@ -35,6 +35,7 @@ pub fn render(result: &RunResult) -> String {
         (section("conditions", "Conditions", &table(&tables::thresholds(result))))
         (section("latency", "Latency", &latency(result)))
         (section("time", "Over time", &over_time(result)))
+        (section("observed", "The target's machine", &observed::content(result)))
         (section("failures", "Failures", &failures(result)))
         (section("recovery", "Recovery", &recovery(result)))
         (section("parts", "By part", &parts(result)))
@@ -46,6 +47,7 @@ pub fn render(result: &RunResult) -> String {
         ("findings", "findings"),
         ("latency", "latency"),
         ("time", "over time"),
+        ("observed", "the target's machine"),
         ("failures", "failures"),
         ("recovery", "recovery"),
         ("parts", "by part"),
@@ -59,6 +61,7 @@ pub fn render(result: &RunResult) -> String {
             target: &summary.target,
             statement: &summary.result,
             verdict: summary.verdict,
+            judged: !result.thresholds.is_empty(),
             reason: &summary.reason,
             started_at: &result.started_at,
             tool: &result.tool,
@@ -74,14 +77,14 @@ pub fn render(result: &RunResult) -> String {
 
 fn key_figures(result: &RunResult) -> Vec<Tile> {
     let attempts = &result.attempts;
-    let asked = result.rate.intended_per_s.map_or_else(
-        || "closed loop: not a capacity".to_owned(),
-        |intended| format!("of {} intended", per_s(intended)),
-    );
-    let of_due = |count: u64| format!("{count} of {} due", attempts.due);
+    let asked = result
+        .rate
+        .intended_per_s
+        .map_or_else(|| "not a capacity".to_owned(), |intended| format!("of {} intended", per_s(intended)));
+    let of_due = |count: u64| format!("{count} of {}", attempts.due);
     let mut tiles = vec![
-        Tile::new("completed", per_s(result.rate.completed_per_s), asked),
-        Tile::new("completed of due", percent(attempts.completed, attempts.due), of_due(attempts.completed)),
+        Tile::new("rate", per_s(result.rate.completed_per_s), asked),
+        Tile::new("completed", percent(attempts.completed, attempts.due), of_due(attempts.completed)),
         Tile::new("failed", percent(attempts.failed, attempts.due), of_due(attempts.failed))
             .marked(attempts.failed > 0),
     ];
@@ -91,12 +94,8 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
     }
     if let Some((metric, summary)) = headline(&result.latency) {
         let most = format!("{} at most", span(summary.max_ns));
-        tiles.push(Tile::new(
-            format!("{metric}, median"),
-            span(summary.p50_ns),
-            format!("{} p90", span(summary.p90_ns)),
-        ));
-        tiles.push(Tile::new(format!("{metric}, p99"), span(summary.p99_ns), most));
+        tiles.push(Tile::new(format!("{metric} p50"), span(summary.p50_ns), format!("{} p90", span(summary.p90_ns))));
+        tiles.push(Tile::new(format!("{metric} p99"), span(summary.p99_ns), most));
     }
     if result.connections.held_peak > 0 {
         let lost = format!("{} lost while held", result.connections.lost_while_held);
@@ -104,7 +103,7 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
         tiles.push(held.marked(result.connections.lost_while_held > 0));
     }
     if let Some(lateness) = &result.latency.lateness {
-        let late = Tile::new("generator's lateness", span(lateness.p99_ns), "p99: its own error");
+        let late = Tile::new("lateness p99", span(lateness.p99_ns), "the generator's own");
         tiles.push(late.marked(result.generator.limited));
     }
     tiles

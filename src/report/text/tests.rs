@@ -1,5 +1,6 @@
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Step, TlsCounts, Until};
+use crate::report::{csv, html, markdown};
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
 use crate::run::{LatencyTable, Population, ReasonRow, Row, Signal, StormRow};
 
@@ -279,7 +280,8 @@ fn places(value: &serde_json::Value, here: &str, found: &mut Vec<String>) {
 fn no_edit_of_a_file_brings_a_report_or_a_merge_down() {
     let mut result = of_everything();
     result.timeline.truncate(6);
-    // Latencies are alike everywhere: those of the whole do.
+    // Latencies are alike everywhere: those of the whole do, and of them one.
+    result.latency = LatencyTable { response: result.latency.response.take(), ..LatencyTable::default() };
     let rows = [&mut result.by_population, &mut result.by_target, &mut result.by_client, &mut result.by_stage];
     rows.into_iter().flatten().for_each(|row| row.latency = LatencyTable::default());
     let share = |index| {
@@ -306,6 +308,9 @@ fn no_edit_of_a_file_brings_a_report_or_a_merge_down() {
             read += 1;
             let rendered = std::panic::catch_unwind(|| {
                 render(&result, PLAIN_80);
+                html::render_run(&result);
+                markdown::render_run(&result);
+                csv::timeline(&result);
                 if let Ok(merged) = RunResult::merge(vec![result, other.clone()]) {
                     render(&merged, PLAIN_80);
                 }
