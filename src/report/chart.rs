@@ -20,7 +20,7 @@ use crate::base::DurationText;
 pub(super) struct Chart {
     pub x: Axis,
     pub y: Axis,
-    /// Drawn in this order, the later over the earlier.
+    /// In the order of the legend; the first is drawn over the others.
     pub series: Vec<Series>,
     /// Spans of x that are shaded.
     pub bands: Vec<(f64, f64)>,
@@ -28,6 +28,8 @@ pub(super) struct Chart {
     pub marks: Vec<(f64, Ink)>,
     /// Horizontal lines.
     pub levels: Vec<(f64, Ink)>,
+    /// What x reaches over at least: charts of one run have one time axis.
+    pub extent: Option<(f64, f64)>,
     /// What bands, marks and levels are, for the legend.
     pub notes: Vec<(Ink, String)>,
 }
@@ -80,8 +82,6 @@ pub(super) enum Axis {
     Time,
     /// Events per second, from zero.
     PerS,
-    /// Events per second, not from zero.
-    PerSBetween,
     /// Things, from zero.
     Count,
     /// A share, 1 is all, from zero.
@@ -110,6 +110,8 @@ const SIZES: [Size; 2] = [
 
 /// Plotters places in whole units: two of them to a pixel are fine enough for curves.
 const UNITS: u32 = 2;
+/// Characters of a usual label: `100 ms`.
+const USUAL_LABEL: usize = 6;
 /// Height of the labels, pixels.
 const FONT_PX: u32 = 12;
 
@@ -125,7 +127,7 @@ impl Series {
 
 impl Chart {
     pub(super) fn new(x: Axis, y: Axis, series: Vec<Series>) -> Self {
-        Self { x, y, series, bands: Vec::new(), marks: Vec::new(), levels: Vec::new(), notes: Vec::new() }
+        Self { x, y, series, bands: Vec::new(), marks: Vec::new(), levels: Vec::new(), extent: None, notes: Vec::new() }
     }
 
     /// The drawings, one after the other: elements `svg`, `class="wide"` and `class="narrow"`. Empty without points.
@@ -170,7 +172,8 @@ impl Chart {
         size: &Size,
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         let points = || self.series.iter().flat_map(Series::points);
-        let x_values = points().map(|(x, _)| x).chain(self.bands.iter().flat_map(|(from, to)| [*from, *to]));
+        let spans = self.bands.iter().chain(&self.extent);
+        let x_values = points().map(|(x, _)| x).chain(spans.flat_map(|(from, to)| [*from, *to]));
         let y_values = points().map(|(_, y)| y).chain(self.levels.iter().map(|(y, _)| *y));
         let x = Scale::new(self.x, x_values.chain(self.marks.iter().map(|(x, _)| *x)), size.labels.0);
         let y = Scale::new(self.y, y_values, size.labels.1);
@@ -179,7 +182,8 @@ impl Chart {
         let (left, right) = (x.low, x.high);
         let (bottom, top) = (y.low, y.high);
 
-        let longest = y.ticks.iter().map(|tick| y.label(*tick).chars().count()).max().unwrap_or(0) as u32;
+        // Usual labels take the same room, so that the axes of several charts lie below each other.
+        let longest = y.ticks.iter().map(|tick| y.label(*tick).chars().count()).fold(USUAL_LABEL, usize::max) as u32;
         let font = ("sans-serif", FONT_PX * UNITS * 124 / 100).into_font();
         let ink = Ink::Text.color();
         let label = |h, v| TextStyle::from(font.clone()).color(&ink).pos(Pos::new(h, v));
@@ -209,7 +213,7 @@ impl Chart {
         for (at, ink) in self.levels.iter().filter_map(|(at, ink)| Some((y_place(*at)?, *ink))) {
             chart.draw_series(DashedLineSeries::new([(left, at), (right, at)], 8, 6, thin(ink)))?;
         }
-        for series in &self.series {
+        for series in self.series.iter().rev() {
             let color = series.ink.color();
             let line = color.stroke_width(if series.form == Form::Thin { 3 * UNITS / 2 } else { 2 * UNITS + 1 });
             for run in &series.runs {
@@ -298,9 +302,9 @@ impl Axis {
     fn label(self, place: f64) -> String {
         match self {
             Self::Time => DurationText(Duration::from_millis((place.max(0.0) * 1e3).round() as u64)).to_string(),
-            Self::PerS | Self::PerSBetween | Self::Count if place >= 1e6 => format!("{}M", short(place / 1e6)),
-            Self::PerS | Self::PerSBetween | Self::Count if place >= 1e4 => format!("{}k", short(place / 1e3)),
-            Self::PerS | Self::PerSBetween | Self::Count => short(place),
+            Self::PerS | Self::Count if place >= 1e6 => format!("{}M", short(place / 1e6)),
+            Self::PerS | Self::Count if place >= 1e4 => format!("{}k", short(place / 1e3)),
+            Self::PerS | Self::Count => short(place),
             Self::Share => format!("{} %", short(place * 100.0)),
             Self::Span if place == 0.0 => "0".to_owned(),
             Self::Span => short_span(place),
@@ -316,7 +320,7 @@ impl Axis {
     /// A value in the words of the tables.
     pub(super) fn value(self, value: f64) -> String {
         match self {
-            Self::PerS | Self::PerSBetween => per_s(value),
+            Self::PerS => per_s(value),
             Self::Share => share(value),
             Self::Span | Self::LogSpan => span(Some(value as u64)),
             _ => self.label(value),

@@ -10,8 +10,11 @@ mod tables;
 pub mod bench;
 pub mod capacity;
 pub mod compare;
+pub mod csv;
+pub mod hgrm;
 pub mod html;
 pub mod json;
+pub mod markdown;
 pub mod plot;
 pub mod text;
 

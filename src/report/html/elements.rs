@@ -16,6 +16,8 @@ pub(super) struct Head<'a> {
     pub target: &'a str,
     pub statement: &'a str,
     pub verdict: Verdict,
+    /// Something was asked that the target could miss: without, a pass says nothing about it.
+    pub judged: bool,
     pub reason: &'a str,
     pub started_at: &'a str,
     pub tool: &'a Tool,
@@ -24,6 +26,7 @@ pub(super) struct Head<'a> {
 
 pub(super) fn head(head: &Head<'_>) -> Markup {
     let (class, mark) = match head.verdict {
+        Verdict::Pass if !head.judged => ("plain", ""),
         Verdict::Pass => ("good", "\u{2713}"),
         Verdict::Fail => ("bad", "\u{2717}"),
         Verdict::Inconclusive => ("unsure", "?"),
@@ -34,7 +37,7 @@ pub(super) fn head(head: &Head<'_>) -> Markup {
             h1 { (head.target) }
             p.statement { (head.statement) }
             p class={ "verdict " (class) } {
-                strong { span aria-hidden="true" { (mark) } " " (head.verdict) }
+                strong { @if !mark.is_empty() { span aria-hidden="true" { (mark) } " " } (head.verdict) }
                 @if !head.reason.is_empty() { " " (head.reason) }
             }
             p.meta {

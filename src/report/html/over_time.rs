@@ -49,15 +49,16 @@ impl OverTime<'_> {
         let per_s = |count: fn(&TimelineRow) -> u64| {
             steps.lines(|rows| Some(rows.iter().map(|row| count(row) as f64).sum::<f64>() / steps.seconds_of(rows)))
         };
-        let mut series = vec![Series::new("completed", Ink::Blue, Form::Area, per_s(|row| row.completed))];
+        let mut series = Vec::new();
         if self.planned {
             series.push(Series::new("due by plan", Ink::Text, Form::Dashed, per_s(|row| row.due)));
         }
+        series.push(Series::new("completed", Ink::Blue, Form::Area, per_s(|row| row.completed)));
         if self.rows.iter().any(|row| row.failed > 0) {
-            series.push(Series::new("failed", Ink::Red, Form::Line, per_s(|row| row.failed)));
+            series.insert(0, Series::new("failed", Ink::Red, Form::Line, per_s(|row| row.failed)));
         }
         if self.rows.iter().any(|row| row.dropped > 0) {
-            series.push(Series::new("dropped: no free slot", Ink::Purple, Form::Thin, per_s(|row| row.dropped)));
+            series.insert(0, Series::new("dropped: no free slot", Ink::Purple, Form::Thin, per_s(|row| row.dropped)));
         }
         self.chart(Axis::PerS, series)
     }
@@ -94,6 +95,7 @@ impl OverTime<'_> {
 
     fn chart(&self, y: Axis, series: Vec<Series>) -> Chart {
         let mut chart = Chart::new(Axis::Time, y, series);
+        chart.extent = self.rows.last().map(|last| (0.0, f64::from(last.t_s) + Steps::of(self.rows).row_s));
         if self.warmup_s > 0.0 {
             chart.bands.push((0.0, self.warmup_s));
             chart.notes.push((Ink::Band, "warm-up, in no total".to_owned()));

@@ -13,18 +13,23 @@ pub(super) fn chart<'a>(named: impl IntoIterator<Item = (String, &'a LatencySumm
         let points = points(summary);
         (points.len() > 1).then(|| Series::new(name, ink, form, vec![points]))
     });
-    // The first is drawn last: over the others.
-    let mut series: Vec<_> = series.collect();
-    series.reverse();
-    Chart::new(Axis::Nines, Axis::LogSpan, series)
+    Chart::new(Axis::Nines, Axis::LogSpan, series.collect())
 }
 
 /// Quantile and nanoseconds, as far as the number of samples supports a quantile.
 fn points(summary: &LatencySummary) -> Vec<(f64, f64)> {
     // A file may be damaged: then there is no line, and the table has what it says.
     let Ok(histogram) = summary.histogram() else { return Vec::new() };
-    let count = histogram.count() as f64;
-    let supported = |quantile: f64| (1.0 - quantile) * count >= Quantile::SAMPLES_ABOVE as f64;
-    let points = histogram.points(PER_HALF).take_while(|point| supported(point.quantile));
-    points.map(|point| (point.quantile, point.value.as_u64() as f64)).filter(|(_, ns)| *ns > 0.0).collect()
+    let last = 1.0 - Quantile::SAMPLES_ABOVE as f64 / histogram.count().max(1) as f64;
+    let mut points = Vec::new();
+    for point in histogram.points(PER_HALF) {
+        // The value of a quantile is that of the first point at or beyond it: the line goes on to where support ends.
+        let ns = point.value.as_u64() as f64;
+        points.push((point.quantile.min(last), ns));
+        if point.quantile >= last {
+            break;
+        }
+    }
+    points.retain(|(quantile, ns)| *quantile >= 0.0 && *ns > 0.0);
+    points
 }

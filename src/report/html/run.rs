@@ -59,6 +59,7 @@ pub fn render(result: &RunResult) -> String {
             target: &summary.target,
             statement: &summary.result,
             verdict: summary.verdict,
+            judged: !result.thresholds.is_empty(),
             reason: &summary.reason,
             started_at: &result.started_at,
             tool: &result.tool,
