@@ -2,6 +2,7 @@
 
 use anstyle::AnsiColor;
 
+use super::markdown::escaped;
 use super::page::{BOLD, PLAIN, Page, Style, colored};
 use super::quantity::{count, per_s, share, span};
 use crate::compare::{Comparison, Judgement, Kind, MetricRow, Outcome, Pair, Regression, RegressionRow, SideRow};
@@ -238,16 +239,4 @@ pub(super) fn one_line(text: &str) -> String {
 
 fn row(cells: &[String; 6]) -> String {
     format!("| {} |\n", cells.each_ref().map(|cell| escaped(cell)).join(" | "))
-}
-
-/// Text that Markdown shows as it is.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }

@@ -192,7 +192,7 @@ fn a_page_fits_the_screen() {
     let run = OpenRun { lateness_ms: 9, dropped: 100, failure: no_ports, ..OpenRun::default() };
     for width in [60, 80, 120] {
         let page = render(&run.result(&["response.p50<10ms", "failed<1%"]), Style { color: false, width });
-        assert!(page.lines().all(|line| columns(line) <= usize::from(width).max(64)), "{page}");
+        assert!(page.lines().all(|line| line.chars().count() <= usize::from(width).max(64)), "{page}");
         assert!(page.lines().count() <= 45, "{page}");
     }
 }
