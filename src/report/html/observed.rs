@@ -31,7 +31,12 @@ fn cpu(observed: &Observed, end: f64) -> Chart {
         ObservedKind::Host => "all cores",
     };
     let series = vec![
-        Series::new("busiest thread", Ink::Orange, Form::Line, lines(observed, |row| share(row.busiest_thread_percent))),
+        Series::new(
+            "busiest thread",
+            Ink::Orange,
+            Form::Line,
+            lines(observed, |row| share(row.busiest_thread_percent)),
+        ),
         Series::new("busiest core", Ink::Orange, Form::Line, lines(observed, |row| share(row.busiest_cpu_percent))),
         Series::new(all, Ink::Blue, Form::Area, lines(observed, |row| share(row.cpu_percent))),
     ];
@@ -61,7 +66,9 @@ fn lines(observed: &Observed, value: impl Fn(&ObservedSample) -> Option<f64>) ->
     let mut runs = vec![Vec::new()];
     for sample in &observed.samples {
         match (value(sample), runs.last_mut()) {
-            (Some(value), Some(run)) => run.extend([((sample.t_s - sample.span_s).max(0.0), value), (sample.t_s, value)]),
+            (Some(value), Some(run)) => {
+                run.extend([((sample.t_s - sample.span_s).max(0.0), value), (sample.t_s, value)])
+            }
             (_, Some(run)) if !run.is_empty() => runs.push(Vec::new()),
             _ => {}
         }
