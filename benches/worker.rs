@@ -37,20 +37,20 @@ criterion_main!(benches);
 /// the worker, and the simulated network, whose peers sign and whose packets take virtual time.
 fn attempts(criterion: &mut Criterion) {
     let cases = [
-        ("simple", Clients { mode: HandshakeMode::Simple, verify: Verify::All }),
-        ("complex, verify none", Clients { mode: HandshakeMode::Complex, verify: Verify::None }),
-        ("complex, verify all", Clients { mode: HandshakeMode::Complex, verify: Verify::All }),
+        ("simple", Clients::handshakes(HandshakeMode::Simple, Verify::All)),
+        ("complex, verify none", Clients::handshakes(HandshakeMode::Complex, Verify::None)),
+        ("complex, verify all", Clients::handshakes(HandshakeMode::Complex, Verify::All)),
     ];
     let mut group = criterion.benchmark_group("worker");
     group.sample_size(12).measurement_time(Duration::from_secs(2)).sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(ATTEMPTS));
     for (name, clients) in cases {
         group.bench_function(format!("alone/{name}"), |bencher| {
-            bencher.iter_batched(|| Run::new(clients, Echo::new), Run::finish, BatchSize::PerIteration);
+            bencher.iter_batched(|| Run::new(&clients, Echo::new), Run::finish, BatchSize::PerIteration);
         });
         group.bench_function(format!("simulated network/{name}"), |bencher| {
             let network = |plan| SimNetwork::new(plan, SimConfig::new(SEED));
-            bencher.iter_batched(|| Run::new(clients, network), Run::finish, BatchSize::PerIteration);
+            bencher.iter_batched(|| Run::new(&clients, network), Run::finish, BatchSize::PerIteration);
         });
     }
     group.finish();
@@ -149,7 +149,7 @@ struct Run<I> {
 }
 
 impl<I: Io> Run<I> {
-    fn new(clients: Clients, backend: impl FnOnce(IoPlan) -> I) -> Self {
+    fn new(clients: &Clients, backend: impl FnOnce(IoPlan) -> I) -> Self {
         let preparation = clients.prepare(TARGET, ATTEMPTS);
         let (parts, io_plan) = preparation.parts(0);
         let io = backend(io_plan);

@@ -5,8 +5,10 @@
 //! connection, batches of completions drive a worker. Only the backends in [`io`] touch the kernel.
 
 pub mod base;
+pub mod bench;
 pub mod capacity;
 pub mod cli;
+pub mod compare;
 pub mod doctor;
 pub mod engine;
 pub mod fleet;

@@ -6,7 +6,9 @@ mod cli {
     mod command;
 
     mod bad_input;
+    mod bench;
     mod capacity;
+    mod compare;
     mod exit_codes;
     mod files;
     mod help;

@@ -1,82 +1,147 @@
-//! Who is compared: the generator in its cases, and the bare loop with the bytes of either mode.
+//! Who is compared: the bare loop with the bytes of either mode, and the generator in its cases.
 
-use std::io;
 use std::net::SocketAddr;
 
 use shakedown::fleet::{End, Mailbox, Observer, run_turns};
-use shakedown::io::Io;
-use shakedown::io::ring::Ring;
+use shakedown::io::Engine::{self, Epoll, IoUring};
+use shakedown::io::tls::TlsIo;
+use shakedown::io::{self, Io};
 use shakedown::measure::IntervalReport;
 use shakedown::protocol::C0C1_SIZE;
 use shakedown::protocol::HandshakeMode::{self, Complex, Simple};
-use shakedown::run::Verify;
+use shakedown::run::{TlsPlan, Until, Verify};
 
-use super::bare::BareLoop;
+use super::bare;
 use super::meter::{Cost, Meter};
 use super::plan::Clients;
+use super::target::Targets;
+
+use Who::{Bare, Handshakes, Publishers, Secured};
 
 /// A row of the table.
 pub struct Case {
     pub name: &'static str,
-    pub mode: HandshakeMode,
-    /// Which S2 the generator checks; `None`: the bare loop.
-    pub verify: Option<Verify>,
+    pub who: Who,
+    /// The row that it is compared with, by its place; its own for those that others are compared with.
+    pub beside: usize,
 }
 
-/// The rows. Each mode's bare loop is what the mode's other rows are compared with.
-pub const CASES: [Case; 6] = [
-    Case { name: "simple, bare epoll loop", mode: Simple, verify: None },
-    Case { name: "simple, verify all", mode: Simple, verify: Some(Verify::All) },
-    Case { name: "complex, bare epoll loop", mode: Complex, verify: None },
-    Case { name: "complex, verify none", mode: Complex, verify: Some(Verify::None) },
-    Case { name: "complex, verify sample", mode: Complex, verify: Some(Verify::Sample) },
-    Case { name: "complex, verify all", mode: Complex, verify: Some(Verify::All) },
+/// Who makes a row's attempts.
+pub enum Who {
+    /// The bare loop, with the bytes of a mode.
+    Bare(HandshakeMode),
+    /// The generator on an engine: handshakes of which some S2s are checked.
+    Handshakes(Engine, HandshakeMode, Verify),
+    /// The generator: complex handshakes, all checked, and all that comes after them up to Publish.Start.
+    Publishers,
+    /// The generator: complex handshakes, all checked, within TLS; with or without the session of an earlier connection.
+    Secured { resume: bool },
+}
+
+/// The rows, in groups: what a handshake costs, and what more than a handshake does.
+pub const CASES: [Case; 11] = [
+    Case { name: "simple, bare epoll loop", who: Bare(Simple), beside: 0 },
+    Case { name: "simple, verify all", who: Handshakes(IoUring, Simple, Verify::All), beside: 0 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Simple, Verify::All), beside: 0 },
+    Case { name: "complex, bare epoll loop", who: Bare(Complex), beside: 3 },
+    Case { name: "complex, verify none", who: Handshakes(IoUring, Complex, Verify::None), beside: 3 },
+    Case { name: "complex, verify sample", who: Handshakes(IoUring, Complex, Verify::Sample), beside: 3 },
+    Case { name: "complex, verify all", who: Handshakes(IoUring, Complex, Verify::All), beside: 3 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Complex, Verify::All), beside: 3 },
+    Case { name: "until publish", who: Publishers, beside: HANDSHAKE },
+    Case { name: "TLS, full", who: Secured { resume: false }, beside: HANDSHAKE },
+    Case { name: "TLS, resumed", who: Secured { resume: true }, beside: HANDSHAKE },
 ];
+
+/// The handshake that more than a handshake is compared with.
+pub const HANDSHAKE: usize = 6;
 
 /// One that completes handshakes.
 pub trait Contender {
     /// Completes `attempts` handshakes under `meter`.
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost>;
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost>;
 }
 
 impl Case {
-    pub fn contender(&self, target: SocketAddr) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
-        let clients = Clients { mode: self.mode, verify: self.verify.unwrap_or(Verify::None) };
-        let (_, io_plan) = clients.prepare(target, 1).parts(0);
-        Ok(match self.verify {
-            Some(_) => Box::new(Generator { clients, target, ring: Ring::new(io_plan)? }),
-            None => Box::new(BareLoop::new(target, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?),
+    pub fn contender(&self, targets: &Targets) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
+        let plain = targets.plain();
+        Ok(match self.who {
+            Bare(mode) => {
+                let (_, io_plan) = Clients::handshakes(mode, Verify::None).prepare(plain, 1).parts(0);
+                Box::new(bare::BareLoop::new(plain, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?)
+            }
+            Handshakes(Epoll, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::epoll::Epoll::new)?)
+            }
+            Handshakes(_, mode, verify) => {
+                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::ring::Ring::new)?)
+            }
+            Publishers => {
+                let clients = Clients { until: Until::Publish, ..Clients::handshakes(Complex, Verify::All) };
+                Box::new(Generator::new(clients, plain, io::ring::Ring::new)?)
+            }
+            Secured { resume } => {
+                let plan = TlsPlan { resume, ..targets.trust() };
+                let clients = Clients { tls: Some(plan), ..Clients::handshakes(Complex, Verify::All) };
+                let preparation = clients.prepare(targets.secured(), 1);
+                let tls = preparation.tls().expect("the plan has TLS");
+                Box::new(Generator::new(clients, targets.secured(), |plan| TlsIo::new(plan, tls, io::ring::Ring::new))?)
+            }
         })
+    }
+
+    /// Its attempts go to the target with TLS.
+    pub fn is_secured(&self) -> bool {
+        matches!(self.who, Secured { .. })
+    }
+
+    pub fn publishes(&self) -> bool {
+        matches!(self.who, Publishers)
     }
 }
 
-impl Contender for BareLoop {
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost> {
+impl Contender for bare::BareLoop {
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         meter.measure(|| self.complete(attempts))
     }
 }
 
-/// The generator's worker thread as a run has it, on the bench's own thread. The ring stays from round to round.
-struct Generator {
+/// The generator's worker thread as a run has it, on the bench's own thread. Its backend stays from round to round, and
+/// with it the TLS sessions to resume.
+struct Generator<I> {
     clients: Clients,
     target: SocketAddr,
-    ring: Ring,
+    io: I,
 }
 
-impl Contender for Generator {
-    fn run(&mut self, attempts: u64, meter: &mut Meter) -> io::Result<Cost> {
+impl<I: Io> Generator<I> {
+    /// On the backend that `make` makes.
+    fn new<E>(clients: Clients, target: SocketAddr, make: impl FnOnce(io::IoPlan) -> Result<I, E>) -> Result<Self, E> {
+        let (_, io_plan) = clients.prepare(target, 1).parts(0);
+        Ok(Self { clients, target, io: make(io_plan)? })
+    }
+}
+
+impl<I: Io> Contender for Generator<I> {
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         let preparation = self.clients.prepare(self.target, attempts);
-        // The ring's shared bytes are these parts' templates: both come from one seed.
+        // The backend's shared bytes are these parts' templates: both come from one seed.
         let (parts, _) = preparation.parts(0);
-        let mut worker = preparation.worker(0, parts, self.ring.now());
+        let mut worker = preparation.worker(0, parts, self.io.now());
         let mailbox = Mailbox::default();
         let cost = meter.measure(|| {
-            let end = run_turns(&mut self.ring, &mut worker, &mailbox, &mut Spare)?;
+            let end = run_turns(&mut self.io, &mut worker, &mailbox, &mut Spare)?;
             assert_eq!(end, End::Finished);
             Ok(worker.recorder().snapshot().stages()[0].tally.counts.completed)
         })?;
         if cost.handshakes < attempts {
-            return Err(io::Error::other(format!("{} of {attempts} attempts completed", cost.handshakes)));
+            return Err(std::io::Error::other(format!("{} of {attempts} attempts completed", cost.handshakes)));
+        }
+        let secured = worker.recorder().snapshot().stages()[0].tls;
+        let wanted = self.clients.tls.as_ref().map_or(0, |tls| if tls.resume { secured.resumed } else { secured.full });
+        // Attempts that begin at once, before any has a session, cannot resume one.
+        if self.clients.tls.is_some() && wanted * 10 < attempts * 9 {
+            return Err(std::io::Error::other(format!("{secured:?} is not the TLS of this row")));
         }
         Ok(cost)
     }

@@ -1,25 +1,27 @@
-//! The generator against a bare epoll loop: what a handshake costs on the generator's core, and how many there are.
+//! The generator against a bare epoll loop: what a handshake costs on the generator's core, and how many there are; and
+//! what more than a handshake costs beside it: going on until Publish.Start, and TLS.
 //!
-//! Both drive the built-in sink, which serves them on a core of its own, with 64 attempts in flight, each closed by an
+//! All drive the built-in sink, which serves them on a core of its own, with 64 attempts in flight, each closed by an
 //! RST. They take turns, so that whatever else the machine does falls on both; the ratio of two neighbours is the
 //! figure to compare, and instructions repeat better than time. `--quick` is a shorter run with a wider spread.
 
+#[path = "../../tests/support/authority.rs"]
+mod authority;
 mod bare;
 mod contenders;
 mod meter;
 #[path = "../plan/mod.rs"]
 mod plan;
 mod table;
+mod target;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use contenders::CASES;
+use contenders::{CASES, Case};
 use meter::Meter;
-use shakedown::base::{Nanos, Seed};
 use shakedown::fleet::{allowed_cpus, pin_current_thread};
-use shakedown::sink::{Sink, SinkPlan, VerifyC2};
 use table::{Machine, Round};
+use target::Targets;
 
 /// How long a bench is.
 struct Extent {
@@ -31,9 +33,6 @@ struct Extent {
 
 const FULL: Extent = Extent { rounds: 7, attempts: 6_000 };
 const QUICK: Extent = Extent { rounds: 5, attempts: 2_000 };
-
-/// Slots of the sink: more than are ever in flight, as a slot is free again only when its close is over.
-const SINK_SLOTS: u32 = 4_096;
 
 fn main() -> ExitCode {
     let extent = match extent(std::env::args().skip(1)) {
@@ -72,26 +71,14 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
     let cpus = allowed_cpus();
     let generator = *cpus.first().ok_or("this process may use no CPU")?;
     let sink_cpu = cpus.get(1).copied();
-    let sink = Sink::start(SinkPlan {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        workers: 1,
-        cpus: vec![sink_cpu.unwrap_or(generator)],
-        // The bare loop's C2 is constant and cannot be right: nobody's is checked.
-        verify: VerifyC2::None,
-        delay: Nanos::ZERO,
-        slots_per_worker: SINK_SLOTS,
-        reject: Vec::new(),
-        ping_every: Nanos::ZERO,
-        tls: None,
-        seed: Seed::new(1935),
-    })?;
+    let targets = Targets::start(sink_cpu.unwrap_or(generator))?;
     pin_current_thread(generator)?;
     let mut meter = Meter::open();
     let machine = Machine { cpus: cpus.len(), generator, sink: sink_cpu };
     let mut out = std::io::stdout();
     table::write_head(&mut out, &machine, &meter, extent)?;
 
-    let mut contenders = CASES.iter().map(|case| case.contender(sink.address())).collect::<Result<Vec<_>, _>>()?;
+    let mut contenders = CASES.iter().map(|case| case.contender(&targets)).collect::<Result<Vec<_>, _>>()?;
     let mut rounds = Vec::new();
     for index in 0..=extent.rounds {
         let mut costs = vec![None; contenders.len()];
@@ -108,10 +95,18 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
     table::write_rows(&mut out, &CASES, &rounds, &meter)?;
 
     drop(contenders);
-    let counts = sink.stop();
-    let expected = (extent.rounds as u64 + 1) * CASES.len() as u64 * extent.attempts;
-    if counts.c2_unchecked != expected {
-        return Err(format!("the sink saw {} complete handshakes of {expected}", counts.c2_unchecked).into());
+    let [plain, secured] = targets.stop();
+    let attempts = |of: fn(&Case) -> bool| {
+        (extent.rounds as u64 + 1) * extent.attempts * CASES.iter().filter(|case| of(case)).count() as u64
+    };
+    for (what, seen, expected) in [
+        ("complete handshakes", plain.c2_unchecked, attempts(|case| !case.is_secured())),
+        ("complete handshakes over TLS", secured.c2_unchecked, attempts(Case::is_secured)),
+        ("publishers", plain.published, attempts(Case::publishes)),
+    ] {
+        if seen != expected {
+            return Err(format!("the sink saw {seen} {what} of {expected}").into());
+        }
     }
     Ok(())
 }

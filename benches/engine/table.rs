@@ -3,10 +3,8 @@
 use std::fs;
 use std::io::{self, Write};
 
-use shakedown::protocol::HandshakeMode;
-
 use super::Extent;
-use super::contenders::Case;
+use super::contenders::{Case, HANDSHAKE};
 use super::meter::{Cost, Meter};
 use super::plan::CONCURRENCY;
 
@@ -57,21 +55,23 @@ pub fn write_rows(out: &mut impl Write, cases: &[Case], rounds: &[Round], meter:
         let cpu_us = of(|cost| cost.cpu_ns as f64 / 1e3 / cost.handshakes as f64);
         let (user, kernel) = (of(|cost| thousands(cost).0), of(|cost| thousands(cost).1));
         let instructions = if counted { format!("{:>13}", format!("{user:.1} + {kernel:.1}")) } else { String::new() };
-        let ratio = match case.verify {
-            None => "1".to_owned(),
-            Some(_) => {
-                let bare = bare_row(cases, case.mode);
-                let ratios = rounds.iter().map(|round| spent(&round.costs[row]) / spent(&round.costs[bare])).collect();
-                spread(ratios)
+        let ratio = match case.beside {
+            beside if beside == row => "1".to_owned(),
+            beside => {
+                spread(rounds.iter().map(|round| spent(&round.costs[row]) / spent(&round.costs[beside])).collect())
             }
         };
+        if case.beside == HANDSHAKE && cases[row - 1].beside != HANDSHAKE {
+            writeln!(out, "\nto `{}`", cases[HANDSHAKE].name)?;
+        }
         writeln!(out, "{:<24}{per_s:>7.0}{busy:>5.0}%{cpu_us:>7.2}{instructions}  {ratio}", case.name)?;
     }
     writeln!(
         out,
         "\nMedians of the rounds. hs: handshakes; hs/s: by wall time on the generator's CPU.\n\
          busy: its CPU time by wall time; below 95 %, the sink or other load sets hs/s.\n\
-         us: of CPU time.{} Ratio: to the bare loop of the mode, in the same round.",
+         us: of CPU time.{} Ratio: to the bare loop of the mode, or to the row named,\n\
+         in the same round.",
         if counted { " instr: user + kernel." } else { "" }
     )
 }
@@ -86,11 +86,6 @@ fn spent(cost: &Cost) -> f64 {
 fn thousands(cost: &Cost) -> (f64, f64) {
     let per_handshake = |count: u64| count as f64 / 1e3 / cost.handshakes as f64;
     cost.instructions.map_or((0.0, 0.0), |count| (per_handshake(count.user), per_handshake(count.kernel)))
-}
-
-fn bare_row(cases: &[Case], mode: HandshakeMode) -> usize {
-    let is_bare = |case: &Case| case.mode == mode && case.verify.is_none();
-    cases.iter().position(is_bare).expect("each mode has its bare loop")
 }
 
 fn spread(mut ratios: Vec<f64>) -> String {

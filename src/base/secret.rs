@@ -71,26 +71,49 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Secret<T> {
     }
 }
 
-/// A target's URL without what gives access: scheme, host, port and application stay; the last part of a path with more
-/// than the application, everything after `?` and a user's name are replaced by [`REDACTED`].
+/// A target's URL without what gives access: scheme, host, port and application stay; what follows the application,
+/// everything after `?`, `#` or a space, and a user's name are replaced by [`REDACTED`].
 ///
-/// Takes any text, a URL or not, and what it gave once it gives again.
+/// Takes any text, a URL or not, and what it gave once it gives again. Without `scheme://` nobody knows whether a host
+/// comes first, so only what stands before the first slash stays.
 pub fn redact_url(text: &str) -> String {
-    let (place, query) = match text.find(['?', '#']) {
-        Some(at) => (&text[..at], format!("{}{REDACTED}", &text[at..=at])),
+    let is_slash = |c: char| matches!(c, '/' | '\\');
+    let (place, query) = match text.char_indices().find(|(_, c)| matches!(c, '?' | '#') || c.is_whitespace()) {
+        Some((at, mark)) => (&text[..at], format!("{mark}{REDACTED}")),
         None => (text, String::new()),
     };
-    let (scheme, place) = place.split_at(place.find("://").map_or(0, |at| at + "://".len()));
-    let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
-    let host = match authority.rsplit_once('@') {
+    let scheme = place.find("://").filter(|at| !place[..*at].contains(|c| is_slash(c) || c == '@'));
+    let (scheme, place) = place.split_at(scheme.map_or(0, |at| at + "://".len()));
+    let mut slashes = place.match_indices(is_slash).map(|(at, _)| at + 1);
+    let first = slashes.next().unwrap_or(place.len());
+    let shown = if scheme.is_empty() { first } else { slashes.next().unwrap_or(place.len()) };
+    let (shown, hidden) = place.split_at(shown);
+    let shown = match shown.rsplit_once('@') {
         Some((_, host)) => format!("{REDACTED}@{host}"),
-        None => authority.to_owned(),
+        None => shown.to_owned(),
     };
-    let path = match path.trim_end_matches('/').rsplit_once('/') {
-        Some((application, _)) if !application.is_empty() => format!("{application}/{REDACTED}"),
-        _ => path.to_owned(),
-    };
-    format!("{scheme}{host}{path}{query}")
+    let hidden = if hidden.chars().all(is_slash) { hidden } else { REDACTED };
+    format!("{scheme}{shown}{hidden}{query}")
+}
+
+/// A message that repeats what somebody wrote, without keys of URLs: each of the `written` words that is one is shown
+/// as [`redact_url`] shows it.
+pub fn redact_repeated<'a>(message: &str, written: impl IntoIterator<Item = &'a str>) -> String {
+    // `--flag=value` and lists repeat their parts.
+    let parts = written.into_iter().flat_map(|word| {
+        let value = word.split_once('=').map(|(_, value)| value);
+        let parts = [Some(word), value].into_iter().flatten().flat_map(|word| word.split(',').chain([word]));
+        parts.filter(|part| is_url(part) && message.contains(part))
+    });
+    let mut parts: Vec<&str> = parts.collect();
+    // One may be a part of another.
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.iter().fold(message.to_owned(), |message, part| message.replace(part, &redact_url(part)))
+}
+
+/// It may be a URL: it has a query, or a scheme or port before its path.
+fn is_url(text: &str) -> bool {
+    text.contains('?') || text.split_once('/').is_some_and(|(before, _)| before.contains(':'))
 }
 
 #[cfg(test)]
@@ -133,15 +156,35 @@ mod tests {
             ("rtmp://h/live?vhost=a/stream", "rtmp://h/live?***"),
             ("rtmp://h", "rtmp://h"),
             ("rtmp://h?token=x", "rtmp://h?***"),
-            ("rtmp://[::1]:1935/app/room/key#t", "rtmp://[::1]:1935/app/room/***#***"),
+            ("rtmp://[::1]:1935/app/room/key#t", "rtmp://[::1]:1935/app/***#***"),
+            ("rtmp://h/live/key/a/b", "rtmp://h/live/***"),
+            ("rtmp://h//live/key", "rtmp://h//***"),
+            ("rtmp://h/live playpath=key", "rtmp://h/live ***"),
             ("rtmp://me:pw@h/live/key", "rtmp://***@h/live/***"),
+            ("rtmp://me:p/w@h/live/key", "rtmp://***@h/***"),
+            ("rtmp:/h/live/key", "rtmp:/***"),
+            ("rtmp:h/live/key", "rtmp:h/***"),
+            (r"rtmp:\\h\live\key", r"rtmp:\***"),
             ("10.0.0.5:1935", "10.0.0.5:1935"),
-            ("h:1935/live/key", "h:1935/live/***"),
-            ("h:1935/live?from=http://t/token", "h:1935/live?***"),
+            ("10.0.0.5:1935/", "10.0.0.5:1935/"),
+            ("h:1935/live/key", "h:1935/***"),
+            ("h:1935/live/key://x", "h:1935/***"),
+            ("live/key", "live/***"),
+            ("h:1935/live?from=http://t/token", "h:1935/***?***"),
             ("", ""),
         ] {
             assert_eq!(redact_url(text), shown, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_repeated_is_redacted() {
+        let written = ["--guard=rtmp://h/live/k1", "a:1/live/k2,rtmp://h/x/k3", "live?t=k4", "scenarios/a.toml", "k"];
+        let told = |message| redact_repeated(message, written);
+        assert_eq!(told("no 'rtmp://h/live/k1', k1"), "no 'rtmp://h/live/***', k1", "words, not their ends");
+        assert_eq!(told("a:1/live/k2 and rtmp://h/x/k3"), "a:1/*** and rtmp://h/x/***");
+        assert_eq!(told("'live?t=k4'; write rtmp://host/app/stream"), "'live?***'; write rtmp://host/app/stream");
+        assert_eq!(told("cannot read scenarios/a.toml"), "cannot read scenarios/a.toml");
     }
 
     proptest! {

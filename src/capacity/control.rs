@@ -91,7 +91,7 @@ fn built_in(
         return Ok(Some(control(known.ceiling_per_s, true)));
     }
     let descriptors = shape.machine().descriptors;
-    let sink = Sink::start(SinkPlan::for_load(sketch.concurrency(), cpus, descriptors, sketch.seed))
+    let sink = Sink::start(SinkPlan::for_load(sketch.engine, sketch.concurrency(), cpus, descriptors, sketch.seed))
         .map_err(|error| CapacityError::Environment(error.to_string()))?;
     let target: TargetText = format!("rtmp://{}/live", sink.address()).parse()?;
     let plan = shape.plan_against(target, closed(shape))?;

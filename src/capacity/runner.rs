@@ -7,7 +7,7 @@ use crate::base::Nanos;
 use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
-use crate::run::{Conduct, Interruption, Notice, Ran, RunPlan, Signal, Watch, run, simulate_watched};
+use crate::run::{Conduct, ControlRuntime, Interruption, Notice, Ran, RunPlan, Signal, Watch, run, simulate_watched};
 
 use super::measurement::CapacityError;
 
@@ -19,8 +19,8 @@ pub struct Runner {
 }
 
 enum Executor {
-    /// Workers on rings; the runtime is the control thread's.
-    Rings(tokio_uring::Runtime, Instant),
+    /// Workers with sockets; the runtime is the control thread's.
+    Sockets(Engine, ControlRuntime, Instant),
     /// The simulated network, in virtual time.
     Sim(Nanos),
 }
@@ -35,9 +35,13 @@ pub struct Loaded {
 }
 
 impl Runner {
-    /// Workers on rings.
-    pub fn on_rings(runtime: tokio_uring::Runtime, interruption: Arc<Interruption>) -> Self {
-        Self { engine: Executor::Rings(runtime, Instant::now()), interruption, observer: None }
+    /// Workers with sockets.
+    ///
+    /// # Errors
+    /// If the control thread's runtime cannot be made, as where io_uring is forbidden.
+    pub fn on_sockets(engine: Engine, interruption: Arc<Interruption>) -> Result<Self, CapacityError> {
+        let runtime = ControlRuntime::beside(engine).map_err(|error| CapacityError::Environment(error.to_string()))?;
+        Ok(Self { engine: Executor::Sockets(engine, runtime, Instant::now()), interruption, observer: None })
     }
 
     /// The simulated network.
@@ -53,7 +57,7 @@ impl Runner {
     /// Which engine it is.
     pub const fn engine(&self) -> Engine {
         match self.engine {
-            Executor::Rings(..) => Engine::IoUring,
+            Executor::Sockets(engine, ..) => engine,
             Executor::Sim(_) => Engine::Sim,
         }
     }
@@ -66,7 +70,7 @@ impl Runner {
     /// Time since the runner was made; virtual where the network is.
     pub fn elapsed(&self) -> Nanos {
         match &self.engine {
-            Executor::Rings(_, began) => began.elapsed().into(),
+            Executor::Sockets(.., began) => began.elapsed().into(),
             Executor::Sim(now) => *now,
         }
     }
@@ -75,7 +79,7 @@ impl Runner {
     pub fn wait(&mut self, length: Nanos) {
         match &mut self.engine {
             // A timer belongs to the runtime that it is made in.
-            Executor::Rings(runtime, _) => runtime.block_on(async { tokio::time::sleep(length.into()).await }),
+            Executor::Sockets(_, runtime, _) => runtime.block_on(async { tokio::time::sleep(length.into()).await }),
             Executor::Sim(now) => *now += length,
         }
     }
@@ -88,7 +92,7 @@ impl Runner {
         let plan = Arc::new(plan);
         let began = self.elapsed();
         let ran = match &mut self.engine {
-            Executor::Rings(runtime, _) => {
+            Executor::Sockets(_, runtime, _) => {
                 // A trial that is refused from beginning to end is an outcome like any other.
                 let observer = self.observer.clone();
                 let conduct = Conduct { keep_going: true, observer, ..Conduct::default() };
@@ -104,7 +108,7 @@ impl Runner {
             }
         };
         if let Some(reason) = &ran.broken {
-            return Err(CapacityError::Environment(format!("a worker's ring broke during a trial: {reason}")));
+            return Err(CapacityError::Environment(format!("a worker's backend broke during a trial: {reason}")));
         }
         Ok(Loaded { ran, took: self.elapsed().saturating_sub(began) })
     }

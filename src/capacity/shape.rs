@@ -129,7 +129,7 @@ impl<'a> Shape<'a> {
         let loopback =
             |target: &crate::run::Target| matches!(target.address.ip(), IpAddr::V4(address) if address.is_loopback());
         shape.loopback =
-            shape.request.engine() == Engine::IoUring && plan.sources.is_empty() && plan.targets.iter().all(loopback);
+            shape.request.engine() != Engine::Sim && plan.sources.is_empty() && plan.targets.iter().all(loopback);
         shape.targets = plan.targets.len().max(1) as u32;
         Ok(shape)
     }
@@ -204,7 +204,7 @@ impl<'a> Shape<'a> {
             machine: self.machine.clone(),
             lookup: Names { lookup: self.lookup.lookup, known: RefCell::default() },
             deadline: self.deadline,
-            loopback: self.request.engine() == Engine::IoUring,
+            loopback: self.request.engine() != Engine::Sim,
             targets: 1,
         };
         other.resolve(load, other.loopback_sources(load))
@@ -312,7 +312,12 @@ impl<'a> Shape<'a> {
                 (rate.as_per_second() * (waiting + held).min(length.as_secs_f64()) * SPARE).ceil()
             }
         };
-        let tables = f64::from(self.machine.descriptors) * f64::from(self.machine.cores) * 0.9;
+        let tables = match self.request.engine() {
+            Engine::IoUring | Engine::Sim => f64::from(self.machine.cores),
+            // The limit of files is that of the process, and a sink in it may have the other ends.
+            Engine::Epoll => 1.0 / 3.0,
+        } * f64::from(self.machine.descriptors)
+            * 0.9;
         let ports = match (self.loopback, self.request.engine()) {
             (true, _) | (_, Engine::Sim) => f64::INFINITY,
             _ => f64::from(self.machine.ports) * f64::from(self.targets * self.named_sources().max(1)) * 0.95,

@@ -12,7 +12,7 @@ pub(super) fn start(plan: &mut RunPlan, machine: &Machine) -> Result<Sink, CliEr
         none if none.is_empty() => machine.cpus.clone(),
         others => others,
     };
-    let sink = Sink::start(SinkPlan::for_load(plan.concurrency(), cpus, machine.descriptors, plan.seed))
+    let sink = Sink::start(SinkPlan::for_load(plan.engine, plan.concurrency(), cpus, machine.descriptors, plan.seed))
         .map_err(|error| CliError::environment(error.to_string()))?;
     for target in &mut plan.targets {
         target.address = sink.address();

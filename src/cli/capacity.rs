@@ -237,10 +237,10 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
             let mut runner = Runner::simulated(interruption);
             measure(&request, machine, &lookup::in_the_simulation, &mut runner, &mut stage)
         }
-        Engine::IoUring => {
+        Engine::IoUring | Engine::Epoll => {
             run::raise_descriptor_limit();
             run::check_descriptors()?;
-            let mut runner = Runner::on_rings(run::control_runtime()?, interruption);
+            let mut runner = Runner::on_sockets(engine, interruption)?;
             let (sink, machine) = built_in_sink(&mut request, machine)?;
             let result = measure(&request, machine, &lookup::on_the_network, &mut runner, &mut stage);
             if let Some(sink) = sink {
@@ -278,8 +278,9 @@ fn built_in_sink(request: &mut CapacityRequest, machine: Machine) -> Result<(Opt
     /// As many as trials against a sink on this machine can use.
     const SLOTS: u32 = 65_536;
     let seed = load.seed.unwrap_or_else(crate::base::Seed::random);
-    let sink = Sink::start(SinkPlan::for_load(SLOTS.min(machine.descriptors), cpus, machine.descriptors, seed))
-        .map_err(|error| CliError::environment(error.to_string()))?;
+    let sink =
+        Sink::start(SinkPlan::for_load(load.engine(), SLOTS.min(machine.descriptors), cpus, machine.descriptors, seed))
+            .map_err(|error| CliError::environment(error.to_string()))?;
     load.targets = vec![format!("rtmp://{}/live", sink.address()).parse()?];
     request.built_in_sink = true;
     let machine = Machine { cpus: workers.to_vec(), cores: machine.cores.min(half as u32).max(1), ..machine };

@@ -11,6 +11,7 @@ use crate::io::Engine;
 use crate::run::RunPlan;
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
+use super::engine::EngineArg;
 use super::exit::{CliError, Exit};
 use super::{lookup, output};
 
@@ -23,6 +24,9 @@ pub(super) struct CheckArgs {
     /// Targets in place of the file's
     #[arg(value_name = "TARGET")]
     targets: Vec<TargetText>,
+    /// The engine in place of the file's
+    #[arg(long, value_enum)]
+    engine: Option<EngineArg>,
     /// End the load after this long
     #[arg(short, long, value_name = "DURATION")]
     duration: Option<DurationText>,
@@ -36,13 +40,14 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let flags = Request {
         targets: args.targets.clone(),
         duration: args.duration.map(|duration| duration.0),
+        engine: args.engine.map(Engine::from),
         ..Request::default()
     };
     let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;
     let request = file.overridden_by(&flags)?;
     let machine = Machine::detect();
     let Resolved { mut plan, notes } = match request.engine() {
-        Engine::IoUring => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
+        Engine::IoUring | Engine::Epoll => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
@@ -65,7 +70,7 @@ fn stand_in(host: &str, port: u16) -> SocketAddr {
 
 /// A name that was not looked up has the address 0.0.0.0, which nobody takes for a server's.
 fn forget_stand_ins(plan: &mut RunPlan) {
-    let named = plan.engine == Engine::IoUring && !plan.built_in_sink;
+    let named = plan.engine != Engine::Sim && !plan.built_in_sink;
     for target in plan.targets.iter_mut().filter(|target| named && target.host.parse::<IpAddr>().is_err()) {
         target.address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
 use crate::doctor::{Finding, MachineFacts, Severity, examine, render};
@@ -9,6 +10,9 @@ use crate::doctor::{Finding, MachineFacts, Severity, examine, render};
 /// Check whether this machine can generate load, and say what to change
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArgs {
+    /// The engine that is to generate the load
+    #[arg(long, value_enum, default_value_t)]
+    engine: SocketEngineArg,
     /// The machine form: {"findings":[...]}
     #[arg(long)]
     json: bool,
@@ -24,7 +28,7 @@ struct Findings<'a> {
 
 /// Passes unless a finding is blocking.
 pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
-    let findings = examine(&MachineFacts::detect());
+    let findings = examine(&MachineFacts::detect(), args.engine.into());
     if args.json {
         let json = serde_json::to_string_pretty(&Findings { findings: &findings })
             .map_err(|error| CliError::environment(format!("cannot write the findings as JSON: {error}")))?;

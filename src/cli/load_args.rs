@@ -18,6 +18,7 @@ use crate::scenario::{
     read_file,
 };
 
+use super::engine::EngineArg;
 use super::exit::CliError;
 use super::output::{self, Color};
 
@@ -95,7 +96,7 @@ pub(super) struct LoadArgs {
     /// targets, else shakedown-{id}]
     #[arg(long, value_name = "NAME", help_heading = "Session")]
     stream: Option<StreamName>,
-    /// Stream keys in the first column of a CSV file, one for each connection
+    /// Stream keys in the first column of a CSV file, one for each connection, none twice
     #[arg(long, value_name = "FILE", help_heading = "Session")]
     stream_keys: Option<PathBuf>,
     /// Publishers send the audio and video of this FLV file, in real time, again and again
@@ -107,7 +108,8 @@ pub(super) struct LoadArgs {
     /// The part of the publishers that send them; the others send a trickle [default: 100%]
     #[arg(long, value_name = "PERCENT", help_heading = "Session")]
     media_clients: Option<Percent>,
-    /// Ask held connections for a sign of life after this silence
+    /// Ask held connections for a sign of life after this silence; one that vanished is lost after a third more, and
+    /// no earlier than after 4s: 30s notices it within 40s
     #[arg(long, value_name = "DURATION", help_heading = "Session")]
     hold_check: Option<DurationText>,
     /// Offer the codecs of Enhanced RTMP in connect
@@ -243,13 +245,6 @@ enum ProxyArg {
     V2,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum EngineArg {
-    #[value(name = "io_uring")]
-    IoUring,
-    Sim,
-}
-
 impl From<ModeArg> for HandshakeMode {
     fn from(mode: ModeArg) -> Self {
         match mode {
@@ -295,15 +290,6 @@ impl From<ProxyArg> for ProxyVersion {
         match version {
             ProxyArg::V1 => Self::V1,
             ProxyArg::V2 => Self::V2,
-        }
-    }
-}
-
-impl From<EngineArg> for Engine {
-    fn from(engine: EngineArg) -> Self {
-        match engine {
-            EngineArg::IoUring => Self::IoUring,
-            EngineArg::Sim => Self::Sim,
         }
     }
 }

@@ -1,10 +1,13 @@
-//! Layer 8: the command line: clap types, one file a command, exit codes.
+//! Layer 10: the command line: clap types, one file a command, exit codes.
 
 mod announce;
+mod bench;
 mod built_in_sink;
 mod capacity;
 mod check;
+mod compare;
 mod doctor;
+mod engine;
 mod exit;
 mod inspect;
 mod load_args;
@@ -22,7 +25,7 @@ mod sink;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::base::{REDACTED, redact_url};
+use crate::base::{REDACTED, redact_repeated, redact_url};
 use exit::CliError;
 
 /// RTMP handshake load generator: open-loop load, exact latencies, one report that says whether to believe it.
@@ -46,7 +49,7 @@ enum Command {
     Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one handshake and explain every step
+    /// Make one handshake and explain every step; it ends there, without connect
     Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),
@@ -54,6 +57,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Merge the results of several machines exactly
     Merge(merge::MergeArgs),
+    /// Is it more than noise? Several results a side
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(compare::CompareArgs),
+    /// Measure several targets in turn, several rounds, for one table
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(bench::BenchArgs),
     /// Explain recorded handshakes: a capture, or raw streams
     Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
@@ -70,8 +79,12 @@ pub fn main() -> std::process::ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let error = without_secrets(error);
-            // Help and version are no errors; a closed pipe under them ends quietly.
-            let _ = error.print();
+            let told = error.render().to_string();
+            match without_written_secrets(&told) {
+                // Help and version are no errors; a closed pipe under them ends quietly.
+                shown if shown == told => drop(error.print()),
+                shown => output::tell(shown.trim_end()),
+            }
             return std::process::ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -83,6 +96,8 @@ pub fn main() -> std::process::ExitCode {
         Command::Sink(args) => sink::execute(args),
         Command::Report(args) => report::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Compare(args) => compare::execute(args),
+        Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Completions(args) => shell::completions(args, &mut Cli::command()),
@@ -91,29 +106,51 @@ pub fn main() -> std::process::ExitCode {
     match done {
         Ok(exit) => std::process::ExitCode::from(exit.0),
         Err(CliError { exit, message }) => {
-            output::tell(&format!("error: {message}"));
+            output::tell(&format!("error: {}", without_written_secrets(&message)));
             std::process::ExitCode::from(exit.0)
         }
     }
 }
 
-/// An error about the command line repeats its words: not the keys and tokens in URLs and in names of streams.
+/// An error about the command line repeats its words: not the keys and tokens in targets and in names of streams.
 fn without_secrets(mut error: clap::Error) -> clap::Error {
     let text = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
     };
-    let names_streams = text(&error, ContextKind::InvalidArg).is_some_and(|flag| flag.starts_with("--stream "));
-    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+    let flag = text(&error, ContextKind::InvalidArg).unwrap_or_default();
+    let (names_streams, is_value) = (flag.starts_with("--stream "), error.get(ContextKind::InvalidValue).is_some());
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
         let Some(text) = text(&error, kind) else { continue };
         let shown = match kind {
             ContextKind::InvalidValue if names_streams && !text.is_empty() => REDACTED.to_owned(),
-            _ if text.contains("://") || text.contains('?') => redact_url(&text),
+            ContextKind::InvalidValue if flag.starts_with("--reject ") => without_pattern(&text),
+            ContextKind::InvalidValue if flag.contains("TARGET") => redact_url(&text),
+            ContextKind::InvalidArg if is_value || text.contains('<') => continue,
+            ContextKind::InvalidArg | ContextKind::InvalidSubcommand => redact_url(&text),
             _ => continue,
         };
         error.insert(kind, ContextValue::String(shown));
     }
     error
+}
+
+/// A rule of the sink without the names of streams that it fits.
+fn without_pattern(rule: &str) -> String {
+    match rule.split_once("name=") {
+        Some((request, rest)) => {
+            let refusal = rest.rsplit_once(':').map_or("", |(_, refusal)| refusal);
+            let colon = if rest.contains(':') { ":" } else { "" };
+            format!("{request}name={REDACTED}{colon}{refusal}")
+        }
+        None => rule.to_owned(),
+    }
+}
+
+/// A message that may repeat words of this command line, without the keys and tokens in them.
+fn without_written_secrets(message: &str) -> String {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    redact_repeated(message, words.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -125,7 +162,13 @@ mod tests {
         for (words, shown) in [
             ("run rtmp://h:99999/live/S3CRET?token=S3CRET", "'rtmp://h:99999/live/***?***'"),
             ("run --guard http://h/live/S3CRET", "'http://h/live/***'"),
-            ("run h:1935/live/S3CRET?token=S3CRET", "'h:1935/live/***?***'"),
+            ("run h:1935/live/S3CRET?token=S3CRET", "'h:1935/***?***'"),
+            ("run live/S3CRET", "'live/***'"),
+            ("run rtmp:/h/live/S3CRET", "'rtmp:/***'"),
+            ("rtmp://h/live/S3CRET", "'rtmp://h/live/***'"),
+            ("live/S3CRET", "'live/***'"),
+            ("sink --reject publish:name=S3CRET:no", "'publish:name=***:no'"),
+            ("sink --reject publish:name=S3CRET", "'publish:name=***'"),
             ("run --stream S3CRET{idd}", "did you mean {id}?"),
             ("run --stream=S3CRET{", "'***' for '--stream <NAME>'"),
             ("probe 127.0.0.1:1 rtmp://h/live/S3CRET", "'rtmp://h/live/***'"),

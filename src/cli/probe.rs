@@ -14,6 +14,9 @@ use crate::protocol::{DigestAt, HandshakeMode};
 use crate::scenario::{Allowance, TargetText, check_target, system_lookup};
 
 /// Make one handshake and explain every step of it
+///
+/// A probe ends with the handshake: it sends no connect, so hooks of the target do not fire. How far an attempt comes
+/// after it, and over TLS, tells `shakedown run -n 1 --until publish`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ProbeArgs {
     /// rtmp://host[:port][/app], host:port or [v6]:port; each address of a name is probed
@@ -99,8 +102,8 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
     }
     if args.target.tls {
         return Err(CliError::usage(format!(
-            "{} is a target with TLS, and probe explains plain handshakes; probe its rtmp:// port, or see how far an \
-             attempt comes with `shakedown run -n 1`",
+            "{} is a target with TLS, and probe shows every byte of a handshake as it crosses the network, which TLS \
+             hides; probe its rtmp:// port, or see how far an attempt comes with `shakedown run -n 1`",
             args.target.text
         )));
     }
@@ -181,7 +184,7 @@ mod tests {
             (&["127.0.0.1:1", "--timeout", "0s"], "--timeout"),
             (&["127.0.0.1:1", "--connect-timeout", "1us"], "--connect-timeout"),
             (&["203.0.113.1:1935"], "--allow-target 203.0.113.1"),
-            (&["rtmps://127.0.0.1/live"], "plain handshakes"),
+            (&["rtmps://127.0.0.1/live"], "which TLS hides"),
         ] {
             let error = plans_of(words).unwrap_err();
             assert_eq!(error.exit, Exit(2));

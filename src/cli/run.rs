@@ -9,11 +9,12 @@ use std::time::SystemTime;
 
 use crate::base::{DurationText, RateRange};
 use crate::io::Engine;
-use crate::io::ring::RingError;
 use crate::load::Share;
 use crate::observe::{self, Observer};
 use crate::report::{json, text};
-use crate::run::{Conduct, ExitCode, Interruption, Resolver, ResultFile, ResultFileError, RunPlan, RunResult};
+use crate::run::{
+    Conduct, ControlRuntime, ExitCode, Interruption, Resolver, ResultFile, ResultFileError, RunPlan, RunResult,
+};
 use crate::scenario::{Machine, Request, Resolved, resolve};
 use crate::sink::Sink;
 
@@ -120,7 +121,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     let labels = args.load.labels()?;
     let request = args.request()?;
     let Resolved { mut plan, notes } = match request.engine() {
-        Engine::IoUring => resolve(&request, &machine, &lookup::on_the_network)?,
+        Engine::IoUring | Engine::Epoll => resolve(&request, &machine, &lookup::on_the_network)?,
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
@@ -144,13 +145,14 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
             let saved = file.map_or(Ok(()), |file| file.write(&result));
             Reported { result, saved, broken: ran.broken }
         }
-        Engine::IoUring => {
+        Engine::IoUring | Engine::Epoll => {
             raise_descriptor_limit();
             check_descriptors()?;
-            let runtime = control_runtime()?;
+            let runtime =
+                ControlRuntime::beside(plan.engine).map_err(|error| CliError::environment(error.to_string()))?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
             announce(args, &plan, &notes, start_at);
-            runtime.block_on(on_ring(args, plan, conduct, labels, file, sink))?
+            runtime.block_on(on_sockets(args, plan, conduct, labels, file, sink))?
         }
     };
     let text = if args.load.json {
@@ -162,7 +164,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     saved
         .map_err(|error| CliError::environment(format!("{error}; the result is not saved, what stdout has is all")))?;
     match broken {
-        Some(reason) => Err(CliError::environment(format!("a worker's ring broke during the run: {reason}"))),
+        Some(reason) => Err(CliError::environment(format!("a worker's backend broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
     }
 }
@@ -174,7 +176,7 @@ fn observer(subjects: &[observe::Subject], engine: Engine) -> Result<Option<Obse
         (_, Engine::Sim) => Err(CliError::usage(
             "--observe reads real machines, and those of --engine sim have no processes; leave out one of them",
         )),
-        (subjects, Engine::IoUring) => {
+        (subjects, Engine::IoUring | Engine::Epoll) => {
             Observer::new(subjects).map(Some).map_err(|error| CliError::usage(error.to_string()))
         }
     }
@@ -188,7 +190,7 @@ struct Reported {
     broken: Option<String>,
 }
 
-async fn on_ring(
+async fn on_sockets(
     args: &RunArgs,
     plan: RunPlan,
     conduct: Conduct,
@@ -196,6 +198,7 @@ async fn on_ring(
     file: Option<ResultFile>,
     sink: Option<Sink>,
 ) -> Result<Reported, CliError> {
+    let engine = plan.engine;
     let mut progress = Progress::new(&plan, args.load.quiet, args.load.quiet || args.load.no_progress, args.load.color);
     let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
     progress.finish();
@@ -204,9 +207,11 @@ async fn on_ring(
     }
     let ran = ran.map_err(|error| CliError::environment(error.to_string()))?;
     let result = finish(ran.parts, labels);
-    let saved = match file {
-        Some(file) => file.write_on_ring(&result).await,
-        None => Ok(()),
+    let saved = match (file, engine) {
+        (None, _) => Ok(()),
+        #[cfg(not(target_env = "musl"))]
+        (Some(file), Engine::IoUring) => file.write_on_ring(&result).await,
+        (Some(file), _) => file.write(&result),
     };
     Ok(Reported { result, saved, broken: ran.broken })
 }
@@ -214,12 +219,6 @@ async fn on_ring(
 fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) -> RunResult {
     parts.labels = labels;
     RunResult::assemble(parts)
-}
-
-/// The control thread's runtime is a ring of its own; where io_uring is forbidden this is where it shows first.
-pub(super) fn control_runtime() -> Result<tokio_uring::Runtime, CliError> {
-    tokio_uring::Runtime::new(&tokio_uring::builder())
-        .map_err(|error| CliError::environment(RingError::of_setup(error).to_string()))
 }
 
 /// Addresses, peak rate and peak connections, before the first packet.
@@ -252,12 +251,13 @@ fn is_elsewhere(source: IpAddr) -> bool {
     UdpSocket::bind((source, 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
-/// The ring's file tables are bounded by the soft limit; a process may raise it to the hard one.
+/// File tables of rings, or all files of the process, are bounded by the soft limit; a process may raise it to the hard
+/// one.
 pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // If it stays low, making the ring says so with the number.
+    // If it stays low, making the backend says so with the number.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 

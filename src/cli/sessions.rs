@@ -27,8 +27,8 @@ pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> 
     };
     let fired = match plan.engine {
         Engine::Sim => String::new(),
-        Engine::IoUring if plan.built_in_sink => String::new(),
-        Engine::IoUring => format!("; {hooks} of the target fire"),
+        Engine::IoUring | Engine::Epoll if plan.built_in_sink => String::new(),
+        Engine::IoUring | Engine::Epoll => format!("; {hooks} of the target fire"),
     };
     Some(format!("{what}{fired}"))
 }

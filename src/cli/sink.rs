@@ -8,9 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::base::{DurationText, Nanos, Seed};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
+use crate::run::ControlRuntime;
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
+use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::load_args::VerifyArg;
 use super::output;
@@ -35,9 +37,9 @@ pub(super) struct SinkArgs {
     /// publish:close, play:not-found; the other ways are the same for every WHAT
     #[arg(long, value_name = "RULE")]
     reject: Vec<RejectRule>,
-    /// Ask clients for a sign of life this often, from their connect on
-    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
-    ping_every: DurationText,
+    /// Ask clients for a sign of life this often, from their connect on [default: never]
+    #[arg(long, value_name = "DURATION")]
+    ping_every: Option<DurationText>,
     /// Speak TLS (rtmps), with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -47,6 +49,9 @@ pub(super) struct SinkArgs {
     /// Pin worker i to the i-th of these CPUs, in turn: 1 or 2,3
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     cpus: Vec<u32>,
+    /// Who executes the operations; epoll where io_uring is forbidden
+    #[arg(long, value_enum, default_value_t)]
+    engine: SocketEngineArg,
     /// Print the counts as JSON
     #[arg(long)]
     json: bool,
@@ -74,6 +79,9 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     if args.workers == Some(0) {
         return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
     }
+    if args.ping_every.is_some_and(|every| every.0.is_zero()) {
+        return Err(CliError::usage("--ping-every 0s would ask without end; give it a length, or leave it out"));
+    }
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => {
             let plan = TlsServerPlan { certificate: certificate.clone(), key: key.clone() };
@@ -83,23 +91,21 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     };
     super::run::raise_descriptor_limit();
     super::run::check_descriptors()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::environment(format!("cannot make the control runtime: {error}")))?;
+    let runtime = ControlRuntime::plain().map_err(|error| CliError::environment(error.to_string()))?;
     runtime.block_on(async {
         let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let sink = Sink::start(SinkPlan {
             listen: args.listen,
+            engine: args.engine.into(),
             workers: args.workers.unwrap_or(machine.cores),
             cpus: if args.cpus.is_empty() { machine.cpus.clone() } else { args.cpus.clone() },
             verify: args.verify.into(),
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,
             reject: args.reject.clone(),
-            ping_every: Nanos::from(args.ping_every.0),
+            ping_every: args.ping_every.map_or(Nanos::ZERO, |every| Nanos::from(every.0)),
             tls,
             seed: Seed::random(),
         })

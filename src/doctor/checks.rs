@@ -4,13 +4,16 @@ use rustix::io::Errno;
 
 use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 use super::{Finding, Severity};
+use crate::io::Engine;
 
-/// Judges a machine: one finding for each check, in a fixed order. Facts that the kernel does not tell have none.
-pub fn examine(facts: &MachineFacts) -> Vec<Finding> {
-    let checks: [Check; 15] = [
-        ("io_uring", io_uring),
-        ("kernel", kernel),
-        ("open_files", open_files),
+/// Judges a machine for loads on `engine`: one finding for each check, in a fixed order. Facts that the kernel does not
+/// tell have none.
+pub fn examine(facts: &MachineFacts, engine: Engine) -> Vec<Finding> {
+    let of_engine: [Check; 3] = match engine {
+        Engine::IoUring | Engine::Sim => [("io_uring", io_uring), ("kernel", kernel), ("open_files", open_files)],
+        Engine::Epoll => [("io_uring", io_uring_unused), ("kernel", any_kernel), ("open_files", open_files_of_process)],
+    };
+    let of_machine: [Check; 12] = [
         ("system_files", system_files),
         ("ports", ports),
         ("time_wait", time_wait),
@@ -25,7 +28,7 @@ pub fn examine(facts: &MachineFacts) -> Vec<Finding> {
         ("container", container),
     ];
     let judge = |(check, judge): Check| judge(facts).map(|verdict| verdict.into_finding(check));
-    checks.into_iter().filter_map(judge).collect()
+    of_engine.into_iter().chain(of_machine).filter_map(judge).collect()
 }
 
 type Check = (&'static str, fn(&MachineFacts) -> Option<Verdict>);
@@ -128,7 +131,23 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
             "`strace -e trace=io_uring_setup,io_uring_register` shows the call that fails".into(),
         ),
     };
-    Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy))
+    let without = match Errno::from_raw_os_error(number) {
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => "; or use `--engine epoll`, which needs none",
+        _ => "",
+    };
+    Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy + without))
+}
+
+/// What stands in the way of io_uring is worth knowing, not in the way of epoll.
+fn io_uring_unused(facts: &MachineFacts) -> Option<Verdict> {
+    io_uring(facts).map(|verdict| match verdict.severity {
+        Severity::Blocking => Verdict { severity: Severity::Note, ..verdict },
+        _ => Verdict::ok(verdict.value, "the epoll engine does without"),
+    })
+}
+
+fn any_kernel(facts: &MachineFacts) -> Option<Verdict> {
+    Some(Verdict::ok(facts.kernel.as_deref()?, "the epoll engine uses what every kernel has"))
 }
 
 fn kernel(facts: &MachineFacts) -> Option<Verdict> {
@@ -165,6 +184,15 @@ const DEFAULT_SLOTS: u64 = 64;
 
 /// RLIMIT_NOFILE bounds the file table of each ring, so it counts for each worker.
 fn open_files(facts: &MachineFacts) -> Option<Verdict> {
+    files(facts, "connections in one worker, at most")
+}
+
+/// Without file tables it bounds what the process has open.
+fn open_files_of_process(facts: &MachineFacts) -> Option<Verdict> {
+    files(facts, "connections in all workers together, at most")
+}
+
+fn files(facts: &MachineFacts, of_what: &str) -> Option<Verdict> {
     let Limit { soft, hard } = facts.open_files;
     let value = format!("{} (soft {})", limit_text(hard), limit_text(soft));
     let verdict = match hard {
@@ -173,8 +201,8 @@ fn open_files(facts: &MachineFacts) -> Option<Verdict> {
             value,
             format!("too few for {DEFAULT_SLOTS} connections and the program's own files"),
         ),
-        Some(hard) if hard < 4096 => Verdict::new(Severity::Warning, value, "connections in one worker, at most"),
-        _ => return Some(Verdict::ok(value, "connections in one worker, at most")),
+        Some(hard) if hard < 4096 => Verdict::new(Severity::Warning, value, of_what),
+        _ => return Some(Verdict::ok(value, of_what)),
     };
     Some(verdict.remedy("raise the hard limit: `ulimit -Hn 1048576` as root, systemd: LimitNOFILE="))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::io::Engine;
 
 /// A machine without a fault.
 fn sound() -> MachineFacts {
@@ -28,7 +29,10 @@ fn sound() -> MachineFacts {
 }
 
 fn finding(check: &str, facts: &MachineFacts) -> Finding {
-    examine(facts).into_iter().find(|finding| finding.check == check).unwrap_or_else(|| panic!("no finding {check}"))
+    examine(facts, Engine::IoUring)
+        .into_iter()
+        .find(|finding| finding.check == check)
+        .unwrap_or_else(|| panic!("no finding {check}"))
 }
 
 fn text(finding: &Finding) -> String {
@@ -38,7 +42,7 @@ fn text(finding: &Finding) -> String {
 
 #[test]
 fn a_sound_machine_has_no_fault() {
-    for finding in examine(&sound()) {
+    for finding in examine(&sound(), Engine::IoUring) {
         assert_eq!((finding.severity, &finding.remedy), (Severity::Ok, &None), "{finding:?}");
     }
 }
@@ -82,6 +86,22 @@ fn a_refused_ring_blocks_and_says_why() {
         for phrase in phrases {
             assert!(text(&finding).contains(phrase), "{phrase}: {}", text(&finding));
         }
+        let forbidden = [eperm, enosys, libc::EINVAL].contains(&errno);
+        assert_eq!(text(&finding).contains("`--engine epoll`"), forbidden, "{}", text(&finding));
+    }
+}
+
+#[test]
+fn epoll_asks_for_less() {
+    let refused = RingTrial::Refused(libc::EPERM);
+    let old = MachineFacts { ring: refused, kernel: Some("4.19.0".into()), ..sound() };
+    let findings = examine(&old, Engine::Epoll);
+    let severities: Vec<_> =
+        findings.iter().take(3).map(|finding| (finding.check.as_str(), finding.severity)).collect();
+    assert_eq!(severities, [("io_uring", Severity::Note), ("kernel", Severity::Ok), ("open_files", Severity::Ok)]);
+    assert!(text(&findings[2]).contains("in all workers together"), "{}", text(&findings[2]));
+    for finding in examine(&sound(), Engine::Epoll) {
+        assert_eq!((finding.severity, &finding.remedy), (Severity::Ok, &None), "{finding:?}");
     }
 }
 
@@ -188,7 +208,7 @@ fn unknown_facts_have_no_finding() {
         memory_available: None,
         ..sound()
     };
-    let checks: Vec<String> = examine(&facts).into_iter().map(|finding| finding.check).collect();
+    let checks: Vec<String> = examine(&facts, Engine::IoUring).into_iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["io_uring", "open_files", "conntrack", "cpus", "governor", "container"]);
 }
 
@@ -202,12 +222,12 @@ fn the_text_is_aligned_and_sums_up() {
         somaxconn: Some(128),
         ..sound()
     };
-    let findings = examine(&facts);
+    let findings = examine(&facts, Engine::IoUring);
     insta::assert_snapshot!(render(&findings, 80, false), @r#"
     BLOCKING  io_uring      forbidden (EPERM): kernel.io_uring_disabled = 2 forbids
                             it to every process
                             -> `sysctl -w kernel.io_uring_disabled=0` as root on the
-                            host
+                            host; or use `--engine epoll`, which needs none
     ok        kernel        6.18.0: has all that the engine uses
     ok        open_files    1048576 (soft 1024): connections in one worker, at most
     ok        system_files  1999000 of 2000000: files left to the system
@@ -239,7 +259,7 @@ fn the_text_is_aligned_and_sums_up() {
 
 #[test]
 fn findings_survive_json() {
-    let findings = examine(&sound());
+    let findings = examine(&sound(), Engine::IoUring);
     let json = serde_json::to_string(&findings).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), findings);
     assert!(json.contains(r#""severity":"ok""#));

@@ -490,6 +490,7 @@ impl Context<'_> {
             cursor.begun = now;
             if cursor.intro as usize == track.intro_len() {
                 counts.sent_messages += u64::from(track.intro_messages());
+                counts.sent_bytes += u64::from(track.intro_payload());
             }
             (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
         } else {
@@ -502,14 +503,12 @@ impl Context<'_> {
             let is_late = |tag: &&Tag| now > first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into()) + LATE;
             counts.late_messages += due.iter().filter(is_late).count() as u64;
             counts.sent_messages += due.len() as u64;
+            counts.sent_bytes += due.iter().map(|tag| u64::from(tag.payload)).sum::<u64>();
             (
                 Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset },
                 Sending::Media,
             )
         };
-        counts.sent_bytes += u64::from(match payload {
-            Payload::Buffer { len, .. } | Payload::Shared { len, .. } | Payload::Media { len, .. } => len,
-        });
         session.sending = sent;
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload });

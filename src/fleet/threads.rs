@@ -1,4 +1,4 @@
-//! Threads: one per worker, each with a ring of its own that is made inside the thread.
+//! Threads: one per worker, each with a backend of its own that is made inside the thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ pub struct OtherConnection {
     pub looks_like: Appearance,
     /// Who sent the first bytes that were captured; `None` if none were.
     pub first_from: Option<Side>,
-    /// These bytes in hexadecimal, at most [`Beginning::KEPT`] of them.
+    /// These bytes in hexadecimal, at most 16 of them.
     pub first_hex: String,
 }
 

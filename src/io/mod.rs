@@ -4,18 +4,24 @@
 //! reuse of a socket) is the backend's business; the engine never knows whether a socket is new. Every op but
 //! [`Op::Cancel`], [`Op::AcknowledgeAtOnce`] and [`Op::Accept`] ends in exactly one [`Completion`] under its own [`Token`].
 //!
-//! Backends: [`ring`] (io_uring) and [`sim`] (a virtual network in virtual time); [`tls`]
-//! secures the connections of either. `unsafe` is allowed in this
-//! folder only.
+//! Backends: [`ring`] (io_uring), [`epoll`] (system calls, where io_uring is forbidden) and [`sim`] (a virtual network in
+//! virtual time); [`tls`] secures the connections of either of the first two. `unsafe` is allowed in this folder only.
 
 mod buffers;
+mod clock;
+pub mod epoll;
+mod free_slots;
 mod op;
 mod plan;
 pub mod ring;
 pub mod sim;
+mod socket;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use buffers::{BufferId, BufferPlan, BufferPool, Buffers};
+pub use clock::monotonic_now;
 pub use op::{
     CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,
 };

@@ -17,6 +17,9 @@ pub enum Engine {
     #[default]
     #[serde(rename = "io_uring")]
     IoUring,
+    /// System calls and epoll, on `CLOCK_MONOTONIC`: for containers and kernels that forbid io_uring.
+    #[serde(rename = "epoll")]
+    Epoll,
     /// A virtual network in virtual time: no sockets, no threads.
     #[serde(rename = "sim")]
     Sim,
@@ -82,6 +85,7 @@ impl std::fmt::Display for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
             Self::Sim => "sim",
         })
     }

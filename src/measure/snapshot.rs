@@ -83,12 +83,13 @@ pub struct BackendRecord {
     pub tally: Tally,
 }
 
-/// Audio and video of streams published or played.
+/// Audio, video and metadata of streams published or played. Bytes are those of the messages' payload, without chunk
+/// headers, on both sides: what the other end counts too, whatever its chunk size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MediaCounts {
     /// Messages handed to the kernel.
     pub sent_messages: u64,
-    /// Their bytes, chunk headers included.
+    /// Their payload bytes.
     pub sent_bytes: u64,
     /// Of them those that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
     /// too slowly, or this machine is late.

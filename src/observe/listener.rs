@@ -10,6 +10,8 @@ use procfs::net::{TcpNetEntries, TcpNetEntry};
 use procfs::process::{FDTarget, Process, Status, all_processes_with_root};
 use procfs::{FromBufReadSI, current_system_info};
 
+use super::sockets::accept_queues;
+
 /// The sockets of this machine that listen on an address, and the processes that have them open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
@@ -58,8 +60,30 @@ pub fn listener_of(address: SocketAddr) -> Listening {
     listener_in(Path::new("/proc"), address)
 }
 
-/// The same, read from another place than `/proc`.
+/// How many connections may wait to be accepted at `address` (the `backlog` of listen(2), as far as net.core.somaxconn
+/// allows), over all its sockets; `None` if none of this network namespace listens there, or the kernel does not tell.
+pub fn accept_backlog(address: SocketAddr) -> Option<u64> {
+    let inodes = accepting(Path::new("/proc"), address);
+    let queues = (!inodes.is_empty()).then(|| accept_queues(&inodes).ok())?;
+    queues.map(|queues| queues.backlog)
+}
+
+/// The same as [`listener_of`], read from another place than `/proc`.
 fn listener_in(proc: &Path, address: SocketAddr) -> Listening {
+    let inodes = accepting(proc, address);
+    if inodes.is_empty() {
+        return Listening::default();
+    }
+    let all = all_processes_with_root(proc).into_iter().flatten().flatten();
+    let processes = all.filter(|process| opened_sockets(process).any(|inode| inodes.contains(&inode)));
+    Listening {
+        sockets: inodes.len(),
+        processes: processes.filter_map(|process| listening_process(&process)).collect(),
+    }
+}
+
+/// The inodes of the sockets that the kernel delivers connections for `address` to.
+fn accepting(proc: &Path, address: SocketAddr) -> BTreeSet<u64> {
     let listening: Vec<_> = listening_sockets(&proc.join("self"))
         .into_iter()
         .filter(|socket| socket.local_address.port() == address.port())
@@ -72,15 +96,7 @@ fn listener_in(proc: &Path, address: SocketAddr) -> Listening {
     if inodes.is_empty() {
         inodes = of(|bound, asked| bound.is_unspecified() && (bound.is_ipv6() || asked.is_ipv4()));
     }
-    if inodes.is_empty() {
-        return Listening::default();
-    }
-    let all = all_processes_with_root(proc).into_iter().flatten().flatten();
-    let processes = all.filter(|process| opened_sockets(process).any(|inode| inodes.contains(&inode)));
-    Listening {
-        sockets: inodes.len(),
-        processes: processes.filter_map(|process| listening_process(&process)).collect(),
-    }
+    inodes
 }
 
 fn listening_process(process: &Process) -> Option<ListeningProcess> {

@@ -18,7 +18,7 @@ mod subject;
 mod usage;
 
 pub use limit::{Limit, LimitKind, at_the_limit, limits};
-pub use listener::{Listening, ListeningProcess, listener_of};
+pub use listener::{Listening, ListeningProcess, accept_backlog, listener_of};
 pub use netstat::counters;
 pub use observer::{Happening, Observation, Observer, Observing};
 pub use sample::{Observed, ObservedKind, ObservedSample, TcpInfo};

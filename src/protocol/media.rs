@@ -11,14 +11,13 @@
 //! When the tags begin again, that is the same span each time, and the intro's times are chosen so that it is the span at
 //! the first time, too: the bytes never change, and time goes on for ever.
 
-mod chunks;
 mod picture;
 mod synthetic;
 
 use std::borrow::Cow;
 
-use self::chunks::{Header, append_message};
 use super::flv::{FlvError, FlvReader, FlvTag, TagKind, TagRole};
+use super::session::{MessageKind, Start, message_size, write_message};
 
 pub use synthetic::{BitRateError, MAX_BIT_RATE, MIN_BIT_RATE};
 
@@ -28,6 +27,8 @@ pub struct Track {
     intro: Box<[u8]>,
     /// Places of the message stream ids, four bytes each, in the intro.
     stream_ids_at: Box<[u32]>,
+    /// Bytes of the intro's messages.
+    intro_payload: u32,
     tags: Box<[Tag]>,
     bytes: Box<[u8]>,
     length_ms: u32,
@@ -42,6 +43,8 @@ pub struct Tag {
     pub offset: u32,
     /// Length of its chunks in bytes.
     pub len: u32,
+    /// Of them those of the message itself, without chunk headers.
+    pub payload: u32,
 }
 
 /// How far a connection is in a [`Track`]. The beginning is the default.
@@ -57,9 +60,16 @@ const MAX_SIZE: usize = 1 << 30;
 const MAX_SCRIPT_SIZE: usize = 1 << 20;
 /// The largest step back in time that is jitter: such a tag is sent with the time of the one before.
 const JITTER_MS: u32 = 1_000;
+/// Sound that is longer than the pictures by no more is cut where a recording begins again: encoders fill up the last
+/// frames and put silence before the first.
+const PADDING_MS: u32 = 100;
+/// The earliest that the end of a recording is sent, so that pictures begin again while sound of the round before is due.
+const AHEAD_MS: u32 = 1_000;
 /// The chunk streams on which ffmpeg sends (rtmppkt.h); metadata goes with the audio.
-const AUDIO_CHUNK_STREAM: u8 = 4;
-const VIDEO_CHUNK_STREAM: u8 = 6;
+const AUDIO_CHUNK_STREAM: u32 = 4;
+const VIDEO_CHUNK_STREAM: u32 = 6;
+/// Where the message stream id lies in a chunk with a full header: after fmt and chunk stream, time, length and type.
+const STREAM_ID_AT: u32 = 1 + 3 + 3 + 1;
 
 impl Track {
     /// The least that keeps servers and their viewers content: metadata, AVC and AAC sequence headers and a picture; then
@@ -68,7 +78,13 @@ impl Track {
     ///
     /// `chunk_size` is what the client announced with Set Chunk Size (128 if it did not).
     pub fn trickle(chunk_size: u32) -> Self {
-        synthetic::trickle(chunk_size)
+        synthetic::trickle(chunk_size, set_data_frame)
+    }
+
+    /// What a server gives the players of a [trickle](Self::trickle): its metadata are for the players, so the command
+    /// that told the server to keep them is taken off, as nginx-rtmp and SRS do.
+    pub fn played_trickle(chunk_size: u32) -> Self {
+        synthetic::trickle(chunk_size, <[u8]>::to_vec)
     }
 
     /// A synthetic encoder of `bits_per_second` (payload of audio and video messages): 30 pictures a second, of which
@@ -85,7 +101,8 @@ impl Track {
     /// The metadata and the leading sequence headers are the intro. Sequence headers within the file are left out unless
     /// one differs from those; then all are sent at their times. Tags without a body and ends of sequence are left out,
     /// for the stream does not end. Tags are sent in the order of their times. A time that goes back by a second
-    /// or less becomes that of the tag before.
+    /// or less becomes that of the tag before. When the stream begins again, its next picture is a picture's length later
+    /// than its last one, or its sound a frame's length, whichever is longer.
     ///
     /// # Errors
     /// If the file is damaged, encrypted, has no media, cannot be decoded from its beginning, or is too large.
@@ -98,7 +115,7 @@ impl Track {
     }
 
     /// `intro` is sent once, in its order; it has data or sound in it, and its times are not used. `looped`, not empty,
-    /// is in the order of its times, which are at most `length_ms`.
+    /// is in the order of its times; on each chunk stream they span at most `length_ms`.
     fn assemble(
         intro: &[Message<'_>],
         looped: &[Message<'_>],
@@ -114,10 +131,10 @@ impl Track {
             AUDIO_CHUNK_STREAM
         };
         let chunk_stream = |kind| if kind == TagKind::Video { video } else { AUDIO_CHUNK_STREAM };
-        // From a chunk stream's last message to the end of the round.
+        // From a chunk stream's last message to the end of the round; negative if it comes after it.
         let rest = |stream| {
             let last = looped.iter().rfind(|message| chunk_stream(message.kind) == stream);
-            last.map_or(0, |last| length_ms - last.timestamp_ms)
+            last.map_or(0, |last| i64::from(length_ms) - i64::from(last.timestamp_ms))
         };
         // The first round begins at this time. The intro comes earlier, by as much on each chunk stream as a last message
         // of a round is before the next round: the first delta is then the same in all rounds.
@@ -127,13 +144,13 @@ impl Track {
         let mut stream_ids_at = Vec::new();
         for message in intro {
             let stream = chunk_stream(message.kind);
-            let header = Header::Full { timestamp_ms: begins_ms - rest(stream) };
-            stream_ids_at.push(place(&intro_bytes)? + Header::STREAM_ID_AT);
-            append_message(&mut intro_bytes, stream, header, message.kind, &message.body, chunk_size);
+            let timestamp = u32::try_from(begins_ms - rest(stream)).expect("no rest is longer");
+            stream_ids_at.push(place(&intro_bytes)? + STREAM_ID_AT);
+            message.append_to(&mut intro_bytes, stream, Start::Full { timestamp, message_stream: 0 }, chunk_size);
         }
 
         // Time since the last message of a chunk stream, as if a round had gone before.
-        let mut before: [i64; 2] = [AUDIO_CHUNK_STREAM, VIDEO_CHUNK_STREAM].map(|stream| -i64::from(rest(stream)));
+        let mut before: [i64; 2] = [AUDIO_CHUNK_STREAM, VIDEO_CHUNK_STREAM].map(|stream| -rest(stream));
         let mut bytes = Vec::new();
         let mut tags = Vec::with_capacity(looped.len());
         for message in looped {
@@ -143,12 +160,18 @@ impl Track {
             let delta_ms = u32::try_from(now - *before).expect("messages are in the order of their times");
             *before = now;
             let offset = place(&bytes)?;
-            append_message(&mut bytes, stream, Header::Delta { delta_ms }, message.kind, &message.body, chunk_size);
-            tags.push(Tag { at_ms: message.timestamp_ms, offset, len: place(&bytes)? - offset });
+            message.append_to(&mut bytes, stream, Start::Delta(delta_ms), chunk_size);
+            tags.push(Tag {
+                at_ms: message.timestamp_ms.min(length_ms),
+                offset,
+                len: place(&bytes)? - offset,
+                payload: message.body.len() as u32,
+            });
         }
         Ok(Self {
             intro: intro_bytes.into(),
             stream_ids_at: stream_ids_at.into(),
+            intro_payload: intro.iter().map(|message| message.body.len() as u32).sum(),
             tags: tags.into(),
             bytes: bytes.into(),
             length_ms,
@@ -163,6 +186,11 @@ impl Track {
     /// Messages in the intro.
     pub fn intro_messages(&self) -> u32 {
         u32::try_from(self.stream_ids_at.len()).expect("their places are u32")
+    }
+
+    /// Bytes of the intro's messages, without chunk headers.
+    pub fn intro_payload(&self) -> u32 {
+        self.intro_payload
     }
 
     /// Writes the intro from its byte `from` on, for the message stream that `createStream` gave, as far as `out` goes;
@@ -237,6 +265,17 @@ struct Message<'a> {
     body: Cow<'a, [u8]>,
 }
 
+impl Message<'_> {
+    /// Appends it as chunks of at most `chunk_size` bytes of payload.
+    fn append_to(&self, out: &mut Vec<u8>, chunk_stream: u32, start: Start, chunk_size: u32) {
+        assert!(self.body.len() < 1 << 24, "FLV bodies, with the name that metadata get, stay below 16 MiB");
+        let kind = MessageKind::from(self.kind.message_type());
+        let begin = out.len();
+        out.resize(begin + message_size(chunk_stream, start, self.body.len(), chunk_size), 0);
+        write_message(&mut out[begin..], chunk_stream, start, kind, &self.body, chunk_size);
+    }
+}
+
 /// What an FLV file gives a track.
 struct Recording<'a> {
     intro: Vec<Message<'a>>,
@@ -292,7 +331,7 @@ impl<'a> Recording<'a> {
             intro.extend(stream.headers.iter().map(header));
         }
 
-        let length = [audio.end(), video.end(), script.end()].into_iter().flatten().max().expect("there is media");
+        let length_ms = round_ms(&mut audio, &video, &script);
         let mut looped: Vec<_> = [audio, video, script].into_iter().flat_map(Stream::into_messages).collect();
         looped.sort_by_key(|(offset, message)| (message.timestamp_ms, *offset));
         let mut looped: Vec<Message<'a>> = looped.into_iter().map(|(_, message)| message).collect();
@@ -301,8 +340,41 @@ impl<'a> Recording<'a> {
         for message in &mut looped {
             message.timestamp_ms -= begin;
         }
-        Ok(Self { intro, looped, length_ms: length - begin })
+        Ok(Self { intro, looped, length_ms })
     }
+}
+
+/// After how long a recording begins again: each of its streams has its own beginning and end, and the longest of them
+/// goes on without a hole. Cuts sound that is a little longer than the pictures, if nothing else is.
+fn round_ms(audio: &mut Stream<'_>, video: &Stream<'_>, script: &Stream<'_>) -> u32 {
+    let (sound, pictures) = (audio.length().unwrap_or(0), video.length().unwrap_or(0));
+    if pictures > 0 && (1..=PADDING_MS).contains(&sound.saturating_sub(pictures)) {
+        let end = audio.tags[0].timestamp_ms.saturating_add(pictures);
+        if shortest_round_ms(audio, video, script, Some(end)) <= pictures {
+            audio.tags.retain(|tag| tag.timestamp_ms < end);
+            return pictures;
+        }
+    }
+    sound.max(pictures).max(shortest_round_ms(audio, video, script, None)).max(1)
+}
+
+/// What a round lasts at least, with the sound up to `end_of_sound`: times never go back on a chunk stream, on which data
+/// and sound go, and pictures without a header too; and nothing is sent much too early.
+fn shortest_round_ms(audio: &Stream<'_>, video: &Stream<'_>, script: &Stream<'_>, end_of_sound: Option<u32>) -> u32 {
+    // The times of the first and the last tag.
+    let times = |stream: &Stream<'_>, end: Option<u32>| {
+        let mut times = stream.tags.iter().map(|tag| tag.timestamp_ms).filter(|time| end.is_none_or(|end| *time < end));
+        let first = times.next()?;
+        Some((first, times.next_back().unwrap_or(first)))
+    };
+    let span = |streams: &[Option<(u32, u32)>]| {
+        let known = || streams.iter().flatten();
+        let first = known().map(|(first, _)| *first).min().unwrap_or(0);
+        known().map(|(_, last)| *last).max().unwrap_or(0) - first
+    };
+    let (sound, data, pictures) = (times(audio, end_of_sound), times(script, None), times(video, None));
+    let on_one_chunk_stream = [sound, data, pictures.filter(|_| video.headers.is_empty())];
+    span(&on_one_chunk_stream).max(span(&[sound, data, pictures]).saturating_sub(AHEAD_MS))
 }
 
 /// The tags of one kind.
@@ -332,13 +404,14 @@ impl<'a> Stream<'a> {
         Ok(tag.timestamp_ms.max(before))
     }
 
-    /// When the last tag is over: tags last as long as they do on average. None without tags.
-    fn end(&self) -> Option<u32> {
+    /// From the first tag to the end of the last: tags last as long as they do on average. None without tags.
+    fn length(&self) -> Option<u32> {
         /// Of a single tag.
         const USUAL_MS: u32 = 40;
         let (first, last) = (self.tags.first()?.timestamp_ms, self.tags.last()?.timestamp_ms);
         let spans = u32::try_from(self.tags.len() - 1).expect("a tag takes 15 bytes, and files are smaller than 4 GiB");
-        Some(last + (last - first).checked_div(spans).unwrap_or(USUAL_MS).max(1))
+        let each = (last - first).checked_div(spans).unwrap_or(USUAL_MS).max(1);
+        Some((last - first).saturating_add(each))
     }
 
     /// What is sent in each round, with the places in the file.

@@ -198,7 +198,7 @@ impl Page {
 }
 
 /// Text that is nothing but text: one line, and no mark-up, link or mention.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

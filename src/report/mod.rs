@@ -1,4 +1,4 @@
-//! Layer 7: renders results: pure functions of a result, without a clock and without asking the terminal.
+//! Layer 9: renders results: pure functions of a result, without a clock and without asking the terminal.
 
 mod chart;
 mod observed;
@@ -8,7 +8,9 @@ mod quantity;
 mod summary;
 mod tables;
 
+pub mod bench;
 pub mod capacity;
+pub mod compare;
 pub mod csv;
 pub mod hgrm;
 pub mod html;

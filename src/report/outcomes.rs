@@ -26,7 +26,8 @@ pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {
         lines.push(("modes", modes.join("; ")));
     }
     if !result.tls.is_empty() {
-        lines.push(("tls", format!("{} full handshakes, {} resumed", result.tls.full, result.tls.resumed)));
+        let full = count(result.tls.full as usize, "full handshake");
+        lines.push(("tls", format!("{full}, {} resumed", result.tls.resumed)));
     }
     if let [backend] = result.by_backend.as_slice() {
         lines.push(("backend", backend.name.clone()));
@@ -36,6 +37,11 @@ pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {
     }
     if !result.media.is_empty() {
         lines.push(("media", media(&result.media)));
+        let rows: Vec<_> = result.by_population.iter().filter(|row| !row.media.is_empty()).collect();
+        // One population has all there is.
+        for row in rows.iter().filter(|_| rows.len() > 1) {
+            lines.push(("", format!("{}: {}", row.name, media(&row.media))));
+        }
     }
     if let Some(workers) = workers(result) {
         lines.push(("workers", workers));

@@ -1,25 +1,25 @@
-//! The control thread of a run on io_uring: signals, progress, early ends, and the result's parts.
+//! The control thread of a run on sockets: signals, progress, early ends, and the result's parts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::base::{Nanos, Time};
 use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
+use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;
 use crate::io::tls::TlsIo;
-use crate::io::{Io, IoPlan, TargetId};
+use crate::io::{Engine, Io, IoPlan, TargetId, monotonic_now};
 use crate::measure::{Snapshot, Timeline};
 use crate::observe::{Observation, ObserveError, Observer, Observing};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
 use super::names::{Names, Resolver};
-use super::plan::{Hold, Population, RunPlan};
+use super::plan::{Hold, Population, RunPlan, Until};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
@@ -39,6 +39,9 @@ pub enum ControlError {
     /// A worker could not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The control thread's own runtime cannot be made.
+    #[error("{0}")]
+    Runtime(String),
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -91,7 +94,7 @@ pub struct Ran {
     pub broken: Option<String>,
 }
 
-/// Runs `plan` on io_uring workers. Must be called on the control thread's runtime.
+/// Runs `plan` on workers with sockets. Must be called on the control thread's runtime.
 ///
 /// # Errors
 /// If the workers or the signal handlers cannot be set up; once the load has begun there is always a result.
@@ -241,7 +244,7 @@ impl Ending {
         let wall_s = outcomes.iter().map(|outcome| outcome.wall_time).max().unwrap_or(Nanos::ZERO).as_secs_f64();
         for (index, outcome) in (0..).zip(&outcomes) {
             snapshot.merge(&outcome.snapshot);
-            let cpu_time_ns = (self.plan.engine != crate::io::Engine::Sim).then(|| outcome.cpu_time.as_u64());
+            let cpu_time_ns = (self.plan.engine != Engine::Sim).then(|| outcome.cpu_time.as_u64());
             workers.push(WorkerRow {
                 cpu_wait_percent: outcome.cpu_wait.map(|wait| wait.time.as_secs_f64() / wall_s.max(1e-9) * 100.0),
                 cpu_wait_mean_ns: outcome.cpu_wait.map(|wait| wait.time.as_u64() / wait.times.max(1)),
@@ -296,44 +299,50 @@ impl Ending {
     }
 }
 
+/// Starts the workers on the backend that the plan names.
 fn launch(plan: &RunPlan, preparation: &Arc<Preparation>) -> Result<Fleet, LaunchError> {
-    if preparation.tls().is_none() {
-        return launch_on(plan, preparation, |_, io_plan| Ring::new(io_plan).map_err(|error| error.to_string()));
+    match plan.engine {
+        Engine::IoUring => launch_on(plan, preparation, Ring::new),
+        Engine::Epoll => launch_on(plan, preparation, Epoll::new),
+        Engine::Sim => unreachable!("a simulated run has no threads"),
     }
-    launch_on(plan, preparation, |preparation, io_plan| {
-        let tls = preparation.tls().cloned().unwrap_or_default();
-        TlsIo::new(io_plan, &tls, Ring::new).map_err(|error| error.to_string())
-    })
 }
 
-/// Starts the workers on the backends that `make` makes of their plans, each in its own thread.
-fn launch_on<I: Io + 'static>(
+/// The same on the backends that `make` makes, each in its own thread, with TLS above them if a target needs it.
+fn launch_on<I: Io + 'static, E: std::fmt::Display + 'static>(
     plan: &RunPlan,
     preparation: &Arc<Preparation>,
-    make: impl Fn(&Preparation, IoPlan) -> Result<I, String> + Send + Sync + 'static,
+    make: fn(IoPlan) -> Result<I, E>,
+) -> Result<Fleet, LaunchError> {
+    match preparation.tls().cloned() {
+        None => launch_with(plan, preparation, make),
+        Some(tls) => launch_with(plan, preparation, move |io_plan| TlsIo::new(io_plan, &tls, make)),
+    }
+}
+
+fn launch_with<I: Io + 'static, E: std::fmt::Display>(
+    plan: &RunPlan,
+    preparation: &Arc<Preparation>,
+    make: impl Fn(IoPlan) -> Result<I, E> + Send + Sync + 'static,
 ) -> Result<Fleet, LaunchError> {
     let preparation = Arc::clone(preparation);
     Fleet::launch(plan.workers, &plan.cpus, monotonic_now, move |worker| {
         let (parts, io_plan) = preparation.parts(worker);
-        let io = make(&preparation, io_plan)?;
+        let io = make(io_plan).map_err(|error| error.to_string())?;
         let preparation = Arc::clone(&preparation);
         Ok(Prepared { io, begin: Box::new(move |start| preparation.worker(worker, parts, start)) })
     })
 }
 
-/// The clock of the io_uring backend.
-fn monotonic_now() -> Time {
-    let time = clock_gettime(ClockId::Monotonic);
-    Time::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
-}
-
 impl RunPlan {
-    /// A watch for the plan's conditions on single seconds.
-    ///
-    /// # Panics
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
-        self.populations.iter().any(|population| population.hold == Hold::Forever)
+        self.feeds_players() || self.populations.iter().any(|population| population.hold == Hold::Forever)
+    }
+
+    /// Some attempts play, maybe what others publish: streams go on as long as a player still waits for its first frame.
+    pub(super) fn feeds_players(&self) -> bool {
+        self.populations.iter().any(|population| population.until == Until::Play)
     }
 }
 

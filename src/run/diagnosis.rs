@@ -1,8 +1,9 @@
 //! What the shape of the latencies says about their cause.
 
+use super::result::RunResult;
 use super::verdict::{Finding, Severity};
 use crate::base::Nanos;
-use crate::measure::{LatencyHistogram, Metric, Quantile, StageRecord};
+use crate::measure::{FailureKind, LatencyHistogram, Metric, Quantile, StageRecord, Step, Until};
 
 /// Linux delays an ACK for 40 ms (`TCP_DELACK_MIN`, or `TCP_ATO_MIN`); a sender under Nagle's algorithm waits for it.
 const PLATEAU: [Nanos; 2] = [Nanos::from_millis(38), Nanos::from_millis(46)];
@@ -101,8 +102,28 @@ fn retry_times(linear: u32) -> Vec<Nanos> {
     times
 }
 
+/// Says of publishers that were lost as soon as they were held that they may have been refused: nginx-rtmp's
+/// `deny publish` (1.2.2) says `NetStream.Publish.Start` and hangs up then.
+pub(super) fn advise_of_late_refusals(result: &mut RunResult) {
+    const AT_ONCE: Nanos = Nanos::from_secs(1);
+    let ages = result.connections.lost_age.as_ref();
+    let at_once = ages.and_then(|ages| ages.max_ns).is_some_and(|oldest| oldest < AT_ONCE.as_u64());
+    if !at_once || !result.plan.asked().any(|population| population.until == Until::Publish) {
+        return;
+    }
+    for row in &mut result.failures {
+        if row.step == Step::Hold && matches!(row.kind, FailureKind::Closed | FailureKind::Reset) {
+            row.advice =
+                "the server let them publish and hung up at once: nginx's `deny publish`, or a hook that says no, \
+                          does so"
+                    .to_owned();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::result::{FailureRow, fixtures};
     use super::*;
 
     fn histogram(spans_ms: impl IntoIterator<Item = u64>) -> LatencyHistogram {
@@ -126,6 +147,25 @@ mod tests {
         assert_eq!(nagle_plateau(Metric::S2, &histogram(1..=100)), None, "spread evenly");
         assert_eq!(nagle_plateau(Metric::S2, &histogram([41; 19])), None, "too few");
         assert_eq!(nagle_plateau(Metric::S2, &histogram([30; 100].into_iter().chain([41; 100]))), None, "no plateau");
+    }
+
+    #[test]
+    fn publishers_that_are_lost_at_once_may_have_been_refused() {
+        let mut result = fixtures::open_result(&[]);
+        let mut row = result.failures[0].clone();
+        (row.step, row.kind, row.advice) = (Step::Hold, FailureKind::Closed, "its own".to_owned());
+        let other = FailureRow { kind: FailureKind::BadMessage, ..row.clone() };
+        result.failures = vec![row, other];
+        let advised = |until, oldest_ms| {
+            let mut result = result.clone();
+            result.plan.populations[0].until = until;
+            result.connections.lost_age = Some(histogram([1, oldest_ms]).summary());
+            advise_of_late_refusals(&mut result);
+            result.failures.iter().map(|row| row.advice.contains("deny publish")).collect::<Vec<_>>()
+        };
+        assert_eq!(advised(Until::Publish, 900), [true, false]);
+        assert_eq!(advised(Until::Publish, 1_100), [false; 2], "held for a while");
+        assert_eq!(advised(Until::Connect, 900), [false; 2]);
     }
 
     #[test]

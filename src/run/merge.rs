@@ -207,6 +207,7 @@ impl Row {
         self.rate.add(&other.rate);
         self.modes.merge(&other.modes);
         self.lost_while_held += other.lost_while_held;
+        self.media.merge(&other.media);
         add_failures(&mut self.failures, other.failures.clone());
         if let (Some(mine), Some(theirs)) = (&mut self.reactions, &other.reactions) {
             mine.add(theirs)?;

@@ -13,6 +13,7 @@ mod prepare;
 mod proxy;
 mod recovery;
 mod result;
+mod runtime;
 mod save;
 mod sessions;
 mod simulate;
@@ -25,16 +26,17 @@ pub use interruption::Interruption;
 pub use merge::MergeError;
 pub use names::Resolver;
 pub use plan::*;
-pub use prepare::{LoadError, PlannedStage, Preparation};
+pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts};
 pub use recovery::{RecoveryRow, StormRow};
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
     ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
 };
+pub use runtime::ControlRuntime;
 pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;
 pub use simulate::{simulate, simulate_until, simulate_watched};
-pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit};
+pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
 };

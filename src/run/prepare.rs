@@ -185,7 +185,7 @@ impl Preparation {
         };
         let plan = WorkerPlan {
             start,
-            hold_end: self.plan.length(),
+            hold_end: if self.plan.feeds_players() { Nanos::MAX } else { self.plan.length() },
             clients: parts.clients,
             lanes: (0..).zip(&self.lanes).map(spec).collect(),
             targets: self.plan.targets.len() as u16,
@@ -246,7 +246,7 @@ impl Preparation {
     fn clock(&self) -> ClientClock {
         match self.plan.engine {
             Engine::Sim => ClientClock::default(),
-            Engine::IoUring => {
+            Engine::IoUring | Engine::Epoll => {
                 let uptime = clock_gettime(ClockId::Monotonic);
                 let uptime_ms = (uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000) as u32;
                 let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);

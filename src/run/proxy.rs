@@ -54,11 +54,17 @@ pub(super) fn advise(result: &mut RunResult) {
              v1 only"
         }
     };
-    let ended = |step, kind| {
-        matches!(step, Step::SendC0c1 | Step::S0) && matches!(kind, FailureKind::Reset | FailureKind::Closed)
-    };
-    for row in result.failures.iter_mut().filter(|row| ended(row.step, row.kind)) {
-        row.advice = advice.to_owned();
+    let over_tls = "a PROXY header went before the TLS handshake: does the server expect one on this port (nginx: listen \
+                    ... ssl proxy_protocol), and outside of TLS?";
+    for row in &mut result.failures {
+        match (row.step, row.kind) {
+            (Step::SendC0c1 | Step::S0, FailureKind::Reset | FailureKind::Closed) => row.advice = advice.to_owned(),
+            // A server that expects none takes the header for a broken record.
+            (Step::Tls, FailureKind::Reset | FailureKind::Closed | FailureKind::TlsRefused) => {
+                row.advice = over_tls.to_owned();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -122,20 +128,22 @@ mod tests {
             row(Step::S0, FailureKind::Reset),
             row(Step::S0, FailureKind::Timeout),
             row(Step::S2, FailureKind::Closed),
+            row(Step::Tls, FailureKind::TlsRefused),
+            row(Step::Tls, FailureKind::BadCertificate),
         ];
         let advised = |result: &RunResult| {
             let mut result = result.clone();
             advise(&mut result);
             result.failures.iter().map(|row| row.advice != "its own").collect::<Vec<_>>()
         };
-        assert_eq!(advised(&result), [false; 3], "none was sent");
+        assert_eq!(advised(&result), [false; 5], "none was sent");
         result.plan.proxy_protocol = Some(proxy(ProxyVersion::V1, "10.9.0.0/16"));
-        assert_eq!(advised(&result), [false; 3], "the only target completes handshakes behind it");
+        assert_eq!(advised(&result), [false; 5], "the only target completes handshakes behind it");
         result.plan.targets.push(result.plan.targets[0].clone());
-        assert_eq!(advised(&result), [true, false, false], "one of several may not");
+        assert_eq!(advised(&result), [true, false, false, true, false], "one of several may not");
         result.plan.targets.pop();
         result.attempts.completed = 0;
-        assert_eq!(advised(&result), [true, false, false]);
+        assert_eq!(advised(&result), [true, false, false, true, false]);
     }
 
     fn proxy(version: ProxyVersion, client_ips: &str) -> ProxyPlan {

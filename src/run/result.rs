@@ -290,6 +290,9 @@ pub struct Row {
     pub lost_while_held: u64,
     /// Its latencies.
     pub latency: LatencyTable,
+    /// Audio and video of its streams, warm-up included (rows by population); absent without.
+    #[serde(default, skip_serializing_if = "MediaCounts::is_empty")]
+    pub media: MediaCounts,
     /// Why its attempts failed, if it is the canary, whose failures are not among the result's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailureRow>,
@@ -578,6 +581,7 @@ impl RunResult {
             plan,
         };
         proxy::advise(&mut result);
+        diagnosis::advise_of_late_refusals(&mut result);
         verdict::judge(&mut result, &thresholds, &parts.watched);
         result
     }
@@ -836,6 +840,7 @@ impl Row {
             modes: tally.modes,
             lost_while_held: tally.counts.lost_while_held,
             latency: LatencyTable::of(&tally.latencies, metrics, open_loop),
+            media: MediaCounts::default(),
             failures: Vec::new(),
             reactions: None,
         }
@@ -877,10 +882,13 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
     }
     let row = |(population, index): (&Population, u16)| {
         // The canary stays out of the totals, not out of its own row.
-        let record = if population.guard { snapshot.whole_population(index) } else { snapshot.population(index) };
+        let whole = snapshot.whole_population(index);
+        let media = whole.media;
+        let record = if population.guard { whole } else { snapshot.population(index) };
         let length_s = measured_length_s(population, window);
         let name = population.name.clone();
         let mut row = Row::new(name, &record.tally, length_s, population.is_open_loop(), &Metric::ALL);
+        row.media = media;
         if population.guard {
             row.failures = FailureRow::of(&record);
         }

@@ -59,6 +59,7 @@ impl ResultFile {
     ///
     /// # Errors
     /// If it cannot be written.
+    #[cfg(not(target_env = "musl"))]
     pub async fn write_on_ring(mut self, result: &RunResult) -> Result<(), ResultFileError> {
         let write = async {
             let file =

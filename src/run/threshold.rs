@@ -15,6 +15,7 @@ use crate::measure::ModeCounts;
 mod quantity;
 mod subject;
 
+pub use quantity::redact_condition;
 pub(super) use quantity::{Quantity, parse_condition};
 pub(super) use subject::Subject;
 

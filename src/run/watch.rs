@@ -30,7 +30,7 @@ pub struct WindowWatch {
     recent: VecDeque<CompletedSecond>,
 }
 
-/// What a [`WindowWatch`] saw.
+/// What was seen of windows and outages while a run went on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WatchOutcome {
     /// By the condition's text: what it met, or why that cannot be told.

@@ -83,6 +83,16 @@ impl<'a> Addresses<'a> {
         indices
     }
 
+    /// What the plan calls the target that a condition names by its URL, if that is one target of it.
+    pub(super) fn name_of(&self, text: &str) -> Option<String> {
+        let asked: TargetText = text.trim().parse().ok()?;
+        let mut named = self.targets.iter().zip(&self.names).filter(|(known, name)| {
+            **name == asked.text && have_same_secrets(known, &Target::of(&asked, known.address))
+        });
+        let (target, _) = named.next()?;
+        named.next().is_none().then(|| target.name.clone())
+    }
+
     fn default_target(&mut self) -> Result<Vec<u16>, PlanError> {
         if self.request.engine() == Engine::Sim {
             let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
@@ -266,7 +276,9 @@ mod tests {
             assert_eq!((host, port), ("serve.sim", 1935));
             Ok(vec!["10.0.0.1:1935".parse().unwrap()])
         };
-        for (engine, name) in [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink")] {
+        for (engine, name) in
+            [(Engine::Sim, DEFAULT_SIM_TARGET), (Engine::IoUring, "built-in sink"), (Engine::Epoll, "built-in sink")]
+        {
             let request = Request { engine: Some(engine), ..Request::default() };
             let mut addresses = Addresses::new(&request, &lookup);
             let shares = addresses.targets(&PopulationRequest::default()).unwrap();

@@ -17,9 +17,8 @@ use super::origins::{FileText, Setting};
 use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
 use super::target::TargetText;
-pub use document::ScenarioError;
-pub(super) use document::line_and_column;
 use document::{Item, Key, Level, Source, Table};
+pub use document::{ScenarioError, line_and_column};
 use population::{POPULATION_KEYS, population, sources};
 
 /// Longer files are no scenarios.
@@ -100,7 +99,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         enhanced_rtmp: optional(document.get("enhanced_rtmp"), Item::flag)?,
         tls: optional(document.get("tls"), tls)?.unwrap_or_default(),
         engine: optional(document.get("engine"), |item| {
-            item.one_of(&[("io_uring", Engine::IoUring), ("sim", Engine::Sim)])
+            item.one_of(&[("io_uring", Engine::IoUring), ("epoll", Engine::Epoll), ("sim", Engine::Sim)])
         })?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
         origins,

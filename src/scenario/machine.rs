@@ -12,7 +12,7 @@ pub struct Machine {
     pub cpus: Vec<u32>,
     /// Cores' worth of time this process may use (cpuset and quota).
     pub cores: u32,
-    /// Hard limit of open files: the size of one ring's file table.
+    /// Hard limit of open files: the size of one ring's file table, and of the process with the epoll engine.
     pub descriptors: u32,
     /// Ports in `ip_local_port_range`: connections from one source to one target.
     pub ports: u32,

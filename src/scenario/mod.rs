@@ -15,7 +15,7 @@ mod stages;
 mod stream_keys;
 mod target;
 
-pub use file::{ScenarioError, read, read_file};
+pub use file::{ScenarioError, line_and_column, read, read_file};
 pub use machine::Machine;
 pub use origins::Origins;
 pub use request::{

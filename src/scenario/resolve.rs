@@ -13,7 +13,7 @@ use crate::measure::{Expectation, ExpectedEvent};
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     ClientPlan, ClientShare, Lane, LoadPlan, Pace, Population, ProxyPlan, Repeat, RunPlan, StagePlan, Target,
-    TargetShare, Until,
+    TargetShare, Until, redact_condition,
 };
 
 use super::PlanError;
@@ -24,9 +24,11 @@ use super::request::{ClientRequest, HoldRequest, PopulationRequest, Request};
 use super::stages;
 use super::target::{Lookup, TargetText};
 use checks::{check_conditions, check_loads, check_share};
+use room::Room;
 use slots::Slots;
 
 mod checks;
+mod room;
 mod sessions;
 mod slots;
 
@@ -41,8 +43,6 @@ const GUARD_SLOTS: u32 = 8;
 const GUARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sources have 16-bit names, one of which means "the kernel chooses".
 const MAX_SOURCES: usize = 65_535;
-/// Connections of a simulated run: as many as one ring's file table may hold.
-const MAX_SIMULATED: u32 = 1 << 20;
 /// Sources that the built-in sink's clients may use: 127.0.0.1 and up.
 const LOOPBACK_SOURCES: u32 = 250;
 
@@ -79,6 +79,10 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     if let Some(guard) = &request.guard {
         populations.push(guard_of(guard, request, &populations, &mut addresses)?);
     }
+    let conditions = |texts: &[String]| {
+        texts.iter().map(|text| redact_condition(text, |target| addresses.name_of(target))).collect::<Vec<_>>()
+    };
+    let (thresholds, abort_if) = (conditions(&request.thresholds), conditions(&request.abort_if));
     let Addresses { targets, mut sources, .. } = addresses;
     check_names(request, asked, &populations)?;
     check_sources(request, asked, &sources, &targets, &populations)?;
@@ -97,16 +101,18 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         let sets = if automatic_sources { LOOPBACK_SOURCES as usize } else { sources.len().max(1) };
         u64::from(machine.ports) * sets as u64 * targets.len() as u64
     };
-    let tables = u64::from(machine.descriptors) * u64::from(request.workers.unwrap_or(cores));
+    let room = Room::of(request, machine, cores, built_in_sink);
     let share = request.share.unwrap_or(Share::WHOLE);
-    size_lanes(&mut populations, tables, ports, |population| sessions::most_slots(population, &targets, share));
+    size_lanes(&mut populations, room.connections, ports, |population| {
+        sessions::most_slots(population, &targets, share)
+    });
     for (index, population) in populations.iter().enumerate() {
         if let Some(asked) = asked.get(index) {
             for lane in &population.lanes {
                 check_hold(&lane.load, &asked.origins, population.hold, lane.concurrency, &mut notes)?;
             }
         }
-        if request.engine() == Engine::IoUring {
+        if request.engine() != Engine::Sim {
             let group = sharing_ports(&populations, population);
             check_ports(&group, ports(&group), machine, &Slots::of_largest(asked, &group))?;
         }
@@ -117,8 +123,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     let concurrency = u32::try_from(concurrency).map_err(|_| {
         slots.refusal(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
     })?;
-    let workers = resolve_workers(request, concurrency, cores, machine, &slots, &mut notes)?;
-    if automatic_sources && request.engine() == Engine::IoUring {
+    let workers = room.workers(request, concurrency, cores, &slots, &mut notes)?;
+    if automatic_sources && request.engine() != Engine::Sim {
         sources = loopback_sources(concurrency, machine);
         for population in &mut populations {
             population.sources = (0..sources.len() as u16).collect();
@@ -134,8 +140,8 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         cpus: if request.engine() == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
         populations,
         sources,
-        thresholds: request.thresholds.clone(),
-        abort_if: request.abort_if.clone(),
+        thresholds,
+        abort_if,
         release_per_s: request.release.map(Rate::as_per_second),
         resolve_every_ns: resolve_every(request)?,
         proxy_protocol: proxy(request)?,
@@ -156,7 +162,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
 
 fn uses_built_in_sink(request: &Request) -> bool {
     let own = request.populations.iter().any(|population| !population.targets.is_empty());
-    request.targets.is_empty() && !own && request.engine() == Engine::IoUring
+    request.targets.is_empty() && !own && request.engine() != Engine::Sim
 }
 
 /// The whole of a load that flags describe; its slots are decided later.
@@ -273,11 +279,11 @@ fn guard_of(
     Ok(Population { guard: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
 }
 
-/// Gives a size to the lanes that have none: what their plans need, within the file tables and ports of this machine and
+/// Gives a size to the lanes that have none: what their plans need, within the `room` and ports of this machine and
 /// the `most` that a lane of a population can use.
 fn size_lanes(
     populations: &mut [Population],
-    tables: u64,
+    room: u64,
     ports: impl Fn(&[&Population]) -> u64,
     most: impl Fn(&Population) -> u64,
 ) {
@@ -287,12 +293,12 @@ fn size_lanes(
         let sized = lanes.clone().map(|lane| u64::from(lane.concurrency)).sum();
         whole.saturating_sub(sized) / lanes.filter(|lane| lane.concurrency == 0).count().max(1) as u64
     };
-    let part_of_tables = part(tables, &populations.iter().collect::<Vec<_>>());
+    let part_of_room = part(room, &populations.iter().collect::<Vec<_>>());
     let capacities: Vec<u64> = populations
         .iter()
         .map(|population| {
             let group = sharing_ports(populations, population);
-            part_of_tables.min(part(ports(&group), &group)).min(most(population))
+            part_of_room.min(part(ports(&group), &group)).min(most(population))
         })
         .collect();
     for (population, capacity) in populations.iter_mut().zip(capacities) {
@@ -620,59 +626,6 @@ fn check_ports(group: &[&Population], ports: u64, machine: &Machine, slots: &Slo
         slots.asked.origins.name(Setting::SOURCES),
         slots.fewer()
     )))
-}
-
-fn resolve_workers(
-    request: &Request,
-    concurrency: u32,
-    cores: u32,
-    machine: &Machine,
-    slots: &Slots<'_>,
-    notes: &mut Vec<String>,
-) -> Result<u32, PlanError> {
-    let origins = &request.origins;
-    if request.engine() == Engine::Sim {
-        if concurrency > MAX_SIMULATED {
-            return Err(slots.refusal(format!(
-                "the simulated network has room for {MAX_SIMULATED} connections, not {concurrency}; {}",
-                slots.fewer()
-            )));
-        }
-        return match request.workers {
-            None | Some(1) => Ok(1),
-            Some(_) => {
-                let text = format!("the simulated network runs one worker; drop {}", origins.name(Setting::WORKERS));
-                Err(origins.refusal(&[Setting::WORKERS], text))
-            }
-        };
-    }
-    let needed = concurrency.div_ceil(machine.descriptors.max(1));
-    match request.workers {
-        Some(0) => Err(PlanError::new("-t 0 leaves no worker; give at least 1")),
-        Some(workers) if workers > 4_096 => {
-            let asks = origins.written(Setting::WORKERS, workers);
-            Err(origins.refusal(&[Setting::WORKERS], format!("{asks} is too many workers; the most is 4096")))
-        }
-        Some(workers) if workers < needed => {
-            let text = format!(
-                "{concurrency} slots need {needed} workers: a worker's file table holds {} connections (the hard limit of \
-                 open files, ulimit -Hn); give {}, raise the limit, or {}",
-                machine.descriptors,
-                origins.written(Setting::WORKERS, needed),
-                slots.fewer()
-            );
-            Err(origins.refusal(&[Setting::WORKERS], text))
-        }
-        Some(workers) => Ok(workers),
-        None if needed > cores => {
-            notes.push(format!(
-                "{needed} workers on {cores} cores: a worker's file table holds {} connections (ulimit -Hn) and {concurrency} slots are needed",
-                machine.descriptors
-            ));
-            Ok(needed)
-        }
-        None => Ok(cores.min(concurrency)),
-    }
 }
 
 /// The first cores are the workers'; a built-in sink gets those that follow.

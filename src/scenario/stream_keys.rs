@@ -1,6 +1,8 @@
 //! Files of stream keys.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use super::PlanError;
@@ -11,8 +13,11 @@ use crate::load::{MAX_STREAM_NAME, StreamKeys};
 /// Further columns, blank lines and lines that begin with `#` are ignored, and so is a first line that only names the
 /// column (`key`, `stream key` or the like). A key with a comma or a leading `#` stands in double quotes.
 ///
+/// Keys are for one client each: two that publish one stream refuse each other.
+///
 /// # Errors
-/// If the file cannot be read, has no key, or a line has none that can be sent. Errors name the line and never show a key.
+/// If the file cannot be read, has no key, has one twice, or a line has none that can be sent. Errors name the line and
+/// never show a key.
 pub fn read_stream_keys(path: &Path) -> Result<StreamKeys, PlanError> {
     let bytes = std::fs::read(path).map_err(|error| {
         PlanError::new(format!("cannot read the stream keys in {}: {error}; check the path", path.display()))
@@ -30,6 +35,7 @@ fn parse_stream_keys(bytes: &[u8]) -> Result<StreamKeys, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut keys = StreamKeys::default();
     let mut is_first = true;
+    let mut lines: HashMap<Cow<'_, str>, usize> = HashMap::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -50,6 +56,12 @@ fn parse_stream_keys(bytes: &[u8]) -> Result<StreamKeys, String> {
             return Err(wrong(&format!("the key has {} bytes; at most {MAX_STREAM_NAME} can be sent", key.len())));
         }
         keys.extend([&*key]);
+        match lines.entry(key) {
+            Entry::Vacant(new) => drop(new.insert(index + 1)),
+            Entry::Occupied(known) => {
+                return Err(wrong(&format!("the same key as in line {}; give each client its own", known.get())));
+            }
+        }
     }
     if keys.is_empty() {
         return Err(": the file has no key; write one a line".into());
@@ -122,6 +134,10 @@ mod tests {
         assert_eq!(refused(b"s3\"cret"), ", line 1: a quote within the key; put all of it in quotes");
         assert_eq!(refused(b"\"s3\"cret"), ", line 1: text after the quoted key; separate columns by a comma");
         assert_eq!(refused(b"a\nb\xff"), ", line 2: not UTF-8; save the file as UTF-8");
+        assert_eq!(
+            refused(b"key\ns3cret\na\n\"s3cret\",x"),
+            ", line 4: the same key as in line 2; give each client its own"
+        );
         assert_eq!(refused(b"a\tb"), ", line 1: the key holds a control character; remove it");
         let long = "x".repeat(256);
         assert_eq!(refused(long.as_bytes()), ", line 1: the key has 256 bytes; at most 255 can be sent");
@@ -144,7 +160,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quoted_keys_come_back(written in prop::collection::vec("[ -~]{0,20}x", 1..20)) {
+        fn quoted_keys_come_back(written in prop::collection::btree_set("[ -~]{0,20}x", 1..20)) {
+            let written = Vec::from_iter(written);
             let file: String = written.iter().map(|key| format!("\"{}\",1\n", key.replace('"', "\"\""))).collect();
             prop_assert_eq!(keys(&format!("key\n{file}")), written);
         }

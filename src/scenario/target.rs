@@ -51,19 +51,20 @@ impl FromStr for TargetText {
                 "'{shown}' looks like a scenario file, which `run` and `check` read; give a target here"
             )));
         }
-        let url = match text.split_once("://") {
-            Some(("rtmp" | "rtmps", _)) => Url::parse(text),
-            Some((scheme, _)) => return refuse(&format!("has scheme '{scheme}', which is not RTMP")),
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| !scheme.contains('/'));
+        let url = match scheme {
+            Some("rtmp" | "rtmps") => Url::parse(text),
+            Some(scheme) => return refuse(&format!("has scheme '{scheme}', which is not RTMP")),
             None => Url::parse(&format!("rtmp://{text}")),
         };
         let url = match url {
             Ok(url) => url,
             Err(error) => return refuse(&format!("is not a target ({error})")),
         };
-        if !text.contains("://") && url.port().is_none() {
+        if scheme.is_none() && url.port().is_none() {
             return refuse("names no port");
         }
-        if !text.contains("://") && !matches!(url.path(), "" | "/") {
+        if scheme.is_none() && !matches!(url.path(), "" | "/") {
             return refuse("has a path but no rtmp://");
         }
         if !url.username().is_empty() || url.password().is_some() {

@@ -31,9 +31,10 @@ use self::worker::MOST_ATTEMPTS;
 pub use self::worker::{SinkWorker, WorkerPlan};
 use crate::base::{Nanos, Seed, StreamPurpose};
 use crate::fleet::pin_current_thread;
+use crate::io::epoll::{Epoll, EpollError};
 use crate::io::ring::{Ring, RingError};
 use crate::io::tls::{Tls, TlsIo, TlsServer};
-use crate::io::{Io, IoPlan};
+use crate::io::{Engine, Io, IoPlan};
 use crate::protocol::ServerTemplates;
 use crate::protocol::media::Track;
 use crate::protocol::session::{RejectRule, ServerPolicy, ServerSession};
@@ -43,7 +44,9 @@ use crate::protocol::session::{RejectRule, ServerPolicy, ServerSession};
 pub struct SinkPlan {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Worker threads, each with a listener, a ring and connections of its own; at least 1.
+    /// Who executes the operations.
+    pub engine: Engine,
+    /// Worker threads, each with a listener, a backend and connections of its own; at least 1.
     pub workers: u32,
     /// The CPU each worker is pinned to; workers beyond its length wrap around. Empty: not pinned.
     pub cpus: Vec<u32>,
@@ -51,7 +54,8 @@ pub struct SinkPlan {
     pub verify: VerifyC2,
     /// How long after C1's last byte S0S1S2 is sent.
     pub delay: Nanos,
-    /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE and to 2^20, with TLS to 2^17.
+    /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE (with the epoll engine: to the
+    /// worker's part of it) and to 2^20, with TLS to 2^17.
     pub slots_per_worker: u32,
     /// What it refuses of what clients ask for; the first rule that fits decides.
     pub reject: Vec<RejectRule>,
@@ -66,7 +70,7 @@ pub struct SinkPlan {
 impl SinkPlan {
     /// A sink on a free loopback port for a load with so many `slots`, on these CPUs, in a process that may open so many
     /// `descriptors`.
-    pub fn for_load(slots: u32, cpus: Vec<u32>, descriptors: u32, seed: Seed) -> Self {
+    pub fn for_load(engine: Engine, slots: u32, cpus: Vec<u32>, descriptors: u32, seed: Seed) -> Self {
         // Connections are spread over the workers by hash, so each gets room for more than its even share. A slot is also
         // busy from the client's reset until the sink has seen it, while the client already opens the next connection.
         let wanted = slots.saturating_mul(2).max(1_024);
@@ -74,6 +78,7 @@ impl SinkPlan {
         let slots_per_worker = wanted.div_ceil(workers).saturating_mul(2).min(descriptors);
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            engine,
             workers,
             cpus,
             verify: VerifyC2::All,
@@ -132,6 +137,9 @@ pub enum SinkError {
     /// io_uring is not to be had.
     #[error("the sink needs io_uring: {0}")]
     Ring(#[from] RingError),
+    /// epoll is not to be had.
+    #[error("the sink needs epoll: {0}")]
+    Epoll(#[from] EpollError),
     /// No thread is to be had.
     #[error("cannot start a worker thread of the sink: {0}; raise `ulimit -u` or the cgroup's pids.max")]
     Thread(io::Error),
@@ -147,6 +155,9 @@ struct Control {
 /// S1s of each kind that a worker signs at its start; few, so that they stay in the cache.
 const TEMPLATES: usize = 16;
 
+/// Files that the process has open beside connections, where these count, too.
+const OWN_FILES: u32 = 64;
+
 /// The largest file table of a ring (`IORING_MAX_FIXED_FILES`).
 const MOST_SLOTS: u32 = 1 << 20;
 
@@ -155,18 +166,23 @@ impl Sink {
     /// the hard one, for the whole process.
     ///
     /// # Errors
-    /// If the address cannot be listened on, or the system denies a thread, a CPU or io_uring; nothing is left running.
+    /// If the address cannot be listened on, or the system denies a thread, a CPU or the engine; nothing is left running.
     ///
     /// # Panics
-    /// If the plan has no worker or no slot, or a worker panics.
+    /// If the plan has no worker or no slot, or names the simulated engine, or a worker panics.
     pub fn start(plan: SinkPlan) -> Result<Self, SinkError> {
         assert!(plan.workers > 0 && plan.slots_per_worker > 0, "a sink without workers or slots");
+        assert_ne!(plan.engine, Engine::Sim, "a sink listens on sockets");
         let (address, listeners) = listener::listen(plan.listen, plan.workers)
             .map_err(|source| SinkError::Listen { address: plan.listen, source })?;
         // With TLS each connection has buffers of its own, so that no two can wait for each other's.
         let most_slots = if plan.tls.is_some() { MOST_ATTEMPTS } else { MOST_SLOTS };
-        let slots = plan.slots_per_worker.min(raise_file_limit()).min(most_slots);
-        let track = Track::trickle(ServerSession::CHUNK_SIZE);
+        let files = match (plan.engine, raise_file_limit()) {
+            (Engine::Epoll, limit) => (limit.saturating_sub(OWN_FILES) / plan.workers).max(1),
+            (_, limit) => limit,
+        };
+        let slots = plan.slots_per_worker.min(files).min(most_slots);
+        let track = Track::played_trickle(ServerSession::CHUNK_SIZE);
         let policy = Arc::new(ServerPolicy {
             reject: plan.reject.clone(),
             track: Some(Arc::new(track)),
@@ -185,12 +201,9 @@ impl Sink {
             let policy = Arc::clone(&policy);
             let thread = thread::Builder::new().name(format!("sink-{index}")).spawn(move || {
                 let worker = Prepared { plan: &plan, policy, slots, index, listener };
-                match &plan.tls {
-                    None => worker.serve(&control, ready, Ring::new),
-                    Some(server) => {
-                        let tls = Tls { clients: Vec::new(), server: Some(server.clone()) };
-                        worker.serve(&control, ready, |io| TlsIo::new(io, &tls, Ring::new))
-                    }
+                match plan.engine {
+                    Engine::Epoll => worker.serve_on(&control, ready, Epoll::new),
+                    _ => worker.serve_on(&control, ready, Ring::new),
                 }
             });
             sink.threads.push(thread.map_err(SinkError::Thread)?);
@@ -217,14 +230,14 @@ impl Sink {
     /// Returns within about 20 ms when the peers are silent, and within half a second in any case.
     ///
     /// # Panics
-    /// If a worker could not go on because its ring failed.
+    /// If a worker could not go on because its backend failed.
     pub fn stop(mut self) -> SinkCounts {
         self.control.stop.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut self.threads);
         threads
             .into_iter()
             .map(|thread| match thread.join() {
-                Ok(counts) => counts.expect("a sink's ring can be entered"),
+                Ok(counts) => counts.expect("a sink's backend can be entered"),
                 Err(panic) => std::panic::resume_unwind(panic),
             })
             .sum()
@@ -251,13 +264,29 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
-    /// Makes the backend and says that the worker is ready, or why it is not; then serves until it is to stop. The ring
-    /// must be made by the thread that enters it.
-    fn serve<I: Io>(
+    /// Serves on a backend that `make` makes, with TLS above it if the plan wants it.
+    fn serve_on<I: Io, E: Into<SinkError>>(
         self,
         control: &Control,
         ready: mpsc::Sender<Result<(), SinkError>>,
-        make: impl FnOnce(IoPlan) -> Result<I, RingError>,
+        make: impl FnOnce(IoPlan) -> Result<I, E>,
+    ) -> io::Result<SinkCounts> {
+        match &self.plan.tls {
+            None => self.serve(control, ready, make),
+            Some(server) => {
+                let tls = Tls { clients: Vec::new(), server: Some(server.clone()) };
+                self.serve(control, ready, |io| TlsIo::new(io, &tls, make))
+            }
+        }
+    }
+
+    /// Makes the backend and says that the worker is ready, or why it is not; then serves until it is to stop. A ring
+    /// must be made by the thread that enters it.
+    fn serve<I: Io, E: Into<SinkError>>(
+        self,
+        control: &Control,
+        ready: mpsc::Sender<Result<(), SinkError>>,
+        make: impl FnOnce(IoPlan) -> Result<I, E>,
     ) -> io::Result<SinkCounts> {
         let index = self.index;
         let (service, answer) = match self.service(make) {
@@ -270,7 +299,10 @@ impl Prepared<'_> {
         service.map_or(Ok(SinkCounts::default()), |service| service.run(&control.stop, &control.published[index]))
     }
 
-    fn service<I: Io>(self, make: impl FnOnce(IoPlan) -> Result<I, RingError>) -> Result<Service<I>, SinkError> {
+    fn service<I: Io, E: Into<SinkError>>(
+        self,
+        make: impl FnOnce(IoPlan) -> Result<I, E>,
+    ) -> Result<Service<I>, SinkError> {
         let Self { plan, policy, slots, index, listener } = self;
         if !plan.cpus.is_empty() {
             let cpu = plan.cpus[index % plan.cpus.len()];
@@ -289,7 +321,8 @@ impl Prepared<'_> {
             shared_bytes: [].into(),
             media: [].into(),
             buffers: worker_plan.buffers(),
-        })?;
+        })
+        .map_err(Into::into)?;
         let worker = SinkWorker::new(worker_plan, policy, templates, stream(StreamPurpose::Sampling), io.now());
         Ok(Service::new(io, worker))
     }

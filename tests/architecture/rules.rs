@@ -37,6 +37,8 @@ pub const LAYERS: &[&[Module]] = &[
     &[any_lower("scenario")],
     // A search makes plans of its own, so it lies above what plans are made by.
     &[any_lower("capacity")],
+    &[any_lower("compare")],
+    &[any_lower("bench")],
     &[any_lower("report"), any_lower("cluster")],
     &[any_lower("cli")],
     &[any_lower("main")],

@@ -2,7 +2,8 @@
 
 use super::command::{Ended, ended};
 
-const COMMANDS: [&str; 8] = ["run", "probe", "sink", "report", "merge", "doctor", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["run", "probe", "sink", "report", "merge", "compare", "bench", "doctor", "completions", "man"];
 
 /// The flags of `run` that scripts rely on.
 const RUN_FLAGS: &str = "-R --rate -c --concurrency -d --duration -n --attempts -w --warmup -t --workers --arrival --mode \
@@ -45,6 +46,8 @@ fn every_command_is_listed_with_its_own_description() {
         ("sink", "Serve as the built-in target"),
         ("report", "Render a saved result"),
         ("merge", "Merge the results"),
+        ("compare", "Is it more than noise?"),
+        ("bench", "Measure several targets in turn"),
         ("doctor", "Can this machine do it?"),
         ("completions", "Print a completion script"),
         ("man", "Print a manual page"),

@@ -66,9 +66,23 @@ fn io_uring_missing_names_cause_and_remedy() {
 }
 
 #[test]
+fn what_forbids_io_uring_names_the_engine_without_it() {
+    for (words, errno) in NEED_IO_URING.into_iter().flat_map(|words| [(words, libc::EPERM), (words, libc::ENOSYS)]) {
+        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, errno));
+        ended.assert_error(1, &["or use the engine that does without: `--engine epoll`"]);
+    }
+}
+
+#[test]
 fn what_needs_no_io_uring_works_without() {
     let peer = SinkProcess::start("-t 1");
-    for words in ["run --engine sim -n 10 -q", &format!("probe {} --json", peer.address())] {
+    for words in [
+        "run --engine sim -n 10 -q",
+        "run --engine epoll -n 10 -q",
+        "doctor --engine epoll --json",
+        &format!("run --engine epoll {} -n 10 -q", peer.address()),
+        &format!("probe {} --json", peer.address()),
+    ] {
         let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::EPERM));
         assert_eq!(ended.code, Some(0), "{ended:#?}");
     }
@@ -77,8 +91,21 @@ fn what_needs_no_io_uring_works_without() {
 #[test]
 fn few_descriptors_are_enough_for_few_connections() {
     let sink = SinkProcess::start("-t 1");
-    let words = format!("run {} -n 10 -c 4 -t 1", sink.address());
-    let ended = finished(with_descriptors(prepared(&words), 64));
+    for (engine, descriptors) in [("io_uring", 64), ("epoll", 80)] {
+        let words = format!("run {} -n 10 -c 4 -t 1 --engine {engine}", sink.address());
+        let ended = finished(with_descriptors(prepared(&words), descriptors));
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+    }
+}
+
+/// Without file tables of their own all workers share the limit, and the built-in sink with them.
+#[test]
+fn epoll_has_one_limit_for_all_workers() {
+    let ended = finished(with_descriptors(prepared("run 127.0.0.1:1935 --engine epoll -c 1000 -t 2 -n 1"), 1_000));
+    ended.assert_error(2, &["1000 slots need as many open files", "has 928 for them", "--engine io_uring", "lower -c"]);
+    let ended = finished(with_descriptors(prepared("run --engine epoll -c 400 -t 1 -n 1"), 1_000));
+    ended.assert_error(2, &["has 310 for them", "the built-in sink's included"]);
+    let ended = finished(with_descriptors(prepared("run --engine epoll -c 300 -t 1 -n 3000 -q"), 1_000));
     assert_eq!(ended.code, Some(0), "{ended:#?}");
 }
 
@@ -92,4 +119,24 @@ fn too_few_descriptors_are_named_wherever_they_run_out() {
     }
     let ended = finished(with_descriptors(prepared("run -c 1000 -n 10 -q"), 64));
     ended.assert_error(1, &["Too many open files", "raise `ulimit -n`"]);
+}
+
+/// `docs/seccomp-io_uring.json`, as container runtimes read it.
+#[test]
+fn the_seccomp_profile_allows_io_uring_and_what_it_does_not_name_is_denied() {
+    let profile: serde_json::Value =
+        serde_json::from_str(include_str!("../../docs/seccomp-io_uring.json")).expect("JSON");
+    assert_eq!(
+        (&profile["defaultAction"], &profile["defaultErrnoRet"]),
+        (&"SCMP_ACT_ERRNO".into(), &libc::EPERM.into())
+    );
+    let groups = profile["syscalls"].as_array().expect("groups of calls");
+    assert!(groups.iter().all(|group| group["action"] == "SCMP_ACT_ALLOW"));
+    let names = groups.iter().flat_map(|group| group["names"].as_array().expect("names"));
+    let mut names: Vec<&str> = names.map(|name| name.as_str().expect("a name")).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "each call is named once: {names:?}");
+    let has = |name| names.binary_search(&name).is_ok();
+    assert!(["io_uring_setup", "io_uring_enter", "io_uring_register", "epoll_pwait", "ppoll"].into_iter().all(has));
+    assert!(!["bpf", "keyctl", "mount", "ptrace", "unshare", "userfaultfd"].into_iter().any(has));
 }

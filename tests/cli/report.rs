@@ -485,7 +485,7 @@ fn publishers_that_stay() {
     modes      100 complex, verified
     backend    FMS/3,0,1,123
     held       100 at most, 100 when the load ended
-    media      39350 messages (50.4 MB) sent, none late
+    media      39350 messages (50.0 MB) sent, none late
 
     over time
       completed per second; dotted: due
@@ -534,23 +534,23 @@ fn players_of_streams() {
     modes      90 complex, verified
     backend    FMS/3,0,1,123
     held       3 at most, 3 when the load ended
-    media      540 messages (29.5 kB) received
+    media      534 messages (28.0 kB) received
 
     over time
       completed per second
-        3.00/s │⠉⣿⢹⡏⣿⢹⡏⡇⣿⢸⡇⣿⢸⡇⡏⣿⢹⡏⣿⢹⡏⡇⣿⢸⡇⣿⢸⢹⡏⣿⢹⡏⣿⢹⢸⡇⣿⢸⡇⣿⢸⢹⡏⣿⢹⡏⡇
-               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
-               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
-               │ ⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⡇⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⣿⢸⢸⡇⣿⢸⡇⡇
-             0 │ ⣿⢸⡇⣿⢸⡇⣇⣿⣸⣇⣿⣸⣇⡇⣿⢸⡇⣿⢸⡇⣇⣿⣸⣇⣿⣸⢸⡇⣿⢸⡇⣿⢸⣸⣇⣿⣸⣇⣿⣸⢸⡇⣿⢸⡇⣇⣀
-                0s                                          1m1s
+        3.00/s │⠉⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⢹⢸⡇⣿⢸⢹⡏⡇⣿⢸⡇⡏⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⠉
+               │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
+               │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
+               │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
+             0 │ ⣿⢸⡇⣇⣿⣸⣇⡇⣿⢸⣸⣇⣿⣸⢸⡇⣿⢸⣸⣇⣿⣸⢸⡇⣇⣿⣸⣇⡇⣿⢸⡇⣇⣿⣸⣇⡇⣿⢸⣸⣇⣿⣸⢸⡇⣿
+                0s                                           59s
       held
              3 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
                │                                              ⢸
                │                                              ⢸
                │                                              ⢸
              0 │                                              ⢸⣀
-                0s                                          1m1s
+                0s                                           59s
 
     by client    due  completed  failed  service p50  p99
       vlc         60     1.03/s     0 %      1.20 ms    -

@@ -30,6 +30,11 @@ fn a_file_of_ffmpeg_comes_out_tag_by_tag_and_frame_by_frame() {
         .collect();
     expected.sort_by_key(|tag| tag.0);
     let begin = tags[0].timestamp - expected[0].0;
+    // Sound that the encoder filled up is cut to the length of the pictures: at most 100 ms of it.
+    let is_filling = |tag: &(u32, u8, &[u8])| tag.1 == AUDIO && tag.0 >= 2_000;
+    let filling = expected.iter().filter(|tag| is_filling(tag)).count();
+    expected.retain(|tag| !is_filling(tag) || tags.iter().any(|sent| sent.payload == tag.2));
+    assert!(filling <= 5, "{filling} frames");
     let got: Vec<_> = tags.iter().map(|tag| (tag.timestamp - begin, tag.message_type, &tag.payload[..])).collect();
     // Not at once: a failure would print all bytes.
     assert_eq!(got.len(), expected.len());
@@ -38,7 +43,14 @@ fn a_file_of_ffmpeg_comes_out_tag_by_tag_and_frame_by_frame() {
     }
     assert!(begin < 200, "the first frame comes at {begin} ms");
     // The pictures take 2 s; the AAC frames begin later, for the pictures are ahead of their being shown, and end later.
-    assert!((2_000..2_200).contains(&track.length_ms()), "{} ms", track.length_ms());
+    assert_eq!(track.length_ms(), 2_000);
+    let twice = received(&sent(&track, 2), 4_096);
+    let longest_step = |kind| {
+        let times: Vec<_> = twice[3..].iter().filter(|message| message.message_type == kind).collect();
+        times.windows(2).map(|pair| pair[1].timestamp - pair[0].timestamp).max().unwrap()
+    };
+    assert_eq!(longest_step(VIDEO), 40, "no hole where the file begins again");
+    assert!(longest_step(AUDIO) <= 2 * 24, "{} ms", longest_step(AUDIO));
 
     let told = decoded(&recorded(&once));
     assert_eq!(told.video["nb_read_frames"], "50");
@@ -60,17 +72,58 @@ fn every_round_is_as_much_later_as_the_track_is_long() {
         (VIDEO, 5_063, b"\x27\x01\0\0\0B"),
     ];
     let track = Track::from_flv(&flv(tags), 128).unwrap();
-    assert_eq!(track.length_ms(), 63 + 33);
+    assert_eq!(track.length_ms(), 33 + 33, "two pictures");
     let messages = received(&sent(&track, 3), 128);
-    let begin = 96 - 50;
+    let begin = 66 - 50;
     let intro: Vec<_> = messages[..3].iter().map(|message| (message.chunk_stream, message.timestamp)).collect();
     // The data at 50 ms is the last on the audio's chunk stream, the picture at 63 ms on the video's.
-    assert_eq!(intro, [(4, begin - (96 - 50)), (4, 0), (6, begin - (96 - 63))]);
+    assert_eq!(intro, [(4, begin - (66 - 50)), (4, 0), (6, begin - (66 - 63))]);
     let round = [(4, 0), (4, 20), (6, 30), (4, 40), (4, 50), (6, 63)];
-    let expected: Vec<_> = (0..3).flat_map(|n| round.map(|(stream, time)| (stream, begin + n * 96 + time))).collect();
+    let expected: Vec<_> = (0..3).flat_map(|n| round.map(|(stream, time)| (stream, begin + n * 66 + time))).collect();
     let got: Vec<_> = messages[3..].iter().map(|message| (message.chunk_stream, message.timestamp)).collect();
     assert_eq!(got, expected);
     assert_eq!(track.tags().iter().map(|tag| tag.at_ms).collect::<Vec<_>>(), [0, 20, 30, 40, 50, 63]);
+}
+
+#[test]
+fn the_longest_stream_goes_on_without_a_hole_and_the_others_are_sent_in_time() {
+    // Sound from 80 ms on, and longer than the pictures by more than filling.
+    let pictures = (0..10).map(|n| (VIDEO, n * 40, &b"\x27\x01\0\0\0p"[..]));
+    let sound = (0..30).map(|n| (AUDIO, 80 + n * 20, &b"\xaf\x01s"[..]));
+    let headers = [(AUDIO, 0, AAC_HEADER), (VIDEO, 0, AVC_HEADER)];
+    let track = Track::from_flv(&flv(headers.into_iter().chain(pictures).chain(sound)), 128).unwrap();
+    assert_eq!(track.length_ms(), 600);
+    let messages = received(&sent(&track, 2), 128);
+    let times = |kind| {
+        let of_kind = messages[3..].iter().filter(move |message| message.message_type == kind);
+        of_kind.map(|message| message.timestamp).collect::<Vec<_>>()
+    };
+    assert!(times(AUDIO).windows(2).all(|pair| pair[1] - pair[0] == 20), "{:?}", times(AUDIO));
+    assert_eq!(times(VIDEO)[10] - times(VIDEO)[9], 600 - 360);
+    // The end of the sound, which the next round's pictures overtake, is not sent after them.
+    let at: Vec<_> = track.tags().iter().map(|tag| tag.at_ms).collect();
+    assert!(at.is_sorted() && at.last() == Some(&600), "{at:?}");
+}
+
+#[test]
+fn sound_that_is_much_later_than_the_pictures_is_not_sent_much_too_early() {
+    let pictures = (0..50).map(|n| (VIDEO, n * 40, &b"\x27\x01\0\0\0p"[..]));
+    let sound = (0..50).map(|n| (AUDIO, 5_000 + n * 40, &b"\xaf\x01s"[..]));
+    let headers = [(AUDIO, 0, AAC_HEADER), (VIDEO, 0, AVC_HEADER)];
+    let track = Track::from_flv(&flv(headers.into_iter().chain(pictures).chain(sound)), 128).unwrap();
+    assert_eq!(track.length_ms(), 5_000 + 49 * 40 - 1_000);
+}
+
+#[test]
+fn the_payload_of_tags_is_what_a_receiver_counts() {
+    for track in [Track::from_flv(&encoded(1), 128).unwrap(), Track::trickle(128)] {
+        let messages = received(&sent(&track, 1), 128);
+        let (intro, tags) = messages.split_at(track.intro_messages() as usize);
+        let bytes = |messages: &[Received]| messages.iter().map(|message| message.payload.len() as u32).sum::<u32>();
+        assert_eq!(track.intro_payload(), bytes(intro));
+        assert_eq!(track.tags().iter().map(|tag| tag.payload).sum::<u32>(), bytes(tags));
+        assert_eq!(track.tags().len(), tags.len());
+    }
 }
 
 #[test]
@@ -193,10 +246,12 @@ proptest! {
         let track = Track::from_flv(&file, chunk_size).unwrap();
         let messages = received(&sent(&track, rounds), chunk_size as usize);
 
-        let frames = || bodies.iter().filter(|(_, _, body)| body != AVC_HEADER);
+        // Sound that is a little longer than the pictures is cut to their length; the first sound comes at 0.
+        let length = track.length_ms();
+        let is_filling = |kind: u8, time: u32| kind == AUDIO && time > 0 && time >= length;
+        let frames = || bodies.iter().filter(|(kind, time, body)| body != AVC_HEADER && !is_filling(*kind, *time));
         let looped = &messages[messages.len() - rounds * frames().count()..];
         let begin = looped[0].timestamp;
-        let length = track.length_ms();
         let expected = (0..rounds as u32).flat_map(|round| {
             frames().map(move |(kind, time, body)| (*kind, time + round * length, body))
         });
@@ -206,7 +261,7 @@ proptest! {
         }
         let last = track.tags().last().unwrap();
         prop_assert_eq!((last.offset + last.len) as usize, track.bytes().len());
-        prop_assert!(last.at_ms < track.length_ms());
+        prop_assert!(last.at_ms <= length);
     }
 
     #[test]

@@ -52,6 +52,16 @@ fn the_trickle_sends_an_audio_tag_a_second_and_little_else() {
 }
 
 #[test]
+fn players_get_metadata_without_the_command_to_keep_them() {
+    let (published, played) = (Track::trickle(128), Track::played_trickle(128));
+    let messages = |track: &Track| received(&sent(track, 1), 128);
+    let metadata = |track: &Track| messages(track)[0].payload.clone();
+    assert!(metadata(&played).starts_with(b"\x02\0\x0aonMetaData\x08"));
+    assert_eq!([b"\x02\0\x0d@setDataFrame", &metadata(&played)[..]].concat(), metadata(&published));
+    assert_eq!(messages(&played)[1..], messages(&published)[1..]);
+}
+
+#[test]
 fn a_synthetic_encoder_keeps_its_rate_and_its_pictures() {
     for rate in [MIN_BIT_RATE, 100_000, 2_500_000] {
         let track = Track::of_bit_rate(rate, 4_096).unwrap();

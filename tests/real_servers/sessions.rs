@@ -137,9 +137,9 @@ fn refusals_without_a_word_are_told_apart_by_their_step() {
         assert_eq!((row.step, row.kind), (Step::Reply, FailureKind::Closed), "{app}");
         assert!(row.advice.contains("the application's name"), "{}", row.advice);
     }
-    for options in ["--until publish", "--until play --client ffmpeg-play"] {
+    for (step, options) in [(Step::Publish, "--until publish"), (Step::Play, "--until play --client ffmpeg-play")] {
         let row = refused(&url("guarded"), options);
-        assert_eq!((row.step, row.kind), (Step::Publish, FailureKind::Closed), "{options}");
+        assert_eq!((row.step, row.kind), (step, FailureKind::Closed), "{options}");
         assert!(row.advice.contains("credentials"), "{}", row.advice);
     }
     // As far as `connect`, nobody asks about the stream.

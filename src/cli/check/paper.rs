@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use super::super::sessions;
 use super::curves;
 use crate::base::{DurationText, Nanos, Rate, Seed};
+use crate::io::Engine;
 use crate::load::ArrivalPattern;
 use crate::report::plot::{Quantity, curve};
 use crate::run::{
@@ -128,15 +129,19 @@ impl Paper {
                 count(u64::from(machine.ports), "port")
             ),
         );
-        self.item(
-            "descriptors",
-            &format!(
+        let descriptors = match plan.engine {
+            // RLIMIT_NOFILE bounds each ring's table, or all files of the process.
+            Engine::Epoll => {
+                format!("at most {slots} for connections of the process, which may have {}", machine.descriptors)
+            }
+            Engine::IoUring | Engine::Sim => format!(
                 "at most {} in each of {}, which may have {}",
                 slots.div_ceil(u64::from(plan.workers)),
                 count(u64::from(plan.workers), "worker"),
                 machine.descriptors
             ),
-        );
+        };
+        self.item("descriptors", &descriptors);
         self.item("engine", &plan.engine.to_string());
         self.item("seed", &seed.map_or_else(|| "random".to_owned(), |seed| seed.to_string()));
         for (label, conditions) in [("threshold", &plan.thresholds), ("abort if", &plan.abort_if)] {

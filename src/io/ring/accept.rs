@@ -38,30 +38,6 @@ enum Accepting {
     Slowing,
 }
 
-/// Slots that no accepted connection holds, for ordinary descriptors (the kernel keeps count of direct ones).
-pub(super) struct FreeSlots {
-    /// Given back, last in, first out. Slots at and above `untouched` were never taken.
-    returned: Vec<u32>,
-    untouched: u32,
-    count: u32,
-}
-
-impl FreeSlots {
-    pub(super) fn new(count: u32) -> Self {
-        Self { returned: Vec::with_capacity(count as usize), untouched: 0, count }
-    }
-
-    fn take(&mut self) -> Option<SlotIndex> {
-        let fresh = (self.untouched < self.count).then_some(self.untouched);
-        let slot = self.returned.pop().or_else(|| fresh.inspect(|_| self.untouched += 1))?;
-        Some(SlotIndex(slot))
-    }
-
-    fn give_back(&mut self, slot: SlotIndex) {
-        self.returned.push(slot.0);
-    }
-}
-
 /// Sets the listeners' options: accepted sockets inherit TCP_NODELAY, and only a blocking listener is waited for.
 pub(super) fn prepare(sockets: Vec<OwnedFd>, nodelay: bool) -> Result<Vec<Listener>, RingError> {
     let prepare = |(index, socket)| {

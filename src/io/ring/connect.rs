@@ -5,55 +5,19 @@
 //! its options and its source address, so that the next `Open` of the slot only connects. A receive that is armed
 //! then would survive and take the next connection's bytes; the contract of `Op::Close` excludes it.
 
-use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
 use io_uring::squeue::Flags;
 use io_uring::{opcode, squeue, types};
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::{Auxiliary, Descriptors, NONE, Ring, Stage};
-use crate::base::Nanos;
-use crate::io::{CloseHow, Completion, Errno, KeepAlive, OpKind, SourceId, TargetId, Token};
+use crate::io::socket::{BIND_ADDRESS_ONLY, NAGLE, NO_DELAY, Origin, QUICK_ACK, SocketOption, SocketPlan};
+use crate::io::{CloseHow, Completion, Errno, OpKind, SourceId, TargetId, Token};
 
-/// What a socket was made for: a slot's next `Open` can use it again if it asks for the same.
-///
-/// A bound socket is known by its source, which has a family; an unbound one by its family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin(u16);
-
-impl Origin {
-    /// Of no socket.
-    pub(super) const NONE: Self = Self(u16::MAX);
-    const UNBOUND_V4: Self = Self(u16::MAX - 1);
-    const UNBOUND_V6: Self = Self(u16::MAX - 2);
-
-    fn new(source: SourceId, target: &SockAddr) -> Self {
-        match source {
-            SourceId::ANY if target.is_ipv6() => Self::UNBOUND_V6,
-            SourceId::ANY => Self::UNBOUND_V4,
-            SourceId(index) => Self(index),
-        }
-    }
-}
-
-/// A socket option as setsockopt(2) takes it.
-pub(super) struct SocketOption {
-    level: libc::c_int,
-    name: libc::c_int,
-    value: libc::c_int,
-}
-
-static NO_DELAY: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 1 };
-static QUICK_ACK: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_QUICKACK, value: 1 };
-static NAGLE: SocketOption = SocketOption { level: libc::IPPROTO_TCP, name: libc::TCP_NODELAY, value: 0 };
-/// Lets bind(2) leave the choice of the port to connect(2), which can use a port once per destination instead of once.
-static BIND_ADDRESS_ONLY: SocketOption =
-    SocketOption { level: libc::IPPROTO_IP, name: libc::IP_BIND_ADDRESS_NO_PORT, value: 1 };
 static RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 static DISCONNECT: libc::sockaddr =
     libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
@@ -158,7 +122,7 @@ impl Ring {
             unsafe { self.queues.push(&entry) }
         } else if let Some(socket) = &self.sockets[of.slot().0 as usize] {
             // The connection may have ended.
-            let _ = set(&SockRef::from(socket), &QUICK_ACK);
+            let _ = QUICK_ACK.set(socket);
         }
     }
 
@@ -172,20 +136,9 @@ impl Ring {
     /// The same by system calls. It blocks nothing: the kernel's own waiting is what ring operations build on, so the
     /// socket is a blocking one.
     fn make_socket(&self, target: TargetId, source: SourceId, nagle: bool) -> Result<OwnedFd, Errno> {
-        let made = || -> io::Result<OwnedFd> {
-            let family = Domain::from(i32::from(self.targets[target.0 as usize].family()));
-            let socket = Socket::new(family, Type::STREAM, Some(Protocol::TCP))?;
-            if !nagle {
-                set(&socket, &NO_DELAY)?;
-            }
-            self.options.iter().try_for_each(|option| set(&socket, option))?;
-            if source != SourceId::ANY {
-                set(&socket, &BIND_ADDRESS_ONLY)?;
-                socket.bind(&self.sources[source.0 as usize])?;
-            }
-            Ok(socket.into())
-        };
-        made().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        let target = &self.targets[target.0 as usize];
+        let source = (source != SourceId::ANY).then(|| &self.sources[source.0 as usize]);
+        SocketPlan { target, source, nagle, options: &self.options, blocking: true }.make()
     }
 
     /// A set-up operation of the `Open` failed. Its connect must not stand: it would come from the wrong address.
@@ -308,26 +261,4 @@ impl Ring {
         self.occupied -= 1;
         self.slot_freed(token.slot(), accepted);
     }
-}
-
-/// What a socket needs to notice that its peer is gone without a word. With `TCP_USER_TIMEOUT` the number of probes has
-/// no say, so it is not set.
-pub(super) fn options(hold_check: Option<Nanos>) -> Box<[SocketOption]> {
-    let Some(keep_alive) = hold_check.map(KeepAlive::after) else { return Box::default() };
-    let seconds = |span: Nanos| (span.as_u64() / 1_000_000_000) as libc::c_int;
-    let tcp = |name, value| SocketOption { level: libc::IPPROTO_TCP, name, value };
-    Box::new([
-        SocketOption { level: libc::SOL_SOCKET, name: libc::SO_KEEPALIVE, value: 1 },
-        tcp(libc::TCP_KEEPIDLE, seconds(keep_alive.idle)),
-        tcp(libc::TCP_KEEPINTVL, seconds(keep_alive.interval)),
-        tcp(libc::TCP_USER_TIMEOUT, seconds(keep_alive.gives_up_after()) * 1000),
-    ])
-}
-
-fn set(socket: &Socket, option: &SocketOption) -> io::Result<()> {
-    let SocketOption { level, name, value } = option;
-    let len = size_of_val(value) as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the value is an integer of the given length that outlives the call.
-    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), *level, *name, ptr::from_ref(value).cast(), len) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

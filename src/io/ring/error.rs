@@ -6,13 +6,14 @@ use rustix::io::Errno;
 
 use super::setup::disabled_level;
 
-/// The environment does not allow the ring that the plan asks for. Every message ends in the remedy.
+/// The environment does not allow the ring that the plan asks for. Every message ends in the remedy; where io_uring is
+/// not to be had at all it names the engine that does without.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
     /// `kernel.io_uring_disabled` (Linux 6.6) is 1 or 2.
     #[error(
         "io_uring is switched off on this host (kernel.io_uring_disabled = {level}): switch it on with \
-         `sysctl -w kernel.io_uring_disabled=0`{}",
+         `sysctl -w kernel.io_uring_disabled=0`{}, or use the engine that does without: `--engine epoll`",
         if *level == 1 { ", or run with CAP_SYS_ADMIN or as a member of the group kernel.io_uring_group" } else { "" }
     )]
     SwitchedOff {
@@ -24,20 +25,27 @@ pub enum RingError {
         "io_uring is forbidden to this process (EPERM) by a seccomp profile, as Docker's and containerd's default \
          one does: start the container with `--security-opt seccomp=unconfined`, or `--security-opt seccomp=FILE` \
          where the profile allows io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: \
-         securityContext.seccompProfile)"
+         securityContext.seccompProfile), or use the engine that does without: `--engine epoll`"
     )]
     Forbidden,
     /// `ENOSYS`.
     #[error(
         "this kernel has no io_uring (ENOSYS): it is older than Linux 5.1, built without CONFIG_IO_URING, or a \
-         sandbox such as gVisor; run on Linux 6.1 or later outside the sandbox (containers: the runtime `runc`)"
+         sandbox such as gVisor; run on Linux 6.1 or later outside the sandbox (containers: the runtime `runc`), or \
+         use the engine that does without: `--engine epoll`"
     )]
     Missing,
     /// The kernel knows io_uring but not the flags that the engine depends on.
-    #[error("this kernel's io_uring is too old (no IORING_SETUP_DEFER_TASKRUN): run on Linux 6.1 or later")]
+    #[error(
+        "this kernel's io_uring is too old (no IORING_SETUP_DEFER_TASKRUN): run on Linux 6.1 or \
+         later, or use the engine that does without: `--engine epoll`"
+    )]
     KernelTooOld,
     /// An operation is not known to the kernel.
-    #[error("this kernel's io_uring lacks the operation {operation}: run on Linux {since} or later")]
+    #[error(
+        "this kernel's io_uring lacks the operation {operation}: run on Linux {since} or later, or use the engine that \
+         does without: `--engine epoll`"
+    )]
     MissingOperation {
         /// Its name as in `io_uring_enter(2)`.
         operation: &'static str,

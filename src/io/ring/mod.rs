@@ -24,13 +24,14 @@ use std::ptr;
 
 use io_uring::squeue::Flags;
 use io_uring::{opcode, squeue, types};
-use rustix::time::{ClockId, clock_gettime};
 use socket2::SockAddr;
 
-use self::accept::{FreeSlots, Listener};
-use self::connect::{Origin, SocketOption};
+use self::accept::Listener;
 pub use self::error::RingError;
 use self::queues::Queues;
+use super::clock::monotonic_now;
+use super::free_slots::FreeSlots;
+use super::socket::{self, Origin, SocketOption};
 use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, TargetId, Token};
 use crate::base::Time;
 
@@ -195,7 +196,7 @@ impl Ring {
                 .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
                 .collect(),
             nodelay: plan.nodelay,
-            options: connect::options(plan.hold_check),
+            options: socket::options(plan.hold_check),
             nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
             media: plan.media,
@@ -409,8 +410,7 @@ impl Io for Ring {
     }
 
     fn now(&self) -> Time {
-        let now = clock_gettime(ClockId::Monotonic);
-        Time::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+        monotonic_now()
     }
 
     fn buffers(&mut self) -> &mut Buffers {

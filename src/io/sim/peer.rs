@@ -230,7 +230,7 @@ impl Peer {
 impl Default for SessionModel {
     /// Accepts everything at once, as nginx-rtmp without hooks; players get the trickle of publishers.
     fn default() -> Self {
-        let track = Some(Arc::new(Track::trickle(ServerSession::CHUNK_SIZE)));
+        let track = Some(Arc::new(Track::played_trickle(ServerSession::CHUNK_SIZE)));
         Self {
             policy: ServerPolicy { track, ..ServerPolicy::default() },
             hook: Nanos::ZERO,

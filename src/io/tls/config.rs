@@ -172,10 +172,16 @@ impl TlsServer {
     }
 }
 
-/// Without rustls's own "I/O error: " before the system's words.
+/// In words: rustls shows the bytes of what is missing, and says "I/O error: " before the system's words.
 fn cause(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("`-----END {}-----` is missing, so it is cut off", String::from_utf8_lossy(end_marker).trim_end())
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("`{}` begins nothing", String::from_utf8_lossy(line).trim_end())
+        }
         error => error.to_string(),
     }
 }

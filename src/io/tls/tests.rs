@@ -208,7 +208,7 @@ fn carries_plaintext_from_the_handshake_to_the_close() {
             stream.read_exact(&mut received).unwrap();
             stream.write_all(&[0x5a; 3073]).unwrap();
             // An orderly end is a close_notify: without it this is an error.
-            stream.read(&mut [0; 1]).unwrap();
+            assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
             received.to_vec()
         });
         let mut driver = Driver::securing(address, authority.client());
@@ -401,7 +401,7 @@ fn a_record_is_received_in_parts() {
     let (address, server) = good_server(&authority, 1, |stream| {
         let bytes: Vec<u8> = (0..16_384_u32).map(|n| (n % 253) as u8).collect();
         stream.write_all(&bytes).unwrap();
-        stream.read(&mut [0; 1]).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
         bytes
     });
     let mut driver = Driver::securing(address, authority.client());
@@ -426,7 +426,7 @@ fn a_held_connection_occupies_no_buffer() {
         stream.read_exact(&mut [0; 1537]).unwrap();
         stream.conn.send_close_notify();
         stream.flush().unwrap();
-        stream.read(&mut [0; 1]).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     });
     let mut driver = Driver::securing(address, authority.client());
     driver.secure(1).unwrap();
@@ -527,7 +527,7 @@ fn everything_may_be_queued_behind_the_open() {
     let (address, server) = good_server(&authority, 1, |stream| {
         stream.read_exact(&mut [0; 1537]).unwrap();
         stream.write_all(&[1; 10]).unwrap();
-        stream.read(&mut [0; 1]).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     });
     let mut driver = Driver::securing(address, authority.client());
     driver.submit(&[open(0, 1), secure(0, 1), send_shared(0, 1), discard(0, 1)]);
@@ -659,7 +659,7 @@ fn those_that_find_no_buffer_wait_for_one() {
     let (address, server) = good_server(&authority, 1, |stream| {
         stream.read_exact(&mut [0; 1537]).unwrap();
         stream.write_all(&[1; 10]).unwrap();
-        stream.read(&mut [0; 1]).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     });
     let mut driver = Driver::securing(address, authority.client());
     driver.run(open(0, 1)).unwrap();
@@ -737,12 +737,23 @@ mod files {
         let good = authority.good();
         assert!(refused(load(trusting("/no/such.pem".into()))).contains("/no/such.pem"));
         assert!(refused(load(trusting(good.key.clone()))).contains("holds no certificate"));
+        // A file that ends halfway.
+        let half = |path: &std::path::Path| {
+            let text = std::fs::read(path).unwrap();
+            let cut = path.with_extension("half");
+            std::fs::write(&cut, &text[..text.len() / 2]).unwrap();
+            cut
+        };
+        let told = refused(load(trusting(half(&good.certificate))));
+        assert!(told.contains("`-----END CERTIFICATE-----` is missing, so it is cut off; it must be"), "{told}");
         let nameless = TlsClientPlan { server_name: "not a name".to_owned(), ..authority.plan() };
         assert!(refused(load(nameless)).contains("`not a name` cannot be the name"));
         let serve = |certificate: &std::path::Path, key: &std::path::Path| {
             TlsServer::load(&TlsServerPlan { certificate: certificate.to_owned(), key: key.to_owned() })
         };
         assert!(refused(serve(&good.certificate, &good.certificate)).contains("the private key"));
+        let told = refused(serve(&good.certificate, &half(&good.key)));
+        assert!(told.contains("PRIVATE KEY-----` is missing, so it is cut off"), "{told}");
         let other = authority.issue("other.test", |_| {});
         assert!(refused(serve(&good.certificate, &other.key)).contains("the key it was made for"));
     }
@@ -814,7 +825,7 @@ mod contract {
     #[test]
     #[should_panic(expected = "TargetId(0) has no TLS")]
     fn only_targets_with_tls_are_secured() {
-        let (address, _server) = serve(1, |stream| drop(stream));
+        let (address, _server) = serve(1, drop);
         let mut driver = Driver::on_ring(plan(vec![address]), Tls::default());
         driver.run(open(0, 1)).unwrap();
         driver.submit(&[secure(0, 1)]);

@@ -22,9 +22,10 @@ pub struct BitRateError {
     pub bits_per_second: u64,
 }
 
-pub(super) fn trickle(chunk_size: u32) -> Track {
+/// `metadata` is how they are sent.
+pub(super) fn trickle(chunk_size: u32, metadata: fn(&[u8]) -> Vec<u8>) -> Track {
     const LENGTH_MS: u32 = 8_000;
-    let mut intro = intro(1.0);
+    let mut intro = intro(1.0, metadata);
     intro.push(video(0, key_body(0)));
     let mut looped = Vec::new();
     for at_ms in (1_000..=LENGTH_MS).step_by(1_000) {
@@ -69,7 +70,7 @@ pub(super) fn of_bit_rate(bits_per_second: u64, chunk_size: u32) -> Result<Track
         looped.push(video(picture * 1_000 / PICTURES_PER_S, body));
     }
     looped.sort_by_key(|message| message.timestamp_ms);
-    let track = Track::assemble(&intro(f64::from(PICTURES_PER_S)), &looped, LENGTH_MS, chunk_size);
+    let track = Track::assemble(&intro(f64::from(PICTURES_PER_S), set_data_frame), &looped, LENGTH_MS, chunk_size);
     Ok(track.expect("the rate is limited"))
 }
 
@@ -91,14 +92,14 @@ const INTER: u8 = 0x27;
 const AAC: u8 = 0xaf;
 
 /// Metadata and sequence headers.
-fn intro(pictures_per_s: f64) -> Vec<Message<'static>> {
+fn intro(pictures_per_s: f64, sent: fn(&[u8]) -> Vec<u8>) -> Vec<Message<'static>> {
     // Audio object type 2 (low complexity), frequency index 3 (48 000 Hz), 2 channels (ISO/IEC 14496-3, 1.6.2.1).
     const AUDIO_SPECIFIC_CONFIG: [u8; 2] = [2 << 3 | 3 >> 1, (3 & 1) << 7 | 2 << 3];
     let audio_header = [&[AAC, 0][..], &AUDIO_SPECIFIC_CONFIG].concat();
     let video_header = [&[KEY, 0, 0, 0, 0][..], &decoder_configuration()].concat();
     let message = |kind, body: Vec<u8>| Message { kind, timestamp_ms: 0, body: body.into() };
     vec![
-        message(TagKind::Script, set_data_frame(&metadata(pictures_per_s))),
+        message(TagKind::Script, sent(&metadata(pictures_per_s))),
         message(TagKind::Audio, audio_header),
         message(TagKind::Video, video_header),
     ]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::{REDACTED, redact_url};
+
 /// A client's request that a server may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
@@ -147,16 +149,21 @@ impl FromStr for RejectRule {
             (_, "close") => Refusal::Close,
             (_, other) => match other.strip_prefix("redirect=") {
                 Some(url) => Refusal::Redirect(redirect(url)?),
-                None => return Err(BadRejectRule::Refusal { request, refusal: other.to_owned() }),
+                None => return Err(BadRejectRule::Refusal { request, refusal: shown(other) }),
             },
         };
         Ok(Self { request, pattern: pattern.into(), refusal })
     }
 }
 
+/// What stands for a refusal and is none; after a `=` it may be the name of a stream.
+fn shown(refusal: &str) -> String {
+    refusal.split_once('=').map_or_else(|| refusal.to_owned(), |(field, _)| format!("{field}={REDACTED}"))
+}
+
 fn redirect(url: &str) -> Result<Box<str>, BadRejectRule> {
     let is_rtmp = url.starts_with("rtmp://") || url.starts_with("rtmps://");
-    if is_rtmp && url.len() <= MAX_REDIRECT { Ok(url.into()) } else { Err(BadRejectRule::Redirect(url.to_owned())) }
+    if is_rtmp && url.len() <= MAX_REDIRECT { Ok(url.into()) } else { Err(BadRejectRule::Redirect(redact_url(url))) }
 }
 
 impl fmt::Display for RejectRule {
@@ -229,7 +236,7 @@ mod tests {
         let publish = "is no way to refuse publish: write name-taken, unauthorized, redirect=URL or close";
         assert_eq!(error("publish:not-found"), format!("'not-found' {publish}"));
         assert_eq!(error("publish"), format!("'' {publish}"));
-        assert_eq!(error("publish:name=x"), format!("'name=x' {publish}"));
+        assert_eq!(error("publish:name=x"), format!("'name=***' {publish}"));
         let http = "a redirect leads to rtmp://... or rtmps://... of at most 1024 bytes, not to 'http://b'";
         assert_eq!(error("connect:redirect=http://b"), http);
         assert!(format!("connect:redirect=rtmp://{}", "b".repeat(1018)).parse::<RejectRule>().is_err());

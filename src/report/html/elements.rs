@@ -91,7 +91,7 @@ pub(super) fn tiles(tiles: &[Tile]) -> Markup {
 }
 
 /// A part of the page with a place of its own; nothing if it has no content.
-pub(super) fn section(id: &str, title: &str, content: &Markup) -> Markup {
+pub(in crate::report) fn section(id: &str, title: &str, content: &Markup) -> Markup {
     html! {
         @if !content.0.trim().is_empty() {
             section id=(id) { h2 { (title) } (content) }
@@ -111,7 +111,7 @@ pub(super) fn contents(places: &[(&str, &str)], page: &Markup) -> Markup {
     }
 }
 
-pub(super) fn table(table: &Table) -> Markup {
+pub(in crate::report) fn table(table: &Table) -> Markup {
     html! {
         @if !table.rows.is_empty() {
             div.scroll tabindex="0" {
@@ -256,7 +256,7 @@ fn reasons(failure: &FailureRow) -> Markup {
 }
 
 /// Terms and what they are; entries without a value are left out.
-pub(super) fn facts(facts: &[(&str, String)]) -> Markup {
+pub(in crate::report) fn facts(facts: &[(&str, String)]) -> Markup {
     html! {
         @if facts.iter().any(|(_, value)| !value.is_empty()) {
             dl.facts {
@@ -269,12 +269,12 @@ pub(super) fn facts(facts: &[(&str, String)]) -> Markup {
 }
 
 /// What a reader may want to open, and paper shows.
-pub(super) fn details(summary: &str, content: &Markup) -> Markup {
+pub(in crate::report) fn details(summary: &str, content: &Markup) -> Markup {
     html! { details { summary { (summary) } (content) } }
 }
 
 /// Text as it is.
-pub(super) fn text(text: &str) -> Markup {
+pub(in crate::report) fn text(text: &str) -> Markup {
     html! { pre { (text) } }
 }
 

@@ -4,6 +4,7 @@
 //! into an element; what is put in as it is are the drawings (numbers only) and the style sheet. Should a mark-up of
 //! others get through all the same, the page's own policy (`Content-Security-Policy`) forbids it to run or load anything.
 
+mod bench;
 mod capacity;
 mod elements;
 mod observed;
@@ -13,6 +14,7 @@ mod run;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use bench::render as render_bench;
 pub use capacity::render as render_capacity;
 pub use run::render as render_run;
 

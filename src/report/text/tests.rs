@@ -334,6 +334,10 @@ fn sessions_tell_who_answered_and_what_was_sent() {
         received_messages: 1,
         received_bytes: 40,
     };
+    result.by_population = ["encoders", "viewers"].map(|name| Row { name: name.to_owned(), ..row(&result) }).into();
+    result.by_population[0].media = MediaCounts { sent_messages: 12_000, sent_bytes: 3_456_789, ..result.media };
+    result.by_population[0].media.received_messages = 0;
+    result.by_population[1].media = MediaCounts { received_messages: 1, received_bytes: 40, ..MediaCounts::default() };
     let backend = |name: &str| Row { name: name.to_owned(), ..row(&result) };
     result.by_backend = vec![backend("SRS/7.0.1 10.0.0.5 pid 812"), backend("SRS/7.0.1 10.0.0.6 pid 97")];
     result.failures[0].reasons = [("busy", 2), ("NetStream.Publish.BadName: taken", 5), ("closed", 1), ("gone", 2)]
@@ -351,8 +355,10 @@ fn sessions_tell_who_answered_and_what_was_sent() {
     tls        64 full handshakes, 1916 resumed
     media      12000 messages (3.46 MB) sent, 3 of them late (0.03 %); 1 message (40
                bytes) received
+               encoders: 12000 messages (3.46 MB) sent, 3 of them late (0.03 %)
+               viewers: 1 message (40 bytes) received
     ");
-    insta::assert_snapshot!(part("failures", "by backend"), @r#"
+    insta::assert_snapshot!(part("failures", "\nby population"), @r#"
     failures
       10 x s0 reset (the target's, at 2.0 s): Connection reset by peer (os error
         104)
@@ -369,7 +375,9 @@ fn sessions_tell_who_answered_and_what_was_sent() {
       SRS/7.0.1 10.0.0.6 pid 97       2000      990/s  0.50 %        990 us  1.96 ms
     ");
     result.by_backend.truncate(1);
+    result.tls.full = 1;
     let page = render(&result, PLAIN_80);
+    assert!(page.contains("\ntls        1 full handshake, 1916 resumed\n"), "{page}");
     assert!(page.contains("\nbackend    SRS/7.0.1 10.0.0.5 pid 812\n") && !page.contains("by backend"), "{page}");
 }
 

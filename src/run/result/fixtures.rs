@@ -97,6 +97,7 @@ pub(crate) fn row(result: &RunResult) -> Row {
         modes: result.modes,
         lost_while_held: 0,
         latency: result.latency.clone(),
+        media: Default::default(),
         failures: Vec::new(),
         reactions: None,
     }

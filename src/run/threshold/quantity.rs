@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Condition, Scope, Subject, Unit};
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate, redact_url};
 use crate::measure::{IntervalCounts, LatencyHistogram, LatencySummary, Metric, Quantile, SparseCounts};
 
 /// The longest window, and the longest `for` of a condition that ends a run: their seconds are kept in memory.
@@ -209,6 +209,33 @@ pub(in crate::run) fn parse_condition(
     Ok((subject, Condition { quantity, comparison, limit }, seconds))
 }
 
+/// A condition whose scope may name a target by its URL, as it may be shown: without the stream and what else gives
+/// access. `name_of` knows what a target is called in the plan.
+pub fn redact_condition(expression: &str, name_of: impl Fn(&str) -> Option<String>) -> String {
+    let shown = |scope: &str| match scope.trim().strip_prefix(Subject::TARGET) {
+        Some(name) => format!("{}{}", Subject::TARGET, name_of(name).unwrap_or_else(|| redact_url(name))),
+        None if scope.contains("://") => redact_url(scope),
+        None => scope.to_owned(),
+    };
+    // A stream may be called anything: the last comparison behind a metric is the condition's.
+    for (at, _) in expression.match_indices(['<', '>']).rev() {
+        let metric = quantities(expression[..at].trim_end()).find(|(_, quantity)| quantity.is_ok());
+        if let Some((metric_at, _)) = metric {
+            let (scope, rest) = expression.split_at(metric_at);
+            return match scope.strip_suffix('.') {
+                Some(scope) => format!("{}.{rest}", shown(scope)),
+                None => rest.to_owned(),
+            };
+        }
+    }
+    // Not one: what may be a key goes, a value stays for the error that says what is missing.
+    let value = expression.rfind(['<', '>']).map(|at| &expression[at..]);
+    let value =
+        value.filter(|text| text[1..].trim_start_matches('=').trim_start().starts_with(|c: char| c.is_ascii_digit()));
+    let (scope, value) = value.map_or((expression, ""), |value| (&expression[..expression.len() - value.len()], value));
+    format!("{}{value}", shown(scope))
+}
+
 fn parse_seconds(text: &str, word: &str) -> Result<u32, String> {
     let duration: DurationText =
         text.parse().map_err(|_| format!("has '{text}' after '{word}': write a time with its unit, as 30s or 1m"))?;
@@ -219,12 +246,17 @@ fn parse_seconds(text: &str, word: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("has '{text}' after '{word}': give whole seconds, from 1s to 1h"))
 }
 
+/// What the ends of the text behind its points are, the longest first, and where each begins.
+fn quantities(text: &str) -> impl Iterator<Item = (usize, Result<Quantity, QuantityError>)> + '_ {
+    let beginnings = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
+    beginnings.map(|at| (at, parse_quantity(&text[at..])))
+}
+
 /// Scope and quantity: the metric is the longest end of the text that is one.
 fn parse_subject(text: &str) -> Result<(Subject, Quantity), String> {
-    let beginnings = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
     let mut unknown = QuantityError::UnknownMetric;
-    for at in beginnings {
-        match parse_quantity(&text[at..]) {
+    for (at, quantity) in quantities(text) {
+        match quantity {
             Ok(quantity) => return Ok((Subject::parse(text[..at].trim_end_matches('.'))?, quantity)),
             Err(error @ QuantityError::UnknownStatistic) => unknown = error,
             Err(QuantityError::UnknownMetric) => {}

@@ -3,6 +3,7 @@
 use super::super::plan::{ClientPlan, Population, RunPlan, Target};
 use super::super::result::stages_of;
 use super::Quantity;
+use crate::base::REDACTED;
 use crate::measure::{Metric, StageInfo, WatchedRow};
 
 /// Whose attempts a condition is about, as the user named them.
@@ -16,6 +17,9 @@ pub(in crate::run) enum Subject {
 }
 
 impl Subject {
+    /// Before the name of a target.
+    pub(super) const TARGET: &str = "target:";
+
     /// What stands before the metric; nothing stands for all.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let named = |name: &str| match name.trim() {
@@ -49,7 +53,15 @@ impl Subject {
             Self::Target(name) => {
                 let names = |target: &Target| {
                     let named = format!("{}:{}", target.host, target.address.port());
-                    vec![target.label(), target.name.clone(), target.address.to_string(), named, target.host.clone()]
+                    let short = without_stream(&target.name);
+                    vec![
+                        target.label(),
+                        target.name.clone(),
+                        short,
+                        target.address.to_string(),
+                        named,
+                        target.host.clone(),
+                    ]
                 };
                 ("target", name, plan.targets.iter().map(names).collect())
             }
@@ -158,6 +170,12 @@ impl Subject {
         };
         self.index(plan).ok().map(|index| row(index as u16))
     }
+}
+
+/// The name of a target up to its application.
+fn without_stream(name: &str) -> String {
+    let shown = name.split_once(REDACTED).map_or(name, |(shown, _)| shown);
+    shown.trim_end_matches(['/', '?', '#']).to_owned()
 }
 
 /// The names of each stage, the unambiguous one first: a stage's name alone, or after its population's.

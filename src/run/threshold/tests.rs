@@ -223,6 +223,7 @@ fn a_scoped_condition_is_about_its_row() {
         modes: result.modes,
         lost_while_held: 0,
         latency: LatencyTable::default(),
+        media: Default::default(),
         failures: Vec::new(),
         reactions: None,
     };

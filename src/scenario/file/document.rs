@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, redact_repeated};
 use crate::scenario::origins::{Origin, Origins};
 
 /// Why a file is not a scenario: its place, the cause and the remedy, in one line.
@@ -79,10 +79,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// An error at byte `at` of the text.
+    /// An error at byte `at` of the text. It repeats no key of a URL in the text.
     pub(super) fn error(&self, at: usize, message: impl Display) -> ScenarioError {
         let one_line = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        let message = message.to_string().chars().map(one_line).collect();
+        let words = self.text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '[' | ']'));
+        let message = redact_repeated(&message.to_string(), words).chars().map(one_line).collect();
         ScenarioError { path: self.path.to_owned(), place: Some(line_and_column(self.text, at)), message }
     }
 
@@ -93,7 +94,7 @@ impl<'a> Source<'a> {
 }
 
 /// Line and column of byte `at`, in characters and from 1.
-pub(in crate::scenario) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

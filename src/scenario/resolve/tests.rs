@@ -272,6 +272,31 @@ fn slots_fit_the_file_tables() {
     }
 }
 
+/// Epoll has no tables: all workers share what the process may have open, less some files of its own.
+#[test]
+fn the_files_of_the_process_bound_epoll() {
+    let small = Machine { descriptors: 1_000, ..machine() };
+    let epoll = |request: Request| Request { engine: Some(Engine::Epoll), ..request };
+    let resolved = |request| resolve(&request, &small, &lookup);
+    for (workers, slots) in [(None, 904), (Some(1), 932), (Some(100), 536)] {
+        let plan = resolved(epoll(Request { workers, ..open("1k/s") })).unwrap().plan;
+        assert_eq!((plan.concurrency(), plan.engine), (slots, Engine::Epoll), "-t {workers:?}");
+    }
+    let resolved_slots =
+        |slots, request| resolved(epoll(Request { concurrency: Some(slots), workers: Some(1), ..request }));
+    assert_eq!(resolved_slots(932, closed()).unwrap().plan.workers, 1);
+    insta::assert_snapshot!(
+        resolved_slots(933, closed()).unwrap_err(),
+        @"933 slots need as many open files, and the epoll engine has 932 for them in all workers together: the process may have 1000 open (the hard limit, ulimit -Hn); raise the limit, use --engine io_uring, whose limit is for each worker, or lower -c"
+    );
+    let built_in = Request { targets: Vec::new(), ..closed() };
+    assert_eq!(resolved_slots(310, built_in.clone()).unwrap().plan.workers, 1);
+    insta::assert_snapshot!(
+        resolved_slots(311, built_in).unwrap_err(),
+        @"311 slots need as many open files, and the epoll engine has 310 for them in all workers together: the process may have 1000 open (the hard limit, ulimit -Hn), the built-in sink's included; raise the limit, use --engine io_uring, whose limit is for each worker, or lower -c"
+    );
+}
+
 #[test]
 fn there_is_a_worker_for_each_core_fewer_if_there_are_fewer_slots_more_if_the_tables_need_it() {
     let small = Machine { descriptors: 100, ..machine() };

@@ -306,7 +306,7 @@ fn broken_clients_are_told_apart() {
 /// A policy with a track, and a session that plays it.
 fn playing() -> Bench {
     let mut bench = Bench::new(&[]);
-    bench.policy.track = Some(Arc::new(Track::trickle(ServerSession::CHUNK_SIZE)));
+    bench.policy.track = Some(Arc::new(Track::played_trickle(ServerSession::CHUNK_SIZE)));
     bench.receive(&[connect("live"), create_stream(2.0), start("play", "x")].concat()).unwrap();
     bench
 }

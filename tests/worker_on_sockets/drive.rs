@@ -1,22 +1,44 @@
-//! One worker, driven to its end on either backend.
+//! One worker, driven to its end on any backend.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use shakedown::base::Nanos;
 use shakedown::engine::Worker;
 use shakedown::fleet::{End, Mailbox, Observer, Order, run_turns};
-use shakedown::io::ring::{Descriptors, Ring};
+use shakedown::io::epoll::Epoll;
+use shakedown::io::ring::{Descriptors, Ring, RingError};
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::tls::TlsIo;
-use shakedown::io::{BufferPool, Engine, Io};
+use shakedown::io::{BufferPool, Engine, Io, IoPlan};
 use shakedown::measure::{Counts, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
-use shakedown::run::{Hold, Preparation, RunPlan};
+use shakedown::run::{Hold, Preparation, RunPlan, WorkerParts};
 
 use crate::plans::{self, closed, target};
 
-pub const BOTH: [Descriptors; 2] = [Descriptors::Direct, Descriptors::Ordinary];
+/// A backend with sockets.
+#[derive(Clone, Copy, Debug)]
+pub enum Backend {
+    Ring(Descriptors),
+    Epoll,
+}
+
+pub const BACKENDS: [Backend; 3] =
+    [Backend::Ring(Descriptors::Direct), Backend::Ring(Descriptors::Ordinary), Backend::Epoll];
+
+/// One of each engine, where the kind of descriptors has no say.
+pub const ENGINES: [Backend; 2] = [Backend::Ring(Descriptors::Direct), Backend::Epoll];
+
+impl Backend {
+    pub fn engine(self) -> Engine {
+        match self {
+            Self::Ring(_) => Engine::IoUring,
+            Self::Epoll => Engine::Epoll,
+        }
+    }
+}
 
 /// Longer than anything that is not meant to time out.
 const NEVER_NS: u64 = 60_000_000_000;
@@ -70,35 +92,54 @@ pub fn on_sim(plan: &RunPlan, script: PeerScript) -> Ended {
     drive(&mut network, worker, plan, &Mailbox::default(), |_| None)
 }
 
-/// Runs `plan` on a ring of this thread.
-pub fn on_ring(plan: &RunPlan, descriptors: Descriptors) -> Ended {
-    on_ring_with_orders(plan, descriptors, |_| None)
+/// Runs `plan` on a backend of this thread.
+pub fn on_sockets(plan: &RunPlan, backend: Backend) -> Ended {
+    on_sockets_with_orders(plan, backend, |_| None)
 }
 
 /// The same with a control thread's part: after each turn `order` may give an order.
-pub fn on_ring_with_orders(
+pub fn on_sockets_with_orders(plan: &RunPlan, backend: Backend, order: impl FnMut(&Worker) -> Option<Order>) -> Ended {
+    match backend {
+        Backend::Ring(descriptors) => run_on(plan, order, |io_plan| {
+            let ring = Ring::with_descriptors(io_plan, descriptors)?;
+            assert_eq!(ring.descriptors(), descriptors);
+            Ok::<_, RingError>(ring)
+        }),
+        Backend::Epoll => run_on(plan, order, Epoll::new),
+    }
+}
+
+/// Runs `plan` on what `make` makes, with TLS above it if a target needs it.
+fn run_on<I: Io, E: Display>(
     plan: &RunPlan,
-    descriptors: Descriptors,
     order: impl FnMut(&Worker) -> Option<Order>,
+    make: impl FnOnce(IoPlan) -> Result<I, E>,
 ) -> Ended {
     let preparation = Preparation::new(Arc::new(plan.clone())).expect("a load profile");
     let (parts, io_plan) = preparation.parts(0);
-    let mut ring = Ring::with_descriptors(io_plan, descriptors).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(ring.descriptors(), descriptors);
-    let worker = preparation.worker(0, parts, ring.now());
-    let ended = drive(&mut ring, worker, plan, &Mailbox::default(), order);
-    assert_eq!(ring.completion_overflows(), 0);
-    ended
+    match preparation.tls() {
+        None => {
+            let io = make(io_plan).unwrap_or_else(|error| panic!("{error}"));
+            drive_to_end(io, plan, &preparation, parts, order)
+        }
+        Some(tls) => {
+            let io = TlsIo::new(io_plan, tls, make).unwrap_or_else(|error| panic!("{error}"));
+            drive_to_end(io, plan, &preparation, parts, order)
+        }
+    }
 }
 
-/// Runs `plan`, whose targets have TLS, on a ring of this thread.
-pub fn on_ring_with_tls(plan: &RunPlan) -> Ended {
-    let preparation = Preparation::new(Arc::new(plan.clone())).expect("a load profile");
-    let (parts, io_plan) = preparation.parts(0);
-    let tls = preparation.tls().expect("a target has TLS");
-    let mut io = TlsIo::new(io_plan, tls, Ring::new).unwrap_or_else(|error| panic!("{error}"));
+fn drive_to_end<I: Io>(
+    mut io: I,
+    plan: &RunPlan,
+    preparation: &Preparation,
+    parts: WorkerParts,
+    order: impl FnMut(&Worker) -> Option<Order>,
+) -> Ended {
     let worker = preparation.worker(0, parts, io.now());
-    drive(&mut io, worker, plan, &Mailbox::default(), |_| None)
+    let ended = drive(&mut io, worker, plan, &Mailbox::default(), order);
+    assert_eq!(io.completion_overflows(), 0);
+    ended
 }
 
 fn drive<I: Io>(

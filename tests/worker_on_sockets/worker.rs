@@ -11,17 +11,19 @@ use shakedown::protocol::HandshakeMode;
 use shakedown::run::{ClosePolicy, Hold, LoadPlan};
 use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
 
-use super::drive::{BOTH, against, on_ring, on_ring_with_orders, plan};
+use super::drive::{BACKENDS, Backend, against, on_sockets, on_sockets_with_orders, plan};
 use super::peers::RealPeer;
 use crate::plans::{stage, warmup};
 
-fn sink() -> Sink {
-    Sink::start(sink_plan()).expect("a sink on loopback")
+fn sink(backend: Backend) -> Sink {
+    Sink::start(sink_plan(backend)).expect("a sink on loopback")
 }
 
-pub fn sink_plan() -> SinkPlan {
+/// A sink on the engine of the worker.
+pub fn sink_plan(backend: Backend) -> SinkPlan {
     SinkPlan {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: backend.engine(),
         workers: 1,
         cpus: Vec::new(),
         verify: VerifyC2::All,
@@ -36,17 +38,17 @@ pub fn sink_plan() -> SinkPlan {
 
 #[test]
 fn the_sink_has_seen_what_the_worker_did() {
-    for descriptors in BOTH {
+    for backend in BACKENDS {
         for (mode, close) in [
             (HandshakeMode::Complex, ClosePolicy::Rst),
             (HandshakeMode::Complex, ClosePolicy::Fin),
             (HandshakeMode::Simple, ClosePolicy::Rst),
         ] {
             for (slots, attempts) in [(1, 300), (64, 3_000), (1_000, 1_500)] {
-                let sink = sink();
+                let sink = sink(backend);
                 let mut plan = against(&plan(slots, attempts), sink.address());
                 (plan.populations[0].clients[0].client.mode, plan.populations[0].close) = (mode, close);
-                let ended = on_ring(&plan, descriptors);
+                let ended = on_sockets(&plan, backend);
                 assert_eq!(ended.end, End::Finished);
                 let outcomes = ended.outcomes();
                 assert_eq!((outcomes.counts.completed, &outcomes.failures[..]), (attempts, &[][..]));
@@ -62,8 +64,8 @@ fn the_sink_has_seen_what_the_worker_did() {
                         SinkCounts { simple: attempts, c2_echo: attempts, ..seen },
                     ),
                 };
-                assert_eq!(outcomes.modes, modes, "{descriptors:?}");
-                assert_eq!(sink.stop(), seen, "{descriptors:?}");
+                assert_eq!(outcomes.modes, modes, "{backend:?}");
+                assert_eq!(sink.stop(), seen, "{backend:?}");
             }
         }
     }
@@ -71,16 +73,16 @@ fn the_sink_has_seen_what_the_worker_did() {
 
 #[test]
 fn planned_arrivals_are_all_accounted_for() {
-    for descriptors in BOTH {
+    for backend in BACKENDS {
         for (arrival, slots) in
             [(ArrivalPattern::Uniform, 500), (ArrivalPattern::Poisson, 500), (ArrivalPattern::Uniform, 1)]
         {
-            let sink = sink();
+            let sink = sink(backend);
             let mut plan = against(&plan(slots, 0), sink.address());
             let load = stage("load", 2_000.0, 2_000.0, Some(Nanos::from_millis(500)));
             let stages = vec![warmup(500.0, Nanos::from_millis(200)), load];
             plan.populations[0].lanes[0].load = LoadPlan::Open { arrival, stages, attempts: None, repeat: None };
-            let ended = on_ring(&plan, descriptors);
+            let ended = on_sockets(&plan, backend);
             let [warmup, load] = ended.snapshot.stages() else { panic!("two stages") };
             if arrival == ArrivalPattern::Uniform {
                 assert_eq!((warmup.tally.counts.due, load.tally.counts.due), (100, 1_000));
@@ -107,11 +109,11 @@ fn planned_arrivals_are_all_accounted_for() {
 
 #[test]
 fn a_stop_drops_what_waits_and_finishes_what_runs() {
-    for descriptors in BOTH {
-        let sink = sink();
+    for backend in BACKENDS {
+        let sink = sink(backend);
         let mut plan = against(&plan(50, u64::MAX), sink.address());
         plan.populations[0].hold = Hold::Forever;
-        let ended = on_ring_with_orders(&plan, descriptors, |worker| {
+        let ended = on_sockets_with_orders(&plan, backend, |worker| {
             (worker.recorder().held_now() == 50).then_some(Order::Stop)
         });
         let counts = ended.outcomes().counts;
@@ -124,9 +126,9 @@ fn a_stop_drops_what_waits_and_finishes_what_runs() {
 #[test]
 fn an_abandoned_worker_leaves_at_once() {
     let peer = RealPeer::start(PeerScript::Silent);
-    for descriptors in BOTH {
+    for backend in BACKENDS {
         let plan = against(&plan(20, u64::MAX), peer.address());
-        let ended = on_ring_with_orders(&plan, descriptors, |worker| {
+        let ended = on_sockets_with_orders(&plan, backend, |worker| {
             let in_flight: u64 = worker.in_flight_by_stage().iter().sum();
             (in_flight == 20).then_some(Order::Abandon)
         });

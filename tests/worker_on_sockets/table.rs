@@ -1,4 +1,4 @@
-//! Every kind of peer, as the ring sees it and as the simulated network does.
+//! Every kind of peer, as the kernel's sockets show it and as the simulated network does.
 
 use shakedown::base::Nanos;
 use shakedown::fleet::End;
@@ -7,7 +7,7 @@ use shakedown::measure::{Counts, FailureKind, ModeCounts, Step};
 use shakedown::protocol::{DigestAt, HandshakeMode};
 use shakedown::run::{ClosePolicy, Hold, RunPlan};
 
-use super::drive::{BOTH, Outcomes, against, millis, on_ring, on_sim, plan};
+use super::drive::{BACKENDS, Outcomes, against, millis, on_sim, on_sockets, plan};
 use super::peers::RealPeer;
 
 const SLOTS: u32 = 8;
@@ -22,16 +22,16 @@ enum Fate {
     Failed(Step, FailureKind),
 }
 
-/// Runs `plan` in the simulated network and on rings of both kinds, and compares.
+/// Runs `plan` in the simulated network and on every backend with sockets, and compares.
 fn compare(plan: &RunPlan, script: &PeerScript) -> Outcomes {
     let simulated = on_sim(plan, script.clone());
     assert_eq!(simulated.end, End::Finished);
     let expected = simulated.outcomes();
     let peer = RealPeer::start(script.clone());
-    for descriptors in BOTH {
-        let real = on_ring(&against(plan, peer.address()), descriptors);
+    for backend in BACKENDS {
+        let real = on_sockets(&against(plan, peer.address()), backend);
         assert_eq!(real.end, End::Finished);
-        assert_eq!(real.outcomes(), expected, "{script:?} with {descriptors:?} descriptors");
+        assert_eq!(real.outcomes(), expected, "{script:?} on {backend:?}");
     }
     expected
 }
@@ -151,9 +151,9 @@ fn an_unanswered_syn_times_out() {
 #[test]
 fn a_reset_after_s2_meets_c2_or_comes_too_late() {
     let peer = RealPeer::start(PeerScript::ResetAfterS0S1S2);
-    for descriptors in BOTH {
+    for backend in BACKENDS {
         let plan = against(&plan(SLOTS, ATTEMPTS), peer.address());
-        let Outcomes { counts, failures, .. } = on_ring(&plan, descriptors).outcomes();
+        let Outcomes { counts, failures, .. } = on_sockets(&plan, backend).outcomes();
         assert_eq!((counts.started, counts.completed + counts.failed), (ATTEMPTS, ATTEMPTS));
         for (step, kind, _, count) in failures {
             assert_eq!((step, kind, count), (Step::SendC2, FailureKind::Reset, counts.failed));

@@ -1,0 +1,338 @@
+//! `shakedown bench`: several targets in turn, several rounds, one table.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Output, Stdio};
+use std::time::SystemTime;
+
+use clap::Parser;
+use rustix::process::{Pid, Signal as Order, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bench::{BenchResult, BenchTarget, Measurement, Suite, SuiteTarget, settings};
+use crate::compare::Measured;
+use crate::observe::{accept_backlog, listener_of};
+use crate::report::{bench as rendered, html};
+use crate::run::{ExitCode, Signal};
+use crate::scenario::TargetText;
+
+use super::Cli;
+use super::exit::{CliError, Exit};
+use super::output;
+
+/// Below the flags in the help.
+pub(super) const AFTER_HELP: &str = "\
+A suite names targets and the load, docs/bench.md shows one:
+  shakedown bench servers.toml -o results --format md > servers.md
+      Measures A B C A B C ..., keeps every result in the folder results, and prints the page to publish";
+
+/// Flags of `shakedown bench`.
+#[derive(clap::Args, Debug)]
+pub(super) struct BenchArgs {
+    /// Targets, load, variants and rounds
+    #[arg(value_name = "SUITE.toml")]
+    suite: PathBuf,
+    /// What to print at the end
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long)]
+    json: bool,
+    /// Keep every result in this folder, and the table as bench.json, bench.md and bench.html
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// No line for each measurement
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people, at the terminal's width.
+    #[default]
+    Text,
+    /// The page to publish, in Markdown.
+    Md,
+    /// The page to publish, in HTML.
+    Html,
+    /// For programs.
+    Json,
+}
+
+/// How a measurement ended.
+struct Ended {
+    exit_code: Option<i32>,
+    measured: Result<Measured, String>,
+    /// The result file's text, if there is one.
+    text: Option<String>,
+    interrupted: Option<Signal>,
+}
+
+/// Carries the suite out.
+pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
+    let suite = Suite::read(&args.suite).map_err(|error| CliError::usage(error.to_string()))?;
+    check_commands(&args.suite, &suite)?;
+    let targets = suite.subjects().into_iter().map(|target| describe(&suite, target)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(folder) = &args.output {
+        fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
+    }
+    let started_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut result = BenchResult::new(&suite, started_at, settings(), targets);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::environment(format!("no runtime for the measurements: {error}")))?;
+    runtime.block_on(measure(args, &suite, &mut result))?;
+    save(args, "bench.json", &result.to_text())?;
+    save(args, "bench.md", &rendered::markdown(&result))?;
+    save(args, "bench.html", &html::render_bench(&result))?;
+    output::print(&match if args.json { Format::Json } else { args.format } {
+        Format::Json => result.to_text(),
+        Format::Md => rendered::markdown(&result),
+        Format::Html => html::render_bench(&result),
+        Format::Text => rendered::text(&result, output::width()),
+    })?;
+    Ok(exit(&result))
+}
+
+/// 130 or 143 if it was interrupted, 1 if a row has no result at all, else 0: how a target does is for the reader.
+fn exit(result: &BenchResult) -> Exit {
+    match result.interrupted {
+        Some(Signal::Interrupt) => ExitCode::Interrupted.into(),
+        Some(Signal::Terminate) => ExitCode::Terminated.into(),
+        None if result.missing().next().is_some() => ExitCode::CouldNotRun.into(),
+        None => Exit::PASS,
+    }
+}
+
+/// Every command can be read, before the first one is started.
+fn check_commands(path: &Path, suite: &Suite) -> Result<(), CliError> {
+    for measurement in suite.measurements().into_iter().filter(|one| one.round == 1) {
+        let words = words_of_child(&measurement, &[]);
+        if let Err(error) = Cli::try_parse_from(std::iter::once(OsString::from("shakedown")).chain(words)) {
+            let told = super::without_secrets(error).render().to_string();
+            let cause = told.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let name = suite.name(measurement.target);
+            return Err(CliError::usage(format!(
+                "{}: the command for '{name}' cannot be given: {cause} (`{}`)",
+                path.display(),
+                measurement.command_line()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What is known of a target before it is measured.
+fn describe(suite: &Suite, target: Option<usize>) -> Result<BenchTarget, CliError> {
+    let mut described = BenchTarget {
+        name: suite.name(target).to_owned(),
+        url: None,
+        labels: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+        processes: Vec::new(),
+        cpus: Vec::new(),
+        backlog: None,
+    };
+    let Some(target) = target.map(|target| &suite.targets[target]) else { return Ok(described) };
+    described.url = Some(target.shown_url());
+    described.labels = target.labels.clone();
+    for path in &target.attach {
+        let text = fs::read_to_string(path)
+            .map_err(|error| CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display())))?;
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+        described.attachments.insert(name, text);
+    }
+    if let Some(address) = address_of(target) {
+        let listening = listener_of(address);
+        described.cpus = listening.cpus();
+        described.processes = listening.processes.iter().map(|one| format!("{} ({})", one.name, one.pid)).collect();
+        described.backlog = accept_backlog(address);
+    }
+    Ok(described)
+}
+
+async fn measure(args: &BenchArgs, suite: &Suite, result: &mut BenchResult) -> Result<(), CliError> {
+    let measurements = suite.measurements();
+    let tell = |line: &str| {
+        if !args.quiet {
+            output::tell(line);
+        }
+    };
+    tell(&format!(
+        "{} measurements: {} targets in turn, {} rounds",
+        measurements.len(),
+        suite.subjects().len(),
+        suite.rounds
+    ));
+    let mut signals = Signals::new()?;
+    // What is refused once is refused again.
+    let mut refused: BTreeMap<usize, String> = BTreeMap::new();
+    for (index, measurement) in measurements.iter().enumerate() {
+        let name = suite.name(measurement.target);
+        let at = format!("{}/{} {name} {}", index + 1, measurements.len(), measurement.variant);
+        if let Some(why) = refused.get(&measurement.row) {
+            result.add(measurement, Some(i32::from(Exit::from(ExitCode::Usage).0)), Err(why.clone()));
+            continue;
+        }
+        if index > 0 {
+            result.interrupted = signals.within(suite.pause()).await;
+            if result.interrupted.is_some() {
+                break;
+            }
+        }
+        let labels = measurement.target.map(|target| &suite.targets[target]).into_iter().flat_map(labels);
+        let ended = one(measurement, &labels.collect::<Vec<_>>(), &mut signals).await?;
+        if let (Some(text), Some(_)) = (&ended.text, &args.output) {
+            save(args, &file_name(index, name, measurement), text)?;
+        }
+        tell(&format!("{}: {}", at.trim_end(), told(&ended)));
+        if let (Some(2), Err(why)) = (ended.exit_code, &ended.measured) {
+            refused.insert(measurement.row, why.clone());
+        }
+        result.interrupted = ended.interrupted;
+        result.add(measurement, ended.exit_code, ended.measured);
+        if result.interrupted.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One measurement, in a process of its own. A signal goes on to it, and what it then gives is kept.
+async fn one(measurement: &Measurement, labels: &[OsString], signals: &mut Signals) -> Result<Ended, CliError> {
+    let cannot_start = |error| CliError::environment(format!("cannot start a measurement: {error}"));
+    let mut command = std::process::Command::new(std::env::current_exe().map_err(cannot_start)?);
+    command
+        .args(words_of_child(measurement, labels))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // Out of the terminal's group: Ctrl-C reaches it through us, once.
+    command.process_group(0);
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(cannot_start)?;
+    let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
+    let mut output = pin!(child.wait_with_output());
+    let mut interrupted = None;
+    loop {
+        tokio::select! {
+            output = &mut output => return Ok(ended(output.map_err(cannot_start)?, interrupted)),
+            received = signals.next() => {
+                interrupted = interrupted.or(Some(received));
+                let order = match received {
+                    Signal::Interrupt => Order::INT,
+                    Signal::Terminate => Order::TERM,
+                };
+                // If it is gone already, its output comes next.
+                let _ = pid.map(|pid| kill_process(pid, order));
+            }
+        }
+    }
+}
+
+fn ended(output: Output, interrupted: Option<Signal>) -> Ended {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let exit_code = output.status.code();
+    let measured = if text.trim().is_empty() {
+        let said = errors.lines().rev().find(|line| !line.trim().is_empty());
+        Err(said.map_or_else(
+            || format!("it ended without a result ({})", output.status),
+            |line| line.trim_start_matches("error: ").to_owned(),
+        ))
+    } else {
+        Measured::parse(&text, Path::new("its output")).map_err(|error| error.to_string())
+    };
+    let text = measured.is_ok().then_some(text);
+    Ended { exit_code, measured, text, interrupted }
+}
+
+/// The measurement's words, and those that make it speak to a program.
+fn words_of_child(measurement: &Measurement, labels: &[OsString]) -> Vec<OsString> {
+    let words = measurement.words.iter().map(OsString::from);
+    words.chain(labels.iter().cloned()).chain(["--json", "--quiet"].map(OsString::from)).collect()
+}
+
+/// A target's labels and attachments go with its results.
+fn labels(target: &SuiteTarget) -> Vec<OsString> {
+    let name = std::iter::once(("target", target.name.as_str()));
+    let labels = target.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let labels = name.chain(labels).flat_map(|(key, value)| ["--label".into(), format!("{key}={value}").into()]);
+    let attached = target.attach.iter().flat_map(|path| ["--attach".into(), path.clone().into_os_string()]);
+    labels.chain(attached).collect()
+}
+
+/// The address of a target that is given by one: names are looked up by the measurements alone.
+fn address_of(target: &SuiteTarget) -> Option<SocketAddr> {
+    let text: TargetText = target.url().parse().ok()?;
+    text.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, text.port))
+}
+
+fn told(ended: &Ended) -> String {
+    match &ended.measured {
+        Err(why) => why.clone(),
+        Ok(measured) => {
+            let values: Vec<_> = measured
+                .readings
+                .iter()
+                .filter_map(|reading| {
+                    Some(format!("{} {}", reading.metric, rendered::told(reading.unit, reading.value?)))
+                })
+                .collect();
+            let limited = measured.limited.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{}{limited}", values.join(", "))
+        }
+    }
+}
+
+/// Where a result is kept: in the order of the measurements.
+fn file_name(index: usize, name: &str, measurement: &Measurement) -> String {
+    let variant = &measurement.variant;
+    let parts = [Some(name.to_owned()), variant.mode.clone(), variant.until.clone(), variant.close.clone()];
+    let safe = |part: String| -> String {
+        part.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+    };
+    let parts: Vec<_> = parts.into_iter().flatten().map(safe).collect();
+    format!("{:03}-{}-round-{}.json", index + 1, parts.join("-"), measurement.round)
+}
+
+fn save(args: &BenchArgs, name: &str, text: &str) -> Result<(), CliError> {
+    let Some(folder) = &args.output else { return Ok(()) };
+    let path = folder.join(name);
+    fs::write(&path, text).map_err(|error| cannot_write(&path, &error))
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::environment(format!("cannot write {}: {error}; give -o a folder that can be written", path.display()))
+}
+
+/// SIGINT and SIGTERM of this process.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::environment(format!("signals cannot be received: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+
+    /// The signal that comes within `pause`, if one does.
+    async fn within(&mut self, pause: std::time::Duration) -> Option<Signal> {
+        tokio::time::timeout(pause, self.next()).await.ok()
+    }
+}

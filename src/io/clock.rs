@@ -1,0 +1,11 @@
+//! The clock of the backends that live in real time.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::base::Time;
+
+/// Now, on `CLOCK_MONOTONIC`: the run's clock of every backend but the simulated one.
+pub fn monotonic_now() -> Time {
+    let now = clock_gettime(ClockId::Monotonic);
+    Time::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
