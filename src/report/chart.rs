@@ -364,7 +364,9 @@ impl Scale {
         let (least, largest) =
             places.fold((f64::MAX, f64::MIN), |(low, high), place| (low.min(place), high.max(place)));
         let low = if axis.begins_at_zero() { least.min(0.0) } else { least };
-        let (low, high) = if largest > low { (low, largest) } else { (low, low + 1.0) };
+        // One value alone has an axis of some length all the same.
+        let least_length = if axis == Axis::Share { 0.01 } else { 1.0 };
+        let (low, high) = if largest > low { (low, largest) } else { (low, low + least_length) };
         match axis {
             Axis::Time => Self::divided(axis, low, high, time_step(high - low, most), false),
             Axis::LogSpan => Self::decades(low, high, most),
@@ -373,6 +375,7 @@ impl Scale {
                 let nines = (1..=high as u32).map(f64::from);
                 Self { axis, low: 0.0, high, ticks: axis.place(0.5).into_iter().chain(nines).collect() }
             }
+            Axis::Count => Self::divided(axis, low, high, round_step(high - low, most).max(1.0), true),
             _ => Self::divided(axis, low, high, round_step(high - low, most), true),
         }
     }
@@ -472,6 +475,8 @@ mod tests {
         assert_eq!(labels(Axis::PerS, &[3_000.0, 2_900.0], 6), ["0", "500", "1000", "1500", "2000", "2500", "3000"]);
         assert_eq!(labels(Axis::PerSAround, &[15_120.0, 15_300.0], 5), ["15.1k", "15.15k", "15.2k", "15.25k", "15.3k"]);
         assert_eq!(labels(Axis::Share, &[0.0, 0.82], 6), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]);
+        assert_eq!(labels(Axis::Share, &[0.0], 5), ["0 %", "0.2 %", "0.4 %", "0.6 %", "0.8 %", "1 %"]);
+        assert_eq!(labels(Axis::Count, &[0.0, 2.0], 6), ["0", "1", "2"]);
         assert_eq!(labels(Axis::Time, &[0.0, 75.5], 5), ["0s", "30s", "1m"]);
         assert_eq!(labels(Axis::Span, &[0.6e6], 4), ["0", "200 us", "400 us", "600 us"]);
         assert_eq!(labels(Axis::LogSpan, &[21e6, 190e6], 6), ["20 ms", "50 ms", "100 ms", "200 ms"]);

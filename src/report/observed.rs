@@ -4,12 +4,21 @@ use super::quantity::{bytes, count, span};
 use crate::observe::{Observed, TcpInfo, Usage, limits};
 use crate::run::RunResult;
 
-/// Lines with their labels: a line for each subject over the measured load, one with what it had none left of, and one
-/// about TCP.
+/// The lines of a run, over its measured load.
 pub(super) fn lines(result: &RunResult) -> Vec<(&'static str, String)> {
-    let (from_s, to_s) = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let load = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    lines_of(&result.observed, result.tcp_info.as_ref(), load)
+}
+
+/// Lines with their labels: a line for each subject over the time of the load (from and to, seconds), one with what it
+/// had none left of, and one about TCP.
+pub(super) fn lines_of(
+    observed: &[Observed],
+    tcp: Option<&TcpInfo>,
+    (from_s, to_s): (f64, f64),
+) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    for observed in &result.observed {
+    for observed in observed {
         lines.push(("observed", usage(observed, &Usage::between(observed, from_s, to_s))));
         let used_up = limits(std::slice::from_ref(observed), from_s, to_s);
         if !used_up.is_empty() {
@@ -17,7 +26,7 @@ pub(super) fn lines(result: &RunResult) -> Vec<(&'static str, String)> {
             lines.push(("", format!("at the limit: {}", texts.join("; "))));
         }
     }
-    lines.extend(result.tcp_info.as_ref().map(|info| ("tcp_info", tcp_info(info))));
+    lines.extend(tcp.map(|info| ("tcp_info", tcp_info(info))));
     lines
 }
 

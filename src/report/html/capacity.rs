@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::elements::{self, Head, Tile, contents, details, facts, figure, section, table, tiles};
 use super::over_time::OverTime;
 use super::run::distribution;
-use super::{page, percentiles};
+use super::{observed, page, percentiles};
 use crate::base::{DurationText, Nanos};
 use crate::capacity::{CapacityResult, GoalResult, LimitedBy, TrialPurpose, TrialRow};
 use crate::measure::{Metric, TimelineRow};
@@ -207,7 +207,11 @@ fn over_load(result: &CapacityResult) -> Markup {
         latency.notes.push((Ink::Pink, format!("deadline, {}", deadline(result))));
     }
     let loss = dots(result, |trial| Some(words::lost(trial)));
-    let loss = with_bounds(result, Chart::new(Axis::PerSAround, Axis::Share, loss));
+    let mut loss = with_bounds(result, Chart::new(Axis::PerSAround, Axis::Share, loss));
+    if let Some(goal) = result.first_goal() {
+        loss.levels.push((goal.loss_ratio, Ink::Pink));
+        loss.notes.push((Ink::Pink, format!("loss allowed, {}", share(goal.loss_ratio))));
+    }
     html! {
         (figure(
             "Response time over offered rate",
@@ -268,6 +272,7 @@ fn confirmation(result: &CapacityResult) -> Markup {
         }
         (distribution("Latency by percentile", &run.latency))
         (charts(&run.timeline))
+        (observed::content(&run.observed, run.tcp_info.as_ref(), (0.0, run.duration_s)))
     }
 }
 

@@ -3,22 +3,21 @@
 use maud::{Markup, html};
 
 use super::elements::{facts, figure};
-use crate::observe::{Observed, ObservedKind, ObservedSample};
+use crate::observe::{Observed, ObservedKind, ObservedSample, TcpInfo};
 use crate::report::chart::{Axis, Chart, Form, Ink, Series};
-use crate::report::observed;
-use crate::run::RunResult;
+use crate::report::observed::lines_of;
 
-/// Sentences about all that was observed, and charts of each.
-pub(super) fn content(result: &RunResult) -> Markup {
-    let end = result.timeline.last().map_or(0.0, |row| f64::from(row.t_s) + 1.0);
+/// Sentences about all that was observed, and charts of each; `load` is the time that they are about (from and to,
+/// seconds).
+pub(super) fn content(observed: &[Observed], tcp: Option<&TcpInfo>, load: (f64, f64)) -> Markup {
     html! {
-        (facts(&observed::lines(result)))
-        @for observed in &result.observed {
-            (figure(&format!("CPU of {}", observed.name), "100 % is one core.", &cpu(observed, end)))
+        (facts(&lines_of(observed, tcp, load)))
+        @for observed in observed {
+            (figure(&format!("CPU of {}", observed.name), "100 % is one core.", &cpu(observed, load.1)))
             (figure(
                 &format!("Accept queue of {}", observed.name),
                 "Connections that wait to be accepted, and what was dropped before it could.",
-                &queue(observed, end),
+                &queue(observed, load.1),
             ))
         }
     }

@@ -35,7 +35,7 @@ pub fn render(result: &RunResult) -> String {
         (section("conditions", "Conditions", &table(&tables::thresholds(result))))
         (section("latency", "Latency", &latency(result)))
         (section("time", "Over time", &over_time(result)))
-        (section("observed", "The target's machine", &observed::content(result)))
+        (section("observed", "The target's machine", &observed(result)))
         (section("failures", "Failures", &failures(result)))
         (section("recovery", "Recovery", &recovery(result)))
         (section("parts", "By part", &parts(result)))
@@ -183,6 +183,11 @@ fn over_time(result: &RunResult) -> Markup {
             }
         }
     }
+}
+
+fn observed(result: &RunResult) -> Markup {
+    let load = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    observed::content(&result.observed, result.tcp_info.as_ref(), load)
 }
 
 fn failures(result: &RunResult) -> Markup {
