@@ -237,7 +237,7 @@ proptest! {
                 attempts,
                 // Half of the answers lose nothing, so that searches get somewhere.
                 lost: (attempts as f64 * (2.0 * lost - 1.0).max(0.0)).round() as u64,
-                backlog_growth: growth.min(0.0).max(-0.2) + (growth - 0.7).max(0.0),
+                backlog_growth: growth.min(0.0) + (growth - 0.7).max(0.0),
                 limited: (limited == 0).then(|| "busy".to_owned()),
                 took: request.duration + Nanos::from_millis(over_ms),
             });

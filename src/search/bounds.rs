@@ -12,8 +12,8 @@ const CEILING_WIDTH: f64 = 0.1;
 const DESCENT: f64 = 2.0;
 /// The same where no backlog grows: an overload is not the reason then, and a bound is looked for farther away.
 const STALL_DESCENT: f64 = 4.0;
-/// So many steps down trust the climb.
-const TRUSTING_STEPS: usize = 2;
+/// A load that is no further below another than this is close by.
+const CLOSE_BY: f64 = 1.05;
 
 /// The floors of the first and the last quarter lie this share of a trial apart, if they rise evenly.
 const GROWTH_TIME: f64 = 0.75;
@@ -191,8 +191,9 @@ impl<'a> Bounds<'a> {
             _ => first_step,
         };
         let below = rounded(top / (1.0 + step.clamp(first_step, 1.0)));
-        // The first steps down go no further than to where the climb still held.
-        if failed.len() <= TRUSTING_STEPS && guess.low_per_s < top { below.max(guess.low_per_s) } else { below }
+        // No step goes past a load close by where the climb still held, and the first one past none.
+        let reach = if failed.len() <= 1 { 0.0 } else { top / CLOSE_BY };
+        if (reach..top).contains(&guess.low_per_s) { below.max(guess.low_per_s) } else { below }
     }
 
     fn within(&self, rate_per_s: f64) -> f64 {

@@ -212,22 +212,22 @@ mod tests {
         TrialOutcome { request, attempts: 1_000 * seconds, lost, backlog_growth, limited: None, took: duration }
     }
 
-    fn class(rule: &Rule, trials: &[TrialOutcome]) -> Class {
-        rule.classify(&loads(trials)[0])
+    fn class(rule: &Rule, trials: &[&TrialOutcome]) -> Class {
+        rule.classify(&Load { rate_per_s: 1_000.0, trials: trials.to_vec() })
     }
 
     #[test]
     fn a_load_is_classified_from_all_its_trials() {
         let rule = Rule::of_goal(&Goal::slo(DEADLINE));
         let (good, spoiled, bad) = (trial(8, 0, 0.0), trial(8, 400, 0.0), trial(8, 80, 0.0));
-        assert_eq!(class(&rule, &[good.clone()]), Class::Lower);
-        assert_eq!(class(&rule, &[spoiled.clone()]), Class::Undecided);
-        assert_eq!(class(&rule, &[spoiled.clone(), bad.clone()]), Class::Upper);
+        assert_eq!(class(&rule, &[&good]), Class::Lower);
+        assert_eq!(class(&rule, &[&spoiled]), Class::Undecided);
+        assert_eq!(class(&rule, &[&spoiled, &bad]), Class::Upper);
         // Half of the time is good, but the loss over both trials is not; a third trial shows that one was spoiled.
-        assert_eq!(class(&rule, &[spoiled.clone(), good.clone()]), Class::Undecided);
-        assert_eq!(class(&rule, &[spoiled.clone(), good.clone(), good.clone()]), Class::Lower);
+        assert_eq!(class(&rule, &[&spoiled, &good]), Class::Undecided);
+        assert_eq!(class(&rule, &[&spoiled, &good, &good]), Class::Lower);
         // Two bad ones are no accident, however many good ones there are.
-        let stalls = [spoiled.clone(), spoiled, good.clone(), good.clone(), good];
+        let stalls = [&spoiled, &spoiled, &good, &good, &good];
         assert_eq!(class(&rule, &stalls), Class::Upper);
     }
 
@@ -235,9 +235,9 @@ mod tests {
     fn short_trials_only_count_against_a_load() {
         let rule = Rule::of_goal(&Goal::slo(DEADLINE));
         let (good, bad) = (trial(2, 0, 0.0), trial(2, 100, 0.0));
-        assert_eq!(class(&rule, &[good.clone(), good.clone(), good.clone(), good.clone()]), Class::Undecided);
-        assert_eq!(class(&rule, &vec![bad.clone(); 5]), Class::Upper);
-        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), bad.clone(), bad.clone(), bad, good]), Class::Undecided);
+        assert_eq!(class(&rule, &[&good, &good, &good, &good]), Class::Undecided);
+        assert_eq!(class(&rule, &[&bad; 5]), Class::Upper);
+        assert_eq!(class(&rule, &[&bad, &bad, &bad, &bad, &bad, &good]), Class::Undecided);
     }
 
     #[test]
@@ -254,12 +254,12 @@ mod tests {
         let spec = SearchSpec::new(DEADLINE);
         let rule = Rule::of_climb(&spec.goals[0], &spec);
         let (good, bad, grown) = (trial(2, 0, 0.0), trial(2, 100, 0.0), trial(2, 500, 0.3));
-        assert_eq!(class(&rule, &[bad.clone(), bad.clone()]), Class::Undecided);
-        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), good.clone()]), Class::Lower);
-        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), bad]), Class::Upper);
-        assert_eq!(class(&rule, &[grown.clone(), grown.clone()]), Class::Upper);
-        assert_eq!(class(&rule, &[grown, trial(2, 500, 0.1)]), Class::Undecided);
-        assert_eq!(class(&rule, &[good]), Class::Lower);
+        assert_eq!(class(&rule, &[&bad, &bad]), Class::Undecided);
+        assert_eq!(class(&rule, &[&bad, &bad, &good]), Class::Lower);
+        assert_eq!(class(&rule, &[&bad, &bad, &bad]), Class::Upper);
+        assert_eq!(class(&rule, &[&grown, &grown]), Class::Upper);
+        assert_eq!(class(&rule, &[&grown, &trial(2, 500, 0.1)]), Class::Undecided);
+        assert_eq!(class(&rule, &[&good]), Class::Lower);
     }
 
     #[test]

@@ -69,6 +69,10 @@ impl<'a> GoalSearch<'a> {
 
     /// The trial that this goal needs next; none if it is settled or the budget has no room for it.
     pub(super) fn next(&self) -> Option<TrialRequest> {
+        let has_successor = self.index + 1 < self.search.spec().goals.len();
+        if has_successor && self.confirmed().is_some() {
+            return None;
+        }
         if self.failed_confirmations().next().is_some() {
             return self.confirm();
         }
