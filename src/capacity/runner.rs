@@ -76,7 +76,7 @@ impl Runner {
         match &mut self.engine {
             // A timer belongs to the runtime that it is made in.
             Executor::Rings(runtime, _) => runtime.block_on(async { tokio::time::sleep(length.into()).await }),
-            Executor::Sim(now) => *now = *now + length,
+            Executor::Sim(now) => *now += length,
         }
     }
 
@@ -99,7 +99,7 @@ impl Runner {
             Executor::Sim(now) => {
                 let mut clocked = Clocked { watch, latest: Nanos::ZERO };
                 let ran = simulate_watched(plan, &self.interruption, &mut clocked);
-                *now = *now + clocked.latest;
+                *now += clocked.latest;
                 ran
             }
         };
