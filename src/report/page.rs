@@ -151,7 +151,8 @@ fn unbreakable(text: &str) -> Vec<String> {
     words
 }
 
-fn columns(text: &str) -> usize {
+/// Columns that a text takes.
+pub(super) fn columns(text: &str) -> usize {
     text.chars().count()
 }
 

@@ -8,8 +8,12 @@ use super::trial::{Purpose, TrialOutcome};
 const LIMITED_TRIALS: usize = 2;
 /// At the generator's own ceiling the bounds need not be close: the answer is "at least" anyway.
 const CEILING_WIDTH: f64 = 0.1;
-/// Steps down grow faster than steps up: below a load that fails without reason, the reason is looked for far away.
-const DESCENT: f64 = 4.0;
+/// Each step down is so many times the one before.
+const DESCENT: f64 = 2.0;
+/// The same where no backlog grows: an overload is not the reason then, and a bound is looked for farther away.
+const STALL_DESCENT: f64 = 4.0;
+/// So many steps down trust the climb.
+const TRUSTING_STEPS: usize = 2;
 
 /// The floors of the first and the last quarter lie this share of a trial apart, if they rise evenly.
 const GROWTH_TIME: f64 = 0.75;
@@ -177,14 +181,18 @@ impl<'a> Bounds<'a> {
         if lost_everything {
             return self.min_per_s;
         }
-        let mut failed = self.uppers().filter(|load| rule.has_full_trials(load)).map(|load| load.rate_per_s);
-        match (failed.next(), failed.next()) {
-            (Some(lowest), Some(next)) => {
-                rounded(top / (1.0 + (DESCENT * (next / lowest - 1.0)).clamp(first_step, 1.0)))
+        let failed: Vec<_> = self.uppers().filter(|load| rule.has_full_trials(load)).collect();
+        let step = match failed[..] {
+            [lowest, next, ..] => {
+                let is_overload = lowest.trials.iter().any(|trial| rule.backlog_grows(trial));
+                let descent = if is_overload { DESCENT } else { STALL_DESCENT };
+                descent * (next.rate_per_s / lowest.rate_per_s - 1.0)
             }
-            // The first step down goes no further than to where the climb still held.
-            _ => rounded(top / (1.0 + first_step)).max(if guess.low_per_s < top { guess.low_per_s } else { 0.0 }),
-        }
+            _ => first_step,
+        };
+        let below = rounded(top / (1.0 + step.clamp(first_step, 1.0)));
+        // The first steps down go no further than to where the climb still held.
+        if failed.len() <= TRUSTING_STEPS && guess.low_per_s < top { below.max(guess.low_per_s) } else { below }
     }
 
     fn within(&self, rate_per_s: f64) -> f64 {

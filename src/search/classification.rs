@@ -198,3 +198,77 @@ pub(super) fn loads(trials: &[TrialOutcome]) -> Vec<Load<'_>> {
 pub(super) const fn judges(purpose: Purpose) -> bool {
     matches!(purpose, Purpose::Climb | Purpose::Decide | Purpose::Confirm)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::TrialRequest;
+    use super::*;
+
+    const DEADLINE: Nanos = Nanos::from_millis(100);
+
+    fn trial(seconds: u64, lost: u64, backlog_growth: f64) -> TrialOutcome {
+        let duration = Nanos::from_secs(seconds);
+        let request = TrialRequest { rate_per_s: 1_000.0, duration, purpose: Purpose::Decide, goal: 0 };
+        TrialOutcome { request, attempts: 1_000 * seconds, lost, backlog_growth, limited: None, took: duration }
+    }
+
+    fn class(rule: &Rule, trials: &[TrialOutcome]) -> Class {
+        rule.classify(&loads(trials)[0])
+    }
+
+    #[test]
+    fn a_load_is_classified_from_all_its_trials() {
+        let rule = Rule::of_goal(&Goal::slo(DEADLINE));
+        let (good, spoiled, bad) = (trial(8, 0, 0.0), trial(8, 400, 0.0), trial(8, 80, 0.0));
+        assert_eq!(class(&rule, &[good.clone()]), Class::Lower);
+        assert_eq!(class(&rule, &[spoiled.clone()]), Class::Undecided);
+        assert_eq!(class(&rule, &[spoiled.clone(), bad.clone()]), Class::Upper);
+        // Half of the time is good, but the loss over both trials is not; a third trial shows that one was spoiled.
+        assert_eq!(class(&rule, &[spoiled.clone(), good.clone()]), Class::Undecided);
+        assert_eq!(class(&rule, &[spoiled.clone(), good.clone(), good.clone()]), Class::Lower);
+        // Two bad ones are no accident, however many good ones there are.
+        let stalls = [spoiled.clone(), spoiled, good.clone(), good.clone(), good];
+        assert_eq!(class(&rule, &stalls), Class::Upper);
+    }
+
+    #[test]
+    fn short_trials_only_count_against_a_load() {
+        let rule = Rule::of_goal(&Goal::slo(DEADLINE));
+        let (good, bad) = (trial(2, 0, 0.0), trial(2, 100, 0.0));
+        assert_eq!(class(&rule, &[good.clone(), good.clone(), good.clone(), good.clone()]), Class::Undecided);
+        assert_eq!(class(&rule, &vec![bad.clone(); 5]), Class::Upper);
+        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), bad.clone(), bad.clone(), bad, good]), Class::Undecided);
+    }
+
+    #[test]
+    fn a_growing_backlog_misses_the_goal_before_anything_is_late() {
+        let rule = Rule::of_goal(&Goal::slo(DEADLINE));
+        // 0.1 % of the goal and 0.35 / sqrt(8 000) = 0.39 % of noise.
+        assert!(!rule.exceeds(&trial(8, 0, 0.004)));
+        assert!(rule.exceeds(&trial(8, 0, 0.006)));
+        assert!(rule.exceeds(&trial(8, 41, 0.0)));
+    }
+
+    #[test]
+    fn the_climb_turns_round_on_similar_growth_or_three_failures() {
+        let spec = SearchSpec::new(DEADLINE);
+        let rule = Rule::of_climb(&spec.goals[0], &spec);
+        let (good, bad, grown) = (trial(2, 0, 0.0), trial(2, 100, 0.0), trial(2, 500, 0.3));
+        assert_eq!(class(&rule, &[bad.clone(), bad.clone()]), Class::Undecided);
+        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), good.clone()]), Class::Lower);
+        assert_eq!(class(&rule, &[bad.clone(), bad.clone(), bad]), Class::Upper);
+        assert_eq!(class(&rule, &[grown.clone(), grown.clone()]), Class::Upper);
+        assert_eq!(class(&rule, &[grown, trial(2, 500, 0.1)]), Class::Undecided);
+        assert_eq!(class(&rule, &[good]), Class::Lower);
+    }
+
+    #[test]
+    fn conditional_throughput_is_what_comes_through_in_the_allowed_share_of_the_time() {
+        let rule = Rule::of_goal(&Goal::slo(DEADLINE));
+        let trials = [trial(8, 800, 0.0), trial(8, 8, 0.0), trial(8, 16, 0.0)];
+        // 24 s of trials, of which 12 s must be covered: the best and the second best trial.
+        assert_eq!(rule.conditional_throughput(&loads(&trials)[0]), 998.0);
+        assert_eq!(rule.conditional_throughput(&loads(&trials[1..2])[0]), 999.0);
+        assert_eq!(rule.conditional_throughput(&loads(&[trial(2, 0, 0.0)])[0]), 0.0);
+    }
+}

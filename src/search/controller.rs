@@ -103,11 +103,13 @@ impl Search {
         TimePlan::of(&self.spec)
     }
 
-    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget. A target that is at its
-    /// limit needs a few deadlines to drain.
+    /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget, even if it takes as long
+    /// to drain as any trial before.
     pub(super) fn affords(&self, duration: Nanos, reserve: Nanos) -> bool {
-        let drain = self.spec.deadline + self.spec.deadline;
-        self.spent() + duration + self.spec.trial_overhead + drain + reserve <= self.spec.budget
+        let beyond = self.trials.iter().map(|trial| trial.took.saturating_sub(trial.request.duration));
+        let drained = self.spec.trial_overhead + self.spec.deadline + self.spec.deadline;
+        let longest = beyond.fold(drained, Nanos::max);
+        self.spent() + duration + longest + reserve <= self.spec.budget
     }
 
     /// Whether a trial judges its load.
@@ -138,7 +140,7 @@ impl Search {
             if trial.request.purpose != Purpose::Probe || !trial.is_valid() || trial.loss_ratio() <= ANSWERS {
                 return Recovered::Yes;
             }
-            waited = waited + trial.took;
+            waited += trial.took;
         }
         match self.spec.recovery {
             None => Recovered::NotProbed,

@@ -19,9 +19,9 @@ const WARM_UP_SHARE: f64 = 0.3;
 const WARM_UP_BUDGET: f64 = 0.2;
 /// Deciding leaves time for so many confirmations: one may meet a load that is just too much, one may be spoiled.
 const CONFIRMATIONS: usize = 3;
-/// The first confirmation lies so many widths below the lower bound: a load that a few trials sustain may be just too much
+/// The first confirmation lies this part of a width below the lower bound: a load that a few trials sustain may be just too much
 /// for a long one.
-const FIRST_BELOW: f64 = 0.5;
+const FIRST_BELOW: f64 = 0.6;
 /// After a failed confirmation the next one keeps so many widths below the upper bound.
 const CLEARANCE: f64 = 3.0;
 /// Stalls that confirmations show are believed from so many on.
@@ -220,17 +220,18 @@ impl<'a> GoalSearch<'a> {
     /// The lower bound, or a little less where something is known to be too much.
     fn first_confirmation(&self) -> Option<f64> {
         let lower = self.decided.lower()?.rate_per_s;
-        let is_free = self.decided.upper().is_none() && self.decided.relevant_ceiling().is_none();
+        let is_free = self.climb.upper().is_none() && self.climb.relevant_ceiling().is_none();
         Some(if is_free { lower } else { rounded(lower / (1.0 + FIRST_BELOW * self.goal.width)) })
     }
 
-    /// The rate for a confirmation after one that failed: a step below it, and well below what trials of full length have
-    /// found too much; or the lower bound if that lies between.
+    /// The rate for a confirmation after one that failed: a step below it, and well below what other trials have found too
+    /// much; or the lower bound if that lies between.
     fn below_the_failed(&self) -> f64 {
         let failed = || self.failed_confirmations().map(|trial| trial.request.rate_per_s);
         let (lowest, highest) = (failed().fold(f64::INFINITY, f64::min), failed().fold(0.0, f64::max));
         let below = |rate: f64, widths: f64| rate / (1.0 + widths * self.goal.width);
-        let too_much = self.decided.uppers().map(|load| load.rate_per_s).find(|rate| *rate > highest);
+        let uppers = self.decided.uppers().chain(self.climb.uppers()).map(|load| load.rate_per_s);
+        let too_much = uppers.filter(|rate| *rate > highest).reduce(f64::min);
         let clear = below(lowest, 1.0).min(too_much.map_or(f64::INFINITY, |rate| below(rate, CLEARANCE)));
         let lower = self.decided.lower().map(|load| load.rate_per_s);
         lower.filter(|lower| *lower >= clear && *lower < below(lowest, 0.5)).unwrap_or(rounded(clear))

@@ -127,7 +127,7 @@ fn by_bisection(spec: &SearchSpec, mut server: SimulatedServer) -> Found {
     while upper.is_none_or(|upper| upper > lower * (1.0 + goal.width)) && took < spec.budget {
         let request = TrialRequest { rate_per_s, duration: goal.final_trial, purpose: Purpose::Decide, goal: 0 };
         let Ok(outcome) = server.trial(&request);
-        took = took + outcome.took;
+        took += outcome.took;
         if outcome.loss_ratio() <= goal.loss_ratio {
             lower = rate_per_s;
         } else {

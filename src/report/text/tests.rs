@@ -1,3 +1,4 @@
+use super::super::page::columns;
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, Step, TlsCounts};
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
