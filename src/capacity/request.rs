@@ -167,7 +167,7 @@ mod tests {
     fn deadlines_are_absolute_or_over_the_baseline() {
         assert_eq!("100ms".parse(), Ok(Deadline::After(Nanos::from_millis(100))));
         assert_eq!("+1s".parse(), Ok(Deadline::OverBaseline(Nanos::from_secs(1))));
-        for text in ["100ms", "+1s", "+2m 5ms"] {
+        for text in ["100ms", "+1s", "+90ms"] {
             assert_eq!(text.parse::<Deadline>().map(|deadline| deadline.to_string()), Ok(text.to_owned()));
         }
         for text in ["", "100", "0s", "+0s", "++1s", "-1s"] {

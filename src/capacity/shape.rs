@@ -309,7 +309,8 @@ impl<'a> Shape<'a> {
                 };
                 let waiting = SLOTS_PER_DEADLINE * self.deadline.as_secs_f64();
                 // No more than there are arrivals.
-                (rate.as_per_second() * (waiting + held).min(length.as_secs_f64()) * SPARE).ceil()
+                // A product that is whole but for the last bit is not rounded up.
+                (rate.as_per_second() * (waiting + held).min(length.as_secs_f64()) * SPARE - 1e-6).ceil()
             }
         };
         let tables = match self.request.engine() {

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn rates_have_three_digits_and_the_units_of_the_command_line() {
         let texts = [15_234.0, 999.9, 1.234, 0.5, 1_234_567.0, 20.0].map(rate_text);
-        assert_eq!(texts, ["15.2k/s", "1k/s", "1.23/s", "30/m", "1.23M/s", "20/s"]);
+        assert_eq!(texts, ["15.2k/s", "1k/s", "1.23/s", "0.5/s", "1.23M/s", "20/s"]);
     }
 
     #[test]

@@ -12,11 +12,14 @@ use super::output::{self, Color};
 
 /// Below the flags in the help.
 pub(super) const AFTER_HELP: &str = "\
-Noise is what differs between runs of one side, so give several of each, made in turn:
-  shakedown compare old=old1.json,old2.json,old3.json new=new1.json,new2.json,new3.json
-      What is better, worse or within noise: with an interval that covers the truth in 95 % of cases
-  shakedown compare main=m1.json,m2.json,m3.json branch=b1.json,b2.json,b3.json --fail-on-regression 5%
-      Exits 3 if anything is worse by more than 5 % beyond noise, 4 if that cannot be told";
+Noise is what differs between runs of one side, so give several of each, made in
+turn:
+  shakedown compare old=o1.json,o2.json,o3.json new=n1.json,n2.json,n3.json
+      What is better, worse or within noise: with an interval that covers the
+      truth in 95 % of cases
+  shakedown compare --fail-on-regression 5% old=o1.json,o2.json new=n1.json,n2.json
+      Exits 3 if anything is worse by more than 5 % beyond noise, 4 if that
+      cannot be told";
 
 /// Flags of `shakedown compare`.
 #[derive(clap::Args, Debug)]

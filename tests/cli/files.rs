@@ -100,8 +100,8 @@ fn files_that_are_no_results_are_told_apart() {
         ("empty.json", "", "damaged or not JSON", "copied whole"),
         ("cut.json", &whole[..whole.len() / 2], "damaged or not JSON", "copied whole"),
         ("notes.txt", "hello\n", "damaged or not JSON", "copied whole"),
-        ("foreign.json", "{\"version\": 2}", "not a result of `shakedown run`", "written with `-o`"),
-        ("list.json", "[1, 2]", "not a result of `shakedown run`", "written with `-o`"),
+        ("foreign.json", "{\"version\": 2}", "not a result of this program", "written with `-o`"),
+        ("list.json", "[1, 2]", "not a result of this program", "written with `-o`"),
         ("newer.json", &whole.replace("result/1", "result/2"), "shakedown.result/2", "use the version that wrote it"),
         (
             "other.json",

@@ -11,7 +11,7 @@ fn seen(words: &str) -> String {
 #[test]
 fn closed_loop() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -n 2000 -c 32"), @r"
-    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
     closed loop, at most 32 connections at once, 1 worker of 32 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; closed loop, 32 in flight up to
@@ -35,7 +35,7 @@ fn closed_loop() {
 #[test]
 fn open_loop_with_conditions_met() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p99<50ms --threshold failed<1%"), @r"
-    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
     peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
@@ -65,7 +65,7 @@ fn open_loop_with_conditions_met() {
 #[test]
 fn open_loop_with_a_condition_missed() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p50<50us"), @r"
-    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
     peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
@@ -91,7 +91,7 @@ fn open_loop_with_a_condition_missed() {
 #[test]
 fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 100:1k -w 500ms -d 2s --arrival poisson"), @r"
-    target rtmp://noisy.sim/live (10.255.0.3:1935), engine sim, seed 1
+    target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
     peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
     target     rtmp://noisy.sim/live
     load       complex, until handshake, close rst; open loop, 100/s to 1k/s poisson
@@ -148,7 +148,7 @@ fn held_connections() {
 #[test]
 fn connections_lost_while_held() {
     insta::assert_snapshot!(seen("rtmp://close-held.sim/live -R 10 -d 3s --hold 2s"), @r"
-    target rtmp://close-held.sim/live (10.255.0.30:1935), engine sim, seed 1
+    target rtmp://close-held.sim/live (10.255.0.32:1935), engine sim, seed 1
     peak rate 10/s, at most 64 connections at once, 1 worker of 64 slots, as shakedown
     target     rtmp://close-held.sim/live
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
@@ -180,7 +180,7 @@ fn connections_lost_while_held() {
 #[test]
 fn every_handshake_downgraded() {
     insta::assert_snapshot!(seen("rtmp://simple.sim/live -n 100 --threshold downgraded<1%"), @r"
-    target rtmp://simple.sim/live (10.255.0.10:1935), engine sim, seed 1
+    target rtmp://simple.sim/live (10.255.0.12:1935), engine sim, seed 1
     closed loop, at most 64 connections at once, 1 worker of 64 slots, as shakedown
     target     rtmp://simple.sim/live
     load       complex, until handshake, close rst; closed loop, 64 in flight up to
@@ -247,7 +247,7 @@ fn slots_exhausted_by_a_slow_target() {
 #[test]
 fn nothing_answers() {
     insta::assert_snapshot!(seen("rtmp://silent.sim/live -n 20 -c 20 --timeout 200ms"), @r"
-    target rtmp://silent.sim/live (10.255.0.15:1935), engine sim, seed 1
+    target rtmp://silent.sim/live (10.255.0.17:1935), engine sim, seed 1
     closed loop, at most 20 connections at once, 1 worker of 20 slots, as shakedown
     target     rtmp://silent.sim/live
     load       complex, until handshake, close rst; closed loop, 20 in flight up to
@@ -268,7 +268,7 @@ fn nothing_answers() {
 #[test]
 fn one_of_two_targets_refuses() {
     insta::assert_snapshot!(seen("rtmp://serve.sim/live rtmp://refuse.sim/live -R 100 -d 2s"), @r"
-    target rtmp://serve.sim/live (10.255.0.1:1935), rtmp://refuse.sim/live (10.255.0.11:1935), engine sim, seed 1
+    target rtmp://serve.sim/live (10.255.0.1:1935), rtmp://refuse.sim/live (10.255.0.13:1935), engine sim, seed 1
     peak rate 100/s, at most 200 connections at once, 1 worker of 200 slots, as shakedown
     target     rtmp://serve.sim/live, rtmp://refuse.sim/live
     load       complex, until handshake, close rst; open loop, 100/s uniform for 2s,
@@ -296,7 +296,7 @@ fn one_of_two_targets_refuses() {
 
     by target                                    due  completed  failed  response p50  p99
       rtmp://serve.sim/live (10.255.0.1:1935)    100     50.0/s     0 %        600 us    -
-      rtmp://refuse.sim/live (10.255.0.11:1935)  100     0.00/s   100 %             -    -
+      rtmp://refuse.sim/live (10.255.0.13:1935)  100     0.00/s   100 %             -    -
     exit 0
     ");
 }
@@ -304,7 +304,7 @@ fn one_of_two_targets_refuses() {
 #[test]
 fn this_machine_is_the_limit() {
     insta::assert_snapshot!(seen("rtmp://no-ports.sim/live -R 100 -d 5s --hold 1s"), @r"
-    target rtmp://no-ports.sim/live (10.255.0.31:1935), engine sim, seed 1
+    target rtmp://no-ports.sim/live (10.255.0.33:1935), engine sim, seed 1
     peak rate 100/s, at most 500 connections at once, 1 worker of 500 slots, as shakedown
     target     rtmp://no-ports.sim/live
     load       complex, until handshake, hold 1s, close rst; open loop, 100/s
@@ -457,7 +457,7 @@ fn publishers_that_stay() {
     let words = "rtmp://slow-hook.sim/live/cam-{slot}?token=x -R 100 -n 100 --until publish --hold 10s --hold-check 5s \
                  --bitrate 800k --media-clients 50% --enhanced-rtmp";
     insta::assert_snapshot!(seen(words), @r"
-    target rtmp://slow-hook.sim/live/***?*** (10.255.0.41:1935), engine sim, seed 1
+    target rtmp://slow-hook.sim/live/***?*** (10.255.0.43:1935), engine sim, seed 1
     peak rate 100/s, at most 100 connections at once, 1 worker of 100 slots, as shakedown
     connects and publishes cam-{slot}?***
     audio and video: 800 kbit/s by 50 % of the publishers, a sound a second by the others

@@ -180,12 +180,14 @@ fn dots(result: &CapacityResult, value: impl Fn(&TrialRow) -> Option<f64>) -> Ve
     all
 }
 
+/// A percentile of a trial, nanoseconds.
+type Percentile = fn(&TrialRow) -> Option<u64>;
+
 /// The percentile that most of the search's trials have attempts enough for: one for all dots of a chart.
-fn tail(result: &CapacityResult) -> (&'static str, fn(&TrialRow) -> Option<u64>) {
-    let with = |of: fn(&TrialRow) -> Option<u64>| {
-        result.trials.iter().filter(|trial| drawn_as(trial).is_some() && of(trial).is_some()).count()
-    };
-    let percentiles: [(&str, fn(&TrialRow) -> Option<u64>); 3] = [
+fn tail(result: &CapacityResult) -> (&'static str, Percentile) {
+    let with =
+        |of: Percentile| result.trials.iter().filter(|trial| drawn_as(trial).is_some() && of(trial).is_some()).count();
+    let percentiles: [(&str, Percentile); 3] = [
         ("p99", |trial| trial.response_p99_ns),
         ("p95", |trial| trial.response_p95_ns),
         ("median", |trial| trial.response_p50_ns),

@@ -1,4 +1,3 @@
-use super::super::page::columns;
 use super::*;
 use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Step, TlsCounts, Until};
 use crate::report::{csv, html, markdown};
