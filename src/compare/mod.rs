@@ -1,7 +1,7 @@
 //! Whether results differ by more than the noise between runs.
 //!
 //! Several runs a side are compared metric by metric with the first side. The noise is taken from the runs themselves
-//! ([`welch`]): with one run a side nothing is known of it, and nothing is judged.
+//! (Welch's t): with one run a side nothing is known of it, and nothing is judged.
 
 mod measured;
 mod metric;
