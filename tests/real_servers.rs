@@ -2,6 +2,7 @@
 //! or in network namespaces.
 
 mod real_servers {
+    mod capacity;
     mod clients;
     mod cluster;
     mod early_end;

@@ -191,10 +191,10 @@ fn specs_that_cannot_be_searched_are_refused() {
 }
 
 /// A small part of what `examples/search_parameters.rs` prints.
-fn sweep(deadline_ms: u64, freeze: Option<Freeze>, spoiled: f64, seeds: usize) -> Tally {
+fn sweep(deadline_ms: u64, freeze: Option<Freeze>, spoiled: f64, seeds: u64) -> Tally {
     let deadline = Nanos::from_millis(deadline_ms);
     let spec = SearchSpec { budget: SWEEP_BUDGET, ..SearchSpec::new(deadline) };
-    Catalogue::new(deadline, 0.005, freeze, 6).sweep(&spec, Method::Search, spoiled, seeds)
+    Catalogue::new(deadline, 0.005, freeze, 6).sweep(&spec, Method::Search, spoiled, 0..seeds)
 }
 
 #[test]

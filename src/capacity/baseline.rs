@@ -3,7 +3,7 @@
 use crate::base::{DurationText, Nanos};
 use crate::fleet::Progress;
 use crate::measure::FailureKind;
-use crate::run::{Notice, RunResult, Watch};
+use crate::run::{Finding, Notice, RunResult, Severity, Watch};
 
 use super::measurement::{Audience, CapacityError};
 use super::request::Deadline;
@@ -24,6 +24,9 @@ const HIGHEST_PER_S: f64 = 100.0;
 const SHARE: f64 = 0.25;
 /// Round trips of an attempt: connect, C0C1, C2 with a command.
 const ROUND_TRIPS: f64 = 3.0;
+/// So many looks at a target whose median is fast enough: a stall that comes now and then is for the trials to tell, and
+/// three looks of 2 s one after another are not all hit by one that comes every 5 s.
+const LOOKS: u32 = 3;
 /// The deadline is to be so many times what an unloaded attempt takes.
 const LEAST_DEADLINE: u64 = 2;
 
@@ -33,8 +36,10 @@ pub struct Unloaded {
     pub baseline: Baseline,
     /// Nothing completed.
     pub dead: bool,
-    /// The last run of it.
+    /// The run of it.
     pub result: RunResult,
+    /// Looks before it were slower now and then than the deadline allows.
+    pub stalled: Option<Finding>,
 }
 
 /// Measures the unloaded target.
@@ -45,6 +50,7 @@ pub fn measure_baseline(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
+    asked: Deadline,
 ) -> Result<Unloaded, CapacityError> {
     let length = Nanos::from_secs(10);
     let plan = shape.plan(Load::Closed { slots: FIRST, attempts: Some(FIRST.into()), length: Some(length) })?;
@@ -53,15 +59,49 @@ pub fn measure_baseline(
     if first.attempts.completed == 0 {
         let (attempts, lost) = (first.attempts.due, first.attempts.failed);
         let baseline = baseline_of(&first, attempts, lost, 0.0);
-        return Ok(Unloaded { baseline, dead: true, result: first });
+        return Ok(Unloaded { baseline, dead: true, result: first, stalled: None });
     }
     let per_s = low_rate(&first);
     let length = Nanos::from_secs_f64(ATTEMPTS / per_s);
-    let plan = shape.plan(Load::Rate(rate(per_s), length))?;
-    let trial = run_trial(runner, audience, plan, TrialPurpose::Probe, shape.deadline())?;
-    let baseline = baseline_of(&trial.result, trial.row.attempts, trial.row.lost, per_s);
-    let dead = trial.result.attempts.completed == 0 && !trial.cut_short;
-    Ok(Unloaded { baseline, dead, result: trial.result })
+    let mut look = || -> Result<Unloaded, CapacityError> {
+        let plan = shape.plan(Load::Rate(rate(per_s), length))?;
+        let trial = run_trial(runner, audience, plan, TrialPurpose::Probe, shape.deadline())?;
+        let baseline = baseline_of(&trial.result, trial.row.attempts, trial.row.lost, per_s);
+        let dead = trial.result.attempts.completed == 0 && !trial.cut_short;
+        Ok(Unloaded { baseline, dead, result: trial.result, stalled: None })
+    };
+    let mut unloaded = look()?;
+    for looks in 1..LOOKS {
+        if unloaded.dead || !stalls_now_and_then(asked, &unloaded.baseline) {
+            break;
+        }
+        let stalled = stalled(&unloaded.baseline, looks);
+        let again = look()?;
+        let slowest = |baseline: &Baseline| baseline.highest_percentile().map(|(_, value)| value);
+        // A look that a signal cut short may have no percentile to compare.
+        if slowest(&again.baseline).is_some_and(|value| Some(value) < slowest(&unloaded.baseline)) {
+            unloaded = again;
+        }
+        unloaded.stalled = Some(stalled);
+    }
+    Ok(unloaded)
+}
+
+/// Whether the deadline is below what some attempts take, but not below what most of them take.
+fn stalls_now_and_then(asked: Deadline, baseline: &Baseline) -> bool {
+    let most = Baseline { p95_ns: None, p99_ns: None, ..baseline.clone() };
+    deadline_over(asked, baseline).is_err() && deadline_over(asked, &most).is_ok()
+}
+
+fn stalled(baseline: &Baseline, looks: u32) -> Finding {
+    let slow = baseline.highest_percentile().map_or_else(String::new, |(name, value)| format!("{name} {value}"));
+    let times = if looks == 1 { "one look" } else { "two looks" };
+    Finding {
+        code: "baseline_stalled".into(),
+        severity: Severity::Warning,
+        message: format!("without load, {times} found the target slow for moments: {slow}"),
+        remedy: "look for what stops the target now and then: pauses for memory, disks, backups, other programs".into(),
+    }
 }
 
 /// The deadline that follows from the baseline.
@@ -170,5 +210,14 @@ mod tests {
     fn a_relative_deadline_is_over_the_median() {
         let over = Deadline::OverBaseline(Nanos::from_millis(100));
         assert_eq!(deadline_over(over, &baseline(30)), Ok(Nanos::from_millis(120)));
+    }
+
+    #[test]
+    fn stalls_of_an_unloaded_target_are_told_from_a_deadline_that_is_too_short() {
+        let deadline = Deadline::After(Nanos::from_millis(50));
+        assert!(stalls_now_and_then(deadline, &baseline(30)));
+        assert!(!stalls_now_and_then(deadline, &baseline(25)), "the deadline is long enough");
+        let slow = Baseline { p50_ns: Some(Nanos::from_millis(26).as_u64()), ..baseline(30) };
+        assert!(!stalls_now_and_then(deadline, &slow), "the median is too slow as well");
     }
 }

@@ -188,9 +188,10 @@ impl<A: Audience> Measurement<'_, A> {
         self.announce(&first_plan, planned.as_ref());
         let started_at = self.started_at();
         let began = self.runner.elapsed();
-        let unloaded = measure_baseline(self.runner, self.audience, &self.shape)?;
+        let unloaded = measure_baseline(self.runner, self.audience, &self.shape, self.asked_deadline)?;
         self.time.baseline_s = self.runner.elapsed().saturating_sub(began).as_secs_f64();
         self.note_findings(&unloaded.result);
+        self.findings.extend(unloaded.stalled.clone());
         let mut result = self.empty(started_at, &unloaded);
         if !unloaded.dead && self.runner.interrupted().is_none() {
             self.say_baseline(&unloaded.baseline);

@@ -15,7 +15,7 @@ use crate::io::Engine;
 use crate::load::Reconnect;
 use crate::protocol::ClientProfile;
 use crate::report::{capacity as report, text};
-use crate::run::{Interruption, Notice, ResultFile, Signal};
+use crate::run::{Interruption, Notice, Signal};
 use crate::scenario::{Machine, Request, TargetText};
 use crate::sink::{Sink, SinkPlan};
 
@@ -223,13 +223,7 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
     let load = args.load.over_scenario(args.load.flags()?)?;
     let engine = load.engine();
     let mut request = args.request(load)?;
-    let file = args
-        .load
-        .output
-        .as_deref()
-        .map(ResultFile::reserve)
-        .transpose()
-        .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
+    let file = args.load.reserve_output()?;
     let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
     let mut stage = Stage::new(&args.load);
     let result = match engine {

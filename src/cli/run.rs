@@ -126,13 +126,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     };
     check_local(&request, &plan)?;
     let observer = observer(&args.load.observe, plan.engine)?;
-    let file = args
-        .load
-        .output
-        .as_deref()
-        .map(ResultFile::reserve)
-        .transpose()
-        .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))?;
+    let file = args.load.reserve_output()?;
     let allowed = request.allowed.clone();
     let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
     let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver), observer };

@@ -244,6 +244,22 @@ pub struct Completion {
 }
 
 #[cfg(test)]
+impl Op {
+    /// The token in it: its own, or that of the op it is about.
+    pub(crate) fn token(self) -> Token {
+        match self {
+            Self::Open { token, .. }
+            | Self::Secure { token }
+            | Self::Send { token, .. }
+            | Self::Recv { token, .. }
+            | Self::Close { token, .. }
+            | Self::Accept { token, .. } => token,
+            Self::Cancel { of } | Self::AcknowledgeAtOnce { of } => of,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -324,6 +324,24 @@ mod tests {
     use super::*;
     use crate::protocol::Negotiated;
 
+    /// An attempt that took no time.
+    fn at_once(place: Place, at: Time) -> Sample {
+        Sample {
+            place,
+            intended: Some(at),
+            slot_free: at,
+            started: at,
+            connected: at,
+            secured: None,
+            sent: at,
+            s0s1: at,
+            s2: at,
+            session: None,
+            completed: at,
+            negotiated: Negotiated::Simple,
+        }
+    }
+
     #[test]
     fn a_second_counts_each_population_and_all_of_them() {
         let stage = |population| StageInfo {
@@ -352,20 +370,7 @@ mod tests {
         recorder.started(place(1), at);
         recorder.started(place(2), at);
         recorder.failed(place(2), None, at, at, Failure::new(Step::S0, FailureKind::Reset));
-        recorder.completed(&Sample {
-            place: place(1),
-            intended: Some(at),
-            slot_free: at,
-            started: at,
-            connected: at,
-            secured: None,
-            sent: at,
-            s0s1: at,
-            s2: at,
-            session: None,
-            completed: at,
-            negotiated: Negotiated::Simple,
-        });
+        recorder.completed(&at_once(place(1), at));
         let report = recorder.roll(Time::from_nanos(1_000_000_000)).unwrap();
         let encoders = IntervalCounts { due: 7, dropped: 6, ..IntervalCounts::default() };
         let scanners = IntervalCounts { started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
@@ -406,20 +411,7 @@ mod tests {
             recorder.started(place, at);
         }
         recorder.failed(place, Some(at), at, at, Failure::new(Step::S0, FailureKind::Reset));
-        recorder.completed(&Sample {
-            place,
-            intended: Some(at),
-            slot_free: at,
-            started: at,
-            connected: at,
-            secured: None,
-            sent: at,
-            s0s1: at,
-            s2: at,
-            session: None,
-            completed: at,
-            negotiated: Negotiated::Simple,
-        });
+        recorder.completed(&at_once(place, at));
         let report = recorder.roll(Time::from_nanos(1_000_000_000)).unwrap();
         let canary = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, dropped: 0 };
         assert_eq!(*report.populations, [IntervalCounts::default(), canary]);

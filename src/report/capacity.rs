@@ -1,8 +1,6 @@
 //! The report of a capacity search for people: one sentence, then what it rests on.
 
-use anstyle::AnsiColor;
-
-use super::page::{PLAIN, Page, Style, colored};
+use super::page::{PLAIN, Page, Style, verdict_style};
 use super::quantity::{count, per_s, percent, seconds, share, span};
 use super::tables::Table;
 use crate::base::{DurationText, Nanos};
@@ -11,7 +9,7 @@ use crate::capacity::{
     TrialRow, criteria,
 };
 use crate::measure::Metric;
-use crate::run::{Severity, Signal, Verdict};
+use crate::run::{Signal, Verdict};
 
 /// Most findings of failures past the limit.
 const MOST_FAILURES: usize = 4;
@@ -30,7 +28,7 @@ pub fn render(result: &CapacityResult, style: Style) -> String {
         held(&mut page, concurrent);
     }
     rfc9411(&mut page, result);
-    findings(&mut page, result);
+    page.findings(&result.findings);
     page.text
 }
 
@@ -83,12 +81,11 @@ fn short(seconds: f64) -> String {
 }
 
 fn head(page: &mut Page, result: &CapacityResult) {
-    let color = match result.verdict {
-        Verdict::Pass => AnsiColor::Green,
-        Verdict::Fail => AnsiColor::Red,
-        Verdict::Inconclusive => AnsiColor::Yellow,
-    };
-    page.labelled_with("verdict", (&result.verdict.to_string(), colored(color)), &format!(": {}", reason(result)));
+    page.labelled_with(
+        "verdict",
+        (&result.verdict.to_string(), verdict_style(result.verdict)),
+        &format!(": {}", reason(result)),
+    );
     page.labelled("target", &target(result));
     page.labelled("measured", &measured(result));
     if let Some(baseline) = &result.baseline {
@@ -399,20 +396,4 @@ pub(super) fn criterion_table(result: &CapacityResult) -> Table {
         vec![criterion.name.to_owned(), criterion.limit, measured, met.to_owned()]
     });
     Table::new(["RFC 9411, 7.2.3.3", "limit", "measured", ""], rows)
-}
-
-fn findings(page: &mut Page, result: &CapacityResult) {
-    if result.findings.is_empty() {
-        return;
-    }
-    page.title("findings");
-    for finding in &result.findings {
-        let color = match finding.severity {
-            Severity::Info => AnsiColor::Cyan,
-            Severity::Warning => AnsiColor::Yellow,
-            Severity::Blocking => AnsiColor::Red,
-        };
-        let text = format!(" {}: {}", finding.code, finding.message);
-        page.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
-    }
 }

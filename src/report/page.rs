@@ -2,8 +2,10 @@
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use super::outcomes::findings_by_severity;
 use super::quantity::count;
 use super::tables::Table;
+use crate::run::{Finding, Severity, Verdict};
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,23 @@ impl Page {
         let entry = self.lead(&[("  ", PLAIN), (word, ansi)]);
         self.wrapped(entry, 4, text);
         self.remedy(remedy);
+    }
+
+    /// All findings and their remedies, the worst first; nothing if there are none.
+    pub(super) fn findings(&mut self, findings: &[Finding]) {
+        if findings.is_empty() {
+            return;
+        }
+        self.title("findings");
+        for finding in findings_by_severity(findings) {
+            let color = match finding.severity {
+                Severity::Info => AnsiColor::Cyan,
+                Severity::Warning => AnsiColor::Yellow,
+                Severity::Blocking => AnsiColor::Red,
+            };
+            let text = format!(" {}: {}", finding.code, finding.message);
+            self.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
+        }
     }
 
     /// What to do about the entry above.
@@ -163,6 +182,14 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// Bold, in this colour.
+pub(super) fn verdict_style(verdict: Verdict) -> Ansi {
+    colored(match verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Fail => AnsiColor::Red,
+        Verdict::Inconclusive => AnsiColor::Yellow,
+    })
+}
+
 pub(super) fn colored(color: AnsiColor) -> Ansi {
     BOLD.fg_color(Some(color.into()))
 }

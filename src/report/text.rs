@@ -1,14 +1,12 @@
 //! The report for people: one screen.
 
-use anstyle::AnsiColor;
-
 pub use super::page::Style;
-use super::page::{PLAIN, Page, colored};
+use super::page::{PLAIN, Page, verdict_style};
 use super::quantity::{count, seconds};
 use super::summary::Summary;
 use super::tables::{self, Table};
 use super::{outcomes, plot};
-use crate::run::{Event, FailureRow, RunResult, Severity, Verdict};
+use crate::run::{Event, FailureRow, RunResult};
 
 /// Most rows of a table of failures, stages, targets: the rest is counted and stands in the result file.
 const MOST_ROWS: usize = 8;
@@ -35,7 +33,7 @@ pub fn render(result: &RunResult, style: Style) -> String {
         table(&mut page, &parts, if parts.heading[0] == "by client" { MOST_CLIENTS } else { MOST_ROWS });
     }
     events(&mut page, &result.events);
-    findings(&mut page, result);
+    page.findings(&result.generator.findings);
     page.text
 }
 
@@ -46,12 +44,11 @@ fn head(page: &mut Page, result: &RunResult) {
         page.labelled(if index == 0 { "load" } else { "" }, load);
     }
     page.labelled("result", &summary.result);
-    let color = match summary.verdict {
-        Verdict::Pass => AnsiColor::Green,
-        Verdict::Fail => AnsiColor::Red,
-        Verdict::Inconclusive => AnsiColor::Yellow,
-    };
-    page.labelled_with("verdict", (&summary.verdict.to_string(), colored(color)), &format!(": {}", summary.reason));
+    page.labelled_with(
+        "verdict",
+        (&summary.verdict.to_string(), verdict_style(summary.verdict)),
+        &format!(": {}", summary.reason),
+    );
     if result.thresholds.len() > 1 {
         page.cells(&tables::thresholds(result));
     }
@@ -140,22 +137,6 @@ fn events(page: &mut Page, events: &[Event]) {
         page.wrapped(lead, 4, &format!(" {}: {}", event.code, event.text));
     }
     page.rest(events.len(), MOST_ROWS, "more event");
-}
-
-fn findings(page: &mut Page, result: &RunResult) {
-    if result.generator.findings.is_empty() {
-        return;
-    }
-    page.title("findings");
-    for finding in outcomes::findings_by_severity(&result.generator.findings) {
-        let color = match finding.severity {
-            Severity::Info => AnsiColor::Cyan,
-            Severity::Warning => AnsiColor::Yellow,
-            Severity::Blocking => AnsiColor::Red,
-        };
-        let text = format!(" {}: {}", finding.code, finding.message);
-        page.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
-    }
 }
 
 /// A table of at most `most` rows.

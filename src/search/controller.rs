@@ -106,10 +106,14 @@ impl Search {
     /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget, even if it takes as long
     /// to drain as any trial before.
     pub(super) fn affords(&self, duration: Nanos, reserve: Nanos) -> bool {
+        self.spent() + duration + self.longest_drain() + reserve <= self.spec.budget
+    }
+
+    /// What a trial may take beyond its length: as much as any before, at least what is always needed.
+    pub(super) fn longest_drain(&self) -> Nanos {
         let beyond = self.trials.iter().map(|trial| trial.took.saturating_sub(trial.request.duration));
         let drained = self.spec.trial_overhead + self.spec.deadline + self.spec.deadline;
-        let longest = beyond.fold(drained, Nanos::max);
-        self.spent() + duration + longest + reserve <= self.spec.budget
+        beyond.fold(drained, Nanos::max)
     }
 
     /// Whether a trial judges its load.

@@ -24,6 +24,11 @@ const CONFIRMATIONS: usize = 3;
 const FIRST_BELOW: f64 = 0.6;
 /// After a failed confirmation the next one keeps so many widths below the upper bound.
 const CLEARANCE: f64 = 3.0;
+/// A confirmation keeps this distance below what is too much where no decision came before it, or where confirmations
+/// failed time and again: the target drifts, and small steps down would use up the time.
+const WIDE_CLEARANCE: f64 = 0.1;
+/// So many failed confirmations ask for wide steps.
+const DRIFTING_CONFIRMATIONS: usize = 3;
 /// Stalls that confirmations show are believed from so many on.
 const STALLED_CONFIRMATIONS: usize = 2;
 /// Without a failure among N attempts, the loss ratio is below 3/N at 95 % confidence.
@@ -211,7 +216,7 @@ impl<'a> GoalSearch<'a> {
     fn confirm(&self) -> Option<TrialRequest> {
         let rate = match self.confirmed() {
             None if self.failed_confirmations().next().is_some() => self.below_the_failed(),
-            None => self.first_confirmation()?,
+            None => self.first_confirmation().or_else(|| self.undecided_confirmation())?,
             Some((_, trial)) => self.above_the_confirmed(trial.request.rate_per_s)?,
         };
         if self.too_few_attempts().is_some() || rate < self.search.spec().min_rate.as_per_second() {
@@ -228,8 +233,16 @@ impl<'a> GoalSearch<'a> {
         Some(if is_free { lower } else { rounded(lower / (1.0 + FIRST_BELOW * self.goal.width)) })
     }
 
+    /// The rate for a confirmation where time ends before a load was decided: what the climb reached, and well below all
+    /// that is known to be too much. An answer that is lower than it might be is worth more than none.
+    fn undecided_confirmation(&self) -> Option<f64> {
+        let too_much = self.decided.uppers().chain(self.climb.uppers()).map(|load| load.rate_per_s).reduce(f64::min);
+        let clear = too_much.map_or(f64::INFINITY, |rate| rate / (1.0 + WIDE_CLEARANCE));
+        self.climb.lower().map(|load| rounded(load.rate_per_s.min(clear)))
+    }
+
     /// The rate for a confirmation after one that failed: a step below it, and well below what other trials have found too
-    /// much; or the lower bound if that lies between.
+    /// much; or the lower bound if that lies between. A wide step after several.
     fn below_the_failed(&self) -> f64 {
         let failed = || self.failed_confirmations().map(|trial| trial.request.rate_per_s);
         let (lowest, highest) = (failed().fold(f64::INFINITY, f64::min), failed().fold(0.0, f64::max));
@@ -237,6 +250,9 @@ impl<'a> GoalSearch<'a> {
         let uppers = self.decided.uppers().chain(self.climb.uppers()).map(|load| load.rate_per_s);
         let too_much = uppers.filter(|rate| *rate > highest).reduce(f64::min);
         let clear = below(lowest, 1.0).min(too_much.map_or(f64::INFINITY, |rate| below(rate, CLEARANCE)));
+        if failed().count() >= DRIFTING_CONFIRMATIONS {
+            return rounded(lowest / (1.0 + WIDE_CLEARANCE));
+        }
         let lower = self.decided.lower().map(|load| load.rate_per_s);
         lower.filter(|lower| *lower >= clear && *lower < below(lowest, 0.5)).unwrap_or(rounded(clear))
     }
@@ -253,8 +269,7 @@ impl<'a> GoalSearch<'a> {
         doubtful.filter(says_more).reduce(f64::max)
     }
 
-    /// The request, if there is still time for confirmations after it. While there is nothing to confirm, there is no
-    /// reason to keep time for it.
+    /// The request, if there is still time for confirmations after it: for one as soon as there is anything to confirm.
     fn affordable(&self, request: TrialRequest) -> Option<TrialRequest> {
         let spec = self.search.spec();
         let later_goals = spec.goals.len() - 1 - self.index;
@@ -263,9 +278,10 @@ impl<'a> GoalSearch<'a> {
             // Later goals know most of their loads, and have less time.
             (None, Some(_)) if self.index > 0 => 1,
             (None, Some(_)) => CONFIRMATIONS,
+            (None, None) if self.index == 0 && self.undecided_confirmation().is_some() => 1,
             (None, None) => 0,
         };
-        let confirmation = (spec.confirm + spec.trial_overhead).as_secs_f64();
+        let confirmation = (spec.confirm + self.search.longest_drain()).as_secs_f64();
         let reserve = Nanos::from_secs_f64(confirmation * (own + later_goals) as f64);
         self.search.affords(request.duration, reserve).then_some(request)
     }

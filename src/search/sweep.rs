@@ -1,6 +1,7 @@
 //! Many searches against simulated servers whose true rate is known: how the parameters were chosen, and what shows that
 //! they hold.
 
+use std::ops::Range;
 use std::thread;
 
 use rand::RngExt;
@@ -86,12 +87,12 @@ impl Catalogue {
     }
 
     /// One search per seed, the servers in turn, this share of the trials spoiled.
-    pub fn sweep(&self, spec: &SearchSpec, method: Method, spoiled: f64, seeds: usize) -> Tally {
-        let numbers: Vec<usize> = (0..seeds).collect();
+    pub fn sweep(&self, spec: &SearchSpec, method: Method, spoiled: f64, seeds: Range<u64>) -> Tally {
+        let numbers: Vec<u64> = seeds.collect();
         let results = on_all_cores(&numbers, |number| {
-            let (server, truth) = self.servers[number % self.servers.len()];
+            let (server, truth) = self.servers[*number as usize % self.servers.len()];
             let server = Server { spoiled, ..server };
-            let seed = Seed::new(*number as u64 + 1);
+            let seed = Seed::new(*number);
             let simulated = SimulatedServer::new(server, self.deadline, spec.trial_overhead, seed);
             let found = match method {
                 Method::Search => by_search(spec, simulated),

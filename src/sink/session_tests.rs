@@ -185,7 +185,7 @@ fn a_player_that_does_not_read_is_closed_when_it_leaves() {
         bench.now = bench.worker.next_wakeup();
         bench.step(&[]);
     }
-    let send = token_of(&bench.op(OpKind::Send, 0).unwrap());
+    let send = bench.op(OpKind::Send, 0).unwrap().token();
     bench.now += Nanos::from_secs(100);
     bench.step(&[]);
     bench.complete(OpKind::Recv, 0, Ok(1));

@@ -48,7 +48,7 @@ impl Bench {
         for completion in completions {
             let accepted = completion.token == ACCEPT_TOKEN && completion.result.is_ok();
             if !accepted {
-                self.in_flight.retain(|op| token_of(op) != completion.token);
+                self.in_flight.retain(|op| op.token() != completion.token);
             }
         }
         let mut ops = Vec::new();
@@ -62,8 +62,8 @@ impl Bench {
                 self.last_cancel = Some(of);
                 continue;
             }
-            let token = token_of(&op);
-            let same_slot = self.in_flight.iter().map(token_of).filter(|other| {
+            let token = op.token();
+            let same_slot = self.in_flight.iter().map(|op| op.token()).filter(|other| {
                 (other.kind() == OpKind::Accept) == (token.kind() == OpKind::Accept) && other.slot() == token.slot()
             });
             for other in same_slot {
@@ -76,12 +76,12 @@ impl Bench {
     }
 
     fn op(&self, kind: OpKind, slot: u32) -> Option<Op> {
-        let mut found = self.in_flight.iter().filter(|op| token_of(op).kind() == kind && token_of(op).slot().0 == slot);
+        let mut found = self.in_flight.iter().filter(|op| op.token().kind() == kind && op.token().slot().0 == slot);
         found.next().copied()
     }
 
     fn complete(&mut self, kind: OpKind, slot: u32, result: Result<u32, Errno>) {
-        let token = token_of(&self.op(kind, slot).unwrap_or_else(|| panic!("no {kind:?} in flight on {slot}")));
+        let token = self.op(kind, slot).unwrap_or_else(|| panic!("no {kind:?} in flight on {slot}")).token();
         self.step(&[Completion { token, result }]);
     }
 
@@ -206,18 +206,6 @@ fn free_buffers(pool: &mut crate::io::BufferPool) -> usize {
         pool.release(buffer);
     }
     taken.len()
-}
-
-fn token_of(op: &Op) -> Token {
-    match *op {
-        Op::Open { token, .. }
-        | Op::Secure { token }
-        | Op::Send { token, .. }
-        | Op::Recv { token, .. }
-        | Op::Close { token, .. }
-        | Op::Accept { token, .. } => token,
-        Op::Cancel { .. } | Op::AcknowledgeAtOnce { .. } => panic!("{op:?} has no token of its own"),
-    }
 }
 
 /// The other end.
@@ -388,7 +376,7 @@ fn completions_of_one_batch_may_come_in_any_order() {
             panic!("C2 is waited for while S0S1S2 is on its way");
         };
         bench.buffers.receive.bytes_mut(buffer)[start as usize..][..C2_SIZE].copy_from_slice(&c2);
-        let send = token_of(&bench.op(OpKind::Send, 0).unwrap());
+        let send = bench.op(OpKind::Send, 0).unwrap().token();
         let mut batch =
             [Completion { token: send, result: Ok(SEND_SIZE) }, Completion { token, result: Ok(C2_SIZE as u32) }];
         if reversed {
@@ -514,7 +502,7 @@ fn a_reused_slot_ignores_completions_of_its_former_connection() {
     let client = Client::complex();
     let mut bench = Bench::new(PLAN);
     bench.accept(3);
-    let stale = token_of(&bench.op(OpKind::Recv, 3).unwrap());
+    let stale = bench.op(OpKind::Recv, 3).unwrap().token();
     bench.complete(OpKind::Recv, 3, RESET);
     bench.closed(3);
     bench.accept(3);

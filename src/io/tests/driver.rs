@@ -72,7 +72,7 @@ pub(in crate::io) fn plan(slots: u32, targets: Vec<SocketAddr>) -> IoPlan {
 /// A backend and the completions that nobody asked for yet.
 pub(in crate::io) struct Driver<I: Io + ?Sized = dyn Exposed> {
     pub(in crate::io) io: Box<I>,
-    unclaimed: Vec<Completion>,
+    pub(in crate::io) unclaimed: Vec<Completion>,
 }
 
 impl Driver {
@@ -117,7 +117,7 @@ impl<I: Io + ?Sized> Driver<I> {
 
     pub(in crate::io) fn run(&mut self, op: Op) -> Result<u32, Errno> {
         self.submit(&[op]);
-        self.wait(token_of(op))
+        self.wait(op.token())
     }
 
     pub(in crate::io) fn open(&mut self, slot: u32, generation: u32) -> Result<u32, Errno> {
@@ -150,18 +150,6 @@ pub(in crate::io) const ACCEPT: Token = Token::new(OpKind::Accept, SlotIndex(0),
 
 pub(in crate::io) fn token(kind: OpKind, slot: u32, generation: u32) -> Token {
     Token::new(kind, SlotIndex(slot), generation)
-}
-
-fn token_of(op: Op) -> Token {
-    match op {
-        Op::Open { token, .. }
-        | Op::Secure { token }
-        | Op::Send { token, .. }
-        | Op::Recv { token, .. }
-        | Op::Close { token, .. }
-        | Op::Accept { token, .. } => token,
-        Op::Cancel { of } | Op::AcknowledgeAtOnce { of } => of,
-    }
 }
 
 pub(in crate::io) fn open(slot: u32, generation: u32, source: SourceId) -> Op {

@@ -15,12 +15,8 @@ use super::*;
 use crate::base::{Nanos, Seed};
 use crate::io::ring::Ring;
 use crate::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
+use crate::io::tests::driver::{Driver, PATIENCE, SHARED, discard, open, send_shared, token, watch};
 use crate::io::{BufferId, BufferPlan, CloseHow, Destination, Errno, ListenerId, Payload, SourceId};
-
-/// Ends a test that waits for what never comes.
-const PATIENCE: Nanos = Nanos::from_secs(60);
-
-const SHARED: &[u8; 1537] = &[0xab; 1537];
 
 /// Buffers of the engine's own, of each pool.
 const BUFFERS: u32 = 4;
@@ -39,15 +35,9 @@ fn plan(targets: Vec<SocketAddr>) -> IoPlan {
     }
 }
 
-/// A worker's backend, and the completions that nobody asked for yet.
-struct Driver<I> {
-    io: TlsIo<I>,
-    unclaimed: Vec<Completion>,
-}
-
-impl Driver<Ring> {
+impl Driver<TlsIo<Ring>> {
     fn on_ring(plan: IoPlan, tls: Tls) -> Self {
-        Self { io: TlsIo::new(plan, &tls, Ring::new).unwrap_or_else(|error| panic!("{error}")), unclaimed: Vec::new() }
+        Self::over(Box::new(TlsIo::new(plan, &tls, Ring::new).unwrap_or_else(|error| panic!("{error}"))))
     }
 
     /// One target, secured.
@@ -56,51 +46,19 @@ impl Driver<Ring> {
     }
 }
 
-impl<I: Io> Driver<I> {
-    /// Submits ops and takes what has completed by then.
-    fn submit(&mut self, ops: &[Op]) {
-        let now = self.io.now();
-        self.io.submit_and_wait(&mut ops.to_vec(), now, &mut self.unclaimed).unwrap();
-    }
-
-    /// Waits for the op's completion.
-    fn wait(&mut self, kind: OpKind, slot: u32, generation: u32) -> Result<u32, Errno> {
-        let token = token(kind, slot, generation);
-        let deadline = self.io.now() + PATIENCE;
-        loop {
-            if let Some(at) = self.unclaimed.iter().position(|completion| completion.token == token) {
-                return self.unclaimed.remove(at).result;
-            }
-            assert!(self.io.now() < deadline, "{token:?} does not complete");
-            self.io.submit_and_wait(&mut Vec::new(), deadline, &mut self.unclaimed).unwrap();
-        }
-    }
-
-    fn run(&mut self, op: Op) -> Result<u32, Errno> {
-        let (Op::Open { token, .. }
-        | Op::Secure { token }
-        | Op::Send { token, .. }
-        | Op::Recv { token, .. }
-        | Op::Close { token, .. }) = op
-        else {
-            panic!("{op:?} does not complete")
-        };
-        self.submit(&[op]);
-        self.wait(token.kind(), token.slot().0, token.generation())
-    }
-
+impl<I: Io> Driver<TlsIo<I>> {
     /// Opens slot 0 and secures it.
     fn secure(&mut self, generation: u32) -> Result<u32, Errno> {
-        assert_eq!(self.run(open(0, generation)), Ok(0));
+        assert_eq!(self.run(open(0, generation, SourceId::ANY)), Ok(0));
         self.run(secure(0, generation))
     }
 
-    fn close(&mut self, generation: u32, how: CloseHow) {
-        assert_eq!(self.run(close(0, generation, how)), Ok(0));
+    fn end(&mut self, generation: u32, how: CloseHow) {
+        assert_eq!(self.close(0, generation, how), Ok(0));
     }
 
     /// Receives exactly `len` bytes on slot 0, at most `step` at a time.
-    fn receive_exact(&mut self, generation: u32, len: usize, step: u32) -> Vec<u8> {
+    fn receive(&mut self, generation: u32, len: usize, step: u32) -> Vec<u8> {
         let buffer = self.io.buffers().receive.take().unwrap();
         let mut received = Vec::new();
         while received.len() < len {
@@ -122,38 +80,15 @@ impl<I: Io> Driver<I> {
     }
 
     /// Everything that happened was asked for, and nothing is left of it.
-    fn assert_quiet(&mut self) {
-        self.submit(&[]);
-        assert_eq!(self.unclaimed, []);
+    fn assert_ended(&mut self) {
+        self.assert_quiet();
         assert_eq!(self.free_buffers(), (2 * BUFFERS, 2 * BUFFERS));
         assert!(self.io.slots.iter().all(|slot| slot.connection.is_none()));
     }
 }
 
-fn token(kind: OpKind, slot: u32, generation: u32) -> Token {
-    Token::new(kind, SlotIndex(slot), generation)
-}
-
-fn open(slot: u32, generation: u32) -> Op {
-    let token = token(OpKind::Open, slot, generation);
-    Op::Open { token, target: TargetId(0), source: SourceId::ANY, nagle: false }
-}
-
 fn secure(slot: u32, generation: u32) -> Op {
     Op::Secure { token: token(OpKind::Secure, slot, generation) }
-}
-
-fn send_shared(slot: u32, generation: u32) -> Op {
-    let payload = Payload::Shared { offset: 0, len: SHARED.len() as u32 };
-    Op::Send { token: token(OpKind::Send, slot, generation), payload }
-}
-
-fn discard(slot: u32, generation: u32) -> Op {
-    Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Discard }
-}
-
-fn watch(slot: u32, generation: u32) -> Op {
-    Op::Recv { token: token(OpKind::Recv, slot, generation), into: Destination::Readable }
 }
 
 fn cancel(kind: OpKind, slot: u32, generation: u32) -> Op {
@@ -219,10 +154,10 @@ fn carries_plaintext_from_the_handshake_to_the_close() {
         let payload = Payload::Buffer { buffer: sent, len: 100 };
         assert_eq!(driver.run(Op::Send { token: token(OpKind::Send, 0, 1), payload }), Ok(100));
         driver.io.buffers().send.release(sent);
-        assert_eq!(driver.receive_exact(1, 3073, 3073), [0x5a; 3073]);
-        driver.close(1, CloseHow::Fin);
+        assert_eq!(driver.receive(1, 3073, 3073), [0x5a; 3073]);
+        driver.end(1, CloseHow::Fin);
         assert_eq!(server.join().unwrap(), [[SHARED.as_slice(), &[7; 100]].concat()]);
-        driver.assert_quiet();
+        driver.assert_ended();
     }
 }
 
@@ -241,14 +176,14 @@ fn a_session_is_resumed_with_a_ticket_that_was_received() {
             .map(|generation| {
                 let resumed = driver.secure(generation);
                 driver.run(send_shared(0, generation)).unwrap();
-                driver.receive_exact(generation, 10, 10);
-                driver.close(generation, CloseHow::Rst);
+                driver.receive(generation, 10, 10);
+                driver.end(generation, CloseHow::Rst);
                 resumed
             })
             .collect();
         assert_eq!(resumed, [Ok(0), Ok(u32::from(resume)), Ok(u32::from(resume))], "{version:?}");
         server.join().unwrap();
-        driver.assert_quiet();
+        driver.assert_ended();
     }
 }
 
@@ -264,15 +199,15 @@ fn a_certificate_at_fault_is_named() {
             serve_tls(identity.config(&TLS13), 2, |stream| stream.read_exact(&mut [0; 1537]).is_ok());
         let mut driver = Driver::securing(address, authority.client());
         assert_eq!(driver.secure(1), Err(fault));
-        driver.close(1, CloseHow::Fin);
-        driver.assert_quiet();
+        driver.end(1, CloseHow::Fin);
+        driver.assert_ended();
         let mut driver =
             Driver::securing(address, client(&TlsClientPlan { trust: Trust::Anybody, ..authority.plan() }));
         assert_eq!(driver.secure(1), Ok(0));
         assert_eq!(driver.run(send_shared(0, 1)), Ok(1537));
         assert_eq!(server.join().unwrap(), [false, true], "{fault:?}");
-        driver.close(1, CloseHow::Rst);
-        driver.assert_quiet();
+        driver.end(1, CloseHow::Rst);
+        driver.assert_ended();
     }
 }
 
@@ -304,9 +239,9 @@ fn a_server_that_speaks_no_tls_is_told_from_one_that_refuses() {
         });
         let mut driver = Driver::securing(address, Authority::new().client());
         assert_eq!(driver.secure(1), Err(fault), "{answer:02x?}");
-        driver.close(1, CloseHow::Fin);
+        driver.end(1, CloseHow::Fin);
         server.join().unwrap();
-        driver.assert_quiet();
+        driver.assert_ended();
     }
 }
 
@@ -318,9 +253,9 @@ fn a_reset_during_the_handshake_is_a_reset() {
     });
     let mut driver = Driver::securing(address, Authority::new().client());
     assert_eq!(driver.secure(1), Err(Errno::CONNRESET));
-    driver.close(1, CloseHow::Rst);
+    driver.end(1, CloseHow::Rst);
     server.join().unwrap();
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -333,15 +268,15 @@ fn what_is_no_record_ends_an_established_connection_once_and_for_all() {
     });
     let mut driver = Driver::securing(address, authority.client());
     driver.secure(1).unwrap();
-    assert_eq!(driver.receive_exact(1, 10, 10), [1; 10], "what came before is received");
+    assert_eq!(driver.receive(1, 10, 10), [1; 10], "what came before is received");
     assert_eq!(driver.run(watch(0, 1)), Ok(1), "there is something to say");
     for _ in 0..2 {
         assert_eq!(driver.run(discard(0, 1)), Err(Errno::BADMSG));
         assert_eq!(driver.run(send_shared(0, 1)), Err(Errno::PIPE));
     }
-    driver.close(1, CloseHow::Fin);
+    driver.end(1, CloseHow::Fin);
     assert!(server.join().unwrap()[0], "the end is orderly");
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -362,14 +297,14 @@ fn the_peers_close_notify_is_its_fin() {
         let mut driver = Driver::securing(address, authority.client());
         driver.secure(1).unwrap();
         driver.run(send_shared(0, 1)).unwrap();
-        assert_eq!(driver.receive_exact(1, 20, 20), [2; 20]);
+        assert_eq!(driver.receive(1, 20, 20), [2; 20]);
         assert_eq!(driver.run(discard(0, 1)), Ok(0));
         assert_eq!(driver.run(watch(0, 1)), Ok(1));
         assert_eq!(driver.run(discard(0, 1)), Ok(0));
         assert_eq!(driver.run(send_shared(0, 1)), Ok(1537), "the other way is still open");
         server.join().unwrap();
-        driver.close(1, CloseHow::Fin);
-        driver.assert_quiet();
+        driver.end(1, CloseHow::Fin);
+        driver.assert_ended();
     }
 }
 
@@ -390,8 +325,8 @@ fn a_large_payload_takes_many_records_and_many_sends() {
         let payload = Payload::Shared { offset: 0, len: len as u32 };
         assert_eq!(driver.run(Op::Send { token: token(OpKind::Send, 0, 1), payload }), Ok(len as u32));
         assert!(server.join().unwrap()[0] == large[..len], "{send_size}");
-        driver.close(1, CloseHow::Rst);
-        driver.assert_quiet();
+        driver.end(1, CloseHow::Rst);
+        driver.assert_ended();
     }
 }
 
@@ -406,15 +341,15 @@ fn a_record_is_received_in_parts() {
     });
     let mut driver = Driver::securing(address, authority.client());
     driver.secure(1).unwrap();
-    let mut received = driver.receive_exact(1, 1, 1);
+    let mut received = driver.receive(1, 1, 1);
     // One record was decrypted whole, so the rest is there without any help of the network.
     driver.submit(&[watch(0, 1)]);
     assert_eq!(driver.unclaimed.pop().map(|completion| completion.result), Some(Ok(1)));
-    received.extend(driver.receive_exact(1, 9_999, 1000));
+    received.extend(driver.receive(1, 9_999, 1000));
     assert_eq!(driver.run(discard(0, 1)), Ok(6_384));
-    driver.close(1, CloseHow::Fin);
+    driver.end(1, CloseHow::Fin);
     assert!(server.join().unwrap()[0].starts_with(&received));
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -434,20 +369,20 @@ fn a_held_connection_occupies_no_buffer() {
         driver.submit(&[ask(0, 1)]);
         // Tickets may have come, which tell the engine nothing.
         driver.submit(&[cancel(OpKind::Recv, 0, 1)]);
-        assert_eq!(driver.wait(OpKind::Recv, 0, 1), Err(Errno::CANCELED));
+        assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Err(Errno::CANCELED));
         assert_eq!(driver.free_buffers(), (2 * BUFFERS, 2 * BUFFERS));
     }
     driver.submit(&[watch(0, 1), send_shared(0, 1)]);
-    assert_eq!(driver.wait(OpKind::Recv, 0, 1), Ok(1));
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(1));
     assert_eq!(driver.run(discard(0, 1)), Ok(10));
     driver.submit(&[discard(0, 1)]);
-    assert_eq!(driver.wait(OpKind::Send, 0, 1), Ok(1537));
+    assert_eq!(driver.wait(token(OpKind::Send, 0, 1)), Ok(1537));
     assert_eq!(driver.free_buffers(), (2 * BUFFERS, 2 * BUFFERS));
     driver.run(send_shared(0, 1)).unwrap();
-    assert_eq!(driver.wait(OpKind::Recv, 0, 1), Ok(0));
-    driver.close(1, CloseHow::Fin);
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(0));
+    driver.end(1, CloseHow::Fin);
     server.join().unwrap();
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -464,17 +399,17 @@ fn each_op_can_be_cancelled() {
     });
     let plan = IoPlan { shared_bytes: vec![0; LARGE].into(), ..plan(vec![address]) };
     let mut driver = Driver::on_ring(plan, Tls { clients: vec![Some(authority.client())], server: None });
-    driver.run(open(0, 1)).unwrap();
+    driver.run(open(0, 1, SourceId::ANY)).unwrap();
     driver.submit(&[secure(0, 1), send_shared(0, 1), discard(0, 1)]);
     driver.submit(&[cancel(OpKind::Secure, 0, 0), cancel(OpKind::Recv, 0, 2)]);
     assert_eq!(driver.unclaimed, [], "the names of other generations do not fit");
     for kind in [OpKind::Recv, OpKind::Send, OpKind::Secure] {
         driver.submit(&[cancel(kind, 0, 1)]);
-        assert_eq!(driver.wait(kind, 0, 1), Err(Errno::CANCELED));
+        assert_eq!(driver.wait(token(kind, 0, 1)), Err(Errno::CANCELED));
     }
-    driver.close(1, CloseHow::Fin);
+    driver.end(1, CloseHow::Fin);
 
-    driver.run(open(0, 2)).unwrap();
+    driver.run(open(0, 2, SourceId::ANY)).unwrap();
     driver.submit(&[secure(0, 2)]);
     let mut streams = server.join().unwrap();
     let mut stream = streams.pop().unwrap();
@@ -483,21 +418,21 @@ fn each_op_can_be_cancelled() {
         stream.write_all(&[9; 10]).unwrap();
         stream
     });
-    assert_eq!(driver.wait(OpKind::Secure, 0, 2), Ok(0));
+    assert_eq!(driver.wait(token(OpKind::Secure, 0, 2)), Ok(0));
     let stream = handshake.join().unwrap();
     let payload = Payload::Shared { offset: 0, len: LARGE as u32 };
     driver.submit(&[Op::Send { token: token(OpKind::Send, 0, 2), payload }]);
-    assert_eq!(driver.receive_exact(2, 10, 10), [9; 10]);
+    assert_eq!(driver.receive(2, 10, 10), [9; 10]);
     driver.submit(&[discard(0, 2)]);
     driver.submit(&[cancel(OpKind::Recv, 0, 2)]);
-    assert_eq!(driver.wait(OpKind::Recv, 0, 2), Err(Errno::CANCELED));
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 2)), Err(Errno::CANCELED));
     driver.submit(&[cancel(OpKind::Send, 0, 2)]);
-    let cancelled = driver.wait(OpKind::Send, 0, 2);
+    let cancelled = driver.wait(token(OpKind::Send, 0, 2));
     assert!(matches!(cancelled, Err(Errno::CANCELED | Errno::PIPE)), "{cancelled:?}");
     assert_eq!(driver.run(send_shared(0, 2)), Err(Errno::PIPE), "a record is missing");
-    driver.close(2, CloseHow::Fin);
+    driver.end(2, CloseHow::Fin);
     drop(stream);
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -515,10 +450,10 @@ fn a_close_waits_for_no_reader() {
     let payload = Payload::Shared { offset: 0, len: 64 << 20 };
     driver.submit(&[Op::Send { token: token(OpKind::Send, 0, 1), payload }]);
     driver.submit(&[cancel(OpKind::Send, 0, 1)]);
-    driver.wait(OpKind::Send, 0, 1).unwrap_err();
-    driver.close(1, CloseHow::Fin);
+    driver.wait(token(OpKind::Send, 0, 1)).unwrap_err();
+    driver.end(1, CloseHow::Fin);
     drop(unread);
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -530,26 +465,26 @@ fn everything_may_be_queued_behind_the_open() {
         assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     });
     let mut driver = Driver::securing(address, authority.client());
-    driver.submit(&[open(0, 1), secure(0, 1), send_shared(0, 1), discard(0, 1)]);
-    assert_eq!(driver.wait(OpKind::Open, 0, 1), Ok(0));
-    assert_eq!(driver.wait(OpKind::Secure, 0, 1), Ok(0));
-    assert_eq!(driver.wait(OpKind::Send, 0, 1), Ok(1537));
-    assert_eq!(driver.wait(OpKind::Recv, 0, 1), Ok(10));
-    driver.close(1, CloseHow::Fin);
+    driver.submit(&[open(0, 1, SourceId::ANY), secure(0, 1), send_shared(0, 1), discard(0, 1)]);
+    assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Ok(0));
+    assert_eq!(driver.wait(token(OpKind::Secure, 0, 1)), Ok(0));
+    assert_eq!(driver.wait(token(OpKind::Send, 0, 1)), Ok(1537));
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(10));
+    driver.end(1, CloseHow::Fin);
     server.join().unwrap();
-    driver.assert_quiet();
+    driver.assert_ended();
 
     let refusing = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     refusing.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = refusing.local_addr().unwrap().as_socket().unwrap();
     let mut driver = Driver::securing(address, authority.client());
-    driver.submit(&[open(0, 1), secure(0, 1), send_shared(0, 1), discard(0, 1)]);
-    assert_eq!(driver.wait(OpKind::Open, 0, 1), Err(Errno::CONNREFUSED));
+    driver.submit(&[open(0, 1, SourceId::ANY), secure(0, 1), send_shared(0, 1), discard(0, 1)]);
+    assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), Err(Errno::CONNREFUSED));
     for kind in [OpKind::Secure, OpKind::Send, OpKind::Recv] {
-        driver.wait(kind, 0, 1).expect_err("nothing without a connection");
+        driver.wait(token(kind, 0, 1)).expect_err("nothing without a connection");
     }
-    driver.close(1, CloseHow::Rst);
-    driver.assert_quiet();
+    driver.end(1, CloseHow::Rst);
+    driver.assert_ended();
 }
 
 #[test]
@@ -566,21 +501,21 @@ fn connections_that_are_not_secured_pass_through() {
     });
     let tls = Tls { clients: vec![None, Some(authority.client())], server: None };
     let mut driver = Driver::on_ring(plan(vec![plain, secured]), tls);
-    driver.run(open(0, 1)).unwrap();
+    driver.run(open(0, 1, SourceId::ANY)).unwrap();
     driver.run(send_shared(0, 1)).unwrap();
-    assert_eq!(driver.receive_exact(1, 40, 40), [4; 40]);
+    assert_eq!(driver.receive(1, 40, 40), [4; 40]);
     let other = Op::Open { token: token(OpKind::Open, 1, 1), target: TargetId(1), source: SourceId::ANY, nagle: false };
     driver.run(other).unwrap();
     assert_eq!(driver.run(secure(1, 1)), Ok(0));
     driver.run(send_shared(1, 1)).unwrap();
     driver.submit(&[discard(0, 1)]);
     driver.submit(&[cancel(OpKind::Recv, 0, 1)]);
-    assert_eq!(driver.wait(OpKind::Recv, 0, 1), Err(Errno::CANCELED));
-    driver.close(1, CloseHow::Rst);
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Err(Errno::CANCELED));
+    driver.end(1, CloseHow::Rst);
     tls_server.join().unwrap();
     driver.run(close(1, 1, CloseHow::Rst)).unwrap();
     plain_server.join().unwrap();
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 /// Accepts `connections`, answers each 1537 bytes with 3073 bytes, and says how each ended.
@@ -592,7 +527,7 @@ fn accept_and_answer(server: TlsServer, connections: u32) -> (SocketAddr, JoinHa
         let mut driver = Driver::on_ring(plan, Tls { clients: Vec::new(), server: Some(server) });
         driver.submit(&[Op::Accept { token: token(OpKind::Accept, 0, 0), listener: ListenerId(0) }]);
         let mut each = |generation| {
-            let slot = driver.wait(OpKind::Accept, 0, 0).unwrap();
+            let slot = driver.wait(token(OpKind::Accept, 0, 0)).unwrap();
             let mut received = 0;
             loop {
                 match driver.run(discard(slot, generation)) {
@@ -610,8 +545,8 @@ fn accept_and_answer(server: TlsServer, connections: u32) -> (SocketAddr, JoinHa
         };
         let ends = (0..connections).map(&mut each).collect();
         driver.submit(&[cancel(OpKind::Accept, 0, 0)]);
-        assert_eq!(driver.wait(OpKind::Accept, 0, 0), Err(Errno::CANCELED));
-        driver.assert_quiet();
+        assert_eq!(driver.wait(token(OpKind::Accept, 0, 0)), Err(Errno::CANCELED));
+        driver.assert_ended();
         ends
     };
     (address, thread::spawn(serve))
@@ -625,11 +560,11 @@ fn both_sides_can_be_ours() {
     for generation in 0..3 {
         assert_eq!(driver.secure(generation), Ok(u32::from(generation > 0)));
         driver.run(send_shared(0, generation)).unwrap();
-        assert_eq!(driver.receive_exact(generation, 3073, 3073), [6; 3073]);
-        driver.close(generation, CloseHow::Fin);
+        assert_eq!(driver.receive(generation, 3073, 3073), [6; 3073]);
+        driver.end(generation, CloseHow::Fin);
     }
     assert_eq!(server.join().unwrap(), [Ok(0); 3]);
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -648,7 +583,7 @@ fn a_server_sees_what_its_clients_do_wrong() {
     drop(reset);
     let mut driver = Driver::securing(address, Authority::new().client());
     assert_eq!(driver.secure(1), Err(Errno::NOKEY));
-    driver.close(1, CloseHow::Fin);
+    driver.end(1, CloseHow::Fin);
     let ends = server.join().unwrap();
     assert_eq!(ends, [Err(Errno::BADMSG), Ok(0), Err(Errno::CONNRESET), Err(Errno::CONNABORTED)]);
 }
@@ -662,7 +597,7 @@ fn those_that_find_no_buffer_wait_for_one() {
         assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     });
     let mut driver = Driver::securing(address, authority.client());
-    driver.run(open(0, 1)).unwrap();
+    driver.run(open(0, 1, SourceId::ANY)).unwrap();
     let taken: Vec<(BufferId, BufferId)> = (0..2 * BUFFERS)
         .map(|_| (driver.io.buffers().receive.take().unwrap(), driver.io.buffers().send.take().unwrap()))
         .collect();
@@ -671,19 +606,19 @@ fn those_that_find_no_buffer_wait_for_one() {
     let (receive, send) = taken[0];
     driver.io.buffers().send.release(send);
     driver.io.buffers().receive.release(receive);
-    assert_eq!(driver.wait(OpKind::Secure, 0, 1), Ok(0));
+    assert_eq!(driver.wait(token(OpKind::Secure, 0, 1)), Ok(0));
     assert_eq!(driver.run(send_shared(0, 1)), Ok(1537));
     let receive = driver.io.buffers().receive.take().unwrap();
     driver.submit(&[discard(0, 1)]);
     driver.io.buffers().receive.release(receive);
-    assert_eq!(driver.wait(OpKind::Recv, 0, 1), Ok(10));
+    assert_eq!(driver.wait(token(OpKind::Recv, 0, 1)), Ok(10));
     for &(receive, send) in &taken[1..] {
         driver.io.buffers().receive.release(receive);
         driver.io.buffers().send.release(send);
     }
-    driver.close(1, CloseHow::Fin);
+    driver.end(1, CloseHow::Fin);
     server.join().unwrap();
-    driver.assert_quiet();
+    driver.assert_ended();
 }
 
 #[test]
@@ -700,17 +635,17 @@ fn works_on_the_simulated_network() {
         let tls = Tls { clients: vec![Some(Authority::new().client())], server: None };
         let make = |plan| Ok::<_, std::convert::Infallible>(SimNetwork::new(plan, config));
         let io = TlsIo::new(plan(vec!["10.0.0.1:443".parse().unwrap()]), &tls, make).unwrap();
-        let mut driver = Driver { io, unclaimed: Vec::new() };
-        driver.submit(&[open(0, 1), secure(0, 1)]);
-        assert_eq!(driver.wait(OpKind::Open, 0, 1), opened, "{script:?}");
+        let mut driver = Driver::over(Box::new(io));
+        driver.submit(&[open(0, 1, SourceId::ANY), secure(0, 1)]);
+        assert_eq!(driver.wait(token(OpKind::Open, 0, 1)), opened, "{script:?}");
         if silent {
             let hour = driver.io.now() + Nanos::from_secs(3600);
             driver.io.submit_and_wait(&mut Vec::new(), hour, &mut driver.unclaimed).unwrap();
             driver.submit(&[cancel(OpKind::Secure, 0, 1)]);
         }
-        assert_eq!(driver.wait(OpKind::Secure, 0, 1), secured, "{script:?}");
-        driver.close(1, CloseHow::Fin);
-        driver.assert_quiet();
+        assert_eq!(driver.wait(token(OpKind::Secure, 0, 1)), secured, "{script:?}");
+        driver.end(1, CloseHow::Fin);
+        driver.assert_ended();
     }
 }
 
@@ -771,7 +706,7 @@ mod files {
         assert_eq!(driver.secure(1), Ok(0));
         driver.run(send_shared(0, 1)).unwrap();
         assert_eq!(server.join().unwrap(), [None]);
-        driver.close(1, CloseHow::Rst);
+        driver.end(1, CloseHow::Rst);
     }
 
     #[test]
@@ -785,14 +720,14 @@ mod files {
         driver.secure(1).unwrap();
         driver.run(send_shared(0, 1)).unwrap();
         assert_eq!(server.join().unwrap(), [Some(NAME.to_owned())]);
-        driver.close(1, CloseHow::Rst);
+        driver.end(1, CloseHow::Rst);
     }
 }
 
 mod contract {
     use super::*;
 
-    fn lab() -> (Driver<Ring>, JoinHandle<Vec<()>>) {
+    fn lab() -> (Driver<TlsIo<Ring>>, JoinHandle<Vec<()>>) {
         let authority = Authority::new();
         let (address, server) = good_server(&authority, 1, |stream| drop(stream.read(&mut [0; 1])));
         (Driver::securing(address, authority.client()), server)
@@ -827,7 +762,7 @@ mod contract {
     fn only_targets_with_tls_are_secured() {
         let (address, _server) = serve(1, drop);
         let mut driver = Driver::on_ring(plan(vec![address]), Tls::default());
-        driver.run(open(0, 1)).unwrap();
+        driver.run(open(0, 1, SourceId::ANY)).unwrap();
         driver.submit(&[secure(0, 1)]);
     }
 
