@@ -7,13 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::base::DurationText;
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::run::RunPlan;
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
 use super::engine::EngineArg;
 use super::exit::{CliError, Exit};
-use super::{lookup, output};
+use super::{cpus, lookup, output};
 
 /// Flags of `shakedown check`.
 #[derive(clap::Args, Debug)]
@@ -27,6 +28,9 @@ pub(super) struct CheckArgs {
     /// The engine in place of the file's
     #[arg(long, value_enum)]
     engine: Option<EngineArg>,
+    /// The CPUs of the workers in place of the file's
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
+    cpus: Option<CpuList>,
     /// End the load after this long
     #[arg(short, long, value_name = "DURATION")]
     duration: Option<DurationText>,
@@ -41,6 +45,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         targets: args.targets.clone(),
         duration: args.duration.map(|duration| duration.0),
         engine: args.engine.map(Engine::from),
+        cpus: args.cpus.clone(),
         ..Request::default()
     };
     let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use super::super::sessions;
 use super::curves;
 use crate::base::{DurationText, Nanos, Rate, Seed};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::ArrivalPattern;
 use crate::report::plot::{Quantity, curve};
@@ -142,6 +143,10 @@ impl Paper {
             ),
         };
         self.item("descriptors", &descriptors);
+        if !plan.cpus.is_empty() {
+            let round = if plan.workers as usize > plan.cpus.len() { ", in turn" } else { "" };
+            self.item("CPUs", &format!("workers on {}{round}", CpuList::from(plan.cpus.clone())));
+        }
         self.item("engine", &plan.engine.to_string());
         self.item("seed", &seed.map_or_else(|| "random".to_owned(), |seed| seed.to_string()));
         for (label, conditions) in [("threshold", &plan.thresholds), ("abort if", &plan.abort_if)] {
