@@ -280,8 +280,8 @@ fn the_text_is_aligned_and_sums_up() {
                             -> `sysctl -w kernel.io_uring_disabled=0` as root on the
                             host; or use `--engine epoll`, which needs none
     note      uring_switch  io_uring_disabled 2: no process may use it
-                            -> `sysctl -w kernel.io_uring_disabled=0` on the host, or
-                            use `--engine epoll`
+                            -> `sysctl -w kernel.io_uring_disabled=0` on the host,
+                            or use `--engine epoll`
     ok        kernel        6.18.0: has all that the engine uses
     ok        open_files    1048576 (soft 1024): connections in one worker, at most
     ok        seccomp       none: no filter of system calls

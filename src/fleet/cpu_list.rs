@@ -52,7 +52,9 @@ impl FromStr for CpuList {
             return Err(CpuListError("the list of CPUs is empty; write numbers and ranges, such as 2-15,17".into()));
         }
         let malformed = || {
-            CpuListError(format!("'{text}' is not a list of CPUs; write numbers and ranges that ascend, such as 2-15,17"))
+            CpuListError(format!(
+                "'{text}' is not a list of CPUs; write numbers and ranges that ascend, such as 2-15,17"
+            ))
         };
         let number = |text: &str| text.trim().parse::<u32>().map_err(|_| malformed());
         let mut cpus = Vec::new();
@@ -63,7 +65,10 @@ impl FromStr for CpuList {
                 return Err(malformed());
             }
             if last >= MOST_CPUS {
-                return Err(CpuListError(format!("no Linux has a CPU {last}; the last possible one is {}", MOST_CPUS - 1)));
+                return Err(CpuListError(format!(
+                    "no Linux has a CPU {last}; the last possible one is {}",
+                    MOST_CPUS - 1
+                )));
             }
             for cpu in first..=last {
                 if cpus.contains(&cpu) {

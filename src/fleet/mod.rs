@@ -15,4 +15,4 @@ pub use cpu_list::{CpuList, CpuListError};
 pub use mailbox::{Mailbox, Order, Progress};
 pub use threads::{CpuWait, Fleet, LaunchError, Outcome, Prepared};
 pub use topology::{Core, Topology};
-pub use turns::{End, Observer, run_turns};
+pub use turns::{BATCH_MEMORY, End, Observer, run_turns};

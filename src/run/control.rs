@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::base::{Nanos, Time};
-use crate::engine::Ends;
 use crate::doctor::MachineFacts;
+use crate::engine::Ends;
 use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allowed_cpus};
 use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;

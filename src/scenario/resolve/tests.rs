@@ -338,19 +338,15 @@ fn workers_go_to_the_cpus_asked_for_in_their_order() {
     assert_eq!((plan.built_in_sink, plan.workers, plan.cpus), (true, 2, vec![6, 7]), "the rest is the sink's");
     let refused = refusal_on(&machine(), &Request { cpus: Some("7-8".parse().unwrap()), ..closed() });
     assert!(refused.starts_with("--cpus: CPU 8 is not in this process's cpuset, which is 0-7;"), "{refused}");
-    let simulated =
-        Request { cpus: Some("1".parse().unwrap()), engine: Some(Engine::Sim), ..closed() };
+    let simulated = Request { cpus: Some("1".parse().unwrap()), engine: Some(Engine::Sim), ..closed() };
     assert!(refusal_on(&machine(), &simulated).contains("drop --cpus"));
 }
 
 #[test]
 fn of_many_cores_one_is_left_free_and_said_to_be() {
     let nowhere = tempfile::tempdir().unwrap();
-    let machine = Machine {
-        topology: Topology::read(nowhere.path(), &(0..16).collect::<Vec<_>>()),
-        cores: 16,
-        ..machine()
-    };
+    let machine =
+        Machine { topology: Topology::read(nowhere.path(), &(0..16).collect::<Vec<_>>()), cores: 16, ..machine() };
     let Resolved { plan, notes } = resolved_on(&machine, &closed());
     assert_eq!((plan.workers, plan.cpus), (15, (1..16).collect()));
     insta::assert_snapshot!(notes.join("\n"), @"CPU 0 is left free for the control thread, interrupts and the kernel's own work: --cpus chooses others");
