@@ -423,9 +423,11 @@ fn the_doctor_computes_whether_connections_can_be_held() {
     let held = |words: &[&str]| {
         let output = shakedown(&[&["doctor", "--json"], words].concat());
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let held = json["findings"].as_array().unwrap().iter().filter(|finding| {
-            finding["check"].as_str().is_some_and(|check| check.starts_with("held_"))
-        });
+        let held = json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["check"].as_str().is_some_and(|check| check.starts_with("held_")));
         held.cloned().collect::<Vec<_>>()
     };
     assert_eq!(held(&[]), [Value::Null; 0]);

@@ -82,7 +82,9 @@ impl Pairs {
     }
 
     pub fn stop(self) {
-        self.sinks.into_iter().for_each(|(_, sink)| drop(sink.stop()));
+        for (_, sink) in self.sinks {
+            sink.stop();
+        }
     }
 
     fn targets(&self, cpus: &[u32]) -> Vec<SocketAddr> {
