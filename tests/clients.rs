@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shakedown::base::{Nanos, Seed, StreamPurpose, Time};
 use shakedown::engine::{ClosePolicy, Verify};
-use shakedown::fleet::{Mailbox, Observer, run_turns};
+use shakedown::fleet::{Mailbox, Observer, Topology, run_turns};
 use shakedown::io::sim::{Peer, PeerCounts, SimConfig, SimNetwork};
 use shakedown::io::{Buffers, Completion, Destination, Engine, Io, Op, Payload, TargetId};
 use shakedown::measure::{IntervalReport, Snapshot};
@@ -187,7 +187,7 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-const MACHINE: Machine = Machine { cpus: Vec::new(), cores: 1, descriptors: 1024, ports: 28_000 };
+const MACHINE: Machine = Machine { topology: Topology::UNKNOWN, cores: 1, descriptors: 1024, ports: 28_000 };
 
 fn request(clients: &[(ClientProfile, u32)], attempts: u64, targets: u8) -> Request {
     Request {

@@ -418,6 +418,30 @@ fn the_doctor_gives_findings() {
     assert_eq!(output.status.code(), Some(i32::from(blocked)));
 }
 
+#[test]
+fn the_doctor_computes_whether_connections_can_be_held() {
+    let held = |words: &[&str]| {
+        let output = shakedown(&[&["doctor", "--json"], words].concat());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let held = json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["check"].as_str().is_some_and(|check| check.starts_with("held_")));
+        held.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(held(&[]), [Value::Null; 0]);
+    let ports = |words: &[&str]| {
+        let found = held(words).into_iter().find(|finding| finding["check"] == "held_ports").unwrap();
+        (found["severity"].as_str().unwrap().to_owned(), found["value"].as_str().unwrap().to_owned())
+    };
+    let (severity, value) = ports(&["--hold", "100000"]);
+    assert!(severity == "blocking" && value.starts_with("100000 of "), "no range has so many: {value}");
+    let (severity, value) = ports(&["--hold", "100000", "--source", "127.0.0.1-127.0.0.250,127.0.0.9", "--both-ends"]);
+    assert!(severity == "ok" && value.starts_with("400 of "), "each address once: {severity}: {value}");
+    assert_eq!(shakedown(&["doctor", "--both-ends"]).status.code(), Some(2));
+}
+
 /// A server for one connection.
 struct Server<T> {
     address: SocketAddr,

@@ -73,11 +73,10 @@ fn built_in(
         );
         return Ok(None);
     }
-    let workers = &shape.machine().cpus;
-    let others: Vec<u32> = allowed.iter().copied().filter(|cpu| !workers.contains(cpu)).collect();
-    let (cpus, own_cores) = if others.is_empty() { (workers.clone(), false) } else { (others, true) };
     let placeholder: TargetText = "rtmp://127.0.0.1:1".parse()?;
     let sketch = shape.plan_against(placeholder, closed(shape))?;
+    let others: Vec<u32> = allowed.iter().copied().filter(|cpu| !sketch.cpus.contains(cpu)).collect();
+    let (cpus, own_cores) = if others.is_empty() { (sketch.cpus.clone(), false) } else { (others, true) };
     let key = cache_key(&sketch, &cpus, allowed);
     let control = |ceiling_per_s, cached| Control {
         target: "the built-in sink on this machine".to_owned(),
@@ -106,7 +105,7 @@ fn built_in(
 }
 
 fn closed(shape: &Shape<'_>) -> Load {
-    let workers = shape.request().workers.unwrap_or(shape.machine().cores);
+    let workers = shape.request().workers.unwrap_or_else(|| shape.cores());
     Load::Closed { slots: workers.max(1).saturating_mul(SLOTS_PER_WORKER), attempts: None, length: Some(LENGTH) }
 }
 

@@ -73,7 +73,7 @@ pub fn measure(
     runner: &mut Runner,
     audience: &mut impl Audience,
 ) -> Result<CapacityResult, CapacityError> {
-    let allowed = machine.cpus.clone();
+    let allowed = machine.topology.cpus();
     let asked_deadline = match &request.resume {
         // What +T came to is part of the search.
         Some((_, resumed)) if resumed.deadline_ns > 0 => Deadline::After(Nanos::new(resumed.deadline_ns)),
@@ -104,10 +104,11 @@ pub fn measure(
     let sim = runner.engine() == Engine::Sim;
     let site = if sim { Site::default() } else { Site::of(&first_plan) };
     let mut findings = Vec::new();
-    if !sim && request.load.workers.is_none() && !request.built_in_sink {
+    let chosen = request.load.workers.is_some() || request.load.cpus.is_some();
+    if !sim && !chosen && !request.built_in_sink {
         let placement = site.placement(&allowed);
         if let Some(cpus) = placement.cpus {
-            shape.on_cpus(cpus);
+            shape.on_cpus(&cpus);
         }
         findings.extend(placement.finding);
     }

@@ -135,9 +135,8 @@ impl<'a> Shape<'a> {
     }
 
     /// The same shape on other cores.
-    pub fn on_cpus(&mut self, cpus: Vec<u32>) {
-        self.machine.cores = self.machine.cores.min(cpus.len() as u32).max(1);
-        self.machine.cpus = cpus;
+    pub fn on_cpus(&mut self, cpus: &[u32]) {
+        self.machine = self.machine.only(cpus);
     }
 
     /// The same shape with another deadline.
@@ -158,6 +157,11 @@ impl<'a> Shape<'a> {
     /// The machine as it may be used.
     pub const fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// Cores for workers: those of the CPUs asked for, or the machine's.
+    pub fn cores(&self) -> u32 {
+        self.request.cpus.as_ref().map_or_else(|| self.machine.workers(), |list| list.as_slice().len() as u32)
     }
 
     /// The plan of a load.
@@ -314,7 +318,7 @@ impl<'a> Shape<'a> {
             }
         };
         let tables = match self.request.engine() {
-            Engine::IoUring | Engine::Sim => f64::from(self.machine.cores),
+            Engine::IoUring | Engine::Sim => f64::from(self.cores()),
             // The limit of files is that of the process, and a sink in it may have the other ends.
             Engine::Epoll => 1.0 / 3.0,
         } * f64::from(self.machine.descriptors)
@@ -376,13 +380,14 @@ impl From<PlanError> for CapacityError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Topology;
     use crate::run::LoadPlan;
     use crate::scenario::system_lookup;
 
     const T: Nanos = Nanos::from_millis(100);
 
     fn machine() -> Machine {
-        Machine { cpus: vec![0, 1], cores: 2, descriptors: 1 << 20, ports: 28_232 }
+        Machine { topology: Topology::of_cpus([0, 1]), cores: 2, descriptors: 1 << 20, ports: 28_232 }
     }
 
     fn shape(target: &str, change: impl FnOnce(&mut Request)) -> Shape<'static> {

@@ -8,10 +8,7 @@ use super::exit::CliError;
 
 /// Starts the sink for `plan` and puts its address into the plan.
 pub(super) fn start(plan: &mut RunPlan, machine: &Machine) -> Result<Sink, CliError> {
-    let cpus: Vec<u32> = match machine.cpus.iter().copied().filter(|cpu| !plan.cpus.contains(cpu)).collect::<Vec<_>>() {
-        none if none.is_empty() => machine.cpus.clone(),
-        others => others,
-    };
+    let cpus = machine.topology.apart_from(&plan.cpus);
     let sink = Sink::start(SinkPlan::for_load(plan.engine, plan.concurrency(), cpus, machine.descriptors, plan.seed))
         .map_err(|error| CliError::environment(error.to_string()))?;
     for target in &mut plan.targets {

@@ -266,9 +266,14 @@ fn built_in_sink(request: &mut CapacityRequest, machine: Machine) -> Result<(Opt
     if !load.targets.is_empty() || targets {
         return Ok((None, machine));
     }
-    let half = (machine.cpus.len() / 2).max(1).min(machine.cpus.len());
-    let (workers, rest) = machine.cpus.split_at(half);
-    let cpus = if rest.is_empty() { workers.to_vec() } else { rest.to_vec() };
+    let workers = match &load.cpus {
+        Some(list) => list.as_slice().to_vec(),
+        None => {
+            let half = (machine.workers() / 2).max(1);
+            machine.topology.cpus().into_iter().take(half as usize).collect()
+        }
+    };
+    let cpus = machine.topology.apart_from(&workers);
     /// As many as trials against a sink on this machine can use.
     const SLOTS: u32 = 65_536;
     let seed = load.seed.unwrap_or_else(crate::base::Seed::random);
@@ -277,8 +282,7 @@ fn built_in_sink(request: &mut CapacityRequest, machine: Machine) -> Result<(Opt
             .map_err(|error| CliError::environment(error.to_string()))?;
     load.targets = vec![format!("rtmp://{}/live", sink.address()).parse()?];
     request.built_in_sink = true;
-    let machine = Machine { cpus: workers.to_vec(), cores: machine.cores.min(half as u32).max(1), ..machine };
-    Ok((Some(sink), machine))
+    Ok((Some(sink), machine.only(&workers)))
 }
 
 impl From<CapacityError> for CliError {

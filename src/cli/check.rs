@@ -5,15 +5,19 @@ mod paper;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::base::DurationText;
+use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::run::RunPlan;
+use crate::run::{MemoryNeed, RunPlan};
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
 use super::engine::EngineArg;
 use super::exit::{CliError, Exit};
-use super::{lookup, output};
+use super::{cpus, lookup, output};
 
 /// Flags of `shakedown check`.
 #[derive(clap::Args, Debug)]
@@ -27,12 +31,23 @@ pub(super) struct CheckArgs {
     /// The engine in place of the file's
     #[arg(long, value_enum)]
     engine: Option<EngineArg>,
+    /// The CPUs of the workers in place of the file's
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
+    cpus: Option<CpuList>,
     /// End the load after this long
     #[arg(short, long, value_name = "DURATION")]
     duration: Option<DurationText>,
-    /// Print the plan as JSON
+    /// Print the plan, and the memory that it needs, as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The plan as a result has it, and what it needs.
+#[derive(Serialize)]
+struct Checked<'a> {
+    #[serde(flatten)]
+    plan: &'a RunPlan,
+    memory: &'a MemoryNeed,
 }
 
 /// Prints what `run` would do.
@@ -41,6 +56,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         targets: args.targets.clone(),
         duration: args.duration.map(|duration| duration.0),
         engine: args.engine.map(Engine::from),
+        cpus: args.cpus.clone(),
         ..Request::default()
     };
     let file = read_file(&args.scenario).map_err(|error| CliError::usage(error.to_string()))?;
@@ -51,10 +67,11 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
+    let memory = MemoryNeed::of(&Arc::new(plan.clone())).map_err(|error| CliError::usage(error.to_string()))?;
     let text = if args.json {
-        serde_json::to_string_pretty(&plan).expect("a plan is JSON") + "\n"
+        serde_json::to_string_pretty(&Checked { plan: &plan, memory: &memory }).expect("a plan is JSON") + "\n"
     } else {
-        paper::text(&plan, request.seed, &machine, output::width())
+        paper::text(&plan, request.seed, &machine, &memory, output::width())
     };
     output::print(&text)?;
     for note in notes {

@@ -1,11 +1,14 @@
 //! `shakedown doctor`: can this machine do it?
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
-use crate::doctor::{Finding, MachineFacts, Severity, examine, render};
+use crate::doctor::{Finding, HeldPlan, MachineFacts, Severity, examine, examine_held, render};
+use crate::scenario::SourceRange;
 
 /// Check whether this machine can generate load, and say what to change
 #[derive(Clone, Debug, clap::Args)]
@@ -13,6 +16,15 @@ pub(super) struct DoctorArgs {
     /// The engine that is to generate the load
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
+    /// Say also whether so many connections can be held at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    hold: Option<u64>,
+    /// They are opened from these local addresses [default: from one]
+    #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', requires = "hold")]
+    source: Vec<SourceRange>,
+    /// Their target runs on this machine, too
+    #[arg(long, requires = "hold")]
+    both_ends: bool,
     /// The machine form: {"findings":[...]}
     #[arg(long)]
     json: bool,
@@ -28,7 +40,13 @@ struct Findings<'a> {
 
 /// Passes unless a finding is blocking.
 pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
-    let findings = examine(&MachineFacts::detect(), args.engine.into());
+    let (facts, engine) = (MachineFacts::detect(), args.engine.into());
+    let mut findings = examine(&facts, engine);
+    if let Some(connections) = args.hold {
+        let sources: BTreeSet<_> = args.source.iter().flat_map(|range| range.addresses()).collect();
+        let plan = HeldPlan { connections, pairs: sources.len().max(1) as u64, both_ends: args.both_ends, engine };
+        findings.extend(examine_held(&plan, &facts));
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&Findings { findings: &findings })
             .map_err(|error| CliError::environment(format!("cannot write the findings as JSON: {error}")))?;

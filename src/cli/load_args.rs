@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::base::{DurationText, Rate, Seed};
 use crate::engine::{ClosePolicy, Verify};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, StreamName};
 use crate::measure::Expectation;
@@ -18,6 +19,7 @@ use crate::scenario::{
     read_file,
 };
 
+use super::cpus;
 use super::engine::EngineArg;
 use super::exit::CliError;
 use super::output::{self, Color};
@@ -128,9 +130,13 @@ pub(super) struct LoadArgs {
     #[arg(long, help_heading = "TLS (rtmps://)")]
     tls_resume: bool,
 
-    /// Worker threads [default: one per allowed core]
+    /// Worker threads [default: one for each CPU of --cpus, or each allowed core]
     #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
     workers: Option<u32>,
+    /// Pin the workers to these CPUs, in this order: 2-15,17; with more workers than CPUs they go round [default: one
+    /// thread of each core, node by node; of 8 cores and more one is left free]
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse, help_heading = "Generator")]
+    cpus: Option<CpuList>,
     /// Who executes the operations; sim is a virtual network without sockets [default: io_uring]
     #[arg(long, value_enum, help_heading = "Generator")]
     engine: Option<EngineArg>,
@@ -377,6 +383,7 @@ impl LoadArgs {
             }),
             concurrency: self.concurrency,
             workers: self.workers,
+            cpus: self.cpus.clone(),
             clients: self.client.clone(),
             mode: self.mode.map(HandshakeMode::from),
             digest_at: self.digest.map(DigestAt::from),

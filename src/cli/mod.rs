@@ -6,6 +6,7 @@ mod built_in_sink;
 mod capacity;
 mod check;
 mod compare;
+mod cpus;
 mod doctor;
 mod engine;
 mod exit;

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::{DurationText, Nanos, Seed};
+use crate::fleet::{CpuList, allowed_cpus};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
 use crate::run::ControlRuntime;
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
+use super::cpus;
 use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::load_args::VerifyArg;
@@ -23,7 +25,7 @@ pub(super) struct SinkArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1935", value_parser = parse_address)]
     listen: SocketAddr,
-    /// Worker threads [default: one per allowed core]
+    /// Worker threads [default: one for each CPU of --cpus, or each allowed core]
     #[arg(short = 't', long, value_name = "N")]
     workers: Option<u32>,
     /// Which C2s are checked; sample is 1 in 64
@@ -46,9 +48,9 @@ pub(super) struct SinkArgs {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Pin worker i to the i-th of these CPUs, in turn: 1 or 2,3
-    #[arg(long, value_name = "CPU", value_delimiter = ',')]
-    cpus: Vec<u32>,
+    /// Pin the workers to these CPUs, in this order: 1 or 2-15,17; with more workers than CPUs they go round
+    #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
+    cpus: Option<CpuList>,
     /// Who executes the operations; epoll where io_uring is forbidden
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
@@ -76,6 +78,13 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 /// Serves until SIGINT or SIGTERM, then prints what was seen.
 pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
+    let (default_workers, cpus) = match &args.cpus {
+        Some(list) => {
+            list.check_within(&allowed_cpus()).map_err(|error| CliError::usage(format!("--cpus: {error}")))?;
+            (list.as_slice().len() as u32, list.as_slice().to_vec())
+        }
+        None => (machine.workers(), machine.topology.cpus()),
+    };
     if args.workers == Some(0) {
         return Err(CliError::usage("-t 0 leaves no worker; give at least 1"));
     }
@@ -99,8 +108,8 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
         let sink = Sink::start(SinkPlan {
             listen: args.listen,
             engine: args.engine.into(),
-            workers: args.workers.unwrap_or(machine.cores),
-            cpus: if args.cpus.is_empty() { machine.cpus.clone() } else { args.cpus.clone() },
+            workers: args.workers.unwrap_or(default_workers),
+            cpus: cpus.clone(),
             verify: args.verify.into(),
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,

@@ -3,20 +3,31 @@
 use rustix::io::Errno;
 
 use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
+use super::held::KERNEL_BYTES_PER_END;
 use super::{Finding, Severity};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 
 /// Judges a machine for loads on `engine`: one finding for each check, in a fixed order. Facts that the kernel does not
 /// tell have none.
 pub fn examine(facts: &MachineFacts, engine: Engine) -> Vec<Finding> {
-    let of_engine: [Check; 3] = match engine {
-        Engine::IoUring | Engine::Sim => [("io_uring", io_uring), ("kernel", kernel), ("open_files", open_files)],
-        Engine::Epoll => [("io_uring", io_uring_unused), ("kernel", any_kernel), ("open_files", open_files_of_process)],
+    let of_engine: &[Check] = match engine {
+        Engine::IoUring | Engine::Sim => {
+            &[("io_uring", io_uring), ("uring_switch", switch), ("kernel", kernel), ("open_files", open_files)]
+        }
+        Engine::Epoll => &[
+            ("io_uring", io_uring_unused),
+            ("kernel", any_kernel),
+            ("open_files", open_files_of_process),
+            ("epoll_watches", epoll_watches),
+        ],
     };
-    let of_machine: [Check; 12] = [
+    let of_machine: [Check; 14] = [
+        ("seccomp", seccomp),
         ("system_files", system_files),
         ("ports", ports),
         ("time_wait", time_wait),
+        ("tw_sockets", tw_sockets),
         ("backlog", backlog),
         ("conntrack", conntrack),
         ("tcp_memory", tcp_memory),
@@ -28,12 +39,12 @@ pub fn examine(facts: &MachineFacts, engine: Engine) -> Vec<Finding> {
         ("container", container),
     ];
     let judge = |(check, judge): Check| judge(facts).map(|verdict| verdict.into_finding(check));
-    of_engine.into_iter().chain(of_machine).filter_map(judge).collect()
+    of_engine.iter().copied().chain(of_machine).filter_map(judge).collect()
 }
 
 type Check = (&'static str, fn(&MachineFacts) -> Option<Verdict>);
 
-struct Verdict {
+pub(super) struct Verdict {
     severity: Severity,
     value: String,
     message: String,
@@ -41,19 +52,19 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(severity: Severity, value: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn new(severity: Severity, value: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity, value: value.into(), message: message.into(), remedy: None }
     }
 
-    fn ok(value: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn ok(value: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Severity::Ok, value, message)
     }
 
-    fn remedy(self, remedy: impl Into<String>) -> Self {
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    fn into_finding(self, check: &str) -> Finding {
+    pub(super) fn into_finding(self, check: &str) -> Finding {
         let Self { severity, value, message, remedy } = self;
         Finding { check: check.into(), severity, value, message, remedy }
     }
@@ -138,6 +149,23 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
     Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy + without))
 }
 
+/// The switches of the administrator. Whether they stop this process is what the trial of a ring tells.
+fn switch(facts: &MachineFacts) -> Option<Verdict> {
+    let Some(level) = facts.io_uring_disabled else {
+        return Some(Verdict::ok("not there", "no kernel.io_uring_disabled before Linux 6.6: nothing switches it off"));
+    };
+    let value = format!("io_uring_disabled {level}");
+    let note = |message: &str| {
+        let remedy = "`sysctl -w kernel.io_uring_disabled=0` on the host, or use `--engine epoll`";
+        Verdict::new(Severity::Note, value.clone(), message).remedy(remedy)
+    };
+    Some(match level {
+        0 => Verdict::ok(value, "any process may use it"),
+        1 => note("only members of kernel.io_uring_group and processes with CAP_SYS_ADMIN may use it"),
+        _ => note("no process may use it"),
+    })
+}
+
 /// What stands in the way of io_uring is worth knowing, not in the way of epoll.
 fn io_uring_unused(facts: &MachineFacts) -> Option<Verdict> {
     io_uring(facts).map(|verdict| match verdict.severity {
@@ -177,6 +205,31 @@ fn kernel(facts: &MachineFacts) -> Option<Verdict> {
 fn major_and_minor(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Mode 2: a filter, such as a container runtime's.
+fn seccomp(facts: &MachineFacts) -> Option<Verdict> {
+    let works = matches!(facts.ring, RingTrial::Works { .. });
+    Some(match facts.seccomp? {
+        0 => Verdict::ok("none", "no filter of system calls"),
+        _ if works => Verdict::ok("filter", "it allows io_uring"),
+        _ => Verdict::new(Severity::Note, "filter", "system calls are filtered, io_uring's perhaps among them").remedy(
+            "allow io_uring_setup, io_uring_enter and io_uring_register (docs/seccomp-io_uring.json), or use \
+             `--engine epoll`",
+        ),
+    })
+}
+
+/// epoll_ctl(2) fails with ENOSPC beyond it; it counts for the user.
+fn epoll_watches(facts: &MachineFacts) -> Option<Verdict> {
+    let most = facts.epoll_watches?;
+    let message = "sockets that this user's processes may watch (fs.epoll.max_user_watches)";
+    let wanted = facts.open_files.hard.unwrap_or(u64::MAX).min(1 << 20);
+    if most < wanted {
+        let remedy = format!("`sysctl -w fs.epoll.max_user_watches={wanted}`: fewer than files that may be open");
+        return Some(Verdict::new(Severity::Warning, most.to_string(), message).remedy(remedy));
+    }
+    Some(Verdict::ok(most.to_string(), message))
 }
 
 /// The default concurrency of a closed loop.
@@ -242,6 +295,11 @@ fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
     let (reuse, (first, last)) = (facts.tw_reuse?, facts.port_range?);
     let per_s = (u32::from(last) - u32::from(first) + 1) / TIME_WAIT_S;
     let value = format!("tcp_tw_reuse {reuse}");
+    if reuse == 1 && facts.timestamps == Some(0) {
+        let message = "without effect: net.ipv4.tcp_timestamps is 0, so ports wait their full time";
+        let remedy = "`sysctl -w net.ipv4.tcp_timestamps=1`";
+        return Some(Verdict::new(Severity::Note, value, message).remedy(remedy));
+    }
     if reuse == 1 {
         return Some(Verdict::ok(value, "ports come back 1 s after --close fin"));
     }
@@ -252,6 +310,18 @@ fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
          `sysctl -w net.ipv4.tcp_tw_reuse=1`"
     );
     Some(Verdict::new(Severity::Note, value, message).remedy(remedy))
+}
+
+/// Beyond it TIME_WAIT is cut short, and the kernel logs "time wait bucket table overflow".
+fn tw_sockets(facts: &MachineFacts) -> Option<Verdict> {
+    let most = facts.tw_buckets?;
+    let message = "connections that may be in TIME_WAIT at once (tcp_max_tw_buckets)";
+    if most < 16_384 {
+        let remedy =
+            "`sysctl -w net.ipv4.tcp_max_tw_buckets=65536`: beyond it --close fin leaves none, unlike in the field";
+        return Some(Verdict::new(Severity::Note, most.to_string(), message).remedy(remedy));
+    }
+    Some(Verdict::ok(most.to_string(), message))
 }
 
 fn backlog(facts: &MachineFacts) -> Option<Verdict> {
@@ -293,15 +363,11 @@ fn tcp_memory(facts: &MachineFacts) -> Option<Verdict> {
     Some(Verdict::ok(bytes_text(most), message))
 }
 
-/// Kernel memory of an idle connection, measured on Linux 6.18 with 80 000 of them: 3.9 KB and, with an operation armed
-/// on it, 0.7 KB.
-const BYTES_PER_HELD_CONNECTION: u64 = 4_700;
-
 fn memory(facts: &MachineFacts) -> Option<Verdict> {
     let left = [facts.memory_available, facts.cgroup_memory_left].into_iter().flatten().min()?;
     let limited = facts.cgroup_memory_left.is_some_and(|of_group| of_group == left);
     let by = if limited { " by the memory cgroup" } else { "" };
-    let message = format!("left{by}, room for {} held connections", count_text(left / BYTES_PER_HELD_CONNECTION));
+    let message = format!("left{by}, room for {} held connections", count_text(left / KERNEL_BYTES_PER_END));
     if left < 256 * MIB {
         let remedy = if limited { "raise the cgroup's limit" } else { "end other programs, or add memory" };
         return Some(Verdict::new(Severity::Warning, bytes_text(left), message).remedy(remedy));
@@ -310,7 +376,7 @@ fn memory(facts: &MachineFacts) -> Option<Verdict> {
 }
 
 /// Rounded down to one digit behind the point.
-fn count_text(count: u64) -> String {
+pub(super) fn count_text(count: u64) -> String {
     match count {
         0..1_000 => count.to_string(),
         1_000..1_000_000 => format!("{} thousand", count / 1_000),
@@ -318,7 +384,7 @@ fn count_text(count: u64) -> String {
     }
 }
 
-fn bytes_text(bytes: u64) -> String {
+pub(super) fn bytes_text(bytes: u64) -> String {
     match bytes {
         0..1_048_576 => format!("{} KiB", bytes >> 10),
         1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
@@ -340,7 +406,16 @@ fn cpus(facts: &MachineFacts) -> Option<Verdict> {
         let remedy = "test a server on another machine, or allow more CPUs";
         return Some(Verdict::new(Severity::Warning, format!("{allowed}{of}"), message).remedy(remedy));
     }
-    Some(Verdict::ok(format!("{allowed}{of}"), "CPUs that workers can be pinned to"))
+    let topology = &facts.topology;
+    let cores = match (topology.cores().len(), topology.nodes()) {
+        (cores, nodes @ 0..=1) if nodes == 0 || cores == allowed as usize => String::new(),
+        (cores, 1) => format!(": {cores} cores"),
+        (cores, nodes) => format!(": {cores} cores on {nodes} nodes"),
+    };
+    let free = topology.free_core().map_or_else(String::new, |core| {
+        format!("; CPU {} is left free unless --cpus says otherwise", CpuList::from(core.cpus.clone()))
+    });
+    Some(Verdict::ok(format!("{allowed}{of}"), format!("CPUs that workers can be pinned to{cores}{free}")))
 }
 
 fn governor(facts: &MachineFacts) -> Option<Verdict> {
@@ -388,15 +463,14 @@ fn steal(facts: &MachineFacts) -> Option<Verdict> {
 }
 
 fn container(facts: &MachineFacts) -> Option<Verdict> {
-    let filter = if facts.seccomp == Some(2) { ", a seccomp filter is active" } else { "" };
     match &facts.container {
         Some(name) => {
-            let message = format!("limits and sysctls are the host's{filter}");
+            let message = "limits and sysctls are the host's";
             Some(
                 Verdict::new(Severity::Note, name.clone(), message)
                     .remedy("change them there, or in the runtime's flags"),
             )
         }
-        None => Some(Verdict::ok("none", format!("no container is visible{filter}"))),
+        None => Some(Verdict::ok("none", "no container is visible")),
     }
 }

@@ -9,7 +9,7 @@ use io_uring::{IoUring, opcode};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
-use crate::fleet::{allowed_cpus, usable_cores};
+use crate::fleet::{CpuList, Topology, allowed_cpus, usable_cores};
 
 /// Facts of a machine and of this process on it. `None`: the kernel does not tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,12 @@ pub struct MachineFacts {
     pub port_range: Option<(u16, u16)>,
     /// `net.ipv4.tcp_tw_reuse`: 0 off, 1 on, 2 on for loopback.
     pub tw_reuse: Option<u32>,
+    /// `net.ipv4.tcp_timestamps`, without which `tcp_tw_reuse` does nothing.
+    pub timestamps: Option<u32>,
+    /// `net.ipv4.tcp_max_tw_buckets`.
+    pub tw_buckets: Option<u64>,
+    /// `fs.epoll.max_user_watches`.
+    pub epoll_watches: Option<u64>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
     /// The third value of `net.ipv4.tcp_mem`, in bytes.
@@ -42,6 +48,8 @@ pub struct MachineFacts {
     pub cpus_online: Option<u32>,
     /// CPUs in this process's cpuset.
     pub cpus_allowed: u32,
+    /// Their cores and nodes.
+    pub topology: Topology,
     /// Cores' worth of time that cpuset and quota leave to this process.
     pub cores: u32,
     /// The frequency governors in use, each once.
@@ -102,11 +110,16 @@ pub struct Conntrack {
 impl MachineFacts {
     /// This machine. Makes and drops one small ring.
     pub fn detect() -> Self {
+        Self { ring: RingTrial::make(), ..Self::detect_without_ring() }
+    }
+
+    /// The same without the trial of a ring, which counts as refused.
+    pub fn detect_without_ring() -> Self {
         let mut facts = Self::read(Path::new("/"));
-        facts.ring = RingTrial::make();
         let nofile = getrlimit(Resource::Nofile);
         facts.open_files = Limit { soft: nofile.current, hard: nofile.maximum };
         facts.cpus_allowed = allowed_cpus().len() as u32;
+        facts.topology = Topology::detect();
         facts.cores = usable_cores();
         facts
     }
@@ -116,6 +129,7 @@ impl MachineFacts {
     fn read(root: &Path) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).ok();
         let number = |path: &str| text(path)?.trim().parse().ok();
+        let number64 = |path: &str| text(path)?.trim().parse().ok();
         Self {
             kernel: text("proc/sys/kernel/osrelease").map(|release| release.trim().to_owned()),
             ring: RingTrial::Refused(libc::ENOSYS),
@@ -126,11 +140,16 @@ impl MachineFacts {
             system_files: text("proc/sys/fs/file-nr").and_then(|counts| file_usage(&counts)),
             port_range: text("proc/sys/net/ipv4/ip_local_port_range").and_then(|range| port_range(&range)),
             tw_reuse: number("proc/sys/net/ipv4/tcp_tw_reuse"),
+            timestamps: number("proc/sys/net/ipv4/tcp_timestamps"),
+            tw_buckets: number64("proc/sys/net/ipv4/tcp_max_tw_buckets"),
+            epoll_watches: number64("proc/sys/fs/epoll/max_user_watches"),
             somaxconn: number("proc/sys/net/core/somaxconn"),
             tcp_memory: text("proc/sys/net/ipv4/tcp_mem").and_then(|pages| tcp_memory(&pages)),
             conntrack: conntrack(root),
-            cpus_online: text("sys/devices/system/cpu/online").and_then(|list| count_list(&list)),
+            cpus_online: text("sys/devices/system/cpu/online")
+                .and_then(|list| Some(list.parse::<CpuList>().ok()?.as_slice().len() as u32)),
             cpus_allowed: 0,
+            topology: Topology::UNKNOWN,
             cores: 0,
             governors: governors(root),
             clock_source: text("sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -205,15 +224,6 @@ fn conntrack(root: &Path) -> Option<Conntrack> {
         entries: Usage { used: number("nf_conntrack_count")?, most: number("nf_conntrack_max")? },
         after_rst_s: seconds("nf_conntrack_tcp_timeout_close", 10),
         after_fin_s: seconds("nf_conntrack_tcp_timeout_time_wait", 120),
-    })
-}
-
-/// How many numbers a list like `0-3,8` has.
-fn count_list(list: &str) -> Option<u32> {
-    list.trim().split(',').try_fold(0u32, |count, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
     })
 }
 
@@ -332,6 +342,9 @@ mod tests {
             ("proc/sys/fs/file-nr", "787\t0\t2466170\n"),
             ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
             ("proc/sys/net/ipv4/tcp_tw_reuse", "2\n"),
+            ("proc/sys/net/ipv4/tcp_timestamps", "1\n"),
+            ("proc/sys/net/ipv4/tcp_max_tw_buckets", "131072\n"),
+            ("proc/sys/fs/epoll/max_user_watches", "5376983\n"),
             ("proc/sys/net/core/somaxconn", "4096\n"),
             ("proc/sys/net/ipv4/tcp_mem", "287898\t383867\t575796\n"),
             ("proc/sys/net/netfilter/nf_conntrack_count", "12\n"),
@@ -355,6 +368,10 @@ mod tests {
         assert_eq!(facts.system_files, Some(Usage { used: 787, most: 2_466_170 }));
         assert_eq!(facts.port_range, Some((32_768, 60_999)));
         assert_eq!(facts.tw_reuse, Some(2));
+        assert_eq!(
+            (facts.timestamps, facts.tw_buckets, facts.epoll_watches),
+            (Some(1), Some(131_072), Some(5_376_983))
+        );
         assert_eq!(facts.somaxconn, Some(4096));
         assert_eq!(facts.tcp_memory, Some(575_796 * page_size() as u64));
         let entries = Usage { used: 12, most: 65_536 };

@@ -1,10 +1,11 @@
 //! Layer 4: can this machine do it?
 //!
-//! [`MachineFacts`] are read once; [`examine`] judges them and touches nothing. A finding that is not `ok` names its
-//! remedy.
+//! [`MachineFacts`] are read once; [`examine`] judges them for any load and [`examine_held`] for a number of held
+//! connections; neither touches anything. A finding that is not `ok` names its remedy.
 
 mod checks;
 mod facts;
+mod held;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use checks::examine;
 pub use facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
+pub use held::{HeldPlan, KERNEL_BYTES_PER_END, examine_held};
 pub use render::render;
 
 /// The verdict on one property of the machine.

@@ -1,8 +1,9 @@
 use super::*;
+use crate::fleet::Topology;
 use crate::io::Engine;
 
 /// A machine without a fault.
-fn sound() -> MachineFacts {
+pub(super) fn sound() -> MachineFacts {
     MachineFacts {
         kernel: Some("6.18.0".into()),
         ring: RingTrial::Works { direct_descriptors: true },
@@ -13,11 +14,15 @@ fn sound() -> MachineFacts {
         system_files: Some(Usage { used: 1_000, most: 2_000_000 }),
         port_range: Some((32_768, 60_999)),
         tw_reuse: Some(1),
+        timestamps: Some(1),
+        tw_buckets: Some(131_072),
+        epoll_watches: Some(5_000_000),
         somaxconn: Some(4096),
         tcp_memory: Some(1 << 30),
         conntrack: None,
         cpus_online: Some(8),
         cpus_allowed: 8,
+        topology: Topology::of_cpus(0..8),
         cores: 8,
         governors: vec!["performance".into()],
         clock_source: Some("tsc".into()),
@@ -97,8 +102,16 @@ fn epoll_asks_for_less() {
     let old = MachineFacts { ring: refused, kernel: Some("4.19.0".into()), ..sound() };
     let findings = examine(&old, Engine::Epoll);
     let severities: Vec<_> =
-        findings.iter().take(3).map(|finding| (finding.check.as_str(), finding.severity)).collect();
-    assert_eq!(severities, [("io_uring", Severity::Note), ("kernel", Severity::Ok), ("open_files", Severity::Ok)]);
+        findings.iter().take(4).map(|finding| (finding.check.as_str(), finding.severity)).collect();
+    assert_eq!(
+        severities,
+        [
+            ("io_uring", Severity::Note),
+            ("kernel", Severity::Ok),
+            ("open_files", Severity::Ok),
+            ("epoll_watches", Severity::Ok)
+        ]
+    );
     assert!(text(&findings[2]).contains("in all workers together"), "{}", text(&findings[2]));
     for finding in examine(&sound(), Engine::Epoll) {
         assert_eq!((finding.severity, &finding.remedy), (Severity::Ok, &None), "{finding:?}");
@@ -140,6 +153,21 @@ fn each_fault_has_its_finding() {
         ("ports", MachineFacts { port_range: Some((0, 65_535)), ..sound() }, Ok, "65536"),
         ("time_wait", MachineFacts { tw_reuse: Some(0), ..sound() }, Note, "ends at 470/s ->"),
         ("time_wait", MachineFacts { tw_reuse: Some(2), ..sound() }, Note, "470/s beyond loopback"),
+        ("time_wait", MachineFacts { timestamps: Some(0), ..sound() }, Note, "tcp_timestamps is 0"),
+        ("tw_sockets", sound(), Ok, "131072: connections that may be in TIME_WAIT"),
+        ("tw_sockets", MachineFacts { tw_buckets: Some(4_096), ..sound() }, Note, "tcp_max_tw_buckets=65536"),
+        ("uring_switch", sound(), Ok, "any process"),
+        ("uring_switch", MachineFacts { io_uring_disabled: None, ..sound() }, Ok, "nothing switches it off"),
+        ("uring_switch", MachineFacts { io_uring_disabled: Some(1), ..sound() }, Note, "kernel.io_uring_group"),
+        ("uring_switch", MachineFacts { io_uring_disabled: Some(2), ..sound() }, Note, "no process may"),
+        ("seccomp", sound(), Ok, "no filter"),
+        ("seccomp", MachineFacts { seccomp: Some(2), ..sound() }, Ok, "it allows io_uring"),
+        (
+            "seccomp",
+            MachineFacts { seccomp: Some(2), ring: RingTrial::Refused(libc::EPERM), ..sound() },
+            Note,
+            "seccomp-io_uring.json",
+        ),
         ("backlog", MachineFacts { somaxconn: Some(128), ..sound() }, Note, "retry after 1 s"),
         ("conntrack", MachineFacts { conntrack: entries(0, 65_536), ..sound() }, Ok, "tracks nothing now"),
         (
@@ -181,9 +209,9 @@ fn each_fault_has_its_finding() {
         ("steal", MachineFacts { steal_per_mille: Some(207), ..sound() }, Warning, "20.7 %"),
         (
             "container",
-            MachineFacts { container: Some("Docker".into()), seccomp: Some(2), ..sound() },
+            MachineFacts { container: Some("Docker".into()), ..sound() },
             Note,
-            "a seccomp filter is active",
+            "limits and sysctls are the host's",
         ),
     ];
     for (check, facts, severity, phrase) in cases {
@@ -195,12 +223,35 @@ fn each_fault_has_its_finding() {
 }
 
 #[test]
+fn epoll_may_watch_as_many_sockets_as_may_be_open() {
+    let watches = |most| {
+        let facts = MachineFacts { epoll_watches: Some(most), ..sound() };
+        examine(&facts, Engine::Epoll).into_iter().find(|finding| finding.check == "epoll_watches").unwrap()
+    };
+    assert_eq!(watches(1 << 20).severity, Severity::Ok);
+    let few = watches(100_000);
+    assert_eq!(few.severity, Severity::Warning);
+    assert!(text(&few).contains("max_user_watches=1048576"), "{}", text(&few));
+}
+
+#[test]
+fn a_large_machine_says_what_its_cpus_are() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let topology = Topology::read(nowhere.path(), &(0..16).collect::<Vec<_>>());
+    let facts = MachineFacts { topology, cpus_allowed: 16, cpus_online: Some(16), cores: 16, ..sound() };
+    let found = text(&finding("cpus", &facts));
+    assert!(found.contains("pinned to; CPU 0 is left free unless --cpus says otherwise"), "{found}");
+}
+
+#[test]
 fn unknown_facts_have_no_finding() {
     let facts = MachineFacts {
         kernel: None,
         system_files: None,
         port_range: None,
         tw_reuse: None,
+        tw_buckets: None,
+        seccomp: None,
         somaxconn: None,
         tcp_memory: None,
         clock_source: None,
@@ -209,7 +260,7 @@ fn unknown_facts_have_no_finding() {
         ..sound()
     };
     let checks: Vec<String> = examine(&facts, Engine::IoUring).into_iter().map(|finding| finding.check).collect();
-    assert_eq!(checks, ["io_uring", "open_files", "conntrack", "cpus", "governor", "container"]);
+    assert_eq!(checks, ["io_uring", "uring_switch", "open_files", "conntrack", "cpus", "governor", "container"]);
 }
 
 #[test]
@@ -228,11 +279,17 @@ fn the_text_is_aligned_and_sums_up() {
                             it to every process
                             -> `sysctl -w kernel.io_uring_disabled=0` as root on the
                             host; or use `--engine epoll`, which needs none
+    note      uring_switch  io_uring_disabled 2: no process may use it
+                            -> `sysctl -w kernel.io_uring_disabled=0` on the host,
+                            or use `--engine epoll`
     ok        kernel        6.18.0: has all that the engine uses
     ok        open_files    1048576 (soft 1024): connections in one worker, at most
+    ok        seccomp       none: no filter of system calls
     ok        system_files  1999000 of 2000000: files left to the system
     ok        ports         28232: per source and target; connects slow past 14116
     ok        time_wait     tcp_tw_reuse 1: ports come back 1 s after --close fin
+    ok        tw_sockets    131072: connections that may be in TIME_WAIT at once
+                            (tcp_max_tw_buckets)
     note      backlog       128: connects that may wait for a server on this machine
                             -> `sysctl -w net.core.somaxconn=4096`: a full backlog
                             drops SYNs, and clients retry after 1 s
@@ -247,7 +304,7 @@ fn the_text_is_aligned_and_sums_up() {
     ok        steal         none: no hypervisor shares the CPUs
     ok        container     none: no container is visible
 
-    not ready: 1 blocking, 1 warning, 1 note
+    not ready: 1 blocking, 1 warning, 2 notes
     "#);
     for width in [60, 80, 120] {
         let text = render(&findings, width, false);

@@ -60,6 +60,11 @@ impl Deadlines {
         }
     }
 
+    /// Bytes of the links.
+    pub(super) fn memory(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
     /// Sets the slot's deadline, replacing an earlier one.
     pub fn set(&mut self, slot: u32, at: Time) {
         self.clear(slot);

@@ -128,6 +128,11 @@ impl Sessions {
         }
     }
 
+    /// Bytes when every slot has a session.
+    pub(super) fn memory(&self) -> usize {
+        self.by_slot.len() * (2 * size_of::<u32>() + size_of::<Session>())
+    }
+
     /// The session of `slot`, if its attempt has one.
     pub(super) fn get(&self, slot: u32) -> Option<&Session> {
         let entry = *self.by_slot.get(slot as usize)?;

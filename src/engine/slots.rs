@@ -80,6 +80,10 @@ impl Slots {
         (Self { slots: slots.into_boxed_slice() }, queues)
     }
 
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(&*self.slots)
+    }
+
     pub(super) fn len(&self) -> u32 {
         self.slots.len() as u32
     }

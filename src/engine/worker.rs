@@ -286,6 +286,12 @@ impl Worker {
         self.recorder.finish(now)
     }
 
+    /// Bytes of its tables, which are of one size from the beginning: those of the slots, and of the attempts on them.
+    /// Sessions are counted as if every slot had one; what they need beside (messages that cross chunks) is not.
+    pub fn memory(&self) -> usize {
+        self.slots.memory() + self.attempts.memory() + self.deadlines.memory() + self.sessions.memory()
+    }
+
     /// What has been measured.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
@@ -965,6 +971,10 @@ impl Attempts {
     fn with_capacity(capacity: u32) -> Self {
         let capacity = capacity as usize;
         Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), in_flight: 0 }
+    }
+
+    fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Attempt>() + self.free.capacity() * size_of::<u32>()
     }
 
     fn get(&self, id: AttemptId) -> &Attempt {

@@ -160,3 +160,21 @@ impl AddAssign for Progress {
         self.refused += other.refused;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn each_side_writes_cache_lines_of_its_own() {
+        const PAIR: usize = 128;
+        assert_eq!((align_of::<Mailbox>(), size_of::<Mailbox>() % PAIR), (PAIR, 0), "no neighbour on its lines");
+        assert_eq!((offset_of!(Mailbox, published) % PAIR, size_of::<Published>() % PAIR), (0, 0));
+        let of_control =
+            [offset_of!(Mailbox, orders), offset_of!(Mailbox, has_retargets), offset_of!(Mailbox, retargets)];
+        let of_worker = offset_of!(Mailbox, published)..offset_of!(Mailbox, published) + size_of::<Published>();
+        assert!(of_control.iter().all(|offset| !of_worker.contains(offset)));
+    }
+}

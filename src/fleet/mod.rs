@@ -4,11 +4,15 @@
 //! and a channel on which a worker hands over an interval report each second and its outcome at the end.
 
 mod affinity;
+mod cpu_list;
 mod mailbox;
 mod threads;
+mod topology;
 mod turns;
 
 pub use affinity::{allowed_cpus, pin_current_thread, usable_cores};
+pub use cpu_list::{CpuList, CpuListError};
 pub use mailbox::{Mailbox, Order, Progress};
 pub use threads::{CpuWait, Fleet, LaunchError, Outcome, Prepared};
-pub use turns::{End, Observer, run_turns};
+pub use topology::{Core, Topology};
+pub use turns::{BATCH_MEMORY, End, Observer, run_turns};

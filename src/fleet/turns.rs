@@ -2,7 +2,7 @@
 
 use crate::base::{Nanos, Time};
 use crate::engine::Worker;
-use crate::io::Io;
+use crate::io::{Completion, Io, Op};
 use crate::measure::IntervalReport;
 
 use super::mailbox::{Mailbox, Order};
@@ -11,6 +11,9 @@ use super::mailbox::{Mailbox, Order};
 const MAILBOX_PERIOD: Nanos = Nanos::from_millis(20);
 /// Room for the completions and ops of a turn; a turn that needs more grows it once.
 const BATCH: usize = 8_192;
+
+/// Bytes of the completions and ops of a turn.
+pub const BATCH_MEMORY: usize = BATCH * (size_of::<Completion>() + size_of::<Op>());
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,17 @@ pub struct Buffers {
     pub send: BufferPool,
 }
 
+impl BufferPlan {
+    /// Bytes of both pools when every buffer has been used; each becomes resident with its first use.
+    pub fn memory(&self) -> usize {
+        let pool = |size: u32| {
+            let books = size_of::<u32>() + size_of::<bool>();
+            stride(size as usize) * self.count.max(1) as usize + CACHE_LINE + books * self.count as usize
+        };
+        pool(self.receive_size) + pool(self.send_size)
+    }
+}
+
 impl Buffers {
     /// Pools of the planned sizes. Memory is reserved at once and becomes resident on first use.
     pub fn new(plan: BufferPlan) -> Self {
@@ -66,7 +77,7 @@ const CACHE_LINE: usize = 64;
 impl BufferPool {
     fn new(count: u32, size: u32) -> Self {
         let size = size as usize;
-        let stride = size.next_multiple_of(CACHE_LINE).max(CACHE_LINE);
+        let stride = stride(size);
         let bytes = stride.checked_mul(count.max(1) as usize).expect("buffer memory fits the address space");
         // A greater alignment than malloc's own would be served by writing zeros instead of by fresh zero pages, and
         // the whole pool would be resident at once: a line more is allocated and the first buffer aligned by hand.
@@ -173,6 +184,11 @@ impl Drop for BufferPool {
         // SAFETY: allocated with this very layout in `new`, freed once, and no operation refers to it.
         unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
+}
+
+/// Bytes from the beginning of a buffer to that of the next.
+fn stride(size: usize) -> usize {
+    size.next_multiple_of(CACHE_LINE).max(CACHE_LINE)
 }
 
 #[cfg(test)]

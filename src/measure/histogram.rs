@@ -154,6 +154,11 @@ impl LatencyHistogram {
         })
     }
 
+    /// Bytes that it takes: fixed from its making on, however many samples it has.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + bytes_of(&self.histogram)
+    }
+
     /// How HdrHistogram divides the range: buckets, and parts of each.
     pub fn buckets(&self) -> (u8, u32) {
         // Enough parts to tell two spans of `digits` digits apart, as a power of two.
@@ -284,6 +289,11 @@ impl fmt::Display for Quantile {
             _ => write!(f, "p{whole}.{hundredths:02}"),
         }
     }
+}
+
+/// Bytes of a histogram's counters, one of 8 bytes for each value told apart.
+pub(super) fn bytes_of(histogram: &Histogram<u64>) -> usize {
+    histogram.distinct_values() * size_of::<u64>()
 }
 
 /// A histogram of nanoseconds from 1 to 60 s.

@@ -4,7 +4,7 @@ use std::ops::{AddAssign, SubAssign};
 
 use hdrhistogram::Histogram;
 
-use super::histogram::new_histogram;
+use super::histogram::{bytes_of, new_histogram};
 use super::recorder::{RecorderLayout, WatchedRow};
 use super::sample::{Metric, Place, Sample};
 use crate::base::{Nanos, Time};
@@ -89,6 +89,12 @@ impl IntervalReport {
         Self { watched: vec![IntervalCounts::default(); rows].into(), ..self }
     }
 
+    /// Bytes that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let counts = size_of_val(&*self.populations) + size_of_val(&*self.watched);
+        size_of::<Self>() + counts + bytes_of(&self.response) + bytes_of(&self.lateness)
+    }
+
     /// Empties the report for its next use, without allocating.
     pub fn clear(&mut self) {
         self.response.reset();
@@ -171,6 +177,11 @@ impl IntervalRecorder {
         let mut spares = Vec::with_capacity(SPARES);
         spares.push(Box::new(report.clone()));
         Self { start, end: start + IntervalReport::LENGTH, current: Box::new(report), spares, held: 0, next_bucket: 0 }
+    }
+
+    /// Bytes of the reports at hand.
+    pub(super) fn memory(&self) -> usize {
+        self.current.memory() + self.spares.iter().map(|spare| spare.memory()).sum::<usize>()
     }
 
     /// The report that counts what happens now.

@@ -93,6 +93,11 @@ impl Ending {
 }
 
 impl Reactions {
+    /// Bytes that it takes.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() - size_of::<LatencyHistogram>() + self.open_time.memory()
+    }
+
     /// Counts one reaction.
     pub fn count(&mut self, reaction: &Reaction, expected: bool) {
         self.endings[reaction.ending as usize] += 1;

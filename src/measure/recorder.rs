@@ -286,6 +286,12 @@ impl Recorder {
         self.interval.held_now()
     }
 
+    /// Bytes that it takes at most: the histograms of all that can be recorded, those that are made on first use among
+    /// them. Left out is what depends on the target's words: names of backends and reasons of refusals.
+    pub fn memory(&self) -> usize {
+        self.record.most_memory() + self.interval.memory()
+    }
+
     /// The totals so far.
     pub fn snapshot(&self) -> &Snapshot {
         &self.record

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::failure::{Failure, FailureDetail, FailureKind, Step};
 use super::histogram::LatencyHistogram;
 use super::reaction::{Reaction, Reactions};
-use super::recorder::RecorderLayout;
+use super::recorder::{RecorderLayout, StageInfo};
 use super::sample::{Metric, Place, Sample};
 use crate::base::Nanos;
 use crate::protocol::Negotiated;
@@ -243,10 +243,7 @@ impl Snapshot {
         let mut stages = vec![StageRecord::default(); layout.stages.len()];
         if stages.len() <= ALLOCATED_AT_START {
             for (record, info) in stages.iter_mut().zip(&layout.stages) {
-                record
-                    .tally
-                    .latencies
-                    .allocate(|metric| metric.is_reached_by(info.until) && (info.open_loop || !metric.needs_plan()));
+                record.tally.latencies.allocate(|metric| is_recorded(metric, info));
                 record.time_to_failure = Some(LatencyHistogram::new());
                 record.back = info.storm.then(LatencyHistogram::of_ages);
                 record.probes.reserve(if info.probe { PROBES_AT_START } else { 0 });
@@ -274,6 +271,32 @@ impl Snapshot {
             oversleeps: LatencyHistogram::new(),
             lost_ages: LatencyHistogram::of_ages(),
         }
+    }
+
+    /// Bytes that it takes when everything that its layout names has been recorded.
+    pub(super) fn most_memory(&self) -> usize {
+        let (latencies, ages) = (self.turns.memory(), self.lost_ages.memory());
+        let of_stage = |info: &StageInfo| {
+            let cells = Step::COUNT * FailureKind::COUNT * size_of::<Option<FailureCount>>();
+            let probes = if info.probe { PROBES_AT_START * size_of::<ProbeOutcome>() } else { 0 };
+            let metrics = Metric::ALL.into_iter().filter(|metric| is_recorded(*metric, info)).count();
+            let back = if info.storm { ages } else { 0 };
+            // One more for the time to failure.
+            size_of::<StageRecord>() + cells + probes + (metrics + 1) * latencies + back
+        };
+        let is_mixed = |pair: &[StageInfo]| pair[0].open_loop != pair[1].open_loop;
+        let headlines = 1 + usize::from(self.layout.stages.windows(2).any(is_mixed));
+        let rows = self.targets.len() + self.clients.len();
+        let with_histogram = self.targets.len().min(TARGET_HISTOGRAMS) + self.clients.len();
+        let parts = (self.target_parts.len() + self.client_parts.len()) * size_of::<RowPart>();
+        let reactions = self.reactions.iter().flatten().map(|reactions| reactions.memory()).sum::<usize>();
+        self.layout.stages.iter().map(of_stage).sum::<usize>()
+            + rows * size_of::<Tally>()
+            + with_histogram * headlines * latencies
+            + parts
+            + reactions
+            + 2 * latencies
+            + ages
     }
 
     /// The names behind the indices.
@@ -502,6 +525,11 @@ impl Snapshot {
         }
         sum
     }
+}
+
+/// Attempts of the stage have the metric, unless only TLS gives it.
+fn is_recorded(metric: Metric, info: &StageInfo) -> bool {
+    metric.is_reached_by(info.until) && (info.open_loop || !metric.needs_plan())
 }
 
 /// A row for each of `count` targets or clients; none if there is but one.

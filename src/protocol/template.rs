@@ -55,6 +55,11 @@ pub struct ClientTemplates {
 }
 
 impl ClientTemplates {
+    /// Bytes that they take.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.bytes) + size_of_val(&*self.s2_keys) + size_of_val(&*self.c2_filler)
+    }
+
     /// Draws `count` C0C1s of the kind `spec`, and signs them in complex mode. The offset bytes are random too, so the
     /// digest's place differs from one to the next. C2 is by the book ([`C2Rule::SHAKEDOWN`]).
     ///

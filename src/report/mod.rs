@@ -4,7 +4,7 @@ mod chart;
 mod observed;
 mod outcomes;
 mod page;
-mod quantity;
+pub(crate) mod quantity;
 mod summary;
 mod tables;
 

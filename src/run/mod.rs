@@ -5,6 +5,7 @@ mod diagnosis;
 pub mod host;
 mod interruption;
 mod limiter;
+mod memory;
 mod merge;
 mod names;
 mod plan;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use interruption::Interruption;
+pub use memory::{MemoryNeed, WorkerMemory};
 pub use merge::MergeError;
 pub use names::Resolver;
 pub use plan::*;

@@ -1,6 +1,7 @@
 //! What can be told of a plan before it runs: conditions under which its numbers mean less than they seem to.
 
 use crate::base::Nanos;
+use crate::doctor::{self, HeldPlan, MachineFacts, examine_held};
 use crate::engine::{ClosePolicy, Hold};
 
 use super::host::CpuShares;
@@ -32,6 +33,36 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Findings about the connections that `plan` holds at once, on a machine with these facts: whether its memory, files and
+/// tables suffice. Ports are judged with all others.
+pub fn held(plan: &RunPlan, facts: &MachineFacts) -> Vec<Finding> {
+    let held = |population: &&Population| population.hold != Hold::ForNs(0);
+    let connections = plan.asked().filter(held).map(|population| u64::from(population.concurrency())).sum();
+    let both_ends = plan.targets.iter().all(|target| target.address.ip().to_canonical().is_loopback());
+    let held = HeldPlan { connections, pairs: 1, both_ends, engine: plan.engine };
+    let judged = examine_held(&held, facts).into_iter().filter(|finding| finding.check != "held_ports");
+    judged
+        .filter_map(|found| {
+            let severity = match found.severity {
+                doctor::Severity::Ok => return None,
+                doctor::Severity::Note => Severity::Info,
+                // Slots are the most that may be held: whether it comes to that, the run will show.
+                doctor::Severity::Warning | doctor::Severity::Blocking => Severity::Warning,
+            };
+            let resource = found.check.trim_start_matches("held_").replace('_', " ");
+            Some(Finding {
+                severity,
+                message: format!(
+                    "{connections} connections may be held at once; {resource}: {}: {}",
+                    found.value, found.message
+                ),
+                remedy: found.remedy.unwrap_or_default(),
+                code: found.check,
+            })
+        })
+        .collect()
 }
 
 /// What the CPU time of the run says.
@@ -168,6 +199,28 @@ mod tests {
         assert_eq!(codes(ffmpeg(Until::Connect)), ["connect_waits", "tuple_reuse"]);
         assert_eq!(codes(ffmpeg(Until::Handshake)), ["tuple_reuse"], "it sends no connect");
         assert_eq!(codes(|plan| plan.populations[0].until = Until::Connect), ["tuple_reuse"], "it writes both at once");
+    }
+
+    #[test]
+    fn held_connections_that_do_not_fit_are_found_beforehand() {
+        let mut plan = open_plan();
+        plan.targets[0].address = "10.0.0.5:1935".parse().unwrap();
+        plan.populations[0].lanes[0].concurrency = 200_000;
+        let facts = MachineFacts {
+            memory_available: Some(1 << 30),
+            cgroup_memory_left: None,
+            system_files: Some(doctor::Usage { used: 0, most: 10_000_000 }),
+            tcp_memory: Some(1 << 32),
+            conntrack: None,
+            ..MachineFacts::detect_without_ring()
+        };
+        assert_eq!(held(&plan, &facts), [], "nothing is held");
+        plan.populations[0].hold = Hold::ForNs(1);
+        let found = held(&plan, &facts);
+        assert_eq!(found.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["held_memory"]);
+        insta::assert_snapshot!(found[0].message, @"200000 connections may be held at once; memory: 908 MiB of 1.0 GiB: needed, 4764 bytes a connection, nearly all of it the kernel's; there is room for 225 thousand");
+        plan.targets[0].address = "127.0.0.1:1935".parse().unwrap();
+        assert!(held(&plan, &facts)[0].message.contains("both ends of it being here"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::{Nanos, StreamPurpose, Time};
-use crate::engine::{Client, Headers, LaneSpec, Load, Worker, WorkerPlan};
+use crate::engine::{Client, Headers, Hold, LaneSpec, Load, Worker, WorkerPlan};
 use crate::io::tls::{Tls, TlsClient, TlsClientPlan, TlsError, Trust};
 use crate::io::{BufferPlan, Bytes, Engine, IoPlan, SourceId, TargetId};
 use crate::load::{
@@ -75,6 +75,13 @@ pub enum LoadError {
 pub struct WorkerParts {
     clients: Vec<Client>,
     headers: Option<Headers>,
+}
+
+impl WorkerParts {
+    /// Bytes of the templates, beside those that the backend's plan has of them.
+    pub(super) fn memory(&self) -> usize {
+        self.clients.iter().map(|client| client.templates.memory()).sum()
+    }
 }
 
 impl Preparation {
@@ -217,7 +224,7 @@ impl Preparation {
                 Load::Open { arrivals, end: profile.length() }
             }
             (PreparedLoad::Closed(quota, plan), LoadPlan::Closed { .. }) => {
-                Load::Closed { quota: QuotaShare::new(Arc::clone(quota)), plan: plan.clone(), part }
+                Load::Closed { quota: self.quota_share(prepared, quota), plan: plan.clone(), part }
             }
             (PreparedLoad::Storm, LoadPlan::Storm { fleet, reconnect, .. }) => Load::Storm {
                 rule: *reconnect,
@@ -230,6 +237,17 @@ impl Preparation {
             },
             _ => unreachable!("a lane was prepared from its own plan"),
         }
+    }
+
+    /// Slots that are never held and always in use become free again, whatever the target does: attempts may be taken ahead
+    /// of them. A ramp may leave a worker none.
+    fn quota_share(&self, prepared: &PreparedLane, quota: &Arc<Quota>) -> QuotaShare {
+        let lane = self.lane(prepared);
+        let steady = |steps: &[StepPlan]| steps.iter().all(|step| step.from == step.to && step.to >= lane.concurrency);
+        let always_in_use = matches!(&lane.load, LoadPlan::Closed { steps, .. } if steady(steps));
+        let held = self.plan.populations[prepared.population].hold != Hold::ForNs(0);
+        let share = if always_in_use && !held { QuotaShare::ahead } else { QuotaShare::new };
+        share(Arc::clone(quota))
     }
 
     /// The turns of a population's clients. Each machine and worker is one turn further at its start, so that they do not

@@ -80,6 +80,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         weights,
         allowed: elements(document.get("allow"), |item| item.text().map(Allowance::from))?,
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
+        cpus: optional(document.get("cpus"), Item::read)?,
         sources: sources(document.get("sources"))?,
         thresholds,
         abort_if: elements(document.get("abort_if"), |item| {
@@ -126,6 +127,7 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "targets", example: "[\"rtmp://10.0.0.5:1935/live\"]" },
     Key { name: "allow", example: "[\"203.0.113.7\"]" },
     Key { name: "workers", example: "2" },
+    Key { name: "cpus", example: "\"2-15\"" },
     Key { name: "seed", example: "7" },
     Key { name: "engine", example: "\"io_uring\"" },
     Key { name: "threshold", example: "[[threshold]] with metric = \"response.p99\" and below = \"50ms\"" },

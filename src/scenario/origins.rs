@@ -47,6 +47,7 @@ impl Setting {
     pub(super) const ARRIVAL: Self = Self { flag: "--arrival", key: "arrival" };
     pub(super) const CONCURRENCY: Self = Self { flag: "-c", key: "concurrency" };
     pub(super) const WORKERS: Self = Self { flag: "-t", key: "workers" };
+    pub(super) const CPUS: Self = Self { flag: "--cpus", key: "cpus" };
     pub(super) const CLIENTS: Self = Self { flag: "--client", key: "clients" };
     pub(super) const MODE: Self = Self { flag: "--mode", key: "mode" };
     pub(super) const DIGEST: Self = Self { flag: "--digest", key: "digest" };

@@ -53,13 +53,15 @@ impl Request {
         self.abort_if.extend_from_slice(&flags.abort_if);
         replace(&mut self.engine, &flags.engine, &mut self.origins, Setting::ENGINE);
         if flags.engine == Some(Engine::Sim) {
-            // A rehearsal: the simulated network has one worker, names that do not change and no TLS.
+            // A rehearsal: the simulated network has one worker without a CPU of its own, names that do not change and no TLS.
             self.workers = None;
+            self.cpus = None;
             self.resolve_every = None;
             self.tls = TlsRequest::default();
         }
         self.override_sessions(flags);
         replace(&mut self.workers, &flags.workers, &mut self.origins, Setting::WORKERS);
+        replace(&mut self.cpus, &flags.cpus, &mut self.origins, Setting::CPUS);
         replace(&mut self.guard, &flags.guard, &mut self.origins, Setting::GUARD);
         replace(&mut self.release, &flags.release, &mut self.origins, Setting::RELEASE);
         replace(&mut self.resolve_every, &flags.resolve_every, &mut self.origins, Setting::RESOLVE);

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::base::{Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Verify};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Reconnect, Share, StreamName};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
@@ -104,6 +105,8 @@ pub struct Request {
     pub enhanced_rtmp: Option<bool>,
     /// How TLS is spoken to targets that want it.
     pub tls: TlsRequest,
+    /// The CPUs that workers are pinned to, in order.
+    pub cpus: Option<CpuList>,
     /// Backend.
     pub engine: Option<Engine>,
     /// Seed of all randomness.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::{Nanos, Rate, RateRange, Seed};
 use crate::engine::{ClosePolicy, Hold, Verify};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::{ArrivalPattern, Share, StreamKeys};
 use crate::measure::{Expectation, ExpectedEvent};
@@ -87,11 +88,13 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     check_names(request, asked, &populations)?;
     check_sources(request, asked, &sources, &targets, &populations)?;
 
+    check_cpus(request, machine)?;
     // Without a target the machine is shared with the sink: half of the cores each.
-    let cores = match (built_in_sink, request.engine()) {
-        (_, Engine::Sim) => 1,
-        (true, _) => (machine.cores / 2).max(1),
-        (false, _) => machine.cores.max(1),
+    let cores = match (&request.cpus, built_in_sink, request.engine()) {
+        (_, _, Engine::Sim) => 1,
+        (Some(list), ..) => list.as_slice().len() as u32,
+        (None, true, _) => (machine.workers() / 2).max(1),
+        (None, false, _) => machine.workers(),
     };
     let automatic_sources = built_in_sink && sources.is_empty();
     let ports = |group: &[&Population]| {
@@ -137,7 +140,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         built_in_sink,
         engine: request.engine(),
         workers,
-        cpus: if request.engine() == Engine::Sim { Vec::new() } else { worker_cpus(machine, workers, cores) },
+        cpus: worker_cpus(request, machine, workers, cores, built_in_sink),
         populations,
         sources,
         thresholds,
@@ -153,6 +156,16 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         share,
         start_at: request.start_at.clone(),
     };
+    if let Some(core) = machine.topology.free_core()
+        && !plan.cpus.is_empty()
+        && !core.cpus.iter().any(|cpu| plan.cpus.contains(cpu))
+    {
+        notes.push(format!(
+            "CPU {} is left free for the control thread, interrupts and the kernel's own work: {} chooses others",
+            CpuList::from(core.cpus.clone()),
+            request.origins.name(Setting::CPUS)
+        ));
+    }
     let plan = sessions::with_options(plan, request)?;
     sessions::check_names(&plan, asked, &mut notes)?;
     check_loads(request, asked, &plan)?;
@@ -628,9 +641,30 @@ fn check_ports(group: &[&Population], ports: u64, machine: &Machine, slots: &Slo
     )))
 }
 
-/// The first cores are the workers'; a built-in sink gets those that follow.
-fn worker_cpus(machine: &Machine, workers: u32, cores: u32) -> Vec<u32> {
-    machine.cpus.iter().copied().take(workers.min(cores) as usize).collect()
+/// The CPUs asked for are ones that this process may use.
+fn check_cpus(request: &Request, machine: &Machine) -> Result<(), PlanError> {
+    let Some(list) = &request.cpus else { return Ok(()) };
+    let origins = &request.origins;
+    let name = origins.name(Setting::CPUS);
+    if request.engine() == Engine::Sim {
+        let text = format!("the simulated network pins no worker; drop {name}");
+        return Err(origins.refusal(&[Setting::CPUS], text));
+    }
+    let mut allowed = machine.topology.cpus();
+    allowed.sort_unstable();
+    list.check_within(&allowed).map_err(|error| origins.refusal(&[Setting::CPUS], format!("{name}: {error}")))
+}
+
+/// The CPUs asked for, or the first ones of the machine, no more than there are workers. A built-in sink gets those that
+/// are left; without one, more workers than cores may be asked for, and get the cores' other threads.
+fn worker_cpus(request: &Request, machine: &Machine, workers: u32, cores: u32, built_in_sink: bool) -> Vec<u32> {
+    let (cpus, most) = match &request.cpus {
+        _ if request.engine() == Engine::Sim => return Vec::new(),
+        Some(list) => (list.as_slice().to_vec(), cores),
+        None if request.workers.is_some() && !built_in_sink => (machine.topology.cpus(), machine.cores.max(1)),
+        None => (machine.topology.cpus(), cores),
+    };
+    cpus.into_iter().take(workers.min(most) as usize).collect()
 }
 
 /// Loopback addresses, so that no source uses more than half of its ports: connect() slows down beyond that.

@@ -33,7 +33,9 @@ pub const LAYERS: &[&[Module]] = &[
     &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],
     // `run` without a target starts the built-in sink, and its result has what was observed, so both lie below it.
     &[any_lower("sink"), any_lower("observe")],
-    &[any_lower("run"), any_lower("probe"), any_lower("doctor")],
+    // A run that holds connections asks beforehand whether they fit.
+    &[any_lower("doctor")],
+    &[any_lower("run"), any_lower("probe")],
     &[any_lower("scenario")],
     // A search makes plans of its own, so it lies above what plans are made by.
     &[any_lower("capacity")],

@@ -175,6 +175,7 @@ fn check_prints_the_effective_plan_and_its_curves() {
     insta::with_settings!({ filters => vec![
         (r"which have \d+ ports", "which have [PORTS] ports"),
         (r"which may have\s+\d+", "which may have [DESCRIPTORS]"),
+        (r"(?s)  memory .*?\n  engine", "  memory      [MEMORY]\n  engine"),
     ]}, {
         insta::assert_snapshot!(ended.stdout, @r#"
 wrong: 3 populations, 1m40s
@@ -237,12 +238,46 @@ in all
   connections at most 3550
   ports       at most 500 from a source to a target, which have [PORTS] ports
   descriptors at most 3550 in each of 1 worker, which may have [DESCRIPTORS]
+  memory      [MEMORY]
   engine      sim
   seed        7
   threshold   encoders.failed<1% in 10s
   release     500/s of the connections held at the end
 "#);
     });
+}
+
+#[test]
+fn check_says_what_memory_the_plan_takes() {
+    let file = "targets = \"10.0.0.5:1935\"\nworkers = 2\nstages = [{ concurrency = 101, for = \"1s\" }]";
+    let memory = &with_file(file, "check wrong.toml --json").json()["memory"];
+    let number = |key: &str| memory[key].as_u64().unwrap_or_else(|| panic!("{key}: {memory}"));
+    let worker = memory["worker"].as_object().unwrap();
+    let parts: u64 = worker.values().map(|part| part.as_u64().unwrap()).sum();
+    assert!(["slots", "buffers", "templates", "histograms", "rings"].iter().all(|part| worker[*part] != 0), "{memory}");
+    assert_eq!((number("workers"), number("worker_bytes")), (2, parts));
+    assert_eq!(number("total_bytes"), 2 * parts + number("shared_bytes"));
+    assert!(number("kernel_bytes") > 101 * 4_000, "{memory}");
+    let text = with_file(file, "check wrong.toml").stdout;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert!(words.join(" ").contains("for each of 2 workers (slots "), "{text}");
+}
+
+#[test]
+fn cpus_of_a_file_are_checked_at_their_place() {
+    let stages = "stages = [{ concurrency = 1, for = \"1s\" }]";
+    for (cpus, says) in [
+        ("\"4095\"", "wrong.toml:1:8: 'cpus': CPU 4095 is not in this process's cpuset, which is"),
+        ("\"3-1\"", "wrong.toml:1:8: cpus: '3-1' is not a list of CPUs"),
+        ("\"\"", "wrong.toml:1:8: cpus: the list of CPUs is empty"),
+        ("true", "write for example cpus = \"2-15\""),
+    ] {
+        let told = check_error(&format!("cpus = {cpus}\ntargets = \"10.0.0.5:1935\"\n{stages}"));
+        assert!(told.contains(says), "{told}");
+    }
+    let file = format!("cpus = \"4095\"\n{stages}");
+    let rehearsed = with_file(&file, "check wrong.toml --engine sim rtmp://serve.sim/live");
+    assert_eq!(rehearsed.code, Some(0), "a rehearsal pins nobody: {rehearsed:#?}");
 }
 
 #[test]

@@ -148,5 +148,6 @@ fn an_address_in_use_or_of_another_host_is_named() {
     let address = taken.local_addr().unwrap();
     ended(&format!("sink --listen {address}")).assert_error(1, &["cannot listen on", "in use", "another port"]);
     ended("sink --listen 192.0.2.1:0").assert_error(1, &["cannot listen on 192.0.2.1:0", "an address of this host"]);
-    ended("sink --listen 127.0.0.1:0 --cpus 4095").assert_error(1, &["cannot pin", "CPU 4095", "cpuset"]);
+    ended("sink --listen 127.0.0.1:0 --cpus 4095")
+        .assert_error(2, &["--cpus", "CPU 4095 is not in this process's cpuset"]);
 }

@@ -22,10 +22,9 @@ impl<A: Audience> Measurement<'_, A> {
             (None, Some(most)) => format!("at most {most}"),
             (None, None) => "as high as the target goes".to_owned(),
         };
-        let machine = self.shape.machine();
         self.audience.say(&format!(
             "rates {most}; at most {} connections at once, {} worker{}",
-            u64::from(machine.descriptors) * u64::from(machine.cores),
+            u64::from(self.shape.machine().descriptors) * u64::from(self.shape.cores()),
             plan.workers,
             if plan.workers == 1 { "" } else { "s" }
         ));

@@ -167,7 +167,8 @@ mod tests {
             |(number, stages): (usize, &&str)| format!("[[population]]\nname = \"{number}\"\nstages = [{stages}]\n");
         let text: String = stages.iter().enumerate().map(population).collect();
         let request = read(&format!("engine = \"sim\"\n{text}"), Path::new("test.toml")).unwrap();
-        let machine = Machine { cpus: vec![0], cores: 1, descriptors: 1_000, ports: 1_000 };
+        let machine =
+            Machine { topology: crate::fleet::Topology::of_cpus([0]), cores: 1, descriptors: 1_000, ports: 1_000 };
         resolve(&request, &machine, &|_, port| Ok(vec![([127, 0, 0, 1], port).into()])).unwrap().plan
     }
 

@@ -9,23 +9,26 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use super::super::sessions;
 use super::curves;
 use crate::base::{DurationText, Nanos, Rate, Seed};
+use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::ArrivalPattern;
 use crate::report::plot::{Quantity, curve};
+use crate::report::quantity::bytes;
 use crate::run::{
-    ClosePolicy, Hold, Lane, LoadPlan, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare, Verify,
+    ClosePolicy, Hold, Lane, LoadPlan, MemoryNeed, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare,
+    Verify, WorkerMemory,
 };
 use crate::scenario::Machine;
 
 /// The plan for a machine, at most `width` columns wide; `seed` is the one asked for.
-pub(super) fn text(plan: &RunPlan, seed: Option<Seed>, machine: &Machine, width: u16) -> String {
+pub(super) fn text(plan: &RunPlan, seed: Option<Seed>, machine: &Machine, memory: &MemoryNeed, width: u16) -> String {
     let mut paper = Paper { text: String::new(), width: usize::from(width) };
     let name = plan.scenario.as_deref().unwrap_or("scenario");
     paper.line(&format!("{name}: {}, {}", count(plan.populations.len() as u64, "population"), length(plan)));
     for population in &plan.populations {
         paper.population(plan, population);
     }
-    paper.totals(plan, seed, machine);
+    paper.totals(plan, seed, machine, memory);
     paper.text
 }
 
@@ -109,7 +112,41 @@ impl Paper {
         }
     }
 
-    fn totals(&mut self, plan: &RunPlan, seed: Option<Seed>, machine: &Machine) {
+    fn memory(&mut self, plan: &RunPlan, need: &MemoryNeed) {
+        let WorkerMemory { slots, buffers, templates, histograms, rings } = need.worker;
+        let parts = [
+            ("slots", slots),
+            ("buffers", buffers),
+            ("templates", templates),
+            ("histograms", histograms),
+            ("rings", rings),
+        ];
+        let parts: Vec<String> = parts.iter().map(|(name, size)| format!("{name} {}", bytes(*size))).collect();
+        let of_each = match need.workers {
+            1 => "for the worker".to_owned(),
+            workers => format!("for each of {workers} workers"),
+        };
+        let shared = match need.shared_bytes {
+            0 => String::new(),
+            shared => format!(", {} of audio and video shared", bytes(shared)),
+        };
+        let kernel = match need.kernel_bytes {
+            0 => String::new(),
+            kernel => format!("; the kernel's for all connections about {}", bytes(kernel)),
+        };
+        let sink = if plan.built_in_sink { "; the built-in sink's not included" } else { "" };
+        self.item(
+            "memory",
+            &format!(
+                "at most {} {of_each} ({}){shared}, {} in all{kernel}{sink}",
+                bytes(need.worker_bytes),
+                parts.join(", "),
+                bytes(need.total_bytes)
+            ),
+        );
+    }
+
+    fn totals(&mut self, plan: &RunPlan, seed: Option<Seed>, machine: &Machine, memory: &MemoryNeed) {
         let slots = u64::from(plan.concurrency());
         let (peak, burst) = curves::peaks(plan);
         self.line("");
@@ -142,6 +179,11 @@ impl Paper {
             ),
         };
         self.item("descriptors", &descriptors);
+        self.memory(plan, memory);
+        if !plan.cpus.is_empty() {
+            let round = if plan.workers as usize > plan.cpus.len() { ", in turn" } else { "" };
+            self.item("CPUs", &format!("workers on {}{round}", CpuList::from(plan.cpus.clone())));
+        }
         self.item("engine", &plan.engine.to_string());
         self.item("seed", &seed.map_or_else(|| "random".to_owned(), |seed| seed.to_string()));
         for (label, conditions) in [("threshold", &plan.thresholds), ("abort if", &plan.abort_if)] {

@@ -194,6 +194,13 @@ impl Epoll {
         })
     }
 
+    /// Bytes of its table for `plan`, and of the events of a turn; its buffers not included.
+    pub fn memory(plan: &IoPlan) -> (usize, usize) {
+        let waiting = plan.buffers.count as usize * (size_of::<(usize, Receiving)>() + size_of::<(usize, Sending)>());
+        let events = MOST_EVENTS.min(plan.slots as usize).max(1) * size_of::<Event>();
+        (plan.slots as usize * size_of::<Slot>() + waiting, events)
+    }
+
     fn slot(&mut self, index: SlotIndex) -> &mut Slot {
         &mut self.slots[index.0 as usize]
     }

@@ -205,6 +205,12 @@ impl Ring {
         })
     }
 
+    /// Bytes of its table for `plan`, and of the queues that it shares with the kernel; its buffers not included.
+    pub fn memory(plan: &IoPlan) -> (usize, usize) {
+        let table = plan.slots as usize * (size_of::<Slot>() + size_of::<bool>());
+        (table, setup::queue_memory(plan.slots))
+    }
+
     /// The kind of descriptors in use.
     pub fn descriptors(&self) -> Descriptors {
         self.descriptors

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use io_uring::register::Probe;
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use rustix::process::{Resource, getrlimit};
@@ -32,9 +32,7 @@ pub(super) fn make_ring(slots: u32, descriptors: Descriptors) -> Result<IoUring,
     if table && slots > MOST_SLOTS {
         return Err(RingError::TableTooLarge { slots, most: MOST_SLOTS });
     }
-    // Two completions per slot (its one armed op and the one that ends it) never overflow the queue below the maximum.
-    let completions = slots.saturating_mul(2).clamp(COMPLETIONS.0, COMPLETIONS.1);
-    let ring = build(SUBMISSIONS, completions)?;
+    let ring = build(SUBMISSIONS, completions(slots))?;
     check_operations(&ring, descriptors)?;
     if table {
         ring.submitter().register_files_sparse(slots.max(1)).map_err(|error| match Errno::from_io_error(&error) {
@@ -44,6 +42,17 @@ pub(super) fn make_ring(slots: u32, descriptors: Descriptors) -> Result<IoUring,
         })?;
     }
     Ok(ring)
+}
+
+/// Bytes of both queues. The kernel makes queues of a power of two.
+pub(super) fn queue_memory(slots: u32) -> usize {
+    let completions = completions(slots).next_power_of_two() as usize * size_of::<cqueue::Entry>();
+    SUBMISSIONS as usize * size_of::<squeue::Entry>() + completions
+}
+
+/// Two completions per slot (its one armed op and the one that ends it) never overflow the queue below the maximum.
+fn completions(slots: u32) -> u32 {
+    slots.saturating_mul(2).clamp(COMPLETIONS.0, COMPLETIONS.1)
 }
 
 /// Which descriptors suit this kernel, found out by trying.

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 pub use self::config::{TlsClient, TlsClientPlan, TlsError, TlsServer, TlsServerPlan, Trust};
 use self::connection::{Connection, Supply, Turn};
 use self::session::{RECORD_OVERHEAD, Session};
-use super::{Buffers, Bytes, Completion, Io, IoPlan, Op, OpKind, SlotIndex, TargetId, Token};
+use super::{BufferPlan, Buffers, Bytes, Completion, Io, IoPlan, Op, OpKind, SlotIndex, TargetId, Token};
 use crate::base::Time;
 
 /// TLS of one worker's targets and listeners.
@@ -75,11 +75,7 @@ impl<I: Io> TlsIo<I> {
     /// # Errors
     /// Those of `make`.
     pub fn new<E>(plan: IoPlan, tls: &Tls, make: impl FnOnce(IoPlan) -> Result<I, E>) -> Result<Self, E> {
-        let mut plan = plan;
-        plan.buffers.count = plan.buffers.count.saturating_mul(2);
-        // What fits a buffer of the engine's leaves as one record in one send, and arrives likewise.
-        plan.buffers.receive_size += RECORD_OVERHEAD as u32;
-        plan.buffers.send_size += RECORD_OVERHEAD as u32;
+        let plan = IoPlan { buffers: Self::buffers_below(plan.buffers), ..plan };
         let vacant = || Slot { connection: None, target: TargetId(0), accepted: false, starving: false };
         Ok(Self {
             clients: tls.clients.iter().map(|client| client.as_ref().map(TlsClient::of_worker)).collect(),
@@ -92,6 +88,16 @@ impl<I: Io> TlsIo<I> {
             completions: Vec::new(),
             below: make(plan)?,
         })
+    }
+
+    /// The buffers of the backend below, for an engine that wants `buffers`.
+    pub fn buffers_below(buffers: BufferPlan) -> BufferPlan {
+        // What fits a buffer of the engine's leaves as one record in one send, and arrives likewise.
+        BufferPlan {
+            count: buffers.count.saturating_mul(2),
+            receive_size: buffers.receive_size + RECORD_OVERHEAD as u32,
+            send_size: buffers.send_size + RECORD_OVERHEAD as u32,
+        }
     }
 
     /// The backend below.

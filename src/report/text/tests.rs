@@ -246,7 +246,12 @@ fn of_everything() -> RunResult {
         stages = [{ rate = 2, for = "2s" }]
     "#;
     let request = crate::scenario::read(text, std::path::Path::new("all.toml")).unwrap();
-    let machine = crate::scenario::Machine { cpus: vec![0], cores: 1, descriptors: 10_000, ports: 10_000 };
+    let machine = crate::scenario::Machine {
+        topology: crate::fleet::Topology::of_cpus([0]),
+        cores: 1,
+        descriptors: 10_000,
+        ports: 10_000,
+    };
     let resolved = crate::scenario::resolve(&request, &machine, &|host, port| {
         let last = if host == "serve.sim" { 1 } else { 2 };
         Ok(vec![([10, 255, 0, last], port).into()])

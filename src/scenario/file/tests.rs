@@ -380,7 +380,8 @@ const STAGES: &[&str] = &[
 
 /// The text is a plan, or has an error with its place.
 fn refused_with_a_place(text: &str) -> Result<(), TestCaseError> {
-    let machine = Machine { cpus: vec![0, 1], cores: 2, descriptors: 20_000, ports: 28_232 };
+    let machine =
+        Machine { topology: crate::fleet::Topology::of_cpus([0, 1]), cores: 2, descriptors: 20_000, ports: 28_232 };
     let lookup = |host: &str, port: u16| match host.parse::<IpAddr>() {
         Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
         Err(_) if host.ends_with(".sim") => Ok(vec![SocketAddr::from(([10, 255, 0, 1], port))]),

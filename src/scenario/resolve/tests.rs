@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::target::TargetText;
 use super::*;
+use crate::fleet::Topology;
 use crate::protocol::DigestAt;
 
 mod populations;
@@ -15,7 +16,7 @@ mod sessions;
 
 /// Eight cores, a hundred thousand files for each ring, the kernel's default ports.
 fn machine() -> Machine {
-    Machine { cpus: (0..8).collect(), cores: 8, descriptors: 100_000, ports: 28_232 }
+    Machine { topology: Topology::of_cpus(0..8), cores: 8, descriptors: 100_000, ports: 28_232 }
 }
 
 /// Addresses are themselves; `two.example` has two, one of them told twice.
@@ -314,12 +315,49 @@ fn there_is_a_worker_for_each_core_fewer_if_there_are_fewer_slots_more_if_the_ta
         let request = Request { concurrency: Some(slots), workers: asked, ..closed() };
         let Resolved { plan, notes } = resolved_on(&machine, &request);
         assert_eq!(plan.workers, workers, "-c {slots} -t {asked:?} on {machine:?}");
-        assert_eq!(plan.cpus, machine.cpus[..workers.min(machine.cores.max(1)).min(8) as usize]);
+        assert_eq!(plan.cpus, (0..workers.min(machine.cores.max(1)).min(8)).collect::<Vec<_>>());
         match note {
             None => assert_eq!(notes, [""; 0]),
             Some(note) => assert!(notes.len() == 1 && notes[0].contains(note), "{notes:?}"),
         }
     }
+}
+
+#[test]
+fn workers_go_to_the_cpus_asked_for_in_their_order() {
+    let asked = |text: &str, workers| {
+        let request = Request { cpus: Some(text.parse().unwrap()), workers, ..closed() };
+        let plan = resolved_on(&machine(), &request).plan;
+        (plan.workers, plan.cpus)
+    };
+    assert_eq!(asked("5,2-3", None), (3, vec![5, 2, 3]), "a worker for each");
+    assert_eq!(asked("5,2-3", Some(2)), (2, vec![5, 2]));
+    assert_eq!(asked("5,2-3", Some(7)), (7, vec![5, 2, 3]), "more go round");
+    let built_in = Request { cpus: Some("6-7".parse().unwrap()), ..to(&[]) };
+    let plan = resolved_on(&machine(), &built_in).plan;
+    assert_eq!((plan.built_in_sink, plan.workers, plan.cpus), (true, 2, vec![6, 7]), "the rest is the sink's");
+    let refused = refusal_on(&machine(), &Request { cpus: Some("7-8".parse().unwrap()), ..closed() });
+    assert!(refused.starts_with("--cpus: CPU 8 is not in this process's cpuset, which is 0-7;"), "{refused}");
+    let simulated = Request { cpus: Some("1".parse().unwrap()), engine: Some(Engine::Sim), ..closed() };
+    assert!(refusal_on(&machine(), &simulated).contains("drop --cpus"));
+}
+
+#[test]
+fn of_many_cores_one_is_left_free_and_said_to_be() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let machine =
+        Machine { topology: Topology::read(nowhere.path(), &(0..16).collect::<Vec<_>>()), cores: 16, ..machine() };
+    let Resolved { plan, notes } = resolved_on(&machine, &closed());
+    assert_eq!((plan.workers, plan.cpus), (15, (1..16).collect()));
+    insta::assert_snapshot!(notes.join("\n"), @"CPU 0 is left free for the control thread, interrupts and the kernel's own work: --cpus chooses others");
+    let Resolved { plan, notes } = resolved_on(&machine, &Request { workers: Some(16), ..closed() });
+    assert_eq!((plan.cpus.last(), notes.len()), (Some(&0), 0), "as many as were asked for");
+    let chosen = Request { cpus: Some("0-1".parse().unwrap()), ..closed() };
+    assert_eq!(resolved_on(&machine, &chosen).notes, [""; 0]);
+    let shared = resolved_on(&machine, &to(&[])).plan;
+    assert_eq!(shared.cpus, (1..8).collect::<Vec<_>>(), "half of the cores that are left");
+    let quota = Machine { cores: 4, ..machine };
+    assert_eq!(resolved_on(&quota, &closed()).plan.workers, 4);
 }
 
 #[test]
@@ -543,7 +581,7 @@ proptest! {
         request in requests(),
         (cores, descriptors, ports) in (0..200_u32, 0..2_000_000_u32, 0..65_536_u32),
     ) {
-        let machine = Machine { cpus: (0..cores).collect(), cores, descriptors, ports };
+        let machine = Machine { topology: Topology::of_cpus(0..cores), cores, descriptors, ports };
         match resolve(&request, &machine, &lookup) {
             Ok(Resolved { plan, .. }) => {
                 let slots = plan.concurrency();

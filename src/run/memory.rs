@@ -1,0 +1,100 @@
+//! The memory that a plan needs, from the sizes of what its workers really make.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::Time;
+use crate::doctor::KERNEL_BYTES_PER_END;
+use crate::fleet::BATCH_MEMORY;
+use crate::io::epoll::Epoll;
+use crate::io::ring::Ring;
+use crate::io::tls::TlsIo;
+use crate::io::{Engine, IoPlan};
+use crate::measure::LatencyHistogram;
+
+use super::plan::RunPlan;
+use super::prepare::{LoadError, Preparation};
+
+/// Bytes that a plan needs at most. Tables are written when a worker is made; buffers and histograms become resident
+/// where they are used, so a run that has few attempts in flight takes less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryNeed {
+    /// Workers.
+    pub workers: u32,
+    /// Of the worker with the most slots.
+    pub worker: WorkerMemory,
+    /// The sum of the worker's parts.
+    pub worker_bytes: u64,
+    /// Audio and video, which all workers share.
+    pub shared_bytes: u64,
+    /// Of all workers, each taken for the largest, and what they share.
+    pub total_bytes: u64,
+    /// The kernel's for as many connections as there are slots, at this end, measured on Linux 6.18: in no sum above.
+    pub kernel_bytes: u64,
+}
+
+/// Bytes of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerMemory {
+    /// Connections in flight or held: the engine's tables and the backend's.
+    pub slots: u64,
+    /// A pair to receive and send for each slot, used by attempts in flight.
+    pub buffers: u64,
+    /// Openings signed before the load, of each kind of client.
+    pub templates: u64,
+    /// Latencies of each stage, target and client, and of the present second.
+    pub histograms: u64,
+    /// Queues shared with the kernel, and the ops and completions of a turn.
+    pub rings: u64,
+}
+
+impl MemoryNeed {
+    /// What `plan` needs. Makes one worker's tables and lets them go again; touches no socket.
+    ///
+    /// # Errors
+    /// If the load cannot be planned.
+    pub fn of(plan: &Arc<RunPlan>) -> Result<Self, LoadError> {
+        let preparation = Preparation::new(Arc::clone(plan))?;
+        // Slots are dealt out evenly, the first workers get the remainder.
+        let (parts, io_plan) = preparation.parts(0);
+        let (table, queues) = match plan.engine {
+            Engine::IoUring => Ring::memory(&io_plan),
+            Engine::Epoll => Epoll::memory(&io_plan),
+            Engine::Sim => (0, 0),
+        };
+        let secured = preparation.tls().is_some();
+        let buffers = if secured { TlsIo::<Ring>::buffers_below(io_plan.buffers) } else { io_plan.buffers };
+        let templates = parts.memory() + io_plan.shared_bytes.len();
+        let IoPlan { media, .. } = io_plan;
+        let worker = preparation.worker(0, parts, Time::ZERO);
+        // The phase of TLS is recorded where there is one.
+        let of_tls = if secured { preparation.layout().stages.len() * LatencyHistogram::new().memory() } else { 0 };
+        let worker = WorkerMemory {
+            slots: (worker.memory() + table) as u64,
+            buffers: buffers.memory() as u64,
+            templates: templates as u64,
+            histograms: (worker.recorder().memory() + of_tls) as u64,
+            rings: (queues + BATCH_MEMORY) as u64,
+        };
+        let (workers, worker_bytes, shared_bytes) = (plan.workers, worker.sum(), media.len() as u64);
+        Ok(Self {
+            workers,
+            worker,
+            worker_bytes,
+            shared_bytes,
+            total_bytes: worker_bytes * u64::from(workers) + shared_bytes,
+            kernel_bytes: match plan.engine {
+                Engine::Sim => 0,
+                Engine::IoUring | Engine::Epoll => u64::from(plan.concurrency()) * KERNEL_BYTES_PER_END,
+            },
+        })
+    }
+}
+
+impl WorkerMemory {
+    /// All of it.
+    pub const fn sum(&self) -> u64 {
+        self.slots + self.buffers + self.templates + self.histograms + self.rings
+    }
+}
