@@ -1,9 +1,9 @@
-//! Who is compared: the bare loop with the bytes of either mode, and the generator in its cases.
+//! Who is compared: the bare loop and a plain tokio client with the bytes of either mode, and the generator in its cases.
 
 use std::net::SocketAddr;
 
 use shakedown::fleet::{End, Mailbox, Observer, run_turns};
-use shakedown::io::Engine::{self, Epoll, IoUring};
+use shakedown::io::ring::{Descriptors, Ring};
 use shakedown::io::tls::TlsIo;
 use shakedown::io::{self, Io};
 use shakedown::measure::IntervalReport;
@@ -15,8 +15,10 @@ use super::bare;
 use super::meter::{Cost, Meter};
 use super::plan::Clients;
 use super::target::Targets;
+use super::tokio_client::TokioClient;
 
-use Who::{Bare, Handshakes, Publishers, Secured};
+use Backend::{Epoll, FreshSockets, IoUring};
+use Who::{Bare, Handshakes, Publishers, Secured, Tokio};
 
 /// A row of the table.
 pub struct Case {
@@ -30,31 +32,46 @@ pub struct Case {
 pub enum Who {
     /// The bare loop, with the bytes of a mode.
     Bare(HandshakeMode),
-    /// The generator on an engine: handshakes of which some S2s are checked.
-    Handshakes(Engine, HandshakeMode, Verify),
+    /// A client as one writes it with tokio, with the bytes of a mode.
+    Tokio(HandshakeMode),
+    /// The generator on a backend: handshakes of which some S2s are checked.
+    Handshakes(Backend, HandshakeMode, Verify),
     /// The generator: complex handshakes, all checked, and all that comes after them up to Publish.Start.
     Publishers,
     /// The generator: complex handshakes, all checked, within TLS; with or without the session of an earlier connection.
     Secured { resume: bool },
 }
 
+/// What the generator runs on.
+pub enum Backend {
+    /// As `run` has it.
+    IoUring,
+    /// The same with a socket made for each attempt, and closed: ordinary descriptors, which kernels before 6.13 need.
+    FreshSockets,
+    /// As `run --engine epoll` has it.
+    Epoll,
+}
+
 /// The rows, in groups: what a handshake costs, and what more than a handshake does.
-pub const CASES: [Case; 11] = [
+pub const CASES: [Case; 14] = [
     Case { name: "simple, bare epoll loop", who: Bare(Simple), beside: 0 },
     Case { name: "simple, verify all", who: Handshakes(IoUring, Simple, Verify::All), beside: 0 },
     Case { name: "  the same on epoll", who: Handshakes(Epoll, Simple, Verify::All), beside: 0 },
-    Case { name: "complex, bare epoll loop", who: Bare(Complex), beside: 3 },
-    Case { name: "complex, verify none", who: Handshakes(IoUring, Complex, Verify::None), beside: 3 },
-    Case { name: "complex, verify sample", who: Handshakes(IoUring, Complex, Verify::Sample), beside: 3 },
-    Case { name: "complex, verify all", who: Handshakes(IoUring, Complex, Verify::All), beside: 3 },
-    Case { name: "  the same on epoll", who: Handshakes(Epoll, Complex, Verify::All), beside: 3 },
+    Case { name: "simple, plain tokio", who: Tokio(Simple), beside: 0 },
+    Case { name: "complex, bare epoll loop", who: Bare(Complex), beside: 4 },
+    Case { name: "complex, verify none", who: Handshakes(IoUring, Complex, Verify::None), beside: 4 },
+    Case { name: "complex, verify sample", who: Handshakes(IoUring, Complex, Verify::Sample), beside: 4 },
+    Case { name: "complex, verify all", who: Handshakes(IoUring, Complex, Verify::All), beside: 4 },
+    Case { name: "  the same on epoll", who: Handshakes(Epoll, Complex, Verify::All), beside: 4 },
+    Case { name: "  with fresh sockets", who: Handshakes(FreshSockets, Complex, Verify::All), beside: 4 },
+    Case { name: "complex, plain tokio", who: Tokio(Complex), beside: 4 },
     Case { name: "until publish", who: Publishers, beside: HANDSHAKE },
     Case { name: "TLS, full", who: Secured { resume: false }, beside: HANDSHAKE },
     Case { name: "TLS, resumed", who: Secured { resume: true }, beside: HANDSHAKE },
 ];
 
 /// The handshake that more than a handshake is compared with.
-pub const HANDSHAKE: usize = 6;
+pub const HANDSHAKE: usize = 7;
 
 /// One that completes handshakes.
 pub trait Contender {
@@ -66,26 +83,29 @@ impl Case {
     pub fn contender(&self, targets: &Targets) -> Result<Box<dyn Contender>, Box<dyn std::error::Error>> {
         let plain = targets.plain();
         Ok(match self.who {
-            Bare(mode) => {
-                let (_, io_plan) = Clients::handshakes(mode, Verify::None).prepare(plain, 1).parts(0);
-                Box::new(bare::BareLoop::new(plain, io_plan.shared_bytes[..C0C1_SIZE].to_vec())?)
-            }
-            Handshakes(Epoll, mode, verify) => {
-                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::epoll::Epoll::new)?)
-            }
-            Handshakes(_, mode, verify) => {
-                Box::new(Generator::new(Clients::handshakes(mode, verify), plain, io::ring::Ring::new)?)
+            Bare(mode) => Box::new(bare::BareLoop::new(plain, first_c0c1(mode, plain))?),
+            Tokio(mode) => Box::new(TokioClient::new(plain, first_c0c1(mode, plain))?),
+            Handshakes(ref backend, mode, verify) => {
+                let clients = Clients::handshakes(mode, verify);
+                match backend {
+                    IoUring => Box::new(Generator::new(clients, plain, Ring::new)?),
+                    FreshSockets => {
+                        let make = |plan| Ring::with_descriptors(plan, Descriptors::Ordinary);
+                        Box::new(Generator::new(clients, plain, make)?)
+                    }
+                    Epoll => Box::new(Generator::new(clients, plain, io::epoll::Epoll::new)?),
+                }
             }
             Publishers => {
                 let clients = Clients { until: Until::Publish, ..Clients::handshakes(Complex, Verify::All) };
-                Box::new(Generator::new(clients, plain, io::ring::Ring::new)?)
+                Box::new(Generator::new(clients, plain, Ring::new)?)
             }
             Secured { resume } => {
                 let plan = TlsPlan { resume, ..targets.trust() };
                 let clients = Clients { tls: Some(plan), ..Clients::handshakes(Complex, Verify::All) };
                 let preparation = clients.prepare(targets.secured(), 1);
                 let tls = preparation.tls().expect("the plan has TLS");
-                Box::new(Generator::new(clients, targets.secured(), |plan| TlsIo::new(plan, tls, io::ring::Ring::new))?)
+                Box::new(Generator::new(clients, targets.secured(), |plan| TlsIo::new(plan, tls, Ring::new))?)
             }
         })
     }
@@ -100,7 +120,19 @@ impl Case {
     }
 }
 
+/// What those send for ever who make no C0C1.
+fn first_c0c1(mode: HandshakeMode, target: SocketAddr) -> Vec<u8> {
+    let (_, io_plan) = Clients::handshakes(mode, Verify::None).prepare(target, 1).parts(0);
+    io_plan.shared_bytes[..C0C1_SIZE].to_vec()
+}
+
 impl Contender for bare::BareLoop {
+    fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
+        meter.measure(|| self.complete(attempts))
+    }
+}
+
+impl Contender for TokioClient {
     fn run(&mut self, attempts: u64, meter: &mut Meter) -> std::io::Result<Cost> {
         meter.measure(|| self.complete(attempts))
     }

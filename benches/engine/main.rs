@@ -12,8 +12,11 @@ mod contenders;
 mod meter;
 #[path = "../plan/mod.rs"]
 mod plan;
+#[path = "../rounds/mod.rs"]
+mod rounds;
 mod table;
 mod target;
+mod tokio_client;
 
 use std::process::ExitCode;
 
@@ -35,36 +38,7 @@ const FULL: Extent = Extent { rounds: 7, attempts: 6_000 };
 const QUICK: Extent = Extent { rounds: 5, attempts: 2_000 };
 
 fn main() -> ExitCode {
-    let extent = match extent(std::env::args().skip(1)) {
-        Ok(Some(extent)) => extent,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(unknown) => {
-            eprintln!("unknown argument `{unknown}`; usage: cargo bench --bench engine [-- --quick]");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&extent) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("engine bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Reads what `cargo bench` passes on; `None` if a filter names other benches only.
-fn extent(arguments: impl Iterator<Item = String>) -> Result<Option<Extent>, String> {
-    let mut extent = FULL;
-    for argument in arguments {
-        match argument.as_str() {
-            "--bench" => {}
-            "--quick" => extent = QUICK,
-            flag if flag.starts_with('-') => return Err(argument),
-            filter if "engine".contains(filter) => {}
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(extent))
+    rounds::main("engine", |quick| run(if quick { &QUICK } else { &FULL }))
 }
 
 fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
@@ -74,7 +48,7 @@ fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
     let targets = Targets::start(sink_cpu.unwrap_or(generator))?;
     pin_current_thread(generator)?;
     let mut meter = Meter::open();
-    let machine = Machine { cpus: cpus.len(), generator, sink: sink_cpu };
+    let machine = Machine { generator, sink: sink_cpu };
     let mut out = std::io::stdout();
     table::write_head(&mut out, &machine, &meter, extent)?;
 

@@ -1,17 +1,15 @@
 //! What is printed, at most 80 columns wide.
 
-use std::fs;
 use std::io::{self, Write};
 
 use super::Extent;
 use super::contenders::{Case, HANDSHAKE};
 use super::meter::{Cost, Meter};
 use super::plan::CONCURRENCY;
+use super::rounds::{self, median};
 
 /// Which CPUs were used.
 pub struct Machine {
-    /// How many this process may use.
-    pub cpus: usize,
     pub generator: u32,
     /// `None`: the sink shares the generator's.
     pub sink: Option<u32>,
@@ -24,9 +22,8 @@ pub struct Round {
 
 /// Where the figures come from.
 pub fn write_head(out: &mut impl Write, machine: &Machine, meter: &Meter, extent: &Extent) -> io::Result<()> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let (generator, Extent { rounds, attempts }) = (machine.generator, extent);
-    writeln!(out, "{}, CPUs: {}, Linux {release}", cpu_model(), machine.cpus)?;
+    writeln!(out, "{}", rounds::this_machine())?;
     match machine.sink {
         Some(sink) => writeln!(out, "generator on CPU {generator}, sink on CPU {sink}, loopback")?,
         None => {
@@ -92,16 +89,4 @@ fn spread(mut ratios: Vec<f64>) -> String {
     ratios.sort_by(f64::total_cmp);
     let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
     format!("{:.3} ({least:.3}-{most:.3})", median(ratios))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
-}
-
-fn cpu_model() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }

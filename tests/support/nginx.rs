@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use super::authority::Identity;
-use super::process::{NotReady, Server, start_on_free_port, tool};
+use super::process::{NotReady, Server, find_tool, start_on_free_port, tool};
 
 const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -65,6 +65,11 @@ pub struct Nginx {
 }
 
 impl Nginx {
+    /// Whether there is one to start, with the modules that it may need.
+    pub fn is_installed() -> bool {
+        find_tool("nginx").is_some() && [RTMP_MODULE, STREAM_MODULE].iter().all(|module| Path::new(module).is_file())
+    }
+
     /// Starts nginx and waits until its workers run.
     pub fn start(options: NginxOptions) -> Self {
         for module in [RTMP_MODULE, STREAM_MODULE] {

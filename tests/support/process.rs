@@ -11,11 +11,15 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The longest that a fixture waits for anything; only a broken machine reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The path of a program that the tests run. Debian keeps some of them where a plain user's `PATH` does not lead.
+/// The path of a program that the tests run.
 pub fn tool(name: &str) -> PathBuf {
+    find_tool(name).unwrap_or_else(|| panic!("{name} is missing: run scripts/test, it installs what the tests need"))
+}
+
+/// The path of a program, if it is installed. Debian keeps some where a plain user's `PATH` does not lead.
+pub fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
-    let found = path.split(':').map(|folder| PathBuf::from(folder).join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("{name} is missing: run scripts/test, it installs what the tests need"))
+    path.split(':').map(|folder| PathBuf::from(folder).join(name)).find(|file| file.is_file())
 }
 
 /// A started server; killed and waited for when dropped.
