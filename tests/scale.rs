@@ -59,6 +59,26 @@ fn workers_together_exceed_the_limit_of_one_process() {
 }
 
 #[test]
+fn a_hundred_thousand_are_held_at_once() {
+    const COUNT: u64 = 100_000;
+    let sink = SinkProcess::start("--workers 6");
+    // Opened at a rate, as each attempt in flight needs buffers; a machine too slow for it takes longer.
+    let arguments = format!(
+        "{} -R 8k/s -c {COUNT} -n {COUNT} --verify sample --hold forever --source 127.0.0.10-127.0.0.21 \
+         --connect-timeout 60s --timeout 60s",
+        sink.address()
+    );
+    let result = run_by(limited_to(20_000), &arguments).result();
+    let all = Attempts { due: COUNT, started: COUNT, completed: COUNT, ..Attempts::default() };
+    assert_eq!(result.attempts, all, "{:?}", result.failures);
+    let connections = result.connections;
+    assert_eq!((connections.held, connections.held_peak, connections.lost_while_held), (COUNT, COUNT, 0));
+    assert_eq!(result.workers.len(), 5, "a worker's file table holds 20 000");
+    let counts = sink.counts();
+    assert_eq!((counts.accepted, counts.c2_valid, counts.reset, counts.held), (COUNT, COUNT, COUNT, 0));
+}
+
+#[test]
 fn a_timed_hold_keeps_every_slot_busy() {
     const COUNT: u64 = 2_000;
     let sink = SinkProcess::start("");

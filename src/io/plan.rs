@@ -1,6 +1,7 @@
 //! What a backend is told once, at its start.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -42,6 +43,11 @@ pub struct IoPlan {
     /// asked, and about a third of that later the armed receive fails with [`Errno::TIMEDOUT`](super::Errno). See
     /// [`KeepAlive`] for the exact instants.
     pub hold_check: Option<Nanos>,
+    /// Opened sockets take their local ports from this range, ports of both parities alike (`IP_LOCAL_PORT_RANGE`, ip(7),
+    /// Linux 6.3; its use by connect(2) is that of 6.8). By itself connect(2) takes ports of one parity, and once a source
+    /// has no more of these to a destination it searches all of them in vain for each further connection. `None`, or a
+    /// kernel that does not know the option, leaves the choice to the kernel.
+    pub ports: Option<RangeInclusive<u16>>,
     /// The bytes that `Payload::Shared` ranges refer to.
     pub shared_bytes: Bytes,
     /// The bytes that `Payload::Media` ranges refer to: audio and video, the same for all workers.

@@ -1,6 +1,7 @@
 //! Sockets as the kernel's backends make them: what they are made for, and their options.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 
@@ -60,17 +61,33 @@ impl SocketOption {
     }
 }
 
+/// Further options of opened sockets, as the plan wants them.
+pub(super) fn options(hold_check: Option<Nanos>, ports: Option<RangeInclusive<u16>>) -> Box<[SocketOption]> {
+    let keep_alive = hold_check.map(KeepAlive::after).map(keep_alive);
+    keep_alive.into_iter().flatten().chain(ports.and_then(port_range)).collect()
+}
+
+/// `IP_LOCAL_PORT_RANGE` of linux/in.h: the last port in the upper half, the first in the lower one.
+const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+
+/// The option for this range, if the kernel knows it.
+fn port_range(ports: RangeInclusive<u16>) -> Option<SocketOption> {
+    let value = (u32::from(*ports.end()) << 16 | u32::from(*ports.start())) as libc::c_int;
+    let option = SocketOption { level: libc::IPPROTO_IP, name: IP_LOCAL_PORT_RANGE, value };
+    let trial = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
+    option.set(&trial).is_ok().then_some(option)
+}
+
 /// What a socket needs to notice that its peer is gone without a word. With `TCP_USER_TIMEOUT` the number of probes has
 /// no say, so it is not set.
-pub(super) fn options(hold_check: Option<Nanos>) -> Box<[SocketOption]> {
-    let Some(keep_alive) = hold_check.map(KeepAlive::after) else { return Box::default() };
+fn keep_alive(keep_alive: KeepAlive) -> [SocketOption; 4] {
     let seconds = |span: Nanos| (span.as_u64() / 1_000_000_000) as libc::c_int;
-    Box::new([
+    [
         SocketOption { level: libc::SOL_SOCKET, name: libc::SO_KEEPALIVE, value: 1 },
         tcp(libc::TCP_KEEPIDLE, seconds(keep_alive.idle)),
         tcp(libc::TCP_KEEPINTVL, seconds(keep_alive.interval)),
         tcp(libc::TCP_USER_TIMEOUT, seconds(keep_alive.gives_up_after()) * 1000),
-    ])
+    ]
 }
 
 /// A socket for `Op::Open`, made by system calls.

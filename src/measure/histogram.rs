@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
+use hdrhistogram::iterators::IterationValue;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +14,12 @@ use crate::base::Nanos;
 
 /// Spans in nanoseconds: three significant digits up to 60 s (ages: up to 30 days). A longer span is recorded as the
 /// longest, so that percentiles stay lower bounds of the truth, and counted in [`overflow`](Self::overflow).
+///
+/// Memory becomes resident where spans are recorded, some 4 KiB for half an octave, not for the whole range
+/// of 216 KiB: a worker has a dozen distributions, and a machine may have more workers than cores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatencyHistogram {
-    histogram: Histogram<u64>,
+    counts: BucketCounts,
     longest: Nanos,
     overflow: u64,
 }
@@ -82,12 +86,12 @@ impl LatencyHistogram {
 
     /// An empty distribution of latencies.
     pub fn new() -> Self {
-        Self { histogram: new_histogram(3), longest: Self::LONGEST, overflow: 0 }
+        Self { counts: BucketCounts::up_to(Self::LONGEST), longest: Self::LONGEST, overflow: 0 }
     }
 
     /// An empty distribution of ages: how long something lasted that may last for days.
     pub fn of_ages() -> Self {
-        Self { histogram: bounded(Self::LONGEST_AGE, 3), longest: Self::LONGEST_AGE, overflow: 0 }
+        Self { counts: BucketCounts::up_to(Self::LONGEST_AGE), longest: Self::LONGEST_AGE, overflow: 0 }
     }
 
     /// Counts one span.
@@ -95,35 +99,35 @@ impl LatencyHistogram {
         if span > self.longest {
             self.overflow += 1;
         }
-        self.histogram.saturating_record(span.min(self.longest).as_u64());
+        self.counts.record(span.min(self.longest).as_u64());
     }
 
     /// Samples between `from` and `to`, both included, as exact as the digits are.
     pub fn count_between(&self, from: Nanos, to: Nanos) -> u64 {
-        self.histogram.count_between(from.as_u64(), to.as_u64())
+        self.histogram().count_between(from.as_u64(), to.as_u64())
     }
 
     /// The sample number `rank`, counted from 1 in ascending order; `None` if there are fewer.
     pub fn nth(&self, rank: u64) -> Option<Nanos> {
-        let count = self.histogram.len();
+        let count = self.count();
         // Half a rank below: the quotient cannot round up to the next sample.
         let quantile = || (rank as f64 - 0.5) / count as f64;
-        (1..=count).contains(&rank).then(|| Nanos::new(self.histogram.value_at_quantile(quantile())))
+        (1..=count).contains(&rank).then(|| Nanos::new(self.histogram().value_at_quantile(quantile())))
     }
 
     /// Adds the samples of `other`. A file may pair latencies with ages: then the sum is of ages.
     pub fn merge(&mut self, other: &Self) {
         if other.longest > self.longest {
             let latencies = std::mem::replace(self, Self { overflow: self.overflow, ..Self::of_ages() });
-            self.histogram.add(&latencies.histogram).expect("ages have room for latencies");
+            self.counts.add(&latencies.counts);
         }
-        self.histogram.add(&other.histogram).expect("the longest of both has room");
+        self.counts.add(&other.counts);
         self.overflow += other.overflow;
     }
 
     /// Number of samples.
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.counts.total
     }
 
     /// Samples beyond the longest span told apart.
@@ -133,12 +137,12 @@ impl LatencyHistogram {
 
     /// The longest sample, or `None` without samples.
     pub fn max(&self) -> Option<Nanos> {
-        (!self.histogram.is_empty()).then(|| Nanos::new(self.histogram.max()))
+        (self.count() > 0).then(|| Nanos::new(self.histogram().max()))
     }
 
     /// The value at `quantile`, or `None` where fewer than 10 samples lie above it.
     pub fn at(&self, quantile: Quantile) -> Option<Nanos> {
-        quantile.of(&self.histogram)
+        quantile.of(&self.histogram())
     }
 
     /// Points of the distribution up to its longest sample, so many in each half of the way that is left to 100 %: as
@@ -146,51 +150,52 @@ impl LatencyHistogram {
     ///
     /// # Panics
     /// If `per_half` is 0.
-    pub fn points(&self, per_half: u32) -> impl Iterator<Item = DistributionPoint> + '_ {
-        self.histogram.iter_quantiles(per_half).scan(0, |count, step| {
-            *count += step.count_since_last_iteration();
+    pub fn points(&self, per_half: u32) -> impl Iterator<Item = DistributionPoint> + use<> {
+        let mut count = 0;
+        let mut point = |step: IterationValue<u64>| {
+            count += step.count_since_last_iteration();
             let value = Nanos::new(step.value_iterated_to());
-            Some(DistributionPoint { value, quantile: step.quantile_iterated_to(), count: *count })
-        })
+            DistributionPoint { value, quantile: step.quantile_iterated_to(), count }
+        };
+        let points: Vec<_> = self.histogram().iter_quantiles(per_half).map(&mut point).collect();
+        points.into_iter()
     }
 
-    /// Bytes that it takes: fixed from its making on, however many samples it has.
+    /// Bytes that it takes at most: fixed from its making on, and resident where samples are.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + bytes_of(&self.histogram)
+        size_of::<Self>() + size_of_val(&*self.counts.counts)
     }
 
     /// How HdrHistogram divides the range: buckets, and parts of each.
     pub fn buckets(&self) -> (u8, u32) {
-        // Enough parts to tell two spans of `digits` digits apart, as a power of two.
-        let digits = u32::from(self.histogram.sigfig());
-        (self.histogram.buckets(), (2 * 10_u32.pow(digits)).next_power_of_two())
+        (self.histogram().buckets(), BucketCounts::PARTS)
     }
 
     /// The distribution as it goes into a file.
     pub fn summary(&self) -> LatencySummary {
-        let some = |value: u64| (!self.histogram.is_empty()).then_some(value);
-        let at = |quantile| self.at(quantile).map(Nanos::as_u64);
+        let histogram = self.histogram();
+        let some = |value: u64| (!histogram.is_empty()).then_some(value);
+        let at = |quantile: Quantile| quantile.of(&histogram).map(Nanos::as_u64);
         LatencySummary {
-            count: self.histogram.len(),
+            count: histogram.len(),
             overflow: self.overflow,
-            min_ns: some(self.histogram.min()),
-            mean_ns: some(self.histogram.mean().round() as u64),
-            stdev_ns: some(self.histogram.stdev().round() as u64),
+            min_ns: some(histogram.min()),
+            mean_ns: some(histogram.mean().round() as u64),
+            stdev_ns: some(histogram.stdev().round() as u64),
             p50_ns: at(Quantile::P50),
             p90_ns: at(Quantile::P90),
             p95_ns: at(Quantile::P95),
             p99_ns: at(Quantile::P99),
             p999_ns: at(Quantile::P99_9),
             p9999_ns: at(Quantile::P99_99),
-            max_ns: some(self.histogram.max()),
-            hdr_v2_base64: self.to_base64(),
+            max_ns: some(histogram.max()),
+            hdr_v2_base64: to_base64(&histogram),
         }
     }
 
-    fn to_base64(&self) -> String {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes).expect("a Vec takes every histogram");
-        BASE64.encode(bytes)
+    /// The same as the library's, which knows everything that is asked of a distribution.
+    fn histogram(&self) -> Histogram<u64> {
+        self.counts.histogram(self.longest)
     }
 }
 
@@ -212,7 +217,12 @@ impl LatencySummary {
             .map_err(|error| HistogramError(error.to_string()))?;
         let ages = read.high() > LatencyHistogram::LONGEST.as_u64();
         let mut whole = if ages { LatencyHistogram::of_ages() } else { LatencyHistogram::new() };
-        whole.histogram.add(&read).map_err(|error| HistogramError(error.to_string()))?;
+        // Whatever the precision of who wrote it, and within the range that is told apart here.
+        let mut same = bounded(whole.longest, DIGITS);
+        same.add(&read).map_err(|error| HistogramError(error.to_string()))?;
+        for step in same.iter_recorded() {
+            whole.counts.record_many(step.value_iterated_to().min(whole.longest.as_u64()), step.count_at_value());
+        }
         Ok(LatencyHistogram { overflow: self.overflow, ..whole })
     }
 
@@ -294,6 +304,77 @@ impl fmt::Display for Quantile {
 /// Bytes of a histogram's counters, one of 8 bytes for each value told apart.
 pub(super) fn bytes_of(histogram: &Histogram<u64>) -> usize {
     histogram.distinct_values() * size_of::<u64>()
+}
+
+/// Significant digits of a distribution.
+const DIGITS: u8 = 3;
+
+/// The counts of a HdrHistogram of three digits whose lowest unit is 1, in its own layout: spans below 2048 have a count
+/// each; each octave above has 1024. The library's histogram writes to all its counts when it is made, so all of it is
+/// resident; these are zero pages until something is counted in them.
+#[derive(Clone, Debug, PartialEq)]
+struct BucketCounts {
+    counts: Box<[u64]>,
+    total: u64,
+}
+
+impl BucketCounts {
+    /// Parts of the first bucket, of which the others have half as many: enough to tell two spans of three digits apart,
+    /// as a power of two.
+    const PARTS: u32 = 2_048;
+    const HALF_BITS: u32 = (Self::PARTS / 2).ilog2();
+
+    fn up_to(longest: Nanos) -> Self {
+        Self { counts: vec![0; Self::index(longest.as_u64()) + 1].into_boxed_slice(), total: 0 }
+    }
+
+    /// Counts a span that is not longer than the longest.
+    fn record(&mut self, span: u64) {
+        self.record_many(span, 1);
+    }
+
+    fn record_many(&mut self, span: u64, count: u64) {
+        // Files may say anything of counts.
+        let place = &mut self.counts[Self::index(span)];
+        *place = place.saturating_add(count);
+        self.total = self.total.saturating_add(count);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (count, added) in self.counts.iter_mut().zip(&other.counts) {
+            // Not written to without need: see above.
+            if *added > 0 {
+                *count = count.saturating_add(*added);
+            }
+        }
+        self.total = self.total.saturating_add(other.total);
+    }
+
+    fn histogram(&self, longest: Nanos) -> Histogram<u64> {
+        let mut histogram = bounded(longest, DIGITS);
+        for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            histogram.record_n(Self::lowest(index), count).expect("the longest of both is the same");
+        }
+        histogram
+    }
+
+    /// Where a span is counted.
+    fn index(span: u64) -> usize {
+        let octave = (span | u64::from(Self::PARTS - 1)).ilog2() - Self::HALF_BITS;
+        ((octave as usize) << Self::HALF_BITS) + (span >> octave) as usize
+    }
+
+    /// The shortest span that is counted here.
+    fn lowest(index: usize) -> u64 {
+        let octave = (index >> Self::HALF_BITS).saturating_sub(1);
+        ((index - (octave << Self::HALF_BITS)) as u64) << octave
+    }
+}
+
+fn to_base64(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("a Vec takes every histogram");
+    BASE64.encode(bytes)
 }
 
 /// A histogram of nanoseconds from 1 to 60 s.
@@ -390,7 +471,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_whole_range_has_its_counts() {
+        for longest in [LatencyHistogram::LONGEST, LatencyHistogram::LONGEST_AGE] {
+            let counts = BucketCounts::up_to(longest);
+            assert!(counts.counts.len() <= bounded(longest, DIGITS).distinct_values());
+            for index in 0..counts.counts.len() {
+                let lowest = BucketCounts::lowest(index);
+                assert_eq!(BucketCounts::index(lowest), index);
+                assert!(index == 0 || BucketCounts::index(lowest - 1) == index - 1, "{index} follows its predecessor");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn counts_are_those_of_the_library(spans in prop::collection::vec(0..70_000_000_000_u64, 0..200)) {
+            let mut expected = new_histogram(DIGITS);
+            spans.iter().for_each(|span| expected.saturating_record((*span).min(LatencyHistogram::LONGEST.as_u64())));
+            let histogram = recorded(spans).histogram();
+            prop_assert_eq!(&histogram, &expected);
+            // What they print is made of more than what they compare.
+            prop_assert_eq!(
+                (histogram.min(), histogram.max(), histogram.mean(), histogram.stdev()),
+                (expected.min(), expected.max(), expected.mean(), expected.stdev())
+            );
+        }
+
         #[test]
         fn files_keep_the_whole_distribution(spans in prop::collection::vec(0..70_000_000_000_u64, 0..200)) {
             let histogram = recorded(spans);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -44,16 +45,18 @@ const DEFAULT_PORTS: u32 = 28_232;
 
 /// Ports in `net.ipv4.ip_local_port_range`: the most connections from one local address to one target at a time.
 pub fn local_ports() -> u32 {
-    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|text| parse_port_range(&text))
-        .unwrap_or(DEFAULT_PORTS)
+    local_port_range().map_or(DEFAULT_PORTS, |ports| ports.len() as u32)
 }
 
-fn parse_port_range(text: &str) -> Option<u32> {
-    let mut ends = text.split_whitespace().map(str::parse::<u32>);
+/// `net.ipv4.ip_local_port_range`; `None` where it cannot be read.
+pub fn local_port_range() -> Option<RangeInclusive<u16>> {
+    parse_port_range(&fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?)
+}
+
+fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.split_whitespace().map(str::parse::<u16>);
     let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
-    Some(last.checked_sub(first)? + 1)
+    (first <= last).then_some(first..=last)
 }
 
 /// Shares of this machine's CPU time between two readings of `/proc/stat`, percent.
@@ -145,7 +148,8 @@ mod tests {
 
     #[test]
     fn counts_the_ports_of_a_range() {
-        assert_eq!(parse_port_range("32768\t60999\n"), Some(DEFAULT_PORTS));
+        assert_eq!(parse_port_range("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!((32_768..=60_999_u16).len(), DEFAULT_PORTS as usize);
         assert_eq!(parse_port_range("9 8"), None);
         assert_eq!(parse_port_range(""), None);
     }

@@ -1,5 +1,6 @@
 //! From the plan to backends and workers: the pieces that every worker gets of it.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use crate::load::{
 use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{ClientClock, ClientProfile, ClientTemplates, S0S1S2_SIZE};
 
+use super::host::local_port_range;
 use super::plan::{ClientPlan, Lane, LoadPlan, Pace, Population, Repeat, RunPlan, StagePlan, StepPlan, Target};
 use super::proxy;
 use super::result::recorder_layout;
@@ -35,6 +37,8 @@ pub struct Preparation {
     media: Bytes,
     /// How targets are secured; `None` if none is.
     tls: Option<Tls>,
+    /// All local ports, where connections will need more than half of them.
+    ports: Option<RangeInclusive<u16>>,
 }
 
 /// A lane of a population, and the first of its stages in the layout.
@@ -113,7 +117,8 @@ impl Preparation {
         let sessions = PreparedSessions::new(&plan).map_err(LoadError::Session)?;
         let media = sessions.media();
         let tls = tls_of(&plan)?;
-        Ok(Self { plan, layout, lanes, sessions, media, tls })
+        let ports = local_port_range().filter(|ports| plan.engine != Engine::Sim && crowds(&plan, ports.len()));
+        Ok(Self { plan, layout, lanes, sessions, media, tls, ports })
     }
 
     /// What the recorders of this plan measure.
@@ -155,6 +160,7 @@ impl Preparation {
             listeners: Vec::new(),
             nodelay: true,
             hold_check: self.plan.hold_check_ns.map(Nanos::new),
+            ports: self.ports.clone(),
             shared_bytes: bytes.into(),
             media: Bytes::clone(&self.media),
             buffers: BufferPlan {
@@ -295,6 +301,14 @@ impl Preparation {
         };
         ConcurrencyPlan::part(of_machine, Share { index: worker, count: self.plan.workers })
     }
+}
+
+/// Whether a population may have connections open from more than half of its sources' `ports` to a target.
+fn crowds(plan: &RunPlan, ports: usize) -> bool {
+    plan.populations.iter().any(|population| {
+        let tuples = population.sources.len().max(1) * population.targets.len();
+        population.concurrency() as usize > tuples * ports / 2
+    })
 }
 
 /// Reads certificates, if a target uses TLS.

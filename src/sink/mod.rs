@@ -318,6 +318,7 @@ impl Prepared<'_> {
             listeners: vec![listener],
             nodelay: true,
             hold_check: None,
+            ports: None,
             shared_bytes: [].into(),
             media: [].into(),
             buffers: worker_plan.buffers(),

@@ -58,8 +58,9 @@ pub struct SinkWorker {
     templates: ServerTemplates,
     next_template: u16,
     sampling: RandomStream,
+    /// The slots used so far: a worker has room for more connections than most sinks see, and that takes no memory.
     slots: Vec<Slot>,
-    /// Handshakes in flight, by the receive buffer each owns.
+    /// Handshakes in flight, by the receive buffer each owns; likewise.
     attempts: Vec<Attempt>,
     delayed: DelayQueue,
     sessions: Sessions,
@@ -80,6 +81,10 @@ struct Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() <= 16, "a million connections are held");
+
+impl Slot {
+    const FREE: Self = Self { generation: 0, state: State::Free, reset: false };
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -185,14 +190,13 @@ impl SinkWorker {
         now: Time,
     ) -> Self {
         let attempts = plan.buffers().count;
-        let free = Slot { generation: 0, state: State::Free, reset: false };
         Self {
             plan,
             templates,
             next_template: 0,
             sampling,
-            slots: vec![free; plan.slots as usize],
-            attempts: vec![Attempt::NONE; attempts as usize],
+            slots: Vec::with_capacity(plan.slots as usize),
+            attempts: Vec::with_capacity(attempts as usize),
             delayed: DelayQueue::new(if plan.delay > Nanos::ZERO { attempts } else { 0 }),
             sessions: Sessions::new(policy, plan.ping_every, now),
             starving: VecDeque::with_capacity((plan.slots - attempts) as usize),
@@ -267,6 +271,9 @@ impl SinkWorker {
     fn on_accept(&mut self, result: Result<u32, Errno>, turn: &mut Turn<'_>) {
         match result {
             Ok(index) => {
+                if self.slots.len() <= index as usize {
+                    self.slots.resize(index as usize + 1, Slot::FREE);
+                }
                 let slot = &mut self.slots[index as usize];
                 assert_eq!(slot.state, State::Free, "slot {index} accepted twice");
                 slot.reset = false;
@@ -302,7 +309,6 @@ impl SinkWorker {
         let handshake = ServerHandshake::new(self.next_template, check_c2);
         self.next_template = (self.next_template + 1) % self.templates.len() as u16;
         if self.attempts.len() <= attempt.0 as usize {
-            // A backend may have more buffers than were asked for.
             self.attempts.resize(attempt.0 as usize + 1, Attempt::NONE);
         }
         self.attempts[attempt.0 as usize] = Attempt { slot, handshake, ..Attempt::NONE };

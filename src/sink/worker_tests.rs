@@ -648,7 +648,7 @@ proptest! {
         let mut fed = [0; 4];
         for event in events {
             match event {
-                Event::Accept(slot) if bench.worker.slots[slot as usize].state == State::Free => {
+                Event::Accept(slot) if bench.worker.slots.get(slot as usize).is_none_or(|slot| slot.state == State::Free) => {
                     fed[slot as usize] = 0;
                     bench.accept(slot);
                 }

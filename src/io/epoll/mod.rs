@@ -185,7 +185,7 @@ impl Epoll {
             targets: plan.targets.into_iter().map(SockAddr::from).collect(),
             sources: plan.sources.into_iter().map(|address| SockAddr::from(SocketAddr::new(address, 0))).collect(),
             nodelay: plan.nodelay,
-            options: socket::options(plan.hold_check),
+            options: socket::options(plan.hold_check, plan.ports),
             shared_bytes: plan.shared_bytes,
             media: plan.media,
             buffers: Buffers::new(plan.buffers),

@@ -99,12 +99,12 @@ impl Ring {
     }
 
     fn free(&self) -> u32 {
-        self.slots.len() as u32 - self.occupied
+        self.most_slots - self.occupied
     }
 
     /// So few free slots that a burst could fill them before the multishot accept is stopped.
     fn few(&self) -> u32 {
-        self.slots.len() as u32 / 8 + 8
+        self.most_slots / 8 + 8
     }
 
     pub(super) fn accepted(
@@ -157,7 +157,7 @@ impl Ring {
                 slot
             }
         };
-        self.slots[slot.0 as usize] = Slot { stage: Stage::Accepted, ..Slot::VACANT };
+        *self.place(slot) = Slot { stage: Stage::Accepted, ..Slot::VACANT };
         self.occupied += 1;
         Some(slot)
     }

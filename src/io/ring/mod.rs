@@ -32,7 +32,9 @@ use self::queues::Queues;
 use super::clock::monotonic_now;
 use super::free_slots::FreeSlots;
 use super::socket::{self, Origin, SocketOption};
-use super::{Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, TargetId, Token};
+use super::{
+    Buffers, Bytes, Completion, Destination, Errno, Io, IoPlan, Op, OpKind, Payload, SlotIndex, TargetId, Token,
+};
 use crate::base::Time;
 
 /// How the ring names its sockets.
@@ -49,7 +51,10 @@ pub enum Descriptors {
 pub struct Ring {
     queues: Queues,
     descriptors: Descriptors,
-    slots: Box<[Slot]>,
+    /// The slots used so far: places that nobody asked for yet take no memory.
+    slots: Vec<Slot>,
+    /// How many there may be.
+    most_slots: u32,
     /// The sockets of the slots; empty with direct descriptors.
     sockets: Box<[Option<OwnedFd>]>,
     /// Slots that hold a socket, idle ones included.
@@ -184,7 +189,8 @@ impl Ring {
         Ok(Self {
             queues: Queues::new(ring),
             descriptors,
-            slots: vec![Slot::VACANT; slots].into_boxed_slice(),
+            slots: Vec::with_capacity(slots),
+            most_slots: plan.slots,
             sockets: (0..sockets).map(|_| None).collect(),
             occupied: 0,
             free_slots: FreeSlots::new(accepting),
@@ -196,7 +202,7 @@ impl Ring {
                 .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
                 .collect(),
             nodelay: plan.nodelay,
-            options: socket::options(plan.hold_check),
+            options: socket::options(plan.hold_check, plan.ports),
             nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
             media: plan.media,
@@ -217,7 +223,16 @@ impl Ring {
     }
 
     fn slot(&mut self, token: Token) -> &mut Slot {
-        &mut self.slots[token.slot().0 as usize]
+        self.place(token.slot())
+    }
+
+    fn place(&mut self, slot: SlotIndex) -> &mut Slot {
+        let place = slot.0 as usize;
+        if place >= self.slots.len() {
+            assert!(slot.0 < self.most_slots, "{slot:?}: the ring has {} slots", self.most_slots);
+            self.slots.resize(place + 1, Slot::VACANT);
+        }
+        &mut self.slots[place]
     }
 
     /// How entries name the slot's socket: the flag tells the two numberings apart.

@@ -78,6 +78,7 @@ impl Lab {
             listeners: vec![],
             nodelay: true,
             hold_check,
+            ports: None,
             shared_bytes: templates.bytes().into(),
             media: [].into(),
             buffers: BufferPlan { count: 64, receive_size: 4096, send_size: C2_SIZE as u32 },

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -215,6 +215,29 @@ fn a_hold_check_is_the_kernels_to_make() {
             assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 39_000);
             drop(socket);
             driver.close(0, generation, CloseHow::Rst).unwrap();
+        }
+        driver.assert_quiet();
+    }
+}
+
+#[test]
+fn local_ports_are_of_the_planned_range() {
+    const COUNT: u32 = 40;
+    // More than half of them are needed, so those of one parity do not suffice; listeners may have some of the others.
+    let ports = 59_900..=59_963;
+    for backend in BACKENDS {
+        let (address, _server) = serve(COUNT as usize, |stream, _| read_end(&stream));
+        let mut planned = IoPlan { ports: Some(ports.clone()), ..plan(COUNT, vec![address]) };
+        planned.sources = vec![IpAddr::from([127, 0, 0, 9])];
+        let mut driver = Driver::new(planned, backend);
+        for slot in 0..COUNT {
+            driver.run(open(slot, 0, SourceId(0))).unwrap();
+            let port = rustix::net::getsockname(driver.descriptor(slot)).unwrap();
+            let port = SocketAddr::try_from(port).unwrap().port();
+            assert!(ports.contains(&port), "{port}");
+        }
+        for slot in 0..COUNT {
+            driver.close(slot, 0, CloseHow::Rst).unwrap();
         }
         driver.assert_quiet();
     }

@@ -63,6 +63,7 @@ pub(in crate::io) fn plan(slots: u32, targets: Vec<SocketAddr>) -> IoPlan {
         listeners: Vec::new(),
         nodelay: true,
         hold_check: None,
+        ports: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
         media: [].into(),
         buffers: BufferPlan { count: 8, receive_size: 3073, send_size: 1536 },

@@ -30,6 +30,7 @@ fn plan(targets: Vec<SocketAddr>) -> IoPlan {
         listeners: Vec::new(),
         nodelay: true,
         hold_check: None,
+        ports: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
         buffers: BufferPlan { count: BUFFERS, receive_size: 3073, send_size: 1537 },
     }
