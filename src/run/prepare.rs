@@ -147,6 +147,7 @@ impl Preparation {
             sources: self.plan.sources.clone(),
             listeners: Vec::new(),
             nodelay: true,
+            arrival_times: true,
             hold_check: self.plan.hold_check_ns.map(Nanos::new),
             shared_bytes: bytes.into(),
             media: Bytes::clone(&self.media),

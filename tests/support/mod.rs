@@ -9,6 +9,7 @@
 mod authority;
 mod capture;
 mod ffmpeg;
+mod captured_run;
 mod hooks;
 mod link;
 mod load;
@@ -22,6 +23,7 @@ mod sink_process;
 
 pub use authority::{Authority, Identity};
 pub use capture::{Capture, malformed_packets, tshark};
+pub use captured_run::{CapturedRun, Compared, Percentile};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish, ffprobe, packets, record_flv};
 pub use hooks::hook_server;
 pub use link::{Carried, Link, LinkOptions, LostSyns};

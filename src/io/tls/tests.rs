@@ -33,6 +33,7 @@ fn plan(targets: Vec<SocketAddr>) -> IoPlan {
         sources: Vec::new(),
         listeners: Vec::new(),
         nodelay: true,
+        arrival_times: true,
         hold_check: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
         buffers: BufferPlan { count: BUFFERS, receive_size: 3073, send_size: 1537 },
@@ -117,7 +118,7 @@ impl<I: Io> Driver<I> {
 
     /// The buffers that nobody holds.
     fn free_buffers(&mut self) -> (u32, u32) {
-        let Buffers { receive, send } = self.io.buffers();
+        let Buffers { receive, send, .. } = self.io.buffers();
         (receive.available(), send.available())
     }
 
