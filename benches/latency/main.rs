@@ -95,7 +95,8 @@ fn beyond_limits(service: &Compared<'_>) -> Vec<String> {
             return Some(format!("there are too few samples for {name}"));
         };
         let difference = at.excess_ns() as f64 / 1e3;
-        (difference.abs() > limit).then(|| format!("service {name} is off by {difference:+.1} us, more than {limit} us"))
+        (difference.abs() > limit)
+            .then(|| format!("service {name} is off by {difference:+.1} us, more than {limit} us"))
     });
     broken.collect()
 }

@@ -109,8 +109,7 @@ impl Connections {
         let of_state = |state| self.connections.iter().filter(move |connection| connection.state == state);
         self.skipped.beyond_limit += of_state(State::BeyondLimit).count();
         let mut found: Vec<_> = of_state(State::Candidate).collect();
-        self.skipped.other_connections =
-            self.connections.len() - found.len() - of_state(State::BeyondLimit).count();
+        self.skipped.other_connections = self.connections.len() - found.len() - of_state(State::BeyondLimit).count();
         found.sort_by_key(|connection| connection.began_ns);
         let handshakes = found.into_iter().map(Connection::step_times).collect();
         CapturedTimes { handshakes, skipped: self.skipped, damage }

@@ -75,7 +75,9 @@ impl Capture {
         let mark: [u8; 16] = *b"end of capture\r\n";
         let own = marker.local_addr().expect("a bound socket has an address");
         marker.send_to(&mark, own).expect("loopback takes a datagram");
-        tcpdump.wait_until(|_| ends_with(recorded.as_file(), &mark).expect("a readable file")).expect("it binds no port");
+        tcpdump
+            .wait_until(|_| ends_with(recorded.as_file(), &mark).expect("a readable file"))
+            .expect("it binds no port");
         tcpdump.signal(Signal::INT);
         let (status, printed) = tcpdump.finish();
         assert!(status.success(), "tcpdump: {status}: {printed:?}");

@@ -8,8 +8,8 @@
 
 mod authority;
 mod capture;
-mod ffmpeg;
 mod captured_run;
+mod ffmpeg;
 mod hooks;
 mod link;
 mod load;

@@ -14,8 +14,7 @@ use crate::io::socket::SocketOption;
 use crate::io::{Arrivals, BufferId};
 
 /// Has the kernel stamp what a socket receives.
-pub(super) const STAMP: SocketOption =
-    SocketOption { level: libc::SOL_SOCKET, name: libc::SO_TIMESTAMPNS, value: 1 };
+pub(super) const STAMP: SocketOption = SocketOption { level: libc::SOL_SOCKET, name: libc::SO_TIMESTAMPNS, value: 1 };
 
 /// What a recvmsg in flight points to, for each receive buffer.
 pub(super) struct StampedReceives {
@@ -83,12 +82,12 @@ impl StampedReceives {
         // no more. `Control` is integers only, whatever the kernel wrote.
         let control = unsafe { &(*self.message(buffer)).control };
         let libc::cmsghdr { cmsg_len, cmsg_level, cmsg_type, .. } = control.header;
-        if cmsg_len as usize == 0 || (cmsg_level, cmsg_type) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        if cmsg_len == 0 || (cmsg_level, cmsg_type) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
             return;
         }
-        let stamp = control.stamp.tv_sec as u64 * 1_000_000_000 + control.stamp.tv_nsec as u64;
+        let stamp_ns = control.stamp.tv_sec as u64 * 1_000_000_000 + control.stamp.tv_nsec as u64;
         let ahead = *self.ahead.get_or_insert_with(|| realtime_now().since(monotonic_now()));
-        arrivals.note(buffer, Time::ZERO + Time::from_nanos(stamp).since(Time::ZERO + ahead));
+        arrivals.note(buffer, Time::from_nanos(stamp_ns.saturating_sub(ahead.as_u64())));
     }
 
     fn message(&self, buffer: BufferId) -> *mut Message {

@@ -470,9 +470,9 @@ impl Io for Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel cancels what is in flight some time after the ring is closed. Until then it may write to lent
-        // receive buffers and their headers and read from lent send buffers, which `BufferPool` therefore never frees, and read the
-        // shared bytes, which are kept for ever if a send refers to them. Nothing else is referred to by an operation
-        // in flight: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
+        // receive buffers and read from lent send buffers, which `BufferPool` therefore never frees, write to the headers
+        // of receives, and read the shared bytes: both are kept for ever if an op in flight refers to them. Nothing else is
+        // referred to: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
         if self.slots.iter().any(|slot| slot.sending == UNPOOLED) {
             mem::forget(Bytes::clone(&self.shared_bytes));
             mem::forget(Bytes::clone(&self.media));
