@@ -86,17 +86,17 @@ impl CapturedRun {
         assert_eq!(attempts.completed, attempts.due, "an attempt failed: {:?}", self.result.failures);
         assert_eq!(self.captured.len() as u64, attempts.completed, "handshakes in the capture");
         let latency = &self.result.latency;
-        let compared = |name, on_the_wire, reported: &'_ Option<LatencySummary>, span: Span| Compared {
+        let rows: [(_, _, _, Span); 3] = [
+            ("service", "SYN to S2", &latency.service, |at| at.s2_ns?.checked_sub(at.syn_ns?)),
+            ("connect", "SYN to SYN-ACK", &latency.connect, |at| at.syn_ack_ns?.checked_sub(at.syn_ns?)),
+            ("s2", "C0C1 to S2", &latency.s2, |at| at.s2_ns?.checked_sub(at.c0c1_ns?)),
+        ];
+        rows.map(|(name, on_the_wire, reported, span)| Compared {
             name,
             on_the_wire,
             reported: reported.as_ref().expect("each completed handshake has it"),
             captured: histogram(self.captured.iter().map(span)),
-        };
-        [
-            compared("service", "SYN to S2", &latency.service, |at| at.s2_ns?.checked_sub(at.syn_ns?)),
-            compared("connect", "SYN to SYN-ACK", &latency.connect, |at| at.syn_ack_ns?.checked_sub(at.syn_ns?)),
-            compared("s2", "C0C1 to S2", &latency.s2, |at| at.s2_ns?.checked_sub(at.c0c1_ns?)),
-        ]
+        })
     }
 }
 
