@@ -9,6 +9,7 @@ mod real_servers {
     mod ffmpeg_listen;
     mod held;
     mod hostile;
+    mod latency;
     mod media;
     mod namespaces;
     mod nginx;

@@ -39,8 +39,9 @@ pub(super) enum Connection {
     AwaitingS0S1 { wire: Wire, c0c1_sent: bool },
     /// S0S1 is complete, so C2 goes out at once; S2 is not complete.
     AwaitingS2 { wire: Wire, s0s1: Time, c2: C2 },
-    /// S2 is in, C2 is not out yet.
-    FlushingC2 { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated, c2: C2 },
+    /// S2 is in, C2 is not out yet. Complete, once it is, as of the later of S2's arrival and the turn that sends C2 if it
+    /// had to wait for C0C1: what the kernel takes for the send is no time of the target's.
+    FlushingC2 { wire: Wire, s0s1: Time, s2: Time, complete: Time, negotiated: Negotiated, c2: C2 },
     /// The handshake is over, the attempt goes on. A receive is in flight unless the milestone is reached.
     InSession { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated },
     /// A hostile client is at work.
@@ -111,6 +112,7 @@ pub(super) struct Milestones {
     pub s2: Time,
     pub negotiated: Negotiated,
     pub session: Option<SessionTimes>,
+    pub complete: Time,
 }
 
 /// What a connection may use during one turn.
@@ -229,11 +231,14 @@ impl Connection {
             | Self::Hostile(_) => unreachable!("no part of a handshake is sent in this state"),
             Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
             Self::AwaitingS2 { c2, .. } => *c2 = c2.after_a_send(context),
-            Self::FlushingC2 { wire, s0s1, s2, negotiated, c2 } => {
+            Self::FlushingC2 { wire, s0s1, s2, complete, negotiated, c2 } => {
                 *c2 = c2.after_a_send(context);
-                if let C2::Sent = c2 {
-                    let (wire, s0s1, s2, negotiated) = (*wire, *s0s1, *s2, *negotiated);
-                    return self.handshake_done(wire, s0s1, s2, negotiated, context);
+                match c2 {
+                    C2::Sent => {
+                        let (wire, s0s1, s2, complete, negotiated) = (*wire, *s0s1, *s2, *complete, *negotiated);
+                        return self.handshake_done(wire, s0s1, s2, complete, negotiated, context);
+                    }
+                    _ => *complete = context.now,
                 }
             }
         }
@@ -273,11 +278,12 @@ impl Connection {
         wire: Wire,
         s0s1: Time,
         s2: Time,
+        complete: Time,
         negotiated: Negotiated,
         context: &mut Context<'_>,
     ) -> Progress {
         if !context.has_session() {
-            return Progress::Complete(wire.milestones(s0s1, s2, negotiated, None));
+            return Progress::Complete(wire.milestones(s0s1, s2, negotiated, None, complete));
         }
         *self = Self::InSession { wire, s0s1, s2, negotiated };
         if let Err(failure) = context.take_in(wire.receive, S0S1S2_SIZE as u32, wire.received) {
@@ -318,7 +324,7 @@ impl Connection {
     fn settle(&self, context: &Context<'_>) -> Progress {
         let Self::InSession { wire, s0s1, s2, negotiated } = self else { unreachable!("only in a session") };
         match context.settled() {
-            Some(session) => Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session))),
+            Some(session) => Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session), context.now)),
             None => Progress::Pending,
         }
     }
@@ -375,21 +381,25 @@ impl Connection {
                 Progress::Pending
             }
             (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::AwaitingS2) => {
+                let s0s1 = wire.arrived_after(wire.sent, context);
                 let c2 = wire.sign_c2(context).sent_after(c0c1_sent, context);
                 wire.receive_more(context);
-                *self = Self::AwaitingS2 { wire, s0s1: context.now, c2 };
+                *self = Self::AwaitingS2 { wire, s0s1, c2 };
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::Done(negotiated)) => {
+                let s2 = wire.arrived_after(wire.sent, context);
                 let c2 = wire.sign_c2(context).sent_after(c0c1_sent, context);
-                *self = Self::FlushingC2 { wire, s0s1: context.now, s2: context.now, negotiated, c2 };
+                *self = Self::FlushingC2 { wire, s0s1: s2, s2, complete: s2, negotiated, c2 };
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS2 { wire, s0s1, c2: C2::Sent }, ClientState::Done(negotiated)) => {
-                self.handshake_done(wire, s0s1, context.now, negotiated, context)
+                let s2 = wire.arrived_after(s0s1, context);
+                self.handshake_done(wire, s0s1, s2, s2, negotiated, context)
             }
             (Self::AwaitingS2 { wire, s0s1, c2 }, ClientState::Done(negotiated)) => {
-                *self = Self::FlushingC2 { wire, s0s1, s2: context.now, negotiated, c2 };
+                let s2 = wire.arrived_after(s0s1, context);
+                *self = Self::FlushingC2 { wire, s0s1, s2, complete: s2, negotiated, c2 };
                 Progress::Pending
             }
             (connection, state) => unreachable!("the handshake went to {state:?} in {connection:?}"),
@@ -424,9 +434,23 @@ impl Connection {
 }
 
 impl Wire {
-    fn milestones(&self, s0s1: Time, s2: Time, negotiated: Negotiated, session: Option<SessionTimes>) -> Milestones {
+    fn milestones(
+        &self,
+        s0s1: Time,
+        s2: Time,
+        negotiated: Negotiated,
+        session: Option<SessionTimes>,
+        complete: Time,
+    ) -> Milestones {
         let Self { connected, secured, sent, .. } = *self;
-        Milestones { connected, secured, sent, s0s1, s2, negotiated, session }
+        Milestones { connected, secured, sent, s0s1, s2, negotiated, session, complete }
+    }
+
+    /// When what was received last arrived, which was after `earlier`: as the kernel says, or else when this turn began.
+    /// The kernel's stamps are of a clock that may be set; one that contradicts the order of events counts for nothing.
+    fn arrived_after(&self, earlier: Time, context: &Context<'_>) -> Time {
+        let stamped = context.buffers.arrivals.of(self.receive);
+        stamped.filter(|&at| earlier < at && at < context.now).unwrap_or(context.now)
     }
 
     /// Sends the next segment of C0C1.
@@ -458,7 +482,7 @@ impl Wire {
     /// C2 in a buffer of its own, and the first commands behind it if this client sends them together. No receive may be
     /// armed.
     fn sign_c2(&self, context: &mut Context<'_>) -> C2 {
-        let Buffers { receive, send } = &mut *context.buffers;
+        let Buffers { receive, send, .. } = &mut *context.buffers;
         let buffer = send.take().expect("a send buffer for each slot");
         let received = &receive.bytes(self.receive)[..self.received as usize];
         let read_at_ms = (context.now.as_nanos() / 1_000_000) as u32;

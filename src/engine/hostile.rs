@@ -150,7 +150,7 @@ impl Play {
             }
         };
         let in_buffer = (self.received as usize).min(WorkerPlan::RECEIVE_SIZE);
-        let Buffers { receive, send } = &mut *context.buffers;
+        let Buffers { receive, send, .. } = &mut *context.buffers;
         let received = &receive.bytes(self.receive)[..in_buffer];
         match self.handshake.advance(received, &client.templates) {
             Ok(ClientState::AwaitingS0 | ClientState::AwaitingS1) => return,

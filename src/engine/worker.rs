@@ -476,7 +476,7 @@ impl Worker {
             s0s1: milestones.s0s1,
             s2: milestones.s2,
             session: milestones.session,
-            completed: now,
+            completed: milestones.complete,
             negotiated: milestones.negotiated,
         });
         self.deadlines.clear(slot);

@@ -7,7 +7,9 @@ use super::capture_file::{CaptureError, Record};
 use super::other::{Beginning, OtherConnection};
 use super::packet::{NoSegment, Segment, decode};
 use super::stream::Stream;
-use super::{Delivery, Ending, EndingKind, Endpoints, Gap, Handshake, Inspection, Side, Skipped, StepTimes};
+use super::{
+    CapturedTimes, Delivery, Ending, EndingKind, Endpoints, Gap, Handshake, Inspection, Side, Skipped, StepTimes,
+};
 use crate::protocol::{C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1S2_SIZE};
 
 /// Connections that are told apart: some 100 MB.
@@ -24,18 +26,32 @@ pub(super) struct Connections {
     /// The latest connection between two ends, the lesser first.
     by_ends: HashMap<[SocketAddr; 2], usize>,
     handshakes: usize,
+    /// How many may be kept; of more than [`MOST_HANDSHAKES`] no bytes.
+    most_handshakes: usize,
     skipped: Skipped,
 }
 
 impl Connections {
     /// Of any port, or only to `port`.
     pub(super) fn new(port: Option<u16>) -> Self {
-        Self { port, connections: Vec::new(), by_ends: HashMap::new(), handshakes: 0, skipped: Skipped::default() }
+        Self {
+            port,
+            connections: Vec::new(),
+            by_ends: HashMap::new(),
+            handshakes: 0,
+            most_handshakes: MOST_HANDSHAKES,
+            skipped: Skipped::default(),
+        }
+    }
+
+    /// To `port`; of what they carry only the lengths are kept.
+    pub(super) fn without_bytes(port: u16) -> Self {
+        Self { most_handshakes: MOST_CONNECTIONS, ..Self::new(Some(port)) }
     }
 
     /// Takes the next packet.
     pub(super) fn take(&mut self, record: &Record<'_>) {
-        let segment = match decode(record) {
+        let mut segment = match decode(record) {
             Ok(segment) => segment,
             Err(NoSegment::NotTcp) => return,
             Err(NoSegment::HeaderCut) => return self.skipped.cut_headers += 1,
@@ -49,13 +65,16 @@ impl Connections {
         if self.port.is_some_and(|port| !ports.contains(&port)) {
             return;
         }
+        if self.most_handshakes > MOST_HANDSHAKES {
+            segment.payload = &[];
+        }
         let Some(index) = self.connection_of(&segment, record.at_ns) else { return };
         let connection = &mut self.connections[index];
         connection.take(&segment, record.at_ns);
         if connection.state == State::Undecided {
             connection.decide(self.port);
             if connection.state == State::Candidate {
-                if self.handshakes == MOST_HANDSHAKES {
+                if self.handshakes == self.most_handshakes {
                     connection.dismiss(State::BeyondLimit);
                 } else {
                     self.handshakes += 1;
@@ -83,6 +102,17 @@ impl Connections {
         found.sort_by_key(|(began_ns, _)| *began_ns);
         let handshakes = found.into_iter().map(|(_, handshake)| handshake).collect();
         Inspection { handshakes, others, skipped: self.skipped, damage }
+    }
+
+    /// When their steps happened.
+    pub(super) fn finish_times(mut self, damage: Option<CaptureError>) -> CapturedTimes {
+        let of_state = |state| self.connections.iter().filter(move |connection| connection.state == state);
+        self.skipped.beyond_limit += of_state(State::BeyondLimit).count();
+        let mut found: Vec<_> = of_state(State::Candidate).collect();
+        self.skipped.other_connections = self.connections.len() - found.len() - of_state(State::BeyondLimit).count();
+        found.sort_by_key(|connection| connection.began_ns);
+        let handshakes = found.into_iter().map(Connection::step_times).collect();
+        CapturedTimes { handshakes, skipped: self.skipped, damage }
     }
 
     /// Which connection `segment` belongs to; a new one if it begins one.

@@ -2,7 +2,8 @@
 //!
 //! [`capture`] reads a pcap or pcapng file, puts the TCP streams in it together and explains each RTMP handshake;
 //! [`streams`] explains bytes that were recorded without their packets. A capture is evidence, not an attempt: what is
-//! missing from it is said (gaps, packets cut by the snap length), never guessed.
+//! missing from it is said (gaps, packets cut by the snap length), never guessed. [`step_times`] reads only when the steps
+//! of handshakes happened, for which headers are enough.
 //!
 //! [`text`] holds the sentences about a handshake's bytes; a probe says the same ones about its own.
 
@@ -42,6 +43,16 @@ pub fn capture(file: impl Read + Send, port: Option<u16>) -> Inspection {
     connections.finish(damage)
 }
 
+/// When the steps of the handshakes with the server at `port` in a pcap or pcapng `file` happened. No payload is looked
+/// at, so packets may be cut behind their TCP header, and a part counts as there when so many bytes are.
+///
+/// Memory: some hundred bytes a connection, of at most 262 144.
+pub fn step_times(file: impl Read + Send, port: u16) -> CapturedTimes {
+    let mut connections = connections::Connections::without_bytes(port);
+    let damage = capture_file::read_records(file, |record| connections.take(&record)).err();
+    connections.finish_times(damage)
+}
+
 /// Explains recorded streams without packets, so without times and segments. Each may be cut short or empty. Where no
 /// `c2` was recorded on its own, what follows C1 in `c0c1` is taken for it.
 pub fn streams(c0c1: &[u8], s0s1s2: &[u8], c2: Option<&[u8]>) -> Handshake {
@@ -56,6 +67,17 @@ pub struct Inspection {
     pub handshakes: Vec<Handshake>,
     /// The first of the connections that are none, likewise; [`Skipped::other_connections`] counts all of them.
     pub others: Vec<OtherConnection>,
+    /// What was not looked at.
+    pub skipped: Skipped,
+    /// Why the file was not read to its end; what was found before that place is in `handshakes`.
+    pub damage: Option<CaptureError>,
+}
+
+/// The times in a capture.
+#[derive(Debug)]
+pub struct CapturedTimes {
+    /// One for each connection that carried something from its client, in the order in which they began.
+    pub handshakes: Vec<StepTimes>,
     /// What was not looked at.
     pub skipped: Skipped,
     /// Why the file was not read to its end; what was found before that place is in `handshakes`.

@@ -60,6 +60,17 @@ fn a_handshake_is_timed_and_explained() {
 }
 
 #[test]
+fn headers_are_enough_to_time_a_handshake() {
+    let whole = inspect(&handshake());
+    let headers = pcap(1, &handshake(), |packet| ethernet(&packet.ipv4()), 54);
+    let times = step_times(&headers[..], 1935);
+    assert_eq!(times.handshakes, [whole[0].at]);
+    assert_eq!((times.skipped, times.damage.is_none()), (Skipped::default(), true));
+    let elsewhere = step_times(&headers[..], 1936);
+    assert_eq!((elsewhere.handshakes, elsewhere.skipped), (Vec::new(), Skipped::default()));
+}
+
+#[test]
 fn the_text_of_a_recorded_handshake() {
     insta::assert_snapshot!(inspect(&handshake())[0].render(80, false), @r"
     10.0.0.1:40000 -> 10.0.0.2:1935: complex handshake completed

@@ -3,6 +3,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::base::Time;
+
 /// A buffer of one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u32);
@@ -25,6 +27,8 @@ pub struct Buffers {
     pub receive: BufferPool,
     /// Where `Payload::Buffer` reads.
     pub send: BufferPool,
+    /// When the bytes of receive buffers arrived.
+    pub arrivals: Arrivals,
 }
 
 impl BufferPlan {
@@ -44,7 +48,29 @@ impl Buffers {
         Self {
             receive: BufferPool::new(plan.count, plan.receive_size),
             send: BufferPool::new(plan.count, plan.send_size),
+            arrivals: Arrivals { at_ns: vec![0; plan.count as usize] },
         }
+    }
+}
+
+/// When the last packet that an `Op::Recv` took into a receive buffer had reached this machine, as far as the backend
+/// knows (see [`IoPlan::arrival_times`](super::IoPlan)). A later receive into the same buffer need not replace it, so
+/// readers check that it lies after what they waited for.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// Zero where nothing is known: pages that nobody wrote to take no memory.
+    at_ns: Vec<u64>,
+}
+
+impl Arrivals {
+    /// Of the bytes received last into the buffer.
+    pub fn of(&self, id: BufferId) -> Option<Time> {
+        Some(self.at_ns[id.0 as usize]).filter(|&ns| ns > 0).map(Time::from_nanos)
+    }
+
+    /// Notes it at the receive's completion.
+    pub(super) fn note(&mut self, id: BufferId, at: Time) {
+        self.at_ns[id.0 as usize] = at.as_nanos();
     }
 }
 

@@ -4,6 +4,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::Time;
 
+/// Now, on `CLOCK_REALTIME`: the clock of the kernel's stamps.
+pub(super) fn realtime_now() -> Time {
+    let now = clock_gettime(ClockId::Realtime);
+    Time::from_nanos(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
 /// Now, on `CLOCK_MONOTONIC`: the run's clock of every backend but the simulated one.
 pub fn monotonic_now() -> Time {
     let now = clock_gettime(ClockId::Monotonic);

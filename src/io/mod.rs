@@ -20,7 +20,7 @@ mod socket;
 mod tests;
 pub mod tls;
 
-pub use buffers::{BufferId, BufferPlan, BufferPool, Buffers};
+pub use buffers::{Arrivals, BufferId, BufferPlan, BufferPool, Buffers};
 pub use clock::monotonic_now;
 pub use op::{
     CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,

@@ -39,6 +39,9 @@ pub struct IoPlan {
     pub listeners: Vec<OwnedFd>,
     /// Set TCP_NODELAY on opened and accepted sockets.
     pub nodelay: bool,
+    /// Have the kernel tell when the bytes received on opened sockets arrived ([`Arrivals`](super::Arrivals)). Only
+    /// [`ring`](super::ring) does; a backend that does not leaves them unknown.
+    pub arrival_times: bool,
     /// Find out, on opened sockets, that the peer is gone without a word: once it has been silent for this long it is
     /// asked, and about a third of that later the armed receive fails with [`Errno::TIMEDOUT`](super::Errno). See
     /// [`KeepAlive`] for the exact instants.

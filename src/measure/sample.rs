@@ -35,13 +35,13 @@ pub struct Sample {
     pub secured: Option<Time>,
     /// C0C1 was handed to the kernel.
     pub sent: Time,
-    /// S0S1 was complete.
+    /// S0S1 was complete: when its last packet arrived, where the backend knows.
     pub s0s1: Time,
-    /// S2 was complete.
+    /// S2 was complete, likewise.
     pub s2: Time,
     /// What it reached after the handshake; `None` if it was complete with it.
     pub session: Option<SessionTimes>,
-    /// The attempt was complete.
+    /// The attempt was complete. If it was so with the handshake: as of S2's arrival, unless C2 had to wait for C0C1.
     pub completed: Time,
     /// What handshake it was.
     pub negotiated: Negotiated,

@@ -159,6 +159,7 @@ impl Preparation {
             sources: self.plan.sources.clone(),
             listeners: Vec::new(),
             nodelay: true,
+            arrival_times: true,
             hold_check: self.plan.hold_check_ns.map(Nanos::new),
             ports: self.ports.clone(),
             shared_bytes: bytes.into(),

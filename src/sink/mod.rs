@@ -317,6 +317,7 @@ impl Prepared<'_> {
             sources: Vec::new(),
             listeners: vec![listener],
             nodelay: true,
+            arrival_times: false,
             hold_check: None,
             ports: None,
             shared_bytes: [].into(),

@@ -667,7 +667,7 @@ impl SinkWorker {
     /// Gives free buffers to those that have waited longest for one.
     fn feed_starving(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..self.starving.len() {
-            let Buffers { receive, send } = &*turn.buffers;
+            let Buffers { receive, send, .. } = &*turn.buffers;
             if receive.available() == 0 && send.available() == 0 {
                 return;
             }

@@ -8,6 +8,7 @@
 
 mod authority;
 mod capture;
+mod captured_run;
 mod ffmpeg;
 mod hooks;
 mod link;
@@ -22,6 +23,7 @@ mod sink_process;
 
 pub use authority::{Authority, Identity};
 pub use capture::{Capture, malformed_packets, tshark};
+pub use captured_run::{CapturedRun, Compared, Percentile};
 pub use ffmpeg::{FfmpegListen, ffmpeg_publish, ffprobe, packets, record_flv};
 pub use hooks::hook_server;
 pub use link::{Carried, Link, LinkOptions, LostSyns};

@@ -7,8 +7,10 @@
 //! * `setup`: flags, operations, file table, choice of descriptors.
 //! * `connect`: `Open` and `Close`, reuse of sockets.
 //! * `accept`: listeners.
+//! * `arrival`: when received bytes arrived.
 
 mod accept;
+mod arrival;
 mod connect;
 mod error;
 mod queues;
@@ -27,6 +29,7 @@ use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
 use self::accept::Listener;
+use self::arrival::StampedReceives;
 pub use self::error::RingError;
 use self::queues::Queues;
 use super::clock::monotonic_now;
@@ -71,6 +74,8 @@ pub struct Ring {
     shared_bytes: Bytes,
     media: Bytes,
     buffers: Buffers,
+    /// If the plan asks when received bytes arrived.
+    stamped: Option<StampedReceives>,
     overflowed_turns: u64,
 }
 
@@ -135,7 +140,7 @@ const READABLE: libc::c_short = libc::POLLIN | libc::POLLRDHUP;
 const MOST_DISCARDED: u32 = 1 << 20;
 
 /// The most entries that one op or one completion needs.
-const ENTRIES_PER_STEP: usize = 9;
+const ENTRIES_PER_STEP: usize = 10;
 
 /// User data of operations that are no op's own: an op's token with one of these in place of its kind.
 #[derive(Clone, Copy)]
@@ -186,6 +191,9 @@ impl Ring {
         let slots = plan.slots as usize;
         let sockets = if descriptors == Descriptors::Ordinary { slots } else { 0 };
         let accepting = if listeners.is_empty() { 0 } else { sockets as u32 };
+        let stamped = plan.arrival_times.then(|| StampedReceives::new(plan.buffers.count));
+        let mut options = socket::options(plan.hold_check, plan.ports).into_vec();
+        options.extend(stamped.is_some().then_some(arrival::STAMP));
         Ok(Self {
             queues: Queues::new(ring),
             descriptors,
@@ -202,11 +210,12 @@ impl Ring {
                 .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
                 .collect(),
             nodelay: plan.nodelay,
-            options: socket::options(plan.hold_check, plan.ports),
+            options: options.into_boxed_slice(),
             nagle: vec![false; slots].into_boxed_slice(),
             shared_bytes: plan.shared_bytes,
             media: plan.media,
             buffers: Buffers::new(plan.buffers),
+            stamped,
             overflowed_turns: 0,
         })
     }
@@ -303,7 +312,15 @@ impl Ring {
                 assert!(len > 0 && end <= self.buffers.receive.size() as u64, "{token:?}: {start}+{len} does not fit");
                 let memory = self.buffers.receive.lend(buffer);
                 // SAFETY: `start` is within the buffer, checked above.
-                (unsafe { memory.add(start as usize) }.as_ptr(), len, 0, buffer.0)
+                let memory = unsafe { memory.add(start as usize) }.as_ptr();
+                if let Some(stamped) = &mut self.stamped {
+                    let message = stamped.prepare(buffer, memory, len);
+                    self.slot(token).receiving = buffer.0;
+                    let entry = opcode::RecvMsg::new(socket, message).ioprio(POLL_FIRST).build();
+                    // SAFETY: as below; the header stays where it is until the completion, or for ever (see `Drop`).
+                    return unsafe { self.queues.push(&entry.flags(flags).user_data(token.to_bits())) };
+                }
+                (memory, len, 0, buffer.0)
             }
             // tcp(7): with MSG_TRUNC the received bytes are dropped, nothing is written.
             Destination::Discard => (ptr::null_mut(), MOST_DISCARDED, libc::MSG_TRUNC, UNPOOLED),
@@ -350,6 +367,9 @@ impl Ring {
 
     /// One enter and the completions it delivered.
     fn turn(&mut self, want: u32, wake_at: Time, now: Time, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if let Some(stamped) = &mut self.stamped {
+            stamped.begin_turn();
+        }
         let room = self.queues.room();
         let entered = self.queues.enter(want, wake_at, now);
         self.overflowed_turns += u64::from(self.queues.overflowing());
@@ -418,6 +438,9 @@ impl Ring {
         let lent = mem::replace(&mut self.slot(token).receiving, NONE);
         if lent < WATCHING {
             self.buffers.receive.give_back(super::BufferId(lent));
+            if let (Some(stamped), Ok(1..)) = (&mut self.stamped, result) {
+                stamped.note(super::BufferId(lent), &mut self.buffers.arrivals);
+            }
         }
         // A poll answers with the events that it found.
         if lent == WATCHING { result.map(|_| 1) } else { result }
@@ -468,12 +491,17 @@ impl Io for Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel cancels what is in flight some time after the ring is closed. Until then it may write to lent
-        // receive buffers and read from lent send buffers, which `BufferPool` therefore never frees, and read the
-        // shared bytes, which are kept for ever if a send refers to them. Nothing else is referred to by an operation
-        // in flight: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
+        // receive buffers and read from lent send buffers, which `BufferPool` therefore never frees, write to the headers
+        // of receives, and read the shared bytes: both are kept for ever if an op in flight refers to them. Nothing else is
+        // referred to: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
         if self.slots.iter().any(|slot| slot.sending == UNPOOLED) {
             mem::forget(Bytes::clone(&self.shared_bytes));
             mem::forget(Bytes::clone(&self.media));
+        }
+        if self.slots.iter().any(|slot| slot.receiving < WATCHING)
+            && let Some(stamped) = &mut self.stamped
+        {
+            stamped.leak();
         }
     }
 }

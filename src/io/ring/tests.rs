@@ -1,9 +1,12 @@
 //! What only rings have: two kinds of descriptors, and an environment that may forbid them.
 
+use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 
 use super::*;
-use crate::io::tests::driver::{Driver, End, Exposed, PATIENCE, discard, plan, read_end, serve, token};
+use crate::io::tests::driver::{
+    Driver, End, Exposed, PATIENCE, SHARED, discard, plan, read_end, send_shared, serve, token,
+};
 use crate::io::{CloseHow, SourceId, TargetId};
 
 impl Exposed for Ring {
@@ -40,6 +43,41 @@ fn a_new_socket_in_an_occupied_slot_closes_the_old_one() {
     driver.submit(&[]);
     assert_eq!(server.join().unwrap(), [End::Fin]);
     driver.assert_quiet();
+}
+
+#[test]
+fn bytes_have_the_time_of_their_arrival_however_late_they_are_received() {
+    for descriptors in [Descriptors::Direct, Descriptors::Ordinary] {
+        let (has_answered, answered) = std::sync::mpsc::channel();
+        let (address, server) = serve(1, move |mut stream, _| {
+            let mut question = [0; SHARED.len()];
+            while stream.read_exact(&mut question).is_ok() {
+                stream.write_all(&[1]).unwrap();
+                has_answered.send(()).unwrap();
+            }
+        });
+        let ring = Ring::with_descriptors(plan(1, vec![address]), descriptors);
+        let mut driver = Driver::over(Box::new(ring.unwrap_or_else(|error| panic!("{error}"))));
+        driver.open(0, 1).unwrap();
+        let buffer = driver.io.buffers().receive.take().unwrap();
+        let began = monotonic_now();
+        // The kernel begins to stamp packets some time after it was asked to.
+        loop {
+            let asked = monotonic_now();
+            assert!(asked < began + PATIENCE, "nothing is stamped");
+            driver.run(send_shared(0, 1)).unwrap();
+            answered.recv().unwrap();
+            let is_there = monotonic_now();
+            driver.receive_exact(0, 1, buffer, 1);
+            if let Some(at) = driver.io.buffers().arrivals.of(buffer) {
+                assert!(asked < at && at < is_there, "{asked:?} {at:?} {is_there:?}");
+                break;
+            }
+        }
+        driver.close(0, 1, CloseHow::Rst).unwrap();
+        server.join().unwrap();
+        driver.assert_quiet();
+    }
 }
 
 /// What the choice of descriptors is about.

@@ -77,6 +77,7 @@ impl Lab {
             sources: vec!["10.0.1.1".parse().unwrap()],
             listeners: vec![],
             nodelay: true,
+            arrival_times: true,
             hold_check,
             ports: None,
             shared_bytes: templates.bytes().into(),

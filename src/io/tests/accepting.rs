@@ -31,7 +31,7 @@ fn accepts_echoes_and_closes() {
             let slot = driver.wait(ACCEPT).unwrap();
             assert!(sockopt::tcp_nodelay(driver.descriptor(slot)).unwrap());
             driver.receive_exact(slot, generation, input, 512);
-            let Buffers { receive, send } = driver.io.buffers();
+            let Buffers { receive, send, .. } = driver.io.buffers();
             send.bytes_mut(output)[..512].copy_from_slice(&receive.bytes(input)[..512]);
             let payload = Payload::Buffer { buffer: output, len: 512 };
             assert_eq!(driver.run(Op::Send { token: token(OpKind::Send, slot, generation), payload }), Ok(512));

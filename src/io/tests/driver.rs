@@ -62,6 +62,7 @@ pub(in crate::io) fn plan(slots: u32, targets: Vec<SocketAddr>) -> IoPlan {
         sources: Vec::new(),
         listeners: Vec::new(),
         nodelay: true,
+        arrival_times: true,
         hold_check: None,
         ports: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),

@@ -211,7 +211,7 @@ impl<I: Io> TlsIo<I> {
     /// Lets those that wait for a buffer try again.
     fn feed_starving(&mut self, completions: &mut Vec<Completion>) {
         for _ in 0..self.starving.len() {
-            let Buffers { receive, send } = self.below.buffers();
+            let Buffers { receive, send, .. } = self.below.buffers();
             if receive.available() == 0 && send.available() == 0 {
                 return;
             }

@@ -29,6 +29,7 @@ fn plan(targets: Vec<SocketAddr>) -> IoPlan {
         sources: Vec::new(),
         listeners: Vec::new(),
         nodelay: true,
+        arrival_times: true,
         hold_check: None,
         ports: None,
         shared_bytes: Bytes::from(SHARED.as_slice()),
@@ -76,7 +77,7 @@ impl<I: Io> Driver<TlsIo<I>> {
 
     /// The buffers that nobody holds.
     fn free_buffers(&mut self) -> (u32, u32) {
-        let Buffers { receive, send } = self.io.buffers();
+        let Buffers { receive, send, .. } = self.io.buffers();
         (receive.available(), send.available())
     }
 
