@@ -21,7 +21,11 @@ pub fn write_head(out: &mut impl Write, clients: u32, server: Option<u32>, exten
 
 /// The table of one server: medians of the rounds.
 pub fn write_rows(out: &mut impl Write, server: &str, extent: &Extent, rounds: &[Vec<Outcome>]) -> io::Result<()> {
-    writeln!(out, "\n{server:<26}{:>7}{:>6}{:>10}{:>10}{:>9}{:>9}", "hs/s", "busy", "us/hs", "hs/core-s", "cost", "p50")?;
+    writeln!(
+        out,
+        "\n{server:<26}{:>7}{:>6}{:>10}{:>10}{:>9}{:>9}",
+        "hs/s", "busy", "us/hs", "hs/core-s", "cost", "p50"
+    )?;
     for (place, row) in ROWS.iter().enumerate() {
         if place == 0 || ROWS[place - 1].pace != row.pace {
             let number = row.number(extent);

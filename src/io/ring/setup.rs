@@ -46,7 +46,8 @@ pub(super) fn make_ring(slots: u32, descriptors: Descriptors) -> Result<IoUring,
 
 /// Bytes of both queues. The kernel makes queues of a power of two.
 pub(super) fn queue_memory(slots: u32) -> usize {
-    let completions = completions(slots, Descriptors::Ordinary).next_power_of_two() as usize * size_of::<cqueue::Entry>();
+    let completions =
+        completions(slots, Descriptors::Ordinary).next_power_of_two() as usize * size_of::<cqueue::Entry>();
     SUBMISSIONS as usize * size_of::<squeue::Entry>() + completions
 }
 
