@@ -17,10 +17,13 @@ pub struct Echo {
 }
 
 impl Echo {
+    /// What its clock shows at first.
+    pub const BEGIN: Time = Time::from_nanos(1_000_000_000);
+
     pub fn new(plan: IoPlan) -> Self {
         let slots = plan.slots as usize;
         Self {
-            now: Time::from_nanos(1_000_000_000),
+            now: Self::BEGIN,
             buffers: Buffers::new(plan.buffers),
             answers: answers(&plan.shared_bytes),
             sent: vec![0; slots],

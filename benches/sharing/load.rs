@@ -31,9 +31,9 @@ pub struct Cost {
 /// A fleet of a worker a CPU on a backend that answers at once: the CPU time of the workers.
 pub fn without_kernel(cpus: &[u32], attempts: u64) -> Result<Cost, Box<dyn Error>> {
     let preparation = prepared(cpus.len() as u32, attempts * cpus.len() as u64);
-    let fleet = launch(preparation, cpus, |plan, _| Ok(Echo::new(plan)))?;
-    // The backend's clock begins at a second.
-    fleet.start(Time::from_nanos(1_000_000_000));
+    // The backend has a clock of its own.
+    let fleet = launch(preparation, cpus, || Echo::BEGIN, |plan, _| Ok(Echo::new(plan)))?;
+    fleet.start(Echo::BEGIN);
     let (outcomes, _) = fleet.join();
     let cpu_ns = outcomes.iter().map(|outcome| outcome.cpu_time.as_u64()).sum();
     let completed = outcomes.iter().map(|outcome| outcome.snapshot.measured().tally.counts.completed).sum();
@@ -70,13 +70,13 @@ impl Pairs {
     pub fn one_fleet(&self, cpus: &[u32], attempts: u64) -> Result<Cost, Box<dyn Error>> {
         let targets = self.targets(cpus);
         let preparation = prepared(cpus.len() as u32, attempts * cpus.len() as u64);
-        let fleet = launch(preparation, cpus, move |plan, worker| on_ring(plan, targets[worker as usize]))?;
+        let fleet = launch(preparation, cpus, now, move |plan, worker| on_ring(plan, targets[worker as usize]))?;
         finish(vec![fleet])
     }
 
     /// A fleet with one worker on each of `cpus`.
     pub fn fleets(&self, cpus: &[u32], attempts: u64) -> Result<Cost, Box<dyn Error>> {
-        let alone = |(cpu, target)| launch(prepared(1, attempts), &[cpu], move |plan, _| on_ring(plan, target));
+        let alone = |(cpu, target)| launch(prepared(1, attempts), &[cpu], now, move |plan, _| on_ring(plan, target));
         let targets = cpus.iter().copied().zip(self.targets(cpus));
         finish(targets.map(alone).collect::<Result<_, _>>()?)
     }
@@ -125,6 +125,7 @@ fn prepared(workers: u32, attempts: u64) -> Arc<Preparation> {
 fn launch<I: Io + 'static>(
     preparation: Arc<Preparation>,
     cpus: &[u32],
+    now: fn() -> Time,
     make: impl Fn(IoPlan, u32) -> Result<I, String> + Send + Sync + 'static,
 ) -> Result<Fleet, Box<dyn Error>> {
     let fleet = Fleet::launch(cpus.len() as u32, cpus, now, move |worker| {

@@ -125,7 +125,8 @@ fn run(extent: &Extent) -> Result<(), Box<dyn Error>> {
 fn counting(cpus: &[u32], distance: usize, increments: u64) -> f64 {
     let counters: Vec<AtomicU64> = (0..(cpus.len() + 1) * distance.max(16)).map(|_| AtomicU64::new(0)).collect();
     // The first that begins a pair of lines.
-    let first = (0..16).find(|index| (&raw const counters[*index]).addr() % 128 == 0).expect("one of sixteen does");
+    let first =
+        (0..16).find(|index| (&raw const counters[*index]).addr().is_multiple_of(128)).expect("one of sixteen does");
     let times = std::thread::scope(|scope| {
         let threads: Vec<_> = cpus
             .iter()

@@ -21,7 +21,7 @@ pub struct HeldPlan {
 /// Judges a plan: one finding for each resource, in a fixed order. [`Severity::Blocking`]: it does not suffice. Facts
 /// that the kernel does not tell have none.
 pub fn examine_held(plan: &HeldPlan, facts: &MachineFacts) -> Vec<Finding> {
-    let checks: [(&str, fn(&HeldPlan, &MachineFacts) -> Option<Verdict>); 6] = [
+    let checks: [Check; 6] = [
         ("held_memory", memory),
         ("held_ports", ports),
         ("held_descriptors", descriptors),
@@ -35,6 +35,8 @@ pub fn examine_held(plan: &HeldPlan, facts: &MachineFacts) -> Vec<Finding> {
 /// Kernel memory of an idle connection, measured on Linux 6.18 with 80 000 of them: 3.9 KB and, with an operation armed
 /// on it, 0.7 KB. It counts for each end.
 pub const KERNEL_BYTES_PER_END: u64 = 4_700;
+type Check = (&'static str, fn(&HeldPlan, &MachineFacts) -> Option<Verdict>);
+
 /// What a held connection may take of the program's own memory, at each end.
 const USER_BYTES_PER_END: u64 = 64;
 /// From this part of a resource on it is nearly used up.
