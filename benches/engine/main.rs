@@ -42,13 +42,14 @@ fn main() -> ExitCode {
 }
 
 fn run(extent: &Extent) -> Result<(), Box<dyn std::error::Error>> {
+    let name = rounds::this_machine();
     let cpus = allowed_cpus();
     let generator = *cpus.first().ok_or("this process may use no CPU")?;
     let sink_cpu = cpus.get(1).copied();
     let targets = Targets::start(sink_cpu.unwrap_or(generator))?;
     pin_current_thread(generator)?;
     let mut meter = Meter::open();
-    let machine = Machine { generator, sink: sink_cpu };
+    let machine = Machine { name, generator, sink: sink_cpu };
     let mut out = std::io::stdout();
     table::write_head(&mut out, &machine, &meter, extent)?;
 

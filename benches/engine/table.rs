@@ -6,10 +6,11 @@ use super::Extent;
 use super::contenders::{Case, HANDSHAKE};
 use super::meter::{Cost, Meter};
 use super::plan::CONCURRENCY;
-use super::rounds::{self, median};
+use super::rounds::median;
 
-/// Which CPUs were used.
+/// What was measured on, and which of its CPUs were used.
 pub struct Machine {
+    pub name: String,
     pub generator: u32,
     /// `None`: the sink shares the generator's.
     pub sink: Option<u32>,
@@ -23,7 +24,7 @@ pub struct Round {
 /// Where the figures come from.
 pub fn write_head(out: &mut impl Write, machine: &Machine, meter: &Meter, extent: &Extent) -> io::Result<()> {
     let (generator, Extent { rounds, attempts }) = (machine.generator, extent);
-    writeln!(out, "{}", rounds::this_machine())?;
+    writeln!(out, "{}", machine.name)?;
     match machine.sink {
         Some(sink) => writeln!(out, "generator on CPU {generator}, sink on CPU {sink}, loopback")?,
         None => {

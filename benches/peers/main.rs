@@ -24,7 +24,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clients::ROWS;
-use servers::Servers;
+use servers::{Claimed, Servers};
 use shakedown::fleet::{allowed_cpus, pin_current_thread};
 use spent::Spent;
 
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn run(extent: &Extent) -> Result<(), Box<dyn Error>> {
+    let machine = rounds::this_machine();
     let cpus = allowed_cpus();
     let clients_cpu = *cpus.first().ok_or("this process may use no CPU")?;
     let server_cpu = cpus.get(1).copied();
@@ -60,21 +61,22 @@ fn run(extent: &Extent) -> Result<(), Box<dyn Error>> {
     let servers = Servers::start(server_cpu.unwrap_or(clients_cpu))?;
     pin_current_thread(clients_cpu)?;
     let mut out = std::io::stdout();
-    table::write_head(&mut out, clients_cpu, server_cpu, extent)?;
+    table::write_head(&mut out, &machine, clients_cpu, server_cpu, extent)?;
+    let mut claimed = Claimed::default();
     for server in servers.installed() {
         let mut rounds = Vec::new();
         for _ in 0..extent.rounds {
             let outcomes = ROWS.iter().map(|row| row.run(&server, extent)).collect::<Result<Vec<_>, _>>()?;
+            if server.counts {
+                claimed.add(&outcomes);
+            }
             rounds.push(outcomes);
         }
         table::write_rows(&mut out, server.name, extent, &rounds)?;
-        if server.counts {
-            servers.check_counts(&rounds)?;
-        }
     }
     if let Some(absent) = servers.absent() {
         table::write_absent(&mut out, absent)?;
     }
     table::write_legend(&mut out)?;
-    Ok(())
+    servers.stop(claimed)
 }

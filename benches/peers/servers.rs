@@ -25,8 +25,15 @@ pub struct Servers {
 pub struct Server {
     pub name: &'static str,
     pub address: SocketAddr,
-    /// It counts what it sees: see [`Servers::check_counts`].
+    /// It counts what it sees: see [`Servers::stop`].
     pub counts: bool,
+}
+
+/// What clients say that they did.
+#[derive(Default)]
+pub struct Claimed {
+    completed: u64,
+    published: u64,
 }
 
 impl Servers {
@@ -51,24 +58,29 @@ impl Servers {
         self.nginx.is_none().then_some(NGINX)
     }
 
-    /// The sink saw the handshakes that clients claim, and the publishers among them.
-    pub fn check_counts(&self, rounds: &[Vec<Outcome>]) -> Result<(), Box<dyn Error>> {
-        let (mut completed, mut published) = (0, 0);
-        for (row, outcome) in rounds.iter().flat_map(|outcomes| ROWS.iter().zip(outcomes)) {
-            if let Outcome::Ended { completed: claimed, .. } = outcome {
-                completed += claimed;
-                published += if row.client.publishes() { *claimed } else { 0 };
-            }
-        }
-        let seen = self.sink.counts();
+    /// Ends them. The sink, whose counts are exact then, must have seen what clients claim.
+    pub fn stop(self, claimed: Claimed) -> Result<(), Box<dyn Error>> {
+        let seen = self.sink.stop();
         for (what, seen, claimed) in
-            [("handshakes", seen.c2_unchecked, completed), ("publishers", seen.published, published)]
+            [("handshakes", seen.c2_unchecked, claimed.completed), ("publishers", seen.published, claimed.published)]
         {
-            if seen < claimed {
+            if seen != claimed {
                 return Err(format!("the sink saw {seen} {what}, the clients claim {claimed}").into());
             }
         }
         Ok(())
+    }
+}
+
+impl Claimed {
+    /// One of each row, in their order.
+    pub fn add(&mut self, outcomes: &[Outcome]) {
+        for (row, outcome) in ROWS.iter().zip(outcomes) {
+            if let Outcome::Ended { completed, .. } = outcome {
+                self.completed += completed;
+                self.published += if row.client.publishes() { *completed } else { 0 };
+            }
+        }
     }
 }
 

@@ -3,12 +3,18 @@
 use std::io::{self, Write};
 
 use super::clients::{AT_ONCE, Pace, ROWS, Row};
-use super::rounds::{self, median};
+use super::rounds::median;
 use super::{Extent, Outcome};
 
 /// Where the figures come from.
-pub fn write_head(out: &mut impl Write, clients: u32, server: Option<u32>, extent: &Extent) -> io::Result<()> {
-    writeln!(out, "{}", rounds::this_machine())?;
+pub fn write_head(
+    out: &mut impl Write,
+    machine: &str,
+    clients: u32,
+    server: Option<u32>,
+    extent: &Extent,
+) -> io::Result<()> {
+    writeln!(out, "{machine}")?;
     match server {
         Some(server) => writeln!(out, "clients on CPU {clients}, server on CPU {server}, loopback")?,
         None => {
@@ -58,8 +64,9 @@ fn write_row(out: &mut impl Write, place: usize, row: &Row, number: u32, rounds:
     let cpu_us = median(ended.iter().map(|(completed, _, spent)| spent.cpu.as_secs_f64() * 1e6 / completed).collect());
     let latencies: Vec<f64> = ended.iter().filter_map(|(_, p50_ms, _)| *p50_ms).collect();
     let cost = match row.beside {
-        beside if beside == place => "1".to_owned(),
-        beside => {
+        None => "-".to_owned(),
+        Some(beside) if beside == place => "1".to_owned(),
+        Some(beside) => {
             let ratio = |outcomes: &Vec<Outcome>| Some(cpu_s(outcomes[place])? / cpu_s(outcomes[beside])?);
             format!("{:.1}", median(rounds.iter().filter_map(ratio).collect()))
         }
@@ -87,15 +94,15 @@ pub fn write_legend(out: &mut impl Write) -> io::Result<()> {
         "\nhs: handshakes, or publishers; /s: by wall time. busy: CPU time by wall time;\n\
          little of it means that the client waits, so hs/s is not what a core can do:\n\
          hs/core-s is, by CPU time, of user and kernel, from the start of the process\n\
-         to its end. cost: CPU time, as a multiple of the first row's; of librtmp2, of\n\
-         the row's before it. p50: the median latency that the client itself reports.\n\
+         to its end. cost: us/hs as a multiple of the first row's; librtmp2's: of the\n\
+         row's before it. p50: the median latency that the client itself reports.\n\
          \n\
          shakedown  `run`: complex handshakes, each answer verified, closed by RST;\n\
          \x20          until publish: then connect, createStream and publish\n\
          librtmp2   its example bench_handshake: a thread for each connection, simple\n\
          \x20          handshakes, nothing verified; connect, createStream and publish,\n\
          \x20          which are in its \"handshakes\"; closed by FIN\n\
-         ffmpeg     `-i URL`: one complex handshake, then connect, which is refused\n\
-         rtmpdump   `-r URL`: one simple handshake, then connect, which is refused"
+         ffmpeg     `-i URL`: one complex handshake, then connect: the server closes\n\
+         rtmpdump   `-r URL`: one simple handshake, then connect: the server closes"
     )
 }
