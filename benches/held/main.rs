@@ -52,7 +52,10 @@ fn extent(mut arguments: impl Iterator<Item = String>) -> Result<Option<Extent>,
     while let Some(argument) = arguments.next() {
         let mut number = || {
             let text = arguments.next().ok_or_else(|| format!("`{argument}` lacks its number"))?;
-            text.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(|| format!("`{text}` is no number above 0"))
+            text.parse::<u64>()
+                .ok()
+                .filter(|number| *number > 0)
+                .ok_or_else(|| format!("`{text}` is no number above 0"))
         };
         match (argument.as_str(), &mut extent) {
             ("--bench", _) => {}
