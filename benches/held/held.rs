@@ -18,7 +18,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    pub const FULL: Self = Self { connections: 100_000, per_s: 15_000 };
+    pub const FULL: Self = Self { connections: 100_000, per_s: 10_000 };
     /// Connections of a quick run.
     pub const QUICK: u32 = 30_000;
 }
@@ -27,6 +27,8 @@ impl Extent {
 const GOAL_BYTES: f64 = 64.0;
 /// The rate of the last tenth of the connections is to be at least this part of that of the first.
 const GOAL_RATE: f64 = 0.8;
+/// How long all are held.
+const REST: Duration = Duration::from_secs(2);
 /// What the load is divided into.
 const PARTS: u32 = 10;
 /// Attempts of each worker in the load that tells what processes cost without connections.
@@ -81,6 +83,7 @@ pub fn run(extent: &Extent, out: &mut impl Write) -> Result<(), Box<dyn Error>> 
         "1h",
     ])?;
     let marks = open(connections, sockets, &generator, &sink)?;
+    rest(&generator)?;
     let full = Memory { generator: generator.usage()?, sink: sink.usage()? };
     let at_the_top = KernelMemory::now()?;
     let released = release(sockets, &generator)?;
@@ -115,6 +118,7 @@ fn hold_few(sink: &Sink, workers: u32) -> Result<Memory, Box<dyn Error>> {
     let all = count.to_string();
     let generator = Generator::start(&[&sink.address, "-n", &all, "-c", &all, "-t", &threads, "--hold", "1h"])?;
     open(count, sockets, &generator, sink)?;
+    rest(&generator)?;
     let memory = Memory { generator: generator.usage()?, sink: sink.usage()? };
     release(sockets, &generator)?;
     let completed = generator.result()?.attempts.completed;
@@ -154,6 +158,17 @@ fn open(connections: u32, sockets: u64, generator: &Generator, sink: &Sink) -> R
             return Ok(marks);
         }
     }
+}
+
+/// All sockets are there; the last handshakes end.
+fn rest(generator: &Generator) -> Result<(), Box<dyn Error>> {
+    let began = Instant::now();
+    while began.elapsed() < REST {
+        if generator.has_ended()? {
+            return Err("the generator ended while it was to hold its connections".into());
+        }
+    }
+    Ok(())
 }
 
 /// Ends the hold: how long it takes until the sockets are closed, and until the process has ended.

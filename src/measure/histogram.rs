@@ -15,8 +15,8 @@ use crate::base::Nanos;
 /// Spans in nanoseconds: three significant digits up to 60 s (ages: up to 30 days). A longer span is recorded as the
 /// longest, so that percentiles stay lower bounds of the truth, and counted in [`overflow`](Self::overflow).
 ///
-/// Memory becomes resident where spans are recorded, some 4 KiB for half an octave, not for the whole range
-/// of 216 KiB: a worker has a dozen distributions, and a machine may have more workers than cores.
+/// Memory becomes resident where spans are recorded, a page for each two octaves, not for the whole range: a worker has a
+/// dozen distributions, and a machine may have more workers than cores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatencyHistogram {
     counts: BucketCounts,
@@ -221,7 +221,8 @@ impl LatencySummary {
         let mut same = bounded(whole.longest, DIGITS);
         same.add(&read).map_err(|error| HistogramError(error.to_string()))?;
         for step in same.iter_recorded() {
-            whole.counts.record_many(step.value_iterated_to().min(whole.longest.as_u64()), step.count_at_value());
+            let span = step.value_iterated_to().min(whole.longest.as_u64());
+            whole.counts.record_many(BucketCounts::index(span), step.count_at_value());
         }
         Ok(LatencyHistogram { overflow: self.overflow, ..whole })
     }
@@ -310,11 +311,17 @@ pub(super) fn bytes_of(histogram: &Histogram<u64>) -> usize {
 const DIGITS: u8 = 3;
 
 /// The counts of a HdrHistogram of three digits whose lowest unit is 1, in its own layout: spans below 2048 have a count
-/// each; each octave above has 1024. The library's histogram writes to all its counts when it is made, so all of it is
-/// resident; these are zero pages until something is counted in them.
+/// each; each octave above has 1024.
+///
+/// The library's histogram writes eight bytes for each count when it is made, and all of them are resident. Here a count
+/// begins with two bytes, four more are for those that outgrow them, and both are zero pages until something is counted
+/// in them.
 #[derive(Clone, Debug, PartialEq)]
 struct BucketCounts {
-    counts: Box<[u64]>,
+    /// The lower 16 bits of each count.
+    low: Box<[u16]>,
+    /// The other 32: at 20 000 spans a second into one bucket they last for 400 years.
+    high: Box<[u32]>,
     total: u64,
 }
 
@@ -323,36 +330,52 @@ impl BucketCounts {
     /// as a power of two.
     const PARTS: u32 = 2_048;
     const HALF_BITS: u32 = (Self::PARTS / 2).ilog2();
+    /// Higher counts, which only a file can have, are cut to this.
+    const MOST: u64 = (1 << 48) - 1;
 
     fn up_to(longest: Nanos) -> Self {
-        Self { counts: vec![0; Self::index(longest.as_u64()) + 1].into_boxed_slice(), total: 0 }
+        let len = Self::index(longest.as_u64()) + 1;
+        Self { low: vec![0; len].into_boxed_slice(), high: vec![0; len].into_boxed_slice(), total: 0 }
     }
 
     /// Counts a span that is not longer than the longest.
     fn record(&mut self, span: u64) {
-        self.record_many(span, 1);
+        let index = Self::index(span);
+        self.low[index] = self.low[index].wrapping_add(1);
+        if self.low[index] == 0 {
+            self.high[index] = self.high[index].saturating_add(1);
+        }
+        self.total += 1;
     }
 
-    fn record_many(&mut self, span: u64, count: u64) {
-        // Files may say anything of counts.
-        let place = &mut self.counts[Self::index(span)];
-        *place = place.saturating_add(count);
-        self.total = self.total.saturating_add(count);
+    /// Adds to the count of a bucket.
+    fn record_many(&mut self, index: usize, added: u64) {
+        let count = self.count(index).saturating_add(added).min(Self::MOST);
+        // Not written to without need: see above.
+        if added > 0 {
+            self.low[index] = count as u16;
+        }
+        if count > u64::from(u16::MAX) {
+            self.high[index] = (count >> 16) as u32;
+        }
+        self.total = self.total.saturating_add(added);
+    }
+
+    fn count(&self, index: usize) -> u64 {
+        u64::from(self.high[index]) << 16 | u64::from(self.low[index])
     }
 
     fn add(&mut self, other: &Self) {
-        for (count, added) in self.counts.iter_mut().zip(&other.counts) {
-            // Not written to without need: see above.
-            if *added > 0 {
-                *count = count.saturating_add(*added);
-            }
+        for index in 0..other.low.len() {
+            self.record_many(index, other.count(index));
         }
-        self.total = self.total.saturating_add(other.total);
     }
 
     fn histogram(&self, longest: Nanos) -> Histogram<u64> {
         let mut histogram = bounded(longest, DIGITS);
-        for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (index, count) in
+            (0..self.low.len()).map(|index| (index, self.count(index))).filter(|(_, count)| *count > 0)
+        {
             histogram.record_n(Self::lowest(index), count).expect("the longest of both is the same");
         }
         histogram
@@ -472,11 +495,25 @@ mod tests {
     }
 
     #[test]
+    fn counts_outgrow_their_first_bytes() {
+        let mut histogram = LatencyHistogram::new();
+        for _ in 0..200_000 {
+            histogram.record(Nanos::new(1_000_000));
+        }
+        let mut merged = histogram.clone();
+        merged.merge(&histogram);
+        assert_eq!((histogram.histogram().len(), merged.histogram().len()), (200_000, 400_000));
+        assert_eq!(merged.summary().histogram().unwrap(), merged);
+        merged.counts.record_many(5, u64::MAX);
+        assert_eq!(merged.counts.count(5), BucketCounts::MOST);
+    }
+
+    #[test]
     fn the_whole_range_has_its_counts() {
         for longest in [LatencyHistogram::LONGEST, LatencyHistogram::LONGEST_AGE] {
             let counts = BucketCounts::up_to(longest);
-            assert!(counts.counts.len() <= bounded(longest, DIGITS).distinct_values());
-            for index in 0..counts.counts.len() {
+            assert!(counts.low.len() <= bounded(longest, DIGITS).distinct_values());
+            for index in 0..counts.low.len() {
                 let lowest = BucketCounts::lowest(index);
                 assert_eq!(BucketCounts::index(lowest), index);
                 assert!(index == 0 || BucketCounts::index(lowest - 1) == index - 1, "{index} follows its predecessor");

@@ -13,7 +13,7 @@ use crate::protocol::Negotiated;
 /// With at most this many stages, targets or clients their histograms are allocated before the run, else each on its first use.
 const ALLOCATED_AT_START: usize = 8;
 
-/// Rows by target keep a latency distribution for the first targets only (216 KiB each and worker); all keep counts.
+/// Rows by target keep a latency distribution for the first targets only (up to 162 KiB each and worker); all keep counts.
 const TARGET_HISTOGRAMS: usize = 64;
 
 /// Room for the outcomes of probes at the start; more grow the list now and then.
