@@ -163,7 +163,7 @@ impl LatencyHistogram {
 
     /// Bytes that it takes at most: fixed from its making on, and resident where samples are.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.counts.counts)
+        size_of::<Self>() + size_of_val(&*self.counts.low) + size_of_val(&*self.counts.high)
     }
 
     /// How HdrHistogram divides the range: buckets, and parts of each.
