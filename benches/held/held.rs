@@ -23,16 +23,14 @@ impl Extent {
     pub const QUICK: u32 = 30_000;
 }
 
-/// The most memory that a held connection may cost in each process, bytes.
+/// The most memory that a further held connection may cost in each process, bytes.
 const GOAL_BYTES: f64 = 64.0;
 /// The rate of the last tenth of the connections is to be at least this part of that of the first.
 const GOAL_RATE: f64 = 0.8;
+/// What the load is divided into. A load of one part goes before: what it takes is the workers', not the connections'.
+const PARTS: u32 = 10;
 /// How long all are held.
 const REST: Duration = Duration::from_secs(2);
-/// What the load is divided into.
-const PARTS: u32 = 10;
-/// Attempts of each worker in the load that tells what processes cost without connections.
-const FEW: u32 = 20;
 /// Connections that do not get more for so long will not.
 const STALLED: Duration = Duration::from_secs(20);
 
@@ -45,10 +43,17 @@ struct Mark {
     sink_cpu_s: f64,
 }
 
-/// Both processes.
-struct Memory {
+/// A load that was opened, held and released.
+struct Held {
+    connections: u32,
+    marks: Vec<Mark>,
+    /// While all were held.
     generator: Usage,
     sink: Usage,
+    kernel: KernelMemory,
+    /// Until the sockets were closed, and until the generator had ended.
+    released: (Duration, Duration),
+    result: RunResult,
 }
 
 /// Opens, holds and releases them, and prints what it took.
@@ -62,71 +67,37 @@ pub fn run(extent: &Extent, out: &mut impl Write) -> Result<(), Box<dyn Error>> 
     writeln!(out, "{connections} connections from {sources}, {per_s} a second planned")?;
 
     let sink = Sink::start(sink_workers)?;
-    let few = hold_few(&sink, workers)?;
+    let (rate, threads) = (format!("{per_s}/s"), workers.to_string());
+    let arguments = ["-R", &rate, "-t", &threads, "--source", &sources, "--hold", "1h"];
+    let few = hold((connections / PARTS).max(1), &arguments, &sink)?;
     let before = KernelMemory::now()?;
-    let sockets = tcp_sockets()?;
-    let [count, slots, threads] = [connections, connections, workers].map(|number| number.to_string());
-    let rate = format!("{per_s}/s");
-    let generator = Generator::start(&[
-        &sink.address,
-        "-R",
-        &rate,
-        "-n",
-        &count,
-        "-c",
-        &slots,
-        "-t",
-        &threads,
-        "--source",
-        &sources,
-        "--hold",
-        "1h",
-    ])?;
-    let marks = open(connections, sockets, &generator, &sink)?;
-    rest(&generator)?;
-    let full = Memory { generator: generator.usage()?, sink: sink.usage()? };
-    let at_the_top = KernelMemory::now()?;
-    let released = release(sockets, &generator)?;
-    let last = Memory { generator: full.generator, sink: sink.usage()? };
-    let result = generator.result()?;
+    let idle_sink = sink.usage()?;
+    let full = hold(connections, &arguments, &sink)?;
     let counts = sink.stop()?;
 
-    write_opening(out, &marks)?;
-    writeln!(out, "\n{:<42}{:>11}{:>11}", "", "generator", "sink")?;
-    writeln!(out, "{:<42}{workers:>11}{sink_workers:>11}", "workers")?;
-    write_memory(out, connections, &few, &full)?;
-    writeln!(out, "{:<42}{:>11}{:>7.1} MB", "peak at the end", "", megabytes(last.sink.peak_rss))?;
-    write_kernel(out, connections, &before, &at_the_top, &few, &full)?;
-    writeln!(
-        out,
-        "released in {:.2} s, all books closed after {:.2} s",
-        released.0.as_secs_f64(),
-        released.1.as_secs_f64()
-    )?;
-    write_outcomes(out, &result, &counts)?;
-    check(connections, &result, &counts, few_attempts(workers))
+    write_opening(out, &full.marks)?;
+    writeln!(out, "\n{:<43}{:>11}{:>11}", "", "generator", "sink")?;
+    writeln!(out, "{:<43}{workers:>11}{sink_workers:>11}", "workers")?;
+    write_memory(out, &few, &full)?;
+    let user = full.generator.rss + full.sink.rss - idle_sink.rss.min(full.sink.rss);
+    write_kernel(out, connections, &before, &full.kernel, user)?;
+    let (closed, ended) = full.released;
+    writeln!(out, "released in {:.2} s, the generator's end after {:.2} s", closed.as_secs_f64(), ended.as_secs_f64())?;
+    write_outcomes(out, &full.result, &counts)?;
+    check(&[few, full], &counts)
 }
 
-fn few_attempts(workers: u32) -> u32 {
-    workers * FEW
-}
-
-/// Both processes with as many workers as they will have, and next to no connection.
-fn hold_few(sink: &Sink, workers: u32) -> Result<Memory, Box<dyn Error>> {
+/// Opens so many connections, holds all of them for a while, and releases them.
+fn hold(connections: u32, arguments: &[&str], sink: &Sink) -> Result<Held, Box<dyn Error>> {
     let sockets = tcp_sockets()?;
-    let (count, threads) = (few_attempts(workers), workers.to_string());
-    let all = count.to_string();
-    let generator = Generator::start(&[&sink.address, "-n", &all, "-c", &all, "-t", &threads, "--hold", "1h"])?;
-    open(count, sockets, &generator, sink)?;
+    let count = connections.to_string();
+    let generator = Generator::start(&[&[&sink.address, "-n", &count, "-c", &count], arguments].concat())?;
+    let marks = open(connections, sockets, &generator, sink)?;
     rest(&generator)?;
-    let memory = Memory { generator: generator.usage()?, sink: sink.usage()? };
-    release(sockets, &generator)?;
-    let completed = generator.result()?.attempts.completed;
-    if completed == u64::from(count) {
-        Ok(memory)
-    } else {
-        Err(format!("of {count} attempts without load {completed} completed").into())
-    }
+    let (of_generator, of_sink, kernel) = (generator.usage()?, sink.usage()?, KernelMemory::now()?);
+    let released = release(sockets, &generator)?;
+    let result = generator.result()?;
+    Ok(Held { connections, marks, generator: of_generator, sink: of_sink, kernel, released, result })
 }
 
 /// Waits until all are open; says when each part of them was.
@@ -204,54 +175,45 @@ fn write_opening(out: &mut impl Write, marks: &[Mark]) -> Result<(), Box<dyn Err
     Ok(writeln!(out, "us/c: CPU time of the process for each connection")?)
 }
 
-fn write_memory(out: &mut impl Write, connections: u32, few: &Memory, full: &Memory) -> Result<(), Box<dyn Error>> {
-    let mut row = |name: &str, figure: fn(&Usage) -> u64, of: &Memory| {
-        let [generator, sink] = [&of.generator, &of.sink].map(|usage| format!("{:.1} MB", megabytes(figure(usage))));
-        writeln!(out, "{name:<42}{generator:>11}{sink:>11}")
-    };
-    row("peak RSS, next to no connections", |usage| usage.peak_rss, few)?;
-    row("  of it anonymous", |usage| usage.anonymous, few)?;
-    row("peak RSS, all held", |usage| usage.peak_rss, full)?;
-    row("  of it anonymous", |usage| usage.anonymous, full)?;
-    let mut bytes = |name: &str, figure: fn(&Usage, &Usage) -> f64| {
-        let of = |few, full| figure(few, full) / f64::from(connections);
-        let [generator, sink] = [of(&few.generator, &full.generator), of(&few.sink, &full.sink)];
-        writeln!(out, "{name:<42}{generator:>9.1} B{sink:>9.1} B").map(|()| generator.max(sink))
-    };
-    let each =
-        bytes("bytes for each connection, of the difference", |few, full| full.peak_rss as f64 - few.peak_rss as f64)?;
-    bytes("bytes for each connection, of everything", |_, full| full.peak_rss as f64)?;
-    let verdict = if each <= GOAL_BYTES { "reached" } else { "MISSED" };
-    Ok(writeln!(out, "goal: at most {GOAL_BYTES} bytes of the difference: {verdict}")?)
+fn write_memory(out: &mut impl Write, few: &Held, full: &Held) -> Result<(), Box<dyn Error>> {
+    for held in [few, full] {
+        let mut row = |name: &str, figure: fn(&Usage) -> u64| {
+            let [generator, sink] =
+                [&held.generator, &held.sink].map(|usage| format!("{:.1} MB", figure(usage) as f64 / 1e6));
+            writeln!(out, "{name:<43}{generator:>11}{sink:>11}")
+        };
+        row(&format!("peak RSS, {} held", held.connections), |usage| usage.peak_rss)?;
+        row("  anonymous", |usage| usage.anonymous)?;
+    }
+    let further = f64::from(full.connections - few.connections);
+    let each = [
+        (full.generator.peak_rss - few.generator.peak_rss.min(full.generator.peak_rss)) as f64 / further,
+        (full.sink.peak_rss - few.sink.peak_rss) as f64 / further,
+    ];
+    let all = [&full.generator, &full.sink].map(|usage| usage.peak_rss as f64 / f64::from(full.connections));
+    for (name, [generator, sink]) in
+        [("bytes for each further connection", each), ("bytes for each connection, of everything", all)]
+    {
+        writeln!(out, "{name:<43}{generator:>9.1} B{sink:>9.1} B")?;
+    }
+    let verdict = if each[0].max(each[1]) <= GOAL_BYTES { "reached" } else { "MISSED" };
+    Ok(writeln!(out, "goal: at most {GOAL_BYTES} bytes for each further connection: {verdict}")?)
 }
 
+/// `user` is what both processes have more than before.
 fn write_kernel(
     out: &mut impl Write,
     connections: u32,
     before: &KernelMemory,
     after: &KernelMemory,
-    few: &Memory,
-    full: &Memory,
+    user: u64,
 ) -> Result<(), Box<dyn Error>> {
     let grown = |figure: fn(&KernelMemory) -> u64| figure(after) as f64 - figure(before) as f64;
-    let (slab, queues) = (grown(|memory| memory.slab), grown(|memory| memory.tcp_queues));
-    // The generator that held few has ended when the load begins.
-    let user = full.generator.rss + full.sink.rss - few.sink.rss;
-    let all = -grown(|memory| memory.available) - user as f64;
+    let (slab, all) = (grown(|memory| memory.slab), -grown(|memory| memory.available) - user as f64);
     let each = |bytes: f64| bytes / f64::from(connections);
-    writeln!(
-        out,
-        "\nkernel, both ends: slab {:.0} MB ({:.0} bytes a connection), TCP queues {:.0} MB,",
-        slab / 1e6,
-        each(slab),
-        queues / 1e6
-    )?;
-    Ok(writeln!(
-        out,
-        "all that became unavailable beside RSS {:.0} MB ({:.0} bytes a connection)",
-        all / 1e6,
-        each(all)
-    )?)
+    writeln!(out, "\nkernel, both ends: slab {:.0} MB ({:.0} bytes a connection),", slab / 1e6, each(slab))?;
+    writeln!(out, "TCP queues {:.1} MB at the top;", after.tcp_queues as f64 / 1e6)?;
+    Ok(writeln!(out, "unavailable beside both RSS {:.0} MB ({:.0} bytes a connection)", all / 1e6, each(all))?)
 }
 
 fn write_outcomes(out: &mut impl Write, result: &RunResult, counts: &SinkCounts) -> Result<(), Box<dyn Error>> {
@@ -268,22 +230,24 @@ fn write_outcomes(out: &mut impl Write, result: &RunResult, counts: &SinkCounts)
     writeln!(out, "  findings: {}", if late.is_empty() { "none".to_owned() } else { late.join(", ") })?;
     Ok(writeln!(
         out,
-        "sink (with the few before): {} accepted, {} C2 valid, {} refused, {} reset, {} abandoned",
+        "sink (with the tenth before): {} accepted, {} C2 valid, {} refused, {} reset, {} abandoned",
         counts.accepted, counts.c2_valid, counts.refused, counts.reset, counts.abandoned
     )?)
 }
 
 /// Every connection was held, at the same time, and both sides say so.
-fn check(connections: u32, result: &RunResult, counts: &SinkCounts, few: u32) -> Result<(), Box<dyn Error>> {
-    let (wanted, all) = (u64::from(connections), u64::from(connections + few));
-    let seen = (result.attempts.completed, result.connections.held_peak, result.connections.lost_while_held);
-    if seen == (wanted, wanted, 0) && (counts.accepted, counts.c2_valid) == (all, all) {
+fn check(loads: &[Held], counts: &SinkCounts) -> Result<(), Box<dyn Error>> {
+    for Held { connections, result, .. } in loads {
+        let wanted = u64::from(*connections);
+        let seen = (result.attempts.completed, result.connections.held_peak, result.connections.lost_while_held);
+        if seen != (wanted, wanted, 0) {
+            return Err(format!("not all of {connections} connections were opened and held").into());
+        }
+    }
+    let all = loads.iter().map(|load| u64::from(load.connections)).sum();
+    if (counts.accepted, counts.c2_valid) == (all, all) {
         Ok(())
     } else {
-        Err(format!("not all of {connections} connections were opened and held").into())
+        Err(format!("the sink saw {} connections and {} valid C2s of {all}", counts.accepted, counts.c2_valid).into())
     }
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
