@@ -248,7 +248,7 @@ impl Lab {
             assert!(worker.is_finished());
             assert!(worker.in_flight_by_stage().iter().all(|&in_flight| in_flight == 0));
             assert_eq!(worker.recorder().held_now(), 0);
-            let Buffers { receive, send } = network.buffers();
+            let Buffers { receive, send, .. } = network.buffers();
             assert_eq!((receive.available(), send.available()), (slots, slots), "all buffers are free again");
         }
         let ended = network.now();
