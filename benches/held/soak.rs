@@ -42,7 +42,7 @@ pub fn run(attempts: u64, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
         "{:>9}{:>11}{:>10}{:>16}{:>11}{:>15}{:>10}",
         "seconds", "attempts", "a second", "generator us/a", "sink us/a", "generator RSS", "sink RSS"
     )?;
-    let began = SystemTime::from(humantime::parse_rfc3339(&result.started_at)?);
+    let began = humantime::parse_rfc3339(&result.started_at)?;
     let length = result.window.duration_s;
     // Within a row of the timeline the rate is taken to be even.
     let begins = result.timeline.iter().map(|row| f64::from(row.t_s));
