@@ -32,13 +32,13 @@ pub struct Buffers {
 }
 
 impl BufferPlan {
-    /// Bytes of both pools when every buffer has been used; each becomes resident with its first use.
+    /// Bytes of both pools and of the arrivals when every buffer has been used; each becomes resident with its first use.
     pub fn memory(&self) -> usize {
         let pool = |size: u32| {
             let books = size_of::<u32>() + size_of::<bool>();
             stride(size as usize) * self.count.max(1) as usize + CACHE_LINE + books * self.count as usize
         };
-        pool(self.receive_size) + pool(self.send_size)
+        pool(self.receive_size) + pool(self.send_size) + size_of::<u64>() * self.count as usize
     }
 }
 

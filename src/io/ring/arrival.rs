@@ -44,6 +44,11 @@ struct Control {
 }
 
 impl StampedReceives {
+    /// Bytes for `count` buffers when each has been used.
+    pub(super) const fn memory(count: u32) -> usize {
+        count as usize * size_of::<Message>()
+    }
+
     /// For `count` buffers; memory becomes resident on first use.
     pub(super) fn new(count: u32) -> Self {
         let count = count as usize;

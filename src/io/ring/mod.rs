@@ -220,10 +220,11 @@ impl Ring {
         })
     }
 
-    /// Bytes of its table for `plan`, and of the queues that it shares with the kernel; its buffers not included.
+    /// Bytes of its tables for `plan`, and of the queues that it shares with the kernel; its buffers not included.
     pub fn memory(plan: &IoPlan) -> (usize, usize) {
-        let table = plan.slots as usize * (size_of::<Slot>() + size_of::<bool>());
-        (table, setup::queue_memory(plan.slots))
+        let slots = plan.slots as usize * (size_of::<Slot>() + size_of::<bool>());
+        let stamped = if plan.arrival_times { StampedReceives::memory(plan.buffers.count) } else { 0 };
+        (slots + stamped, setup::queue_memory(plan.slots))
     }
 
     /// The kind of descriptors in use.
