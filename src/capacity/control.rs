@@ -12,6 +12,7 @@ use crate::scenario::TargetText;
 use crate::sink::{Sink, SinkPlan};
 
 use super::baseline::Silent;
+use super::control_identity::{ControlIdentity, NAME};
 use super::measurement::{Audience, CapacityError};
 use super::request::ControlRequest;
 use super::result::Control;
@@ -67,13 +68,13 @@ fn built_in(
     cache: bool,
 ) -> Result<Option<Control>, CapacityError> {
     let request = shape.request();
-    if request.targets.iter().any(|target| target.tls) || request.proxy_protocol.is_some() {
-        audience.say(
-            "note: no control: the built-in sink speaks neither TLS nor the PROXY protocol; give --control TARGET",
-        );
+    if request.proxy_protocol.is_some() {
+        audience.say("note: no control: the built-in sink does not speak the PROXY protocol; give --control TARGET");
         return Ok(None);
     }
-    let placeholder: TargetText = "rtmp://127.0.0.1:1".parse()?;
+    let secured = request.targets.iter().any(|target| target.tls);
+    let scheme = if secured { "rtmps" } else { "rtmp" };
+    let placeholder: TargetText = format!("{scheme}://{NAME}:1").parse()?;
     let sketch = shape.plan_against(placeholder, closed(shape))?;
     let others: Vec<u32> = allowed.iter().copied().filter(|cpu| !sketch.cpus.contains(cpu)).collect();
     let (cpus, own_cores) = if others.is_empty() { (sketch.cpus.clone(), false) } else { (others, true) };
@@ -89,11 +90,18 @@ fn built_in(
     if let Some(known) = Cached::read(&key).filter(|_| cache) {
         return Ok(Some(control(known.ceiling_per_s, true)));
     }
+    let identity = if secured { Some(ControlIdentity::new()?) } else { None };
     let descriptors = shape.machine().descriptors;
-    let sink = Sink::start(SinkPlan::for_load(sketch.engine, sketch.concurrency(), cpus, descriptors, sketch.seed))
-        .map_err(|error| CapacityError::Environment(error.to_string()))?;
-    let target: TargetText = format!("rtmp://{}/live", sink.address()).parse()?;
-    let plan = shape.plan_against(target, closed(shape))?;
+    let sink = Sink::start(SinkPlan {
+        tls: identity.as_ref().map(ControlIdentity::server).transpose()?,
+        ..SinkPlan::for_load(sketch.engine, sketch.concurrency(), cpus, descriptors, sketch.seed)
+    })
+    .map_err(|error| CapacityError::Environment(error.to_string()))?;
+    let target: TargetText = format!("{scheme}://{}/live", sink.address()).parse()?;
+    let mut plan = shape.plan_against(target, closed(shape))?;
+    if let (Some(identity), Some(tls)) = (&identity, &mut plan.tls) {
+        (tls.ca, tls.server_name) = (Some(identity.certificate()), None);
+    }
     let ceiling = ceiling(runner, audience, plan);
     sink.stop();
     let ceiling = ceiling?;

@@ -8,6 +8,7 @@ mod baseline;
 mod blame;
 mod concurrent;
 mod control;
+mod control_identity;
 mod fleet_need;
 mod measurement;
 mod request;

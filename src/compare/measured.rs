@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::plans;
 use crate::base::Seed;
-use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, GoalResult, Outcome};
+use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{Environment, Population, ResultFileError, RunResult, Signal, Tool, Unit};
 
@@ -139,9 +139,10 @@ impl Measured {
         }
     }
 
-    /// What is compared of a capacity search: the confirmed rate of each goal.
+    /// What is compared of a capacity search: the confirmed rate of each goal, or the connections held at once.
     pub fn of_capacity(path: &Path, result: &CapacityResult) -> Self {
         let ended_by = |outcome| result.goals.iter().any(|goal| goal.outcome == outcome);
+        let held_by = |limit| result.concurrent.as_ref().is_some_and(|concurrent| concurrent.limited_by == limit);
         Self {
             file: path.to_owned(),
             kind: Kind::Capacity,
@@ -153,13 +154,15 @@ impl Measured {
             environment: result.environment.clone(),
             seed: result.plan.seed,
             cpus: result.plan.cpus.clone(),
-            limited: if ended_by(Outcome::GeneratorLimited) {
+            limited: if ended_by(Outcome::GeneratorLimited) || held_by(LimitedBy::Generator) {
                 Some("the generator was the limit")
+            } else if held_by(LimitedBy::Range) {
+                Some("the ramp ended before the target's limit")
             } else {
                 ended_by(Outcome::RangeLimited).then_some("the highest rate allowed was the limit")
             },
             interrupted: result.interrupted,
-            readings: result.goals.iter().map(of_goal).collect(),
+            readings: result.goals.iter().map(of_goal).chain(result.concurrent.as_ref().map(of_concurrent)).collect(),
         }
     }
 }
@@ -212,6 +215,15 @@ fn of_run(result: &RunResult, open_loop: bool) -> Vec<Reading> {
         }
     }));
     readings
+}
+
+fn of_concurrent(concurrent: &Concurrent) -> Reading {
+    Reading {
+        metric: "held".to_owned(),
+        unit: Unit::Count,
+        value: Some(concurrent.held_peak as f64),
+        error: Error::Within(1.0),
+    }
 }
 
 /// The search tells the rate no more exactly than the bounds around it are apart.

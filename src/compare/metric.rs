@@ -68,10 +68,10 @@ pub enum Judgement {
 }
 
 impl Better {
-    /// Rates are better when higher; latencies and shares of what went wrong when lower.
+    /// Rates and numbers of connections are better when higher; latencies and shares of what went wrong when lower.
     pub(super) const fn of(unit: Unit) -> Self {
         match unit {
-            Unit::PerS => Self::Higher,
+            Unit::PerS | Unit::Count => Self::Higher,
             Unit::Ns | Unit::Ratio => Self::Lower,
         }
     }

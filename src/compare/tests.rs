@@ -205,7 +205,7 @@ fn regressions(runs: usize, factor: f64, latency: &dyn Fn(&mut RandomStream) -> 
             measured.readings.iter_mut().for_each(|reading| match reading.unit {
                 crate::run::Unit::PerS => reading.value = Some(rate.inverse_cdf(uniform(&mut random)) / factor),
                 crate::run::Unit::Ns => reading.value = Some(latency(&mut random) * factor),
-                crate::run::Unit::Ratio => {}
+                crate::run::Unit::Ratio | crate::run::Unit::Count => {}
             });
             measured
         });

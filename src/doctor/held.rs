@@ -134,9 +134,10 @@ fn descriptors(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
 fn system_files(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
     let Usage { used, most } = facts.system_files?;
     let left = most.saturating_sub(used);
-    let needed = most.saturating_sub(left).saturating_add(plan.ends());
+    // A quarter more than that, or what is nearly used up would stay so.
+    let enough = used.saturating_add(plan.ends()).saturating_mul(5) / 4;
     let value = if most >= 1 << 62 { "unlimited".to_owned() } else { format!("{} of {left}", plan.ends()) };
-    let remedy = format!("`sysctl -w fs.file-max={}`", needed.div_ceil(100_000).saturating_mul(100_000));
+    let remedy = format!("`sysctl -w fs.file-max={}`", enough.div_ceil(100_000).saturating_mul(100_000));
     Some(judged(plan.ends(), left, value, "files left to the system (fs.file-max)".into(), remedy))
 }
 
@@ -235,8 +236,8 @@ mod tests {
             ),
             ("held_descriptors", HeldPlan { engine: Engine::Epoll, ..million }, sound(), Warning, "--engine io_uring"),
             ("held_descriptors", HeldPlan { engine: Engine::Epoll, ..PLAN }, sound(), Ok, "100000 of 1048576"),
-            ("held_system_files", million, files(1_500_000), Blocking, "fs.file-max=2100000"),
-            ("held_system_files", million, files(2_200_000), Warning, "2000000 of 2199000"),
+            ("held_system_files", million, files(1_500_000), Blocking, "fs.file-max=2600000"),
+            ("held_system_files", million, files(2_200_000), Warning, "fs.file-max=2600000"),
             ("held_system_files", million, files(i64::MAX as u64), Ok, "unlimited"),
             ("held_conntrack", million, tracked(10, 262_144), Blocking, "nf_conntrack_max=1250012"),
             ("held_conntrack", million, tracked(0, 262_144), Ok, "tracks nothing now"),

@@ -1,6 +1,6 @@
 //! The worker: a batch of completions and the time in, ops out.
 //!
-//! One turn applies completions, expires deadlines, starts due arrivals (bounded) and, at the end, releases what is
+//! One turn starts due arrivals (bounded), applies completions, expires deadlines and, at the end, releases what is
 //! held. Nothing is allocated and no lock is taken after [`Worker::new`].
 
 use rand::Rng;
@@ -205,13 +205,19 @@ impl Worker {
 
     /// One turn at `now`: consumes `completions`, appends what is to be done to `ops`.
     pub fn step(&mut self, now: Time, completions: &[Completion], buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        let mut starts = STARTS_PER_TURN;
+        // First: attempts count from this instant, and the kernel carries ops out in their order, so a SYN would leave only
+        // after all that completions send.
+        self.start_due(now, &mut starts, ops);
         for completion in completions {
             self.complete(now, completion, buffers, ops);
         }
         while let Some(slot) = self.deadlines.pop_expired(now) {
             self.expire(slot, now, buffers, ops);
         }
-        self.start_due(now, ops);
+        // What had to wait for a slot.
+        self.start_due(now, &mut starts, ops);
+        self.first_lane = (self.first_lane + 1) % self.lanes.len().max(1);
         self.close_surplus(now, buffers, ops);
         self.release_held(now, buffers, ops);
         if self.load_is_over() {
@@ -734,16 +740,15 @@ impl Worker {
         ops.push(Op::Close { token, how });
     }
 
-    fn start_due(&mut self, now: Time, ops: &mut Vec<Op>) {
-        let mut budget = STARTS_PER_TURN;
+    /// Starts at most `budget` of what is due.
+    fn start_due(&mut self, now: Time, budget: &mut u32, ops: &mut Vec<Op>) {
         let mut next_start = Time::MAX;
         let lanes = self.lanes.len();
         for lane in (self.first_lane..lanes).chain(0..self.first_lane) {
             if !self.lanes[lane].schedule.is_over() {
-                next_start = next_start.min(self.start_lane(lane, now, &mut budget, ops));
+                next_start = next_start.min(self.start_lane(lane, now, budget, ops));
             }
         }
-        self.first_lane = (self.first_lane + 1) % lanes.max(1);
         if self.lanes.iter().all(|lane| lane.companion || lane.schedule.is_over()) {
             let start = self.start;
             let offset = now.since(start) + Nanos::new(1);

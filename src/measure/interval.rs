@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use super::histogram::{bytes_of, new_histogram};
 use super::recorder::{RecorderLayout, WatchedRow};
 use super::sample::{Metric, Place, Sample};
+use super::sparse::DIGITS;
 use crate::base::{Nanos, Time};
 
 /// Most spare reports a recorder keeps; more are dropped.
@@ -79,8 +80,8 @@ impl IntervalReport {
             watched: Box::default(),
             held: 0,
             held_max: [0; Self::BUCKETS],
-            response: new_histogram(2),
-            lateness: new_histogram(2),
+            response: new_histogram(DIGITS),
+            lateness: new_histogram(DIGITS),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Quantile;
 use super::interval::{IntervalCounts, IntervalReport};
-use super::sparse::SparseCounts;
+use super::sparse::{SparseCounts, StoredCounts};
 
 /// Merges the workers' interval reports by their second; workers may be out of step.
 ///
@@ -58,8 +58,8 @@ struct Row {
     /// Held at the end of the latest second reported in this row, and that second.
     held: u64,
     held_second: u32,
-    response: SparseCounts,
-    lateness: SparseCounts,
+    response: StoredCounts,
+    lateness: StoredCounts,
 }
 
 /// One second of the run, all workers together.
@@ -186,8 +186,14 @@ impl Timeline {
             if second.get().reports + ended_before < self.workers {
                 return;
             }
-            let second = second.remove();
+            let (index, second) = second.remove_entry();
             self.held_peak = self.held_peak.max(second.held_peak());
+            // Nothing more comes to a row after its last second.
+            if (index + 1).is_multiple_of(self.width_s)
+                && let Some(row) = self.rows.get_mut((index / self.width_s) as usize)
+            {
+                row.pack();
+            }
             if let Some(completed) = &mut self.completed {
                 completed.extend(second.sum);
             }
@@ -196,8 +202,12 @@ impl Timeline {
 
     fn double_width(&mut self) {
         self.width_s *= 2;
-        self.rows =
-            self.rows.chunks(2).map(|pair| pair.iter().cloned().reduce(Row::join).unwrap_or_default()).collect();
+        let joined = self.rows.chunks(2).map(|pair| {
+            let mut row = pair.iter().cloned().reduce(Row::join).unwrap_or_default();
+            row.pack();
+            row
+        });
+        self.rows = joined.collect();
     }
 }
 
@@ -218,12 +228,18 @@ impl Row {
     fn join(mut self, next: Self) -> Self {
         self.counts += next.counts;
         (self.held, self.held_second) = (next.held, next.held_second);
-        self.response.add(&next.response);
-        self.lateness.add(&next.lateness);
+        self.response.add(&next.response.counts());
+        self.lateness.add(&next.lateness.counts());
         self
     }
 
+    fn pack(&mut self) {
+        self.response.pack();
+        self.lateness.pack();
+    }
+
     fn to_result(&self, t_s: u32) -> TimelineRow {
+        let response = self.response.counts();
         TimelineRow {
             t_s,
             due: self.counts.due,
@@ -232,9 +248,9 @@ impl Row {
             failed: self.counts.failed,
             dropped: self.counts.dropped,
             held: self.held,
-            response_p50_ns: self.response.at(Quantile::P50),
-            response_p99_ns: self.response.at(Quantile::P99),
-            lateness_p99_ns: self.lateness.at(Quantile::P99),
+            response_p50_ns: response.at(Quantile::P50),
+            response_p99_ns: response.at(Quantile::P99),
+            lateness_p99_ns: self.lateness.counts().at(Quantile::P99),
         }
     }
 }
@@ -315,6 +331,22 @@ mod tests {
         assert_eq!(rows[5].response_p50_ns, Some(5), "joined rows have the percentiles of their joint samples");
         assert_eq!(rows[1_800].completed, 10);
         assert_eq!(rows.iter().map(|row| row.completed).sum::<u64>(), 36_010);
+    }
+
+    #[test]
+    fn rows_are_packed_when_their_last_second_is_complete() {
+        let packed = |timeline: &Timeline| {
+            let of_row = |row: &Row| matches!(row.response, StoredCounts::Packed(_));
+            timeline.rows.iter().map(of_row).collect::<Vec<_>>()
+        };
+        let mut timeline = Timeline::new(2);
+        timeline.add(&report(0, [1]));
+        timeline.add(&report(1, [2]));
+        assert_eq!(packed(&timeline), [false, false]);
+        timeline.add(&report(0, [3]));
+        assert_eq!(packed(&timeline), [true, false]);
+        timeline.worker_ended(0);
+        assert_eq!(packed(&timeline), [true, true]);
     }
 
     #[test]

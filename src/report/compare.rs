@@ -197,6 +197,7 @@ pub(super) fn value(unit: Unit, value: f64) -> String {
         Unit::Ns => span(Some(value.round() as u64)),
         Unit::Ratio => share(value),
         Unit::PerS => per_s(value),
+        Unit::Count => format!("{value:.0}"),
     }
 }
 
@@ -220,6 +221,7 @@ fn scale(row: &MetricRow) -> (f64, &'static str) {
         _ if row.baseline.mean > 0.0 => (100.0 / row.baseline.mean, "%"),
         Unit::PerS => (1.0, "/s"),
         Unit::Ns => (1e-6, "ms"),
+        Unit::Count => (1.0, ""),
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn measured(threshold: &ThresholdResult) -> String {
             Unit::Ns => span(Some(actual as u64)),
             Unit::Ratio => share(actual),
             Unit::PerS => per_s(actual),
+            Unit::Count => format!("{actual:.0}"),
         },
     )
 }

@@ -63,6 +63,8 @@ pub enum Unit {
     Ratio,
     /// Per second.
     PerS,
+    /// A number of connections.
+    Count,
 }
 
 /// Why a text is not a condition of this plan: one sentence with the remedy.
@@ -236,6 +238,7 @@ impl Unit {
             Self::Ns => Nanos::new(value as u64).to_string(),
             Self::Ratio => format!("{:.1} %", value * 100.0),
             Self::PerS => format!("{value:.0}/s"),
+            Self::Count => format!("{value:.0}"),
         }
     }
 }

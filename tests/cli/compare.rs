@@ -109,3 +109,17 @@ fn what_is_no_comparison_is_refused() {
         ended_in(path, &format!("compare {words}")).assert_error(2, &parts);
     }
 }
+
+#[test]
+fn connections_held_at_once_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    for seed in 1..=4 {
+        let words = "rtmp://overload.sim/live --find concurrent --max-rate 400 --budget 90s --engine sim -q";
+        let searched = ended_in(folder.path(), &format!("capacity {words} --seed {seed} -o {seed}.json"));
+        assert_eq!(searched.code, Some(0), "{searched:#?}");
+    }
+    let compared = ended_in(folder.path(), "compare A=1.json,2.json B=3.json,4.json");
+    assert_succeeds(&compared);
+    assert!(compared.stdout.contains("B against A: no difference beyond noise in 1 metric"), "{compared:#?}");
+    assert!(compared.stdout.contains("held"), "{compared:#?}");
+}

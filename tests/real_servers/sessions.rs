@@ -46,8 +46,9 @@ fn publishers_of_our_own_wait_for_no_acknowledgement() {
     assert_completed(&ffmpegs, 500);
     assert!(has_finding(&ffmpegs, "connect_waits") && !has_finding(&ffmpegs, "nagle_plateau"));
     let waited = spans(&ffmpegs.latency.app_connect).min_ns.expect("it has samples");
-    // The kernel's delayed acknowledgement (TCP_DELACK_MIN), to three digits.
-    assert!(waited >= 39_900_000, "{waited}");
+    // The kernel's delayed acknowledgement (TCP_DELACK_MIN) is 40 ms in ticks of at most 10 ms, the first of which has
+    // begun before.
+    assert!(waited >= 30_000_000, "{waited}");
     let usual = spans(&ours.latency.app_connect).p50_ns.expect("it has samples");
     assert!(2 * usual < waited, "{usual} and {waited}");
 }

@@ -48,8 +48,11 @@ fn connections(file: &Path, port: u16) -> Vec<Connection> {
     let parts = ["c0", "c1", "c2", "s0", "s1", "s2"].map(|part| format!("rtmpt.handshake.{part}"));
     let fields: Vec<&str> = fields.into_iter().chain(parts.iter().map(String::as_str)).collect();
     let mut connections: Vec<Connection> = Vec::new();
+    // The kernel sends again what a busy machine acknowledges late: that is not ours.
+    let first_sent =
+        format!("tcp.port == {port} && !tcp.analysis.retransmission && !tcp.analysis.spurious_retransmission");
     // tshark numbers the connections in the order of their first packets.
-    for packet in tshark(file, port, &format!("tcp.port == {port}"), &fields) {
+    for packet in tshark(file, port, &first_sent, &fields) {
         let [stream, to, len, fin, reset, c0, c1, c2, s0, s1, s2] = &packet[..] else { panic!("{packet:?}") };
         let stream: usize = number(stream) as usize;
         connections.resize(connections.len().max(stream + 1), Connection::default());

@@ -115,13 +115,13 @@ impl Paper {
     fn memory(&mut self, plan: &RunPlan, need: &MemoryNeed) {
         let WorkerMemory { slots, buffers, templates, histograms, rings } = need.worker;
         let parts = [
-            ("slots", slots),
-            ("buffers", buffers),
-            ("templates", templates),
-            ("histograms", histograms),
-            ("rings", rings),
+            ("slots", slots, ""),
+            ("buffers", buffers, " if all are in flight at once"),
+            ("templates", templates, ""),
+            ("histograms", histograms, ""),
+            ("rings", rings, ""),
         ];
-        let parts: Vec<String> = parts.iter().map(|(name, size)| format!("{name} {}", bytes(*size))).collect();
+        let parts = parts.iter().map(|(name, size, when)| format!("{name} {}{when}", bytes(*size)));
         let of_each = match need.workers {
             1 => "for the worker".to_owned(),
             workers => format!("for each of {workers} workers"),
@@ -140,7 +140,7 @@ impl Paper {
             &format!(
                 "at most {} {of_each} ({}){shared}, {} in all{kernel}{sink}",
                 bytes(need.worker_bytes),
-                parts.join(", "),
+                parts.collect::<Vec<_>>().join(", "),
                 bytes(need.total_bytes)
             ),
         );

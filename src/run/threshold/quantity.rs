@@ -85,8 +85,8 @@ impl Quantity {
 
     /// The limit, or how it should be written.
     fn parse_limit(self, text: &str) -> Result<f64, String> {
-        match self.unit() {
-            Unit::Ns if self == Self::Outage => {
+        match self {
+            Self::Outage => {
                 let duration: DurationText = text
                     .parse()
                     .map_err(|_| format!("has the value '{text}': an outage is written with a unit, as 10s or 2m"))?;
@@ -96,7 +96,7 @@ impl Quantity {
                 }
                 Ok(limit.as_u64() as f64)
             }
-            Unit::Ns => {
+            Self::Latency(..) => {
                 let duration: DurationText = text
                     .parse()
                     .map_err(|_| format!("has the value '{text}': a latency needs a unit, as 50ms or 1.5s"))?;
@@ -106,7 +106,7 @@ impl Quantity {
                 }
                 Ok(limit.as_u64() as f64)
             }
-            Unit::Ratio => {
+            Self::Failed | Self::Dropped | Self::Downgraded => {
                 let percent = text.strip_suffix('%').or((text == "0").then_some(text)).map(str::trim);
                 percent
                     .and_then(|number| number.parse().ok())
@@ -116,7 +116,7 @@ impl Quantity {
                         format!("has the value '{text}': a share of the due attempts is written as 1% or 0.05%")
                     })
             }
-            Unit::PerS => {
+            Self::Rate => {
                 let rate: Rate =
                     text.parse().map_err(|_| format!("has the value '{text}': a rate is written as 20k/s"))?;
                 Ok(rate.as_per_second())
