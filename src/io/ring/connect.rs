@@ -14,7 +14,7 @@ use io_uring::squeue::Flags;
 use io_uring::{opcode, squeue, types};
 use rustix::net::sockopt;
 
-use super::{Auxiliary, Descriptors, NONE, Ring, Stage};
+use super::{Auxiliary, Descriptors, NONE, Ring, Sending, Stage};
 use crate::io::socket::{BIND_ADDRESS_ONLY, NAGLE, NO_DELAY, Origin, QUICK_ACK, SocketOption, SocketPlan};
 use crate::io::{CloseHow, Completion, Errno, OpKind, SourceId, TargetId, Token};
 
@@ -174,7 +174,7 @@ impl Ring {
             "{token:?}: the slot is {:?}",
             slot.stage
         );
-        assert_eq!((slot.receiving, slot.sending), (NONE, NONE), "{token:?}: another op is in flight");
+        assert_eq!((slot.receiving, slot.sending), (NONE, Sending::NONE), "{token:?}: another op is in flight");
         match how {
             CloseHow::Rst if direct && slot.stage == Stage::Connected => {
                 slot.stage = Stage::Disconnecting;

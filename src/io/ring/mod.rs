@@ -74,20 +74,19 @@ pub struct Ring {
     shared_bytes: Bytes,
     media: Bytes,
     buffers: Buffers,
+    /// Bytes that must be sent from each send buffer that is lent.
+    send_lens: Box<[u32]>,
     /// If the plan asks when received bytes arrived.
     stamped: Option<StampedReceives>,
     overflowed_turns: u64,
 }
 
-/// What the ring remembers of one slot. Held connections are counted in millions: 16 bytes.
+/// What the ring remembers of one slot. Held connections are counted in millions: 12 bytes.
 #[derive(Clone, Copy)]
 struct Slot {
     /// The receive buffer that an op in flight holds, or one of the markers below.
     receiving: u32,
-    /// The same for the send buffer.
-    sending: u32,
-    /// Bytes that the `Send` in flight must send.
-    send_len: u32,
+    sending: Sending,
     /// What the socket was made for, while there is one that the ring opened.
     origin: Origin,
     stage: Stage,
@@ -95,11 +94,30 @@ struct Slot {
     failure: u8,
 }
 
-const _: () = assert!(size_of::<Slot>() == 16);
+const _: () = assert!(size_of::<Slot>() == 12);
 
-/// No op of this kind is in flight.
+/// The send in flight: the buffer of the pool that it holds, or the number of bytes that it sends from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sending(u32);
+
+impl Sending {
+    const NONE: Self = Self(u32::MAX);
+    /// Set where the rest is a number of bytes.
+    const ELSEWHERE: u32 = 1 << 31;
+
+    fn from_elsewhere(len: u32) -> Self {
+        assert!(len < Self::ELSEWHERE - 1, "{len} bytes are more than a send takes");
+        Self(len | Self::ELSEWHERE)
+    }
+
+    const fn is_from_elsewhere(self) -> bool {
+        self.0 & Self::ELSEWHERE != 0 && self.0 != Self::NONE.0
+    }
+}
+
+/// No receive is in flight.
 const NONE: u32 = u32::MAX;
-/// An op is in flight that holds no buffer of the pool.
+/// A receive is in flight that holds no buffer of the pool.
 const UNPOOLED: u32 = u32::MAX - 1;
 /// A receive is in flight that only waits until there is something to receive.
 const WATCHING: u32 = u32::MAX - 2;
@@ -127,7 +145,7 @@ enum Stage {
 
 impl Slot {
     const VACANT: Self =
-        Self { receiving: NONE, sending: NONE, send_len: 0, origin: Origin::NONE, stage: Stage::Vacant, failure: 0 };
+        Self { receiving: NONE, sending: Sending::NONE, origin: Origin::NONE, stage: Stage::Vacant, failure: 0 };
 }
 
 /// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19): wait for data before the first attempt, which would fail.
@@ -215,6 +233,7 @@ impl Ring {
             shared_bytes: plan.shared_bytes,
             media: plan.media,
             buffers: Buffers::new(plan.buffers),
+            send_lens: vec![0; plan.buffers.count as usize].into_boxed_slice(),
             stamped,
             overflowed_turns: 0,
         })
@@ -224,7 +243,8 @@ impl Ring {
     pub fn memory(plan: &IoPlan) -> (usize, usize) {
         let slots = plan.slots as usize * (size_of::<Slot>() + size_of::<bool>());
         let stamped = if plan.arrival_times { StampedReceives::memory(plan.buffers.count) } else { 0 };
-        (slots + stamped, setup::queue_memory(plan.slots))
+        let send_lens = plan.buffers.count as usize * size_of::<u32>();
+        (slots + send_lens + stamped, setup::queue_memory(plan.slots))
     }
 
     /// The kind of descriptors in use.
@@ -274,23 +294,23 @@ impl Ring {
 
     fn send(&mut self, token: Token, payload: Payload) {
         assert_eq!(token.kind(), OpKind::Send, "{token:?} does not name a send");
-        assert_eq!(self.slot(token).sending, NONE, "{token:?}: a send is in flight already");
-        let (start, len, lent) = match payload {
+        assert_eq!(self.slot(token).sending, Sending::NONE, "{token:?}: a send is in flight already");
+        let (start, len, sending) = match payload {
             Payload::Shared { offset, len } => {
                 let bytes = &self.shared_bytes[offset as usize..][..len as usize];
-                (bytes.as_ptr(), len, UNPOOLED)
+                (bytes.as_ptr(), len, Sending::from_elsewhere(len))
             }
             Payload::Media { offset, len } => {
                 let bytes = &self.media[offset as usize..][..len as usize];
-                (bytes.as_ptr(), len, UNPOOLED)
+                (bytes.as_ptr(), len, Sending::from_elsewhere(len))
             }
             Payload::Buffer { buffer, len } => {
                 assert!(len as usize <= self.buffers.send.size(), "{token:?}: {len} bytes exceed a send buffer");
-                (self.buffers.send.lend(buffer).as_ptr().cast_const(), len, buffer.0)
+                self.send_lens[buffer.0 as usize] = len;
+                (self.buffers.send.lend(buffer).as_ptr().cast_const(), len, Sending(buffer.0))
             }
         };
-        let slot = self.slot(token);
-        (slot.sending, slot.send_len) = (lent, len);
+        self.slot(token).sending = sending;
         let (socket, flags) = self.socket(token);
         let entry = opcode::Send::new(socket, start, len)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
@@ -426,10 +446,13 @@ impl Ring {
 
     fn sent(&mut self, token: Token, result: Result<u32, Errno>) -> Result<u32, Errno> {
         let slot = self.slot(token);
-        let (lent, len) = (mem::replace(&mut slot.sending, NONE), slot.send_len);
-        if lent < UNPOOLED {
-            self.buffers.send.give_back(super::BufferId(lent));
-        }
+        let sending = mem::replace(&mut slot.sending, Sending::NONE);
+        let len = if sending.is_from_elsewhere() {
+            sending.0 & !Sending::ELSEWHERE
+        } else {
+            self.buffers.send.give_back(super::BufferId(sending.0));
+            self.send_lens[sending.0 as usize]
+        };
         // MSG_WAITALL sends all unless the connection breaks or the op is cancelled on the way; then the kernel tells
         // how far it came and keeps the reason to itself.
         result.and_then(|bytes| if bytes == len { Ok(bytes) } else { Err(Errno::PIPE) })
@@ -495,7 +518,7 @@ impl Drop for Ring {
         // receive buffers and read from lent send buffers, which `BufferPool` therefore never frees, write to the headers
         // of receives, and read the shared bytes: both are kept for ever if an op in flight refers to them. Nothing else is
         // referred to: addresses and option values are read when an entry is taken, receives into nowhere write nothing.
-        if self.slots.iter().any(|slot| slot.sending == UNPOOLED) {
+        if self.slots.iter().any(|slot| slot.sending.is_from_elsewhere()) {
             mem::forget(Bytes::clone(&self.shared_bytes));
             mem::forget(Bytes::clone(&self.media));
         }
