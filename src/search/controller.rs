@@ -106,7 +106,12 @@ impl Search {
     /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget, even if it takes as long
     /// to drain as any trial before.
     pub(super) fn affords(&self, duration: Nanos, reserve: Nanos) -> bool {
-        self.spent() + duration + self.longest_drain() + reserve <= self.spec.budget
+        duration + reserve <= self.left()
+    }
+
+    /// What is left of the budget for trials after the next one's drain.
+    pub(super) fn left(&self) -> Nanos {
+        self.spec.budget.saturating_sub(self.spent() + self.longest_drain())
     }
 
     /// What a trial may take beyond its length: as much as any before, at least what is always needed.

@@ -27,6 +27,8 @@ const CLEARANCE: f64 = 3.0;
 /// A confirmation keeps this distance below what is too much where no decision came before it, or where confirmations
 /// failed time and again: the target drifts, and small steps down would use up the time.
 const WIDE_CLEARANCE: f64 = 0.1;
+/// The last confirmation takes what time is left, at least this part of its planned length.
+const LAST_SHARE: f64 = 0.5;
 /// So many failed confirmations ask for wide steps.
 const DRIFTING_CONFIRMATIONS: usize = 3;
 /// Stalls that confirmations show are believed from so many on.
@@ -223,7 +225,20 @@ impl<'a> GoalSearch<'a> {
             return None;
         }
         let request = self.request(rate, self.search.spec().confirm, Purpose::Confirm);
-        self.search.affords(request.duration, Nanos::ZERO).then_some(request)
+        self.search.affords(request.duration, Nanos::ZERO).then_some(request).or_else(|| self.last_confirmation())
+    }
+
+    /// A shorter confirmation, in what is left of the time where all before it failed, and well below them: the target may
+    /// have less to give than it had, and there is no further chance.
+    fn last_confirmation(&self) -> Option<TrialRequest> {
+        let spec = self.search.spec();
+        let failed = self.failed_confirmations().map(|trial| trial.request.rate_per_s);
+        let lowest = failed.reduce(f64::min).filter(|_| self.confirmed().is_none())?;
+        let seconds = Nanos::from_secs(self.search.left().as_u64() / Nanos::from_secs(1).as_u64());
+        let rate = rounded(lowest / (1.0 + WIDE_CLEARANCE));
+        let is_enough = rate * seconds.as_secs_f64() >= self.attempts_needed() as f64
+            && seconds.as_secs_f64() >= LAST_SHARE * spec.confirm.as_secs_f64();
+        (is_enough && rate >= spec.min_rate.as_per_second()).then(|| self.request(rate, seconds, Purpose::Confirm))
     }
 
     /// The lower bound, or a little less where something is known to be too much.
