@@ -113,11 +113,15 @@ fn head(page: &mut Page, result: &CapacityResult) {
 /// Which clients, and what counts as lost.
 pub(super) fn measured(result: &CapacityResult) -> String {
     let kind = match result.asked.find {
-        Find::Rate => "lost: failed, or later than",
-        Find::Concurrent => "connections held at once; lost: failed, or later than",
+        Find::Rate => "lost: failed",
+        Find::Concurrent => "connections held at once; lost: failed",
     };
-    let deadline = DurationText(Nanos::new(result.deadline_ns).into());
-    format!("{}; {kind} {deadline} after the intended start", result.clients)
+    // 0 while it depends on a baseline that was not measured.
+    let late = match Nanos::new(result.deadline_ns) {
+        Nanos::ZERO => String::new(),
+        deadline => format!(", or later than {} after the intended start", DurationText(deadline.into())),
+    };
+    format!("{}; {kind}{late}", result.clients)
 }
 
 /// The target at a low rate.

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use shakedown::capacity::{CapacityResult, LimitedBy, Outcome};
 use shakedown::observe::listener_of;
 
-use crate::support::{Authority, Identity, Nginx, NginxOptions, PATIENCE, Server, SinkProcess, shakedown_command};
+use crate::support::{Authority, Nginx, NginxOptions, PATIENCE, Server, SinkProcess, shakedown_command};
 
 /// Trials so short, and a deadline so long, that a busy machine can carry them out.
 const SHORT: &str = "--budget 40s --trial 1s --confirm 3s --width 10% --deadline 500ms --no-control";
@@ -156,10 +156,10 @@ fn the_ceiling_is_measured_once_and_remembered() {
 fn the_ceiling_is_that_of_tls_where_the_target_speaks_it() {
     const NAME: &str = "ingest.test";
     let authority = Authority::new("authority");
-    let Identity { certificate, key } = authority.issue(NAME);
-    let sink = SinkProcess::start(&format!("--tls-cert {} --tls-key {}", certificate.display(), key.display()));
-    let target = format!("rtmps://{}/live --tls-ca {} --tls-name {NAME}", sink.address(), authority.file().display());
+    let nginx = Nginx::start(NginxOptions { tls: Some(authority.issue(NAME)), ..NginxOptions::default() });
+    let trust = format!("--tls-ca {} --tls-name {NAME}", authority.file().display());
+    let target = format!("rtmps://{}/live/x {trust}", nginx.tls_address());
     let (_, result) = capacity(&format!("{target} --need 20 --budget 30s --trial 1s --confirm 2s --deadline 500ms"));
-    let control = result.control.expect("a control");
+    let control = result.control.as_ref().unwrap_or_else(|| panic!("no control: {}", result.statement));
     assert!(control.built_in_sink && control.ceiling_per_s > 20.0, "{control:?}");
 }
