@@ -102,6 +102,65 @@ fn what_limits_the_generator_never_counts_against_the_target() {
     assert!(under_way.trials().iter().filter(|trial| trial.is_valid()).all(|trial| !under_way.exceeds(trial, 0)));
 }
 
+/// Long runs above a rate lose so much that what comes back floods the generator.
+struct Flooding {
+    target: Target,
+    sustains_per_s: f64,
+}
+
+impl Measurer for Flooding {
+    type Error = Infallible;
+
+    fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
+        let Ok(outcome) = self.target.trial(request);
+        let floods = request.purpose == Purpose::Confirm && request.rate_per_s > self.sustains_per_s;
+        let limited = floods.then(|| "starts were late".to_owned());
+        Ok(TrialOutcome { lost: if floods { outcome.attempts / 5 } else { outcome.lost }, limited, ..outcome })
+    }
+}
+
+#[test]
+fn a_confirmation_that_floods_the_generator_is_followed_by_one_well_below() {
+    let mut under_way = Search::new(spec()).unwrap();
+    let mut target = Flooding { target: Target::of(10_000.0), sustains_per_s: 9_300.0 };
+    let Ok(conclusion) = search(&mut under_way, &mut target);
+    let confirmations: Vec<&TrialOutcome> =
+        under_way.trials().iter().filter(|trial| trial.request.purpose == Purpose::Confirm).collect();
+    let [flooded, met, ..] = &confirmations[..] else { panic!("{confirmations:?}") };
+    assert!(met.request.rate_per_s < 0.92 * flooded.request.rate_per_s, "{confirmations:?}");
+    assert_eq!(conclusion.goals[0].confirmed_per_s, Some(met.request.rate_per_s));
+}
+
+#[test]
+fn the_last_confirmation_takes_what_time_is_left() {
+    // All up to the first confirmation takes 130 s.
+    let mut under_way = Search::new(SearchSpec { budget: Nanos::from_secs(175), ..spec() }).unwrap();
+    let mut target = Drifting { target: Target::of(10_000.0), sustains_per_s: 9_300.0 };
+    let Ok(conclusion) = search(&mut under_way, &mut target);
+    let last = under_way.trials().last().expect("it has trials");
+    let spec = under_way.spec();
+    assert_eq!(last.request.purpose, Purpose::Confirm);
+    assert!(last.request.duration < spec.confirm && last.request.duration + last.request.duration >= spec.confirm);
+    assert_eq!(conclusion.goals[0].confirmed_per_s, Some(last.request.rate_per_s));
+    assert!(under_way.spent() <= spec.budget);
+}
+
+/// Long runs above a rate lose a twentieth.
+struct Drifting {
+    target: Target,
+    sustains_per_s: f64,
+}
+
+impl Measurer for Drifting {
+    type Error = Infallible;
+
+    fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
+        let Ok(outcome) = self.target.trial(request);
+        let fails = request.purpose == Purpose::Confirm && request.rate_per_s > self.sustains_per_s;
+        Ok(TrialOutcome { lost: if fails { outcome.attempts / 20 } else { outcome.lost }, ..outcome })
+    }
+}
+
 #[test]
 fn the_highest_rate_allowed_is_not_passed() {
     let (under_way, conclusion) = run(SearchSpec { max_rate: Some(rate(3_000.0)), ..spec() }, Target::of(15_200.0));

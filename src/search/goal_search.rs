@@ -245,7 +245,15 @@ impl<'a> GoalSearch<'a> {
     fn first_confirmation(&self) -> Option<f64> {
         let lower = self.decided.lower()?.rate_per_s;
         let is_free = self.climb.upper().is_none() && self.climb.relevant_ceiling().is_none();
-        Some(if is_free { lower } else { rounded(lower / (1.0 + FIRST_BELOW * self.goal.width)) })
+        let below = if is_free { lower } else { rounded(lower / (1.0 + FIRST_BELOW * self.goal.width)) };
+        Some(self.flooded().map_or(below, |rate| below.min(rounded(rate / (1.0 + WIDE_CLEARANCE)))))
+    }
+
+    /// The lowest rate of which a confirmation lost so much that the generator could not keep up with what came back: connects
+    /// that are tried again load it, too. That says nothing for certain, but only a rate well below is worth another one.
+    fn flooded(&self) -> Option<f64> {
+        let flooded = self.own_confirmations().filter(|trial| !trial.is_valid() && trial.loss_ratio() >= STALL_LOSS);
+        flooded.map(|trial| trial.request.rate_per_s).reduce(f64::min)
     }
 
     /// The rate for a confirmation where time ends before a load was decided: what the climb reached, and well below all
@@ -265,7 +273,7 @@ impl<'a> GoalSearch<'a> {
         let uppers = self.decided.uppers().chain(self.climb.uppers()).map(|load| load.rate_per_s);
         let too_much = uppers.filter(|rate| *rate > highest).reduce(f64::min);
         let clear = below(lowest, 1.0).min(too_much.map_or(f64::INFINITY, |rate| below(rate, CLEARANCE)));
-        if failed().count() >= DRIFTING_CONFIRMATIONS {
+        if failed().count() >= DRIFTING_CONFIRMATIONS || self.flooded().is_some() {
             return rounded(lowest / (1.0 + WIDE_CLEARANCE));
         }
         let lower = self.decided.lower().map(|load| load.rate_per_s);
