@@ -102,27 +102,32 @@ fn what_limits_the_generator_never_counts_against_the_target() {
     assert!(under_way.trials().iter().filter(|trial| trial.is_valid()).all(|trial| !under_way.exceeds(trial, 0)));
 }
 
-/// Long runs above a rate lose so much that what comes back floods the generator.
-struct Flooding {
+/// Long runs above a rate lose a part of their attempts.
+struct LongRunsFail {
     target: Target,
     sustains_per_s: f64,
+    lost: f64,
+    /// What comes back floods the generator.
+    floods: bool,
 }
 
-impl Measurer for Flooding {
+impl Measurer for LongRunsFail {
     type Error = Infallible;
 
     fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
-        let Ok(outcome) = self.target.trial(request);
-        let floods = request.purpose == Purpose::Confirm && request.rate_per_s > self.sustains_per_s;
-        let limited = floods.then(|| "starts were late".to_owned());
-        Ok(TrialOutcome { lost: if floods { outcome.attempts / 5 } else { outcome.lost }, limited, ..outcome })
+        let Ok(mut outcome) = self.target.trial(request);
+        if request.purpose == Purpose::Confirm && request.rate_per_s > self.sustains_per_s {
+            outcome.lost = (outcome.attempts as f64 * self.lost) as u64;
+            outcome.limited = self.floods.then(|| "starts were late".to_owned());
+        }
+        Ok(outcome)
     }
 }
 
 #[test]
 fn a_confirmation_that_floods_the_generator_is_followed_by_one_well_below() {
     let mut under_way = Search::new(spec()).unwrap();
-    let mut target = Flooding { target: Target::of(10_000.0), sustains_per_s: 9_300.0 };
+    let mut target = LongRunsFail { target: Target::of(10_000.0), sustains_per_s: 9_300.0, lost: 0.2, floods: true };
     let Ok(conclusion) = search(&mut under_way, &mut target);
     let confirmations: Vec<&TrialOutcome> =
         under_way.trials().iter().filter(|trial| trial.request.purpose == Purpose::Confirm).collect();
@@ -135,7 +140,7 @@ fn a_confirmation_that_floods_the_generator_is_followed_by_one_well_below() {
 fn the_last_confirmation_takes_what_time_is_left() {
     // All up to the first confirmation takes 130 s.
     let mut under_way = Search::new(SearchSpec { budget: Nanos::from_secs(175), ..spec() }).unwrap();
-    let mut target = Drifting { target: Target::of(10_000.0), sustains_per_s: 9_300.0 };
+    let mut target = LongRunsFail { target: Target::of(10_000.0), sustains_per_s: 9_300.0, lost: 0.05, floods: false };
     let Ok(conclusion) = search(&mut under_way, &mut target);
     let last = under_way.trials().last().expect("it has trials");
     let spec = under_way.spec();
@@ -143,22 +148,6 @@ fn the_last_confirmation_takes_what_time_is_left() {
     assert!(last.request.duration < spec.confirm && last.request.duration + last.request.duration >= spec.confirm);
     assert_eq!(conclusion.goals[0].confirmed_per_s, Some(last.request.rate_per_s));
     assert!(under_way.spent() <= spec.budget);
-}
-
-/// Long runs above a rate lose a twentieth.
-struct Drifting {
-    target: Target,
-    sustains_per_s: f64,
-}
-
-impl Measurer for Drifting {
-    type Error = Infallible;
-
-    fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
-        let Ok(outcome) = self.target.trial(request);
-        let fails = request.purpose == Purpose::Confirm && request.rate_per_s > self.sustains_per_s;
-        Ok(TrialOutcome { lost: if fails { outcome.attempts / 20 } else { outcome.lost }, ..outcome })
-    }
 }
 
 #[test]
