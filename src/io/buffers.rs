@@ -86,7 +86,8 @@ pub struct BufferPool {
     layout: Layout,
     size: usize,
     stride: usize,
-    /// Last in, first out: a small working set stays in the cache. Ids at and above `untouched` were never taken.
+    /// Last in, first out: a small working set stays in the cache. Ids at and above `untouched` are free, too, and have no
+    /// memory yet, or none any more.
     free: Vec<u32>,
     untouched: u32,
     count: u32,
@@ -96,6 +97,9 @@ pub struct BufferPool {
 // SAFETY: the pool owns its allocation exclusively; the raw pointer is only ever turned into references through
 // `&self` or `&mut self`, so moving the pool to another thread moves sole ownership with it.
 unsafe impl Send for BufferPool {}
+
+/// So many buffers keep their memory when none is taken.
+const KEPT: u32 = 32;
 
 /// Buffers start on a cache line of their own, so that two cores' buffers never share one.
 const CACHE_LINE: usize = 64;
@@ -153,6 +157,27 @@ impl BufferPool {
     pub fn release(&mut self, id: BufferId) {
         assert!(!self.lent[id.0 as usize], "{id:?} released while lent");
         self.free.push(id.0);
+        if self.untouched > KEPT && self.free.len() == self.untouched as usize {
+            self.trim();
+        }
+    }
+
+    /// Gives the memory of all buffers but the first ones back to the system. Nobody has a buffer: it was a burst that used
+    /// so many, and a worker that holds connections would keep the memory of its worst moment.
+    fn trim(&mut self) {
+        self.free.clear();
+        self.free.extend((0..KEPT).rev());
+        let page = rustix::param::page_size();
+        let begin = self.memory.as_ptr() as usize + KEPT as usize * self.stride;
+        let end = self.memory.as_ptr() as usize + self.untouched as usize * self.stride;
+        let (first, last) = (begin.next_multiple_of(page), end / page * page);
+        self.untouched = KEPT;
+        if first < last {
+            let pages = self.memory.as_ptr().with_addr(first);
+            // SAFETY: whole pages within the allocation, of buffers that nobody has taken and none is lent: reading them
+            // next yields zeros, which is as good as what they held. Were the advice refused, they would keep that.
+            let _ = unsafe { rustix::mm::madvise(pages.cast(), last - first, rustix::mm::Advice::LinuxDontNeed) };
+        }
     }
 
     /// The whole buffer.
@@ -244,6 +269,24 @@ mod tests {
         pool.bytes_mut(b).fill(2);
         assert!(pool.bytes(a).iter().all(|&byte| byte == 1));
         assert_eq!(pool.bytes(b).len(), 100);
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_is_given_back_when_no_buffer_is_taken() {
+        const BURST: u32 = 4 * KEPT;
+        let mut pool = BufferPool::new(2 * BURST, 4096);
+        for _ in 0..2 {
+            let taken: Vec<_> = (0..BURST).map(|_| pool.take().unwrap()).collect();
+            for id in &taken {
+                assert!(id.0 < KEPT || pool.bytes(*id)[2_000] == 0, "{id:?} kept its memory");
+                pool.bytes_mut(*id).fill(7);
+            }
+            let (last, others) = taken.split_last().unwrap();
+            others.iter().for_each(|id| pool.release(*id));
+            assert_eq!(pool.bytes(*last)[0], 7, "it is taken");
+            pool.release(*last);
+            assert_eq!((pool.available(), pool.untouched), (2 * BURST, KEPT));
+        }
     }
 
     #[test]
