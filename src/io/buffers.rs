@@ -278,7 +278,9 @@ mod tests {
         for _ in 0..2 {
             let taken: Vec<_> = (0..BURST).map(|_| pool.take().unwrap()).collect();
             for id in &taken {
-                assert!(id.0 < KEPT || pool.bytes(*id)[2_000] == 0, "{id:?} kept its memory");
+                // Pages that the first and the last of them share with others stay.
+                let is_given_back = (KEPT + 1..BURST - 1).contains(&id.0);
+                assert!(!is_given_back || pool.bytes(*id)[2_000] == 0, "{id:?} kept its memory");
                 pool.bytes_mut(*id).fill(7);
             }
             let (last, others) = taken.split_last().unwrap();

@@ -254,7 +254,9 @@ mod tests {
     fn this_process_is_found_by_its_own_socket() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let found = listener_of(listener.local_addr().unwrap());
-        assert_eq!((found.sockets, pids(&found)), (1, vec![std::process::id()]));
+        assert_eq!(found.sockets, 1);
+        // A child that another test has just forked holds the socket, too, until it executes its program.
+        assert!(pids(&found).contains(&std::process::id()), "{:?}", pids(&found));
         assert!(!found.cpus().is_empty());
     }
 }
