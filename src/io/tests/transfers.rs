@@ -179,11 +179,14 @@ fn a_watch_is_cancelled_like_a_receive() {
 #[test]
 fn a_reset_by_the_peer_is_an_error() {
     for backend in BACKENDS {
-        let (address, server) = serve(1, |stream, _| {
+        // A reset that overtakes the end of `connect` would be the error of the open.
+        let (address, server) = serve(1, |mut stream, _| {
+            stream.read_exact(&mut [0; 1537]).unwrap();
             sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
         });
         let mut driver = Driver::new(plan(1, vec![address]), backend);
         driver.open(0, 1).unwrap();
+        driver.run(send_shared(0, 1)).unwrap();
         assert_eq!(driver.run(discard(0, 1)), Err(Errno::CONNRESET));
         assert_eq!(driver.close(0, 1, CloseHow::Rst), Ok(0));
         server.join().unwrap();
