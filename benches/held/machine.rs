@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 use procfs::Current;
 use procfs::process::Process;
 
+use super::rounds;
+
 /// What a process has used so far, and has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -90,12 +92,7 @@ pub fn most_files() -> u32 {
 
 /// Where the figures come from.
 pub fn write_head(out: &mut impl Write) -> io::Result<()> {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let cpus = shakedown::fleet::allowed_cpus().len();
     let memory = procfs::Meminfo::current().map_or(0, |memory| memory.mem_total >> 20);
-    writeln!(out, "{model}, CPUs: {cpus}, memory: {memory} MiB, Linux {release}")?;
+    writeln!(out, "{}, memory: {memory} MiB", rounds::this_machine())?;
     writeln!(out, "generator and sink share the CPUs, loopback, at most {} files a process", most_files())
 }

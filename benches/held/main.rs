@@ -8,6 +8,9 @@
 mod held;
 mod machine;
 mod processes;
+#[path = "../rounds/mod.rs"]
+#[allow(dead_code, reason = "what benches that compare in rounds want")]
+mod rounds;
 mod soak;
 
 use std::error::Error;

@@ -4,9 +4,13 @@
 //! on loopback: needs root, or a tcpdump with CAP_NET_RAW, and a machine with two CPUs that does nothing else. The exit
 //! code is 1 if `service` is farther from what was on the wire than the limits below. `--quick` is a shorter run.
 
+#[path = "../rounds/mod.rs"]
+#[allow(dead_code, reason = "what benches that compare in rounds want")]
+mod rounds;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use support::{CapturedRun, Compared};
@@ -18,45 +22,22 @@ const FULL: &str = "-R 2k/s -d 20s";
 const QUICK: &str = "-R 2k/s -d 6s";
 
 fn main() -> ExitCode {
-    let load = match load(std::env::args().skip(1)) {
-        Ok(Some(load)) => load,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(unknown) => {
-            eprintln!("unknown argument `{unknown}`; usage: cargo bench --bench latency [-- --quick]");
-            return ExitCode::from(2);
-        }
-    };
+    rounds::main("latency", |quick| run(if quick { QUICK } else { FULL }))
+}
+
+fn run(load: &str) -> Result<(), Box<dyn Error>> {
     let run = CapturedRun::record(load);
     print_head(&run, load);
     let spans = run.compare();
     spans.iter().for_each(print_rows);
     print_error_bar(&run);
     let beyond = beyond_limits(&spans[0]);
-    for line in &beyond {
-        eprintln!("latency bench: {line}");
-    }
-    if beyond.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Reads what `cargo bench` passes on; `None` if a filter names other benches only.
-fn load(arguments: impl Iterator<Item = String>) -> Result<Option<&'static str>, String> {
-    let mut load = FULL;
-    for argument in arguments {
-        match argument.as_str() {
-            "--bench" => {}
-            "--quick" => load = QUICK,
-            flag if flag.starts_with('-') => return Err(argument),
-            filter if "latency".contains(filter) => {}
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(load))
+    if beyond.is_empty() { Ok(()) } else { Err(beyond.join("; ").into()) }
 }
 
 fn print_head(run: &CapturedRun, load: &str) {
-    let (environment, worker) = (&run.result.environment, &run.result.workers[0]);
-    println!("{}, CPUs: {}, Linux {}", environment.cpu_model, environment.cpus, environment.kernel);
-    match worker.cpu {
+    println!("{}", rounds::this_machine());
+    match run.result.workers[0].cpu {
         Some(cpu) if cpu != run.sink_cpu => println!("worker on CPU {cpu}, sink on CPU {}, loopback", run.sink_cpu),
         _ => println!("worker and sink share CPU {}, loopback: THE FIGURES SAY LITTLE", run.sink_cpu),
     }

@@ -364,7 +364,7 @@ fn tcp_memory(facts: &MachineFacts) -> Option<Verdict> {
 }
 
 fn memory(facts: &MachineFacts) -> Option<Verdict> {
-    let left = [facts.memory_available, facts.cgroup_memory_left].into_iter().flatten().min()?;
+    let left = facts.memory_left()?;
     let limited = facts.cgroup_memory_left.is_some_and(|of_group| of_group == left);
     let by = if limited { " by the memory cgroup" } else { "" };
     let message = format!("left{by}, room for {} held connections", count_text(left / KERNEL_BYTES_PER_END));

@@ -108,6 +108,11 @@ pub struct Conntrack {
 }
 
 impl MachineFacts {
+    /// Memory that this process can still have: what the machine has available, or less where a cgroup leaves less.
+    pub fn memory_left(&self) -> Option<u64> {
+        [self.memory_available, self.cgroup_memory_left].into_iter().flatten().min()
+    }
+
     /// This machine. Makes and drops one small ring.
     pub fn detect() -> Self {
         Self { ring: RingTrial::make(), ..Self::detect_without_ring() }

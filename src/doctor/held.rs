@@ -64,7 +64,7 @@ fn judged(need: u64, most: u64, value: String, message: String, remedy: impl Int
 }
 
 fn memory(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
-    let left = [facts.memory_available, facts.cgroup_memory_left].into_iter().flatten().min()?;
+    let left = facts.memory_left()?;
     let per_connection = plan.bytes() / plan.connections.max(1);
     let ends = if plan.both_ends { ", both ends of it being here" } else { "" };
     let fit = count_text(left / per_connection.max(1));

@@ -3,8 +3,9 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table as ColumnTable};
 
-use super::compare::{one_line, value};
+use super::compare::one_line;
 use super::markdown::escaped;
+use super::quantity::value;
 use super::tables::Table;
 use crate::bench::{BenchMetric, BenchResult, BenchRow, BenchTarget, Measure, RunRow};
 use crate::run::Unit;

@@ -4,7 +4,7 @@ use anstyle::AnsiColor;
 
 use super::markdown::escaped;
 use super::page::{BOLD, PLAIN, Page, Style, colored};
-use super::quantity::{count, per_s, share, span};
+use super::quantity::{count, share, value};
 use crate::compare::{Comparison, Judgement, Kind, MetricRow, Outcome, Pair, Regression, RegressionRow, SideRow};
 use crate::run::Unit;
 
@@ -188,16 +188,6 @@ fn judgement(judgement: Judgement) -> &'static str {
         Judgement::WithinNoise => "within noise",
         Judgement::NoiseUnknown => "noise unknown",
         Judgement::Inconclusive => "inconclusive",
-    }
-}
-
-/// A value with its unit.
-pub(super) fn value(unit: Unit, value: f64) -> String {
-    match unit {
-        Unit::Ns => span(Some(value.round() as u64)),
-        Unit::Ratio => share(value),
-        Unit::PerS => per_s(value),
-        Unit::Count => format!("{value:.0}"),
     }
 }
 

@@ -181,7 +181,7 @@ pub(super) fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Bold, in this colour.
+/// Of the word for a verdict.
 pub(super) fn verdict_style(verdict: Verdict) -> Ansi {
     colored(match verdict {
         Verdict::Pass => AnsiColor::Green,
@@ -190,6 +190,7 @@ pub(super) fn verdict_style(verdict: Verdict) -> Ansi {
     })
 }
 
+/// Bold, in this colour.
 pub(super) fn colored(color: AnsiColor) -> Ansi {
     BOLD.fg_color(Some(color.into()))
 }

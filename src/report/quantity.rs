@@ -1,6 +1,7 @@
 //! Numbers for people: three significant digits, with their unit.
 
 use crate::base::Nanos;
+use crate::run::Unit;
 
 /// A span, or "-" where there is none.
 pub(super) fn span(ns: Option<u64>) -> String {
@@ -15,6 +16,16 @@ pub(super) fn seconds(seconds: f64) -> String {
 /// A measured rate.
 pub(super) fn per_s(rate: f64) -> String {
     format!("{rate:.decimals$}/s", decimals = decimals(rate))
+}
+
+/// A value with its unit.
+pub(super) fn value(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Ns => span(Some(value.round() as u64)),
+        Unit::Ratio => share(value),
+        Unit::PerS => per_s(value),
+        Unit::Count => format!("{value:.0}"),
+    }
 }
 
 /// A number of bytes.

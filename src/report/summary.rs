@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::quantity::{count, per_s, percent, seconds, share, span};
+use super::quantity::{count, per_s, percent, seconds, value};
 use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal,
-    StagePlan, ThresholdResult, Unit, Verdict, Verify, nothing_completed, unexpected_reactions,
+    StagePlan, ThresholdResult, Verdict, Verify, nothing_completed, unexpected_reactions,
 };
 
 /// What matters most about a result, in words.
@@ -38,15 +38,7 @@ impl Summary {
 
 /// The measured value of a threshold, or "-".
 pub(super) fn measured(threshold: &ThresholdResult) -> String {
-    threshold.actual.map_or_else(
-        || "-".to_owned(),
-        |actual| match threshold.unit {
-            Unit::Ns => span(Some(actual as u64)),
-            Unit::Ratio => share(actual),
-            Unit::PerS => per_s(actual),
-            Unit::Count => format!("{actual:.0}"),
-        },
-    )
+    threshold.actual.map_or_else(|| "-".to_owned(), |actual| value(threshold.unit, actual))
 }
 
 fn target(result: &RunResult) -> String {

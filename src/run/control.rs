@@ -105,7 +105,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
     let mut fleet = launch(&plan, &preparation)?;
     let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
-    findings.extend(preflight::held(&plan, &MachineFacts::detect_without_ring()));
+    findings.extend(preflight::held(&plan, MachineFacts::detect_without_ring));
     let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
     let (now, clock) = (fleet.now(), SystemTime::now());
     let lead = match conduct.start_at.map(|at| at.duration_since(clock)) {

@@ -57,16 +57,18 @@ impl MemoryNeed {
     pub fn of(plan: &Arc<RunPlan>) -> Result<Self, LoadError> {
         let preparation = Preparation::new(Arc::clone(plan))?;
         // Slots are dealt out evenly, the first workers get the remainder.
-        let (parts, io_plan) = preparation.parts(0);
+        let (parts, mut io_plan) = preparation.parts(0);
+        let secured = preparation.tls().is_some();
+        if secured {
+            io_plan.buffers = TlsIo::<Ring>::buffers_below(io_plan.buffers);
+        }
         let (table, queues) = match plan.engine {
             Engine::IoUring => Ring::memory(&io_plan),
             Engine::Epoll => Epoll::memory(&io_plan),
             Engine::Sim => (0, 0),
         };
-        let secured = preparation.tls().is_some();
-        let buffers = if secured { TlsIo::<Ring>::buffers_below(io_plan.buffers) } else { io_plan.buffers };
         let templates = parts.memory() + io_plan.shared_bytes.len();
-        let IoPlan { media, .. } = io_plan;
+        let IoPlan { media, buffers, .. } = io_plan;
         let worker = preparation.worker(0, parts, Time::ZERO);
         // The phase of TLS is recorded where there is one.
         let of_tls = if secured { preparation.layout().stages.len() * LatencyHistogram::new().memory() } else { 0 };

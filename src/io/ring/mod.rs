@@ -1,6 +1,6 @@
 //! The io_uring backend.
 //!
-//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to nine
+//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to ten
 //! submission entries; only the last of them posts a completion when all is well (`IOSQE_CQE_SKIP_SUCCESS`).
 //!
 //! * `queues`: the two queues and `io_uring_enter`.
