@@ -23,7 +23,7 @@ use super::settings::{Settings, check_same_search};
 use super::shape::{Load, Shape, holds_forever, rate};
 use super::site::Site;
 use super::statement::{rate_text, statement};
-use super::trial::{Trial, run_trial, serious};
+use super::trial::{Trial, run_requested, serious};
 use super::verdict::{advice, half_finding, verdict};
 use super::warm_up::warm_up;
 use conclude::LEAST_HEADROOM;
@@ -368,7 +368,7 @@ impl<A: Audience> Measurement<'_, A> {
             trial
         } else {
             let plan = self.shape.plan(Load::Rate(rate(request.rate_per_s), request.duration))?;
-            run_trial(self.runner, self.audience, plan, purpose, self.shape.deadline())?
+            run_requested(self.runner, self.audience, plan, purpose, self.shape.deadline(), Some(request))?
         };
         if let Some(reason) = &trial.result.ended_by {
             self.ended_by = Some(reason.clone());

@@ -275,6 +275,9 @@ pub struct TrialRow {
     pub rate_per_s: f64,
     /// Its length, seconds.
     pub duration_s: f64,
+    /// It was to be longer, but had lost more than any goal allows.
+    #[serde(default)]
+    pub ended_early: bool,
     /// What it cost of the budget, set-up and draining included, seconds.
     pub took_s: f64,
     /// Attempts that count: those due, less those that were still waiting within the deadline when it ended.

@@ -1,11 +1,13 @@
 //! Executes plans one after the other, on rings or on the simulated network, and keeps the time.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::Nanos;
 use crate::fleet::Progress;
 use crate::io::Engine;
+use crate::measure::CompletedSecond;
 use crate::observe::Observer;
 use crate::run::{Conduct, ControlRuntime, Interruption, Notice, Ran, RunPlan, Signal, Watch, run, simulate_watched};
 
@@ -124,6 +126,10 @@ impl<W: Watch> Watch for Clocked<'_, W> {
     fn progress(&mut self, progress: &Progress, elapsed: Nanos) {
         self.latest = self.latest.max(elapsed);
         self.watch.progress(progress, elapsed);
+    }
+
+    fn second(&mut self, second: &CompletedSecond) -> ControlFlow<()> {
+        self.watch.second(second)
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

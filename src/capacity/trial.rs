@@ -1,10 +1,13 @@
 //! One trial: a run, and what it says about the target.
 
+use std::ops::ControlFlow;
+
 use crate::base::Nanos;
 use crate::fleet::Progress;
-use crate::measure::{Metric, Side, Step};
+use crate::measure::{CompletedSecond, Metric, Side, Step};
 use crate::observe::Usage;
 use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Severity, Watch};
+use crate::search::TrialRequest;
 
 use super::measurement::{Audience, CapacityError};
 use super::result::{TrialPurpose, TrialRow};
@@ -48,11 +51,28 @@ pub fn run_trial(
     purpose: TrialPurpose,
     deadline: Nanos,
 ) -> Result<Trial, CapacityError> {
+    run_requested(runner, audience, plan, purpose, deadline, None)
+}
+
+/// The same for what a search asks for: it ends as soon as it is settled.
+///
+/// # Errors
+/// If it cannot be run at all.
+pub fn run_requested(
+    runner: &mut Runner,
+    audience: &mut impl Audience,
+    plan: RunPlan,
+    purpose: TrialPurpose,
+    deadline: Nanos,
+    request: Option<TrialRequest>,
+) -> Result<Trial, CapacityError> {
     let begin = runner.elapsed();
     let (length, rate_per_s) = (plan.length(), intended_per_s(&plan));
-    let mut watch = Sampler { audience, purpose, rate_per_s, length, samples: Vec::new() };
+    let samples = Vec::new();
+    let mut watch =
+        Sampler { audience, purpose, rate_per_s, length, deadline, samples, request, lost: 0, settled: false };
     let loaded = runner.run(plan, &mut watch)?;
-    let samples = watch.samples;
+    let (samples, settled) = (watch.samples, watch.settled);
     let parts = loaded.ran.parts;
     let late = late_attempts(&parts, deadline);
     let result = RunResult::assemble(parts);
@@ -64,13 +84,14 @@ pub fn run_trial(
         begin_s: begin.as_secs_f64(),
         rate_per_s,
         duration_s: result.window.duration_s,
+        ended_early: settled && result.window.duration_s < length.as_secs_f64(),
         took_s: loaded.took.as_secs_f64(),
         attempts: counts.attempts,
         lost: counts.lost(),
         late: counts.late,
         failed: counts.failed,
         waiting: counts.waiting,
-        backlog_growth: backlog_growth(&samples, length, counts.attempts),
+        backlog_growth: backlog_growth(&samples, Nanos::from_secs_f64(result.window.duration_s), counts.attempts),
         valid: limit.is_none() || !result.generator.limited,
         exceeds: false,
         completed_per_s: completed_in_time(&result),
@@ -175,7 +196,13 @@ struct Sampler<'a, A> {
     purpose: TrialPurpose,
     rate_per_s: f64,
     length: Nanos,
+    deadline: Nanos,
     samples: Vec<(Nanos, u64)>,
+    /// What the search had asked for, if it did.
+    request: Option<TrialRequest>,
+    /// Failed or late, in the seconds that all workers have reported.
+    lost: u64,
+    settled: bool,
 }
 
 impl<A: Audience> Watch for Sampler<'_, A> {
@@ -186,6 +213,13 @@ impl<A: Audience> Watch for Sampler<'_, A> {
             self.samples.push((elapsed, progress.due.saturating_sub(over)));
         }
         self.audience.progress(self.purpose, self.rate_per_s, progress, elapsed, self.length);
+    }
+
+    fn second(&mut self, second: &CompletedSecond) -> ControlFlow<()> {
+        self.lost += second.totals.failed + second.response.count_above(self.deadline.as_u64());
+        let elapsed = Nanos::from_secs(u64::from(second.index) + 1);
+        self.settled |= self.request.is_some_and(|request| request.is_settled(elapsed, self.lost));
+        if self.settled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -200,9 +234,59 @@ pub fn serious(result: &RunResult) -> impl Iterator<Item = &crate::run::Finding>
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::super::shape::{Load, Shape, rate};
     use super::*;
+    use crate::base::Seed;
+    use crate::fleet::Topology;
+    use crate::io::Engine;
     use crate::measure::{Failure, FailureKind};
     use crate::run::fixtures::OpenRun;
+    use crate::scenario::{Machine, Request};
+    use crate::search::Purpose;
+
+    /// Nobody.
+    struct Deaf;
+
+    impl Audience for Deaf {
+        fn say(&mut self, _line: &str) {}
+        fn progress(&mut self, _: TrialPurpose, _: f64, _: &Progress, _: Nanos, _: Nanos) {}
+        fn notice(&mut self, _: Notice<'_>) {}
+        fn trial(&mut self, _row: &TrialRow) {}
+    }
+
+    /// A decision of 8 s at so many a second on a server that serves 1 000.
+    fn decision(rate_per_s: f64, may_lose: f64) -> Trial {
+        let machine = Machine { topology: Topology::of_cpus([0]), cores: 1, descriptors: 1 << 20, ports: 28_232 };
+        let asked = Request {
+            targets: vec!["queue.sim:1935".parse().unwrap()],
+            engine: Some(Engine::Sim),
+            seed: Some(Seed::new(1)),
+            ..Request::default()
+        };
+        let (deadline, duration) = (Nanos::from_millis(50), Nanos::from_secs(8));
+        let lookup = |_: &str, port| Ok(vec![SocketAddr::from(([10, 0, 0, 1], port))]);
+        let shape = Shape::new(asked, machine, &lookup, deadline).unwrap();
+        let plan = shape.plan(Load::Rate(rate(rate_per_s), duration)).unwrap();
+        let request = TrialRequest { rate_per_s, duration, purpose: Purpose::Decide, goal: 0, may_lose };
+        let mut runner = Runner::simulated(Arc::default());
+        run_requested(&mut runner, &mut Deaf, plan, TrialPurpose::Decide, deadline, Some(request)).unwrap()
+    }
+
+    #[test]
+    fn an_overload_is_ended_once_it_is_certain() {
+        let overload = decision(1_200.0, 0.005).row;
+        assert!(overload.ended_early);
+        // 200 of 1 200 a second pile up: 50 ms of them are there after 0.3 s, a tenth of 9 600 attempts is late 1 s later.
+        assert!((2.0..2.1).contains(&overload.duration_s) && overload.attempts <= 2_500, "{overload:?}");
+        assert!(overload.lost > 960 && overload.backlog_growth > 0.05 && overload.valid, "{overload:?}");
+        let sustained = decision(900.0, 0.005).row;
+        assert_eq!((sustained.ended_early, sustained.duration_s, sustained.lost), (false, 8.0, 0));
+        let allowed = decision(1_200.0, 1.0).row;
+        assert_eq!((allowed.ended_early, allowed.duration_s), (false, 8.0));
+    }
 
     fn samples(backlogs: &[u64]) -> Vec<(Nanos, u64)> {
         (0..).zip(backlogs).map(|(at, backlog)| (Nanos::from_millis(at), *backlog)).collect()

@@ -59,6 +59,12 @@ impl SparseCounts {
         })
     }
 
+    /// Number of samples above `value` for certain, wherever in their buckets they lie.
+    pub fn count_above(&self, value: u64) -> u64 {
+        let upper_end = value + value / 10u64.pow(u32::from(DIGITS));
+        self.0.iter().filter(|(end, _)| *end > upper_end).map(|(_, count)| count).sum()
+    }
+
     /// Adds the samples of `other`.
     pub fn add(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);

@@ -62,6 +62,7 @@ fn meaning(row: &TrialRow) -> String {
         (None, _, true) if row.backlog_growth > lost(row) => {
             format!("exceeds: backlog grew by {}", share(row.backlog_growth.max(0.0)))
         }
+        (None, _, true) if row.ended_early => "exceeds, ended early".to_owned(),
         (None, _, true) => "exceeds".to_owned(),
     }
 }

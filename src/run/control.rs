@@ -1,6 +1,7 @@
 //! The control thread of a run on sockets: signals, progress, early ends, and the result's parts.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,7 @@ use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;
 use crate::io::tls::TlsIo;
 use crate::io::{Engine, Io, IoPlan, TargetId, monotonic_now};
-use crate::measure::{Snapshot, Timeline};
+use crate::measure::{CompletedSecond, Snapshot, Timeline};
 use crate::observe::{Observation, ObserveError, Observer, Observing};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
@@ -68,6 +69,12 @@ pub enum Notice<'a> {
 pub trait Watch {
     /// Called every few tens of milliseconds; `elapsed` counts from the load's start.
     fn progress(&mut self, progress: &Progress, elapsed: Nanos);
+
+    /// Called with each whole second as soon as every worker has reported it. The load ends with the first `Break`; what is
+    /// in flight is waited for.
+    fn second(&mut self, _second: &CompletedSecond) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 
     /// Called once per event.
     fn notice(&mut self, notice: Notice<'_>);
@@ -133,6 +140,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut events = Vec::new();
     let mut interrupted = None;
     let mut refused = false;
+    let mut enough = false;
     let mut ended_early = false;
     while !fleet.collect() {
         let received = tokio::select! {
@@ -141,7 +149,16 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
             _ = terminate.recv() => Some(Signal::Terminate),
         };
         // All seconds are taken in, also those after one that ends the run.
-        let tripped = fleet.take_seconds().fold(None, |trip, second| trip.or(seconds.push(second)));
+        let (mut tripped, mut seen_enough) = (None, false);
+        for second in fleet.take_seconds() {
+            seen_enough |= watch.second(&second).is_break();
+            tripped = tripped.or(seconds.push(second));
+        }
+        if seen_enough && !enough {
+            enough = true;
+            ended_early |= !fleet.is_drained();
+            fleet.order(Order::Stop);
+        }
         if let (None, Some(tripped)) = (&trip, tripped) {
             ended_early |= !fleet.is_drained();
             fleet.order(Order::Stop);

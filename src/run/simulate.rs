@@ -57,6 +57,7 @@ pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: 
         timeline: Timeline::new(1).with_seconds(),
         seconds: RunWatch::new(&plan, preparation.layout()),
         trip: None,
+        enough: false,
         mailbox,
         interruption,
         releases_on_order: plan.releases_on_order(),
@@ -85,7 +86,7 @@ pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: 
         start,
         started_at: STARTED_AT.into(),
         interrupted: interruption.received(),
-        ended_early: interruption.received().is_some() || collector.trip.is_some(),
+        ended_early: interruption.received().is_some() || collector.trip.is_some() || collector.enough,
         events: collector.trip.iter().map(Event::of_trip).collect(),
         trip: collector.trip,
         network: (BTreeMap::new(), BTreeMap::new()),
@@ -101,6 +102,8 @@ struct Collector<'a, W> {
     timeline: Timeline,
     seconds: RunWatch,
     trip: Option<Trip>,
+    /// Who looks on has seen enough.
+    enough: bool,
     mailbox: &'a Mailbox,
     interruption: &'a Interruption,
     releases_on_order: bool,
@@ -108,10 +111,14 @@ struct Collector<'a, W> {
     start: Time,
 }
 
-impl<W> Collector<'_, W> {
+impl<W: Watch> Collector<'_, W> {
     fn add(&mut self, report: &IntervalReport) {
         self.timeline.add(report);
         for second in self.timeline.take_completed() {
+            if self.watch.second(&second).is_break() && !self.enough {
+                self.enough = true;
+                self.mailbox.order(Order::Stop);
+            }
             let tripped = self.seconds.push(second);
             if self.trip.is_none() && tripped.is_some() {
                 self.mailbox.order(Order::Stop);

@@ -208,7 +208,8 @@ mod tests {
 
     fn trial(seconds: u64, lost: u64, backlog_growth: f64) -> TrialOutcome {
         let duration = Nanos::from_secs(seconds);
-        let request = TrialRequest { rate_per_s: 1_000.0, duration, purpose: Purpose::Decide, goal: 0 };
+        let request =
+            TrialRequest { rate_per_s: 1_000.0, duration, purpose: Purpose::Decide, goal: 0, may_lose: 0.005 };
         TrialOutcome { request, attempts: 1_000 * seconds, lost, backlog_growth, limited: None, took: duration }
     }
 

@@ -7,11 +7,9 @@ use super::goal_search::GoalSearch;
 use super::qualification;
 use super::spec::{Mode, SearchSpec, SpecError};
 use super::time_plan::TimePlan;
-use super::trial::{Purpose, TrialOutcome, TrialRequest};
+use super::trial::{OVERLOAD, Purpose, TrialOutcome, TrialRequest};
 use crate::base::Nanos;
 
-/// A trial that loses this share of its attempts, or whose backlog grows by it, is an overload to recover from.
-const OVERLOAD: f64 = 0.1;
 /// A target that loses no more than this at a low rate answers.
 const ANSWERS: f64 = 0.5;
 /// The probe's rate as a share of the overload's.
@@ -121,6 +119,12 @@ impl Search {
         beyond.fold(drained, Nanos::max)
     }
 
+    /// A trial that `goal` asks for.
+    pub(super) fn request(&self, rate_per_s: f64, duration: Nanos, purpose: Purpose, goal: usize) -> TrialRequest {
+        let may_lose = self.spec.goals.iter().map(|goal| goal.loss_ratio).fold(0.0, f64::max);
+        TrialRequest { rate_per_s, duration, purpose, goal, may_lose }
+    }
+
     /// Whether a trial judges its load.
     pub(super) fn is_judged(trial: &TrialOutcome) -> bool {
         trial.is_valid() && judges(trial.request.purpose)
@@ -164,7 +168,7 @@ impl Search {
             Recovered::NotYet { after_per_s, probe } => {
                 let rate = rounded(after_per_s * PROBE_SHARE).max(self.spec.min_rate.as_per_second()).min(after_per_s);
                 let goal = self.trials.last().map_or(0, |trial| trial.request.goal);
-                let request = TrialRequest { rate_per_s: rate, duration: probe, purpose: Purpose::Probe, goal };
+                let request = self.request(rate, probe, Purpose::Probe, goal);
                 return self.affords(probe, Nanos::ZERO).then_some(request);
             }
             Recovered::NeverOverloaded | Recovered::NotProbed | Recovered::Yes => {}

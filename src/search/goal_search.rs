@@ -4,7 +4,7 @@ use super::bounds::{Bounds, Guess, Progress, rounded};
 use super::classification::{Class, Rule};
 use super::controller::Search;
 use super::spec::Goal;
-use super::trial::{Purpose, TrialOutcome, TrialRequest};
+use super::trial::{OVERLOAD, Purpose, TrialOutcome, TrialRequest};
 use crate::base::Nanos;
 
 /// The climb halves its bracket until it is this close; then trials of full length take over.
@@ -38,7 +38,7 @@ const RULE_OF_THREE: f64 = 3.0;
 /// Stalls lose a similar share at any load, an overload loses less at half of it: this part of it at most.
 const STALL_SHARE: f64 = 0.5;
 /// A confirmation that stalls lose, not its load, loses no more than this.
-const STALL_LOSS: f64 = 0.1;
+const STALL_LOSS: f64 = OVERLOAD;
 /// A chance that is none.
 const UNLIKELY: f64 = 0.01;
 /// So many expected losses are no matter of chance: a quarter of them or less has a probability below 1 %.
@@ -310,7 +310,7 @@ impl<'a> GoalSearch<'a> {
     }
 
     fn request(&self, rate_per_s: f64, duration: Nanos, purpose: Purpose) -> TrialRequest {
-        TrialRequest { rate_per_s, duration, purpose, goal: self.index }
+        self.search.request(rate_per_s, duration, purpose, self.index)
     }
 
     /// All confirmations that this goal asked for.

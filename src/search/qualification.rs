@@ -25,7 +25,7 @@ pub(super) fn next(search: &Search, need: Rate, margin: f64) -> Option<TrialRequ
         Purpose::Confirm => spec.confirm,
         Purpose::Decide | Purpose::Probe => ladder.goal.length(rate_per_s),
     };
-    let request = TrialRequest { rate_per_s, duration, purpose, goal: 0 };
+    let request = search.request(rate_per_s, duration, purpose, 0);
     search.affords(duration, Nanos::ZERO).then_some(request)
 }
 

@@ -77,11 +77,18 @@ impl SimulatedServer {
     }
 
     /// The server's queue under a constant rate for so many seconds, and until it has drained.
-    fn load(&mut self, rate_per_s: f64, duration_s: f64, pause: Option<(f64, f64)>) -> Loaded {
+    fn load(
+        &mut self,
+        rate_per_s: f64,
+        duration_s: f64,
+        pause: Option<(f64, f64)>,
+        is_settled: impl Fn(Nanos, u64) -> bool,
+    ) -> Loaded {
         let step_s = (self.deadline_s / STEPS_PER_DEADLINE).min(LONGEST_STEP_S);
-        let steps = (duration_s / step_s).round() as usize;
+        let mut steps = (duration_s / step_s).round() as usize;
+        let steps_per_second = (1.0 / step_s).round() as usize;
         let mut queue = Queue::default();
-        let mut floors = [f64::INFINITY; 2];
+        let mut in_flight = Vec::with_capacity(steps);
         let mut progress = 0.0_f64;
         let mut step = 0;
         while step < steps || queue.fresh > 0.0 {
@@ -92,17 +99,24 @@ impl SimulatedServer {
             // A step of long service times finishes nothing, and delays the next one.
             progress = progress.min(0.0) + self.work_done_in(busy_s);
             queue.serve(progress.max(0.0), step, (self.deadline_s / step_s) as usize);
-            if step < steps / 4 {
-                floors[0] = floors[0].min(queue.in_flight());
-            } else if step < steps && step >= steps - steps / 4 {
-                floors[1] = floors[1].min(queue.in_flight());
-            }
             step += 1;
+            if step <= steps {
+                in_flight.push(queue.in_flight());
+            }
+            // Like the generator, which counts by whole seconds.
+            if step < steps
+                && step.is_multiple_of(steps_per_second)
+                && is_settled(Nanos::from_secs_f64(step as f64 * step_s), queue.lost as u64)
+            {
+                steps = step;
+            }
         }
+        let quarter = steps / 4;
+        let floor = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
         Loaded {
             attempts: rate_per_s * steps as f64 * step_s,
             lost: queue.lost,
-            growth: if steps < 4 { 0.0 } else { floors[1] - floors[0] },
+            growth: if steps < 4 { 0.0 } else { floor(&in_flight[steps - quarter..]) - floor(&in_flight[..quarter]) },
             ended_s: step as f64 * step_s,
         }
     }
@@ -138,7 +152,9 @@ impl Measurer for SimulatedServer {
         let is_spoiled = self.random.random::<f64>() < self.server.spoiled;
         let pause_s = self.deadline_s + duration_s * self.random.random_range(0.01..0.05);
         let from_s = self.random.random::<f64>() * (duration_s - pause_s).max(0.0);
-        let loaded = self.load(request.rate_per_s, duration_s, is_spoiled.then_some((from_s, from_s + pause_s)));
+        let pause = is_spoiled.then_some((from_s, from_s + pause_s));
+        let is_settled = |elapsed, lost| request.is_settled(elapsed, lost);
+        let loaded = self.load(request.rate_per_s, duration_s, pause, is_settled);
         let took = Nanos::from_secs_f64(loaded.ended_s) + self.overhead;
         self.clock_s += took.as_secs_f64();
         let attempts = loaded.attempts.round() as u64;
@@ -161,7 +177,7 @@ pub fn sustainable_rate(server: Server, deadline: Nanos, loss_ratio: f64) -> f64
     let server = Server { spoiled: 0.0, ..server };
     let sustains = |rate_per_s: f64| {
         let mut run = SimulatedServer::new(server, deadline, Nanos::ZERO, Seed::new(0));
-        let loaded = run.load(rate_per_s, RUN_S, None);
+        let loaded = run.load(rate_per_s, RUN_S, None, |_, _| false);
         loaded.lost <= loss_ratio * loaded.attempts
     };
     let (mut low, mut high) = (0.0, server.capacity_per_s * 1.1);

@@ -126,7 +126,8 @@ fn by_bisection(spec: &SearchSpec, mut server: SimulatedServer) -> Found {
     let mut rate_per_s = spec.start_rate.as_per_second();
     let mut took = Nanos::ZERO;
     while upper.is_none_or(|upper| upper > lower * (1.0 + goal.width)) && took < spec.budget {
-        let request = TrialRequest { rate_per_s, duration: goal.final_trial, purpose: Purpose::Decide, goal: 0 };
+        let request =
+            TrialRequest { rate_per_s, duration: goal.final_trial, purpose: Purpose::Decide, goal: 0, may_lose: 1.0 };
         let Ok(outcome) = server.trial(&request);
         took += outcome.took;
         if outcome.loss_ratio() <= goal.loss_ratio {
