@@ -182,11 +182,12 @@ impl<'a> Bounds<'a> {
             return self.min_per_s;
         }
         let failed: Vec<_> = self.uppers().filter(|load| rule.has_full_trials(load)).collect();
-        let step = match failed[..] {
-            [lowest, next, ..] => {
+        // The longest: the last one may have been held up by what the climb knew.
+        let steps = failed.windows(2).map(|pair| pair[1].rate_per_s / pair[0].rate_per_s - 1.0);
+        let step = match (failed.first(), steps.reduce(f64::max)) {
+            (Some(lowest), Some(longest)) => {
                 let is_overload = lowest.trials.iter().any(|trial| rule.backlog_grows(trial));
-                let descent = if is_overload { DESCENT } else { STALL_DESCENT };
-                descent * (next.rate_per_s / lowest.rate_per_s - 1.0)
+                longest * if is_overload { DESCENT } else { STALL_DESCENT }
             }
             _ => first_step,
         };

@@ -17,8 +17,9 @@ const CLIMB_STEP: f64 = 1.0;
 const WARM_UP_SHARE: f64 = 0.3;
 /// The warm-up may take this share of the budget at most.
 const WARM_UP_BUDGET: f64 = 0.2;
-/// Deciding leaves time for so many confirmations: one may meet a load that is just too much, one may be spoiled.
-const CONFIRMATIONS: usize = 3;
+/// Deciding leaves time for so many confirmations: one may meet a load that is just too much or be spoiled, and such ones end
+/// early.
+const CONFIRMATIONS: usize = 2;
 /// The first confirmation lies this part of a width below the lower bound: a load that a few trials sustain may be just too much
 /// for a long one.
 const FIRST_BELOW: f64 = 0.6;
