@@ -136,6 +136,30 @@ fn a_confirmation_that_floods_the_generator_is_followed_by_one_well_below() {
     assert_eq!(conclusion.goals[0].confirmed_per_s, Some(met.request.rate_per_s));
 }
 
+/// Something else spoils the first confirmation.
+struct SpoilsFirstConfirmation(Target, bool);
+
+impl Measurer for SpoilsFirstConfirmation {
+    type Error = Infallible;
+
+    fn trial(&mut self, request: &TrialRequest) -> Result<TrialOutcome, Infallible> {
+        let outcome = self.0.trial(request)?;
+        let spoils = request.purpose == Purpose::Confirm && !std::mem::replace(&mut self.1, true);
+        Ok(if spoils { TrialOutcome { lost: outcome.attempts / 50, ..outcome } } else { outcome })
+    }
+}
+
+#[test]
+fn an_upper_bound_rests_on_two_trials() {
+    // No time is left to try the spoiled load again.
+    let mut under_way = Search::new(SearchSpec { budget: Nanos::from_secs(255), ..spec() }).unwrap();
+    let Ok(conclusion) = search(&mut under_way, &mut SpoilsFirstConfirmation(Target::of(10_000.0), false));
+    let goal = &conclusion.goals[0];
+    let spoiled = under_way.trials().iter().find(|trial| trial.request.purpose == Purpose::Confirm).unwrap();
+    assert!(spoiled.request.rate_per_s > goal.confirmed_per_s.unwrap(), "{goal:?}");
+    assert!(goal.upper_bound_per_s.unwrap() > 10_000.0, "not {}: {goal:?}", spoiled.request.rate_per_s);
+}
+
 #[test]
 fn the_last_confirmation_takes_what_time_is_left() {
     // All up to the first confirmation takes 130 s.

@@ -8,6 +8,8 @@ use super::trial::{Purpose, TrialOutcome};
 const LIMITED_TRIALS: usize = 2;
 /// At the generator's own ceiling the bounds need not be close: the answer is "at least" anyway.
 const CEILING_WIDTH: f64 = 0.1;
+/// So many trials that missed the goal make an upper bound to show.
+const SUPPORTING_TRIALS: usize = 2;
 /// Each step down is so many times the one before.
 const DESCENT: f64 = 2.0;
 /// The same where no backlog grows: an overload is not the reason then, and a bound is looked for farther away.
@@ -112,6 +114,18 @@ impl<'a> Bounds<'a> {
     /// Upper bounds, lowest first.
     pub(super) fn uppers(&self) -> impl Iterator<Item = &Load<'a>> {
         self.loads.iter().filter(|(_, class)| *class == Class::Upper).map(|(load, _)| load)
+    }
+
+    /// The lowest upper bound that two trials speak for: so many at or below it, and above the lower bound, missed the goal.
+    /// One alone may have been spoiled, and then the capacity lies above it.
+    pub(super) fn supported_upper(&self, rule: &Rule) -> Option<&Load<'a>> {
+        let lower = self.lower().map_or(0.0, |load| load.rate_per_s);
+        let above = self.loads.iter().filter(|(load, _)| load.rate_per_s > lower);
+        let missed = above.scan(0, |missed, (load, class)| {
+            *missed += rule.full_trials(load).filter(|trial| rule.exceeds(trial)).count();
+            Some((load, *class == Class::Upper && *missed >= SUPPORTING_TRIALS))
+        });
+        missed.filter(|(_, is_supported)| *is_supported).map(|(load, _)| load).next()
     }
 
     /// The next load for bounds of a relative distance of `width`, stepping by at least `first_step` where one of them

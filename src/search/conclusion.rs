@@ -22,7 +22,8 @@ pub struct GoalConclusion {
     pub loss_ratio: f64,
     /// Highest load that met the goal (Relevant Lower Bound).
     pub lower_bound_per_s: Option<f64>,
-    /// Lowest load that missed it (Relevant Upper Bound); none if the generator or the range ended the search.
+    /// Lowest load that missed it (Relevant Upper Bound), unless it rests on a single trial, which something else may have
+    /// spoiled; none if the generator or the range ended the search.
     pub upper_bound_per_s: Option<f64>,
     /// The rate that held for the whole confirmation: the headline.
     pub confirmed_per_s: Option<f64>,

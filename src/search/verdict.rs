@@ -28,11 +28,11 @@ impl Conclusion {
 impl GoalSearch<'_> {
     fn conclude(&self, search: &Search) -> GoalConclusion {
         let lower = self.decided.lower();
-        let upper = self.decided.upper().or_else(|| {
-            // What the climb found stands where no trial of full length came to it.
-            let above = |rate: f64| lower.is_none_or(|lower| rate > lower.rate_per_s);
-            self.climb.upper().filter(|load| above(load.rate_per_s))
-        });
+        // What the climb found stands where no trials of full length came to it; the last word has a single one.
+        let above = |rate: f64| lower.is_none_or(|lower| rate > lower.rate_per_s);
+        let upper = self.decided.supported_upper(&self.rule);
+        let upper = upper.or_else(|| self.climb.upper().filter(|load| above(load.rate_per_s)));
+        let upper = upper.or_else(|| self.decided.upper());
         let shown_lower =
             lower.or_else(|| self.climb.lower().filter(|load| upper.is_none_or(|u| load.rate_per_s < u.rate_per_s)));
         let confirmed = self.confirmed();
