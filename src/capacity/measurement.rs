@@ -24,7 +24,7 @@ use super::shape::{Load, Shape, holds_forever, rate};
 use super::site::Site;
 use super::statement::{rate_text, statement};
 use super::trial::{Trial, run_requested, serious};
-use super::verdict::{advice, half_finding, verdict};
+use super::verdict::{advice, half_finding, not_repeated, verdict};
 use super::warm_up::warm_up;
 use conclude::LEAST_HEADROOM;
 
@@ -476,6 +476,8 @@ impl<A: Audience> Measurement<'_, A> {
         result.time = self.time;
         result.verdict = verdict(result, unloaded.dead && result.interrupted.is_none());
         result.findings.extend(half_finding(result.half_sources.as_ref()));
+        let loss_ratio = result.first_goal().map(|goal| goal.loss_ratio);
+        result.findings.extend(loss_ratio.and_then(|loss_ratio| not_repeated(&result.loads, loss_ratio)));
         result.advice = advice(result);
         result.statement = statement(result);
     }

@@ -108,6 +108,24 @@ pub(super) fn half_finding(half: Option<&HalfSources>) -> Option<Finding> {
     })
 }
 
+/// The confirmed rate that lost more than `loss_ratio` when it was offered once more.
+pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding> {
+    let again = loads.iter().find(|load| load.share >= 1.0 && load.valid)?;
+    let lost = again.lost as f64 / again.attempts.max(1) as f64;
+    (lost > loss_ratio).then(|| Finding {
+        code: "not_repeated".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "{} lost {} when it was offered once more, for {:.0} s: what the target sustains changes with time",
+            rate_text(again.rate_per_s),
+            percent_text(lost),
+            again.duration_s
+        ),
+        remedy: "plan with less, or look for what else its machine does; several searches show how far it drifts"
+            .to_owned(),
+    })
+}
+
 /// What to do next.
 pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
     let mut advice = Vec::new();
@@ -203,6 +221,23 @@ mod tests {
         let goal = not_decidable(&asked, 0.02);
         assert_eq!((goal.outcome, goal.limited_by), (Outcome::NotDecidable, LimitedBy::Network));
         insta::assert_snapshot!(goal.because, @"without any load the path and the target lose 2 %, more than 0.5 %; not decidable on this path");
+    }
+
+    #[test]
+    fn a_rate_that_does_not_hold_again_is_a_finding() {
+        let load = |share, lost, valid| LoadRow {
+            share,
+            rate_per_s: 7_921.0,
+            duration_s: 5.0,
+            attempts: 10_000,
+            lost,
+            valid,
+            latency: crate::run::LatencyTable::default(),
+        };
+        let found = not_repeated(&[load(0.9, 0, true), load(1.0, 465, true)], 0.005).unwrap();
+        insta::assert_snapshot!(found.message, @"7920/s lost 4.65 % when it was offered once more, for 5 s: what the target sustains changes with time");
+        assert_eq!(not_repeated(&[load(1.0, 50, true)], 0.005), None);
+        assert_eq!(not_repeated(&[load(0.5, 465, true), load(1.0, 465, false)], 0.005), None);
     }
 
     #[test]
