@@ -82,6 +82,8 @@ pub fn ramp(
     let slots = plan.concurrency();
     let trial = run_trial(runner, audience, plan, TrialPurpose::Hold, shape.deadline())?;
     let (row, result) = (trial.row, trial.result);
+    // Arrivals without a slot were no attempts.
+    let (attempts, lost) = (row.attempts - row.waiting.min(row.attempts), row.late + row.failed);
     let held = &result.connections;
     let idled_out = match (idle.age, &held.lost_age) {
         (Some(age), Some(ages)) => {
@@ -92,15 +94,14 @@ pub fn ramp(
         _ => 0,
     };
     let lost_while_held = held.lost_while_held - idled_out.min(held.lost_while_held);
-    let (limited_by, because) =
-        limit(&result, (row.lost, row.attempts), lost_while_held, (held.held_peak, slots), idled_out);
+    let (limited_by, because) = limit(&result, (lost, attempts), lost_while_held, (held.held_peak, slots), idled_out);
     let concurrent = Concurrent {
         idle_timeout_s: idle.age.map(Nanos::as_secs_f64),
         watched_s: idle.watched.as_secs_f64(),
         ramp_per_s,
         held_peak: held.held_peak,
-        attempts: row.attempts,
-        lost: row.lost,
+        attempts,
+        lost,
         lost_while_held,
         idled_out,
         limited_by,

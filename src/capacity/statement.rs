@@ -160,7 +160,7 @@ fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal
 
 fn of_concurrent(result: &CapacityResult, concurrent: &Concurrent) -> String {
     let idle = concurrent.idle_timeout_s.map_or_else(
-        || format!("no idle time-out within {}", DurationText(Nanos::from_secs_f64(concurrent.watched_s).into())),
+        || format!("no idle time-out within {:.0} s", concurrent.watched_s),
         |age| format!("its idle time-out is {:.1} s", age),
     );
     let at_least = if concurrent.limited_by == LimitedBy::Target { "" } else { "at least " };
