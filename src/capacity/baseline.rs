@@ -54,7 +54,7 @@ pub fn measure_baseline(
 ) -> Result<Unloaded, CapacityError> {
     let mut first = first_look(runner, audience, shape)?;
     // Slow, or met by a stall.
-    if first.attempts.completed > 0 && low_rate(&first) < HIGHEST_PER_S {
+    if first.attempts.completed > 0 && first.interrupted.is_none() && low_rate(&first) < HIGHEST_PER_S {
         let again = first_look(runner, audience, shape)?;
         if again.attempts.completed > 0 && low_rate(&again) > low_rate(&first) {
             first = again;
@@ -76,7 +76,8 @@ pub fn measure_baseline(
     };
     let mut unloaded = look()?;
     for looks in 1..LOOKS {
-        if unloaded.dead || !stalls_now_and_then(asked, &unloaded.baseline) {
+        let is_interrupted = unloaded.result.interrupted.is_some();
+        if unloaded.dead || is_interrupted || !stalls_now_and_then(asked, &unloaded.baseline) {
             break;
         }
         let stalled = stalled(asked, &unloaded.baseline, looks);
