@@ -214,15 +214,9 @@ impl<A: Audience> Measurement<'_, A> {
         let deadline = self.shape.deadline();
         let all: Vec<usize> = (0..settings.goals.len()).collect();
         let goals = if goals.is_empty() { &all } else { goals };
-        let goal = |index: &usize| {
-            let asked = &settings.goals[*index];
-            let goal = Goal::new(&asked.name, asked.loss_ratio, deadline);
-            let final_trial = settings.trial.unwrap_or_else(|| self.final_trial(goal.final_trial));
-            let sum = final_trial.as_secs_f64() * (goal.duration_sum.as_secs_f64() / goal.final_trial.as_secs_f64());
-            Goal { width: settings.width, duration_sum: Nanos::from_secs_f64(sum), final_trial, ..goal }
-        };
-        let goals: Vec<Goal> = goals.iter().map(goal).collect();
         let default = SearchSpec::new(deadline);
+        let least = least_budget(settings, goals, deadline);
+        let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
         let final_trial = goals[0].final_trial;
         let highest = match (self.request.max_rate, settings.need) {
             (_, Some((need, margin))) => need.as_per_second() * margin,
@@ -232,12 +226,9 @@ impl<A: Audience> Measurement<'_, A> {
         let lowest = default.min_rate.as_per_second().min(highest / 10.0);
         let start = start.as_per_second().max(lowest).min(highest);
         let climb_trial = default.climb_trial.min(final_trial);
-        // Less than this is no search.
-        let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
-        let least = settings.confirm + sums + OVERHEAD + OVERHEAD;
-        let reserved = self.after_reserve();
-        if settings.budget < least + reserved + BASELINE {
-            let needed = Nanos::from_secs((least + reserved + BASELINE).as_secs_f64().ceil() as u64);
+        let reserved = after_reserve(settings);
+        if settings.budget < least {
+            let needed = self.budget_needed(least, all.len())?;
             return Err(CapacityError::Usage(format!(
                 "a budget of {} has no room for the baseline, the trials that decide and a confirmation of {}; give at \
                  least --budget {}, or a shorter --confirm or --trial",
@@ -247,6 +238,7 @@ impl<A: Audience> Measurement<'_, A> {
             )));
         }
         let left = settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(reserved);
+        let least = least.saturating_sub(reserved).saturating_sub(BASELINE);
         let spec = SearchSpec {
             goals,
             min_rate: rate(lowest),
@@ -269,18 +261,18 @@ impl<A: Audience> Measurement<'_, A> {
         Ok(search)
     }
 
-    /// Length of the trials that decide, where the budget is short.
-    fn final_trial(&self, whole: Nanos) -> Nanos {
-        whole.min(Nanos::new(self.settings.budget.as_u64() / 20)).max(Nanos::from_secs(1))
-    }
-
-    /// Time kept for what comes after the search.
-    fn after_reserve(&self) -> Nanos {
-        if self.settings.need.is_some() {
-            return Nanos::ZERO;
+    /// The shortest budget from `least` on that has room for a search: what it is divided into grows with it.
+    fn budget_needed(&self, least: Nanos, goals: usize) -> Result<Nanos, CapacityError> {
+        let (all, mut budget) = ((0..goals).collect::<Vec<usize>>(), least);
+        loop {
+            budget = Nanos::from_secs(budget.as_secs_f64().ceil() as u64);
+            let request = CapacityRequest { budget: Some(budget), ..self.request.clone() };
+            let least = least_budget(&Settings::of(&request)?, &all, self.shape.deadline());
+            if least <= budget {
+                return Ok(budget);
+            }
+            budget = least;
         }
-        let one = (self.settings.load_length() + OVERHEAD).as_secs_f64();
-        Nanos::from_secs_f64(one * (SHARES.len() as f64 + 1.0))
     }
 
     fn find_rate(&mut self, result: &mut CapacityResult, unloaded: &Unloaded) -> Result<(), CapacityError> {
@@ -390,7 +382,8 @@ impl<A: Audience> Measurement<'_, A> {
         let exceeds = search.exceeds(&outcome, 0);
         let row = TrialRow { took_s: took.as_secs_f64(), exceeds, ..trial.row.clone() };
         self.audience.trial(&row);
-        if exceeds || purpose == TrialPurpose::Confirm {
+        // What the generator spoiled is no evidence of anything.
+        if row.valid && (exceeds || purpose == TrialPurpose::Confirm) {
             searched.evidence.push(Evidence::of(&trial.result, trial.row.lost, self.site.local));
         }
         self.trials.push(row);
@@ -481,6 +474,33 @@ impl<A: Audience> Measurement<'_, A> {
         result.advice = advice(result);
         result.statement = statement(result);
     }
+}
+
+/// A goal as it is searched for, with trials that fit the budget.
+fn goal_of(settings: &Settings, index: usize, deadline: Nanos) -> Goal {
+    let asked = &settings.goals[index];
+    let goal = Goal::new(&asked.name, asked.loss_ratio, deadline);
+    let fitting = || goal.final_trial.min(Nanos::new(settings.budget.as_u64() / 20)).max(Nanos::from_secs(1));
+    let final_trial = settings.trial.unwrap_or_else(fitting);
+    let sum = final_trial.as_secs_f64() * (goal.duration_sum.as_secs_f64() / goal.final_trial.as_secs_f64());
+    Goal { width: settings.width, duration_sum: Nanos::from_secs_f64(sum), final_trial, ..goal }
+}
+
+/// Less than this is no search.
+fn least_budget(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
+    let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
+    let climb_trial = SearchSpec::new(deadline).climb_trial.min(goals[0].final_trial);
+    let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
+    settings.confirm + sums + OVERHEAD + OVERHEAD + after_reserve(settings) + BASELINE
+}
+
+/// Time kept for what comes after the search.
+fn after_reserve(settings: &Settings) -> Nanos {
+    if settings.need.is_some() {
+        return Nanos::ZERO;
+    }
+    let one = (settings.load_length() + OVERHEAD).as_secs_f64();
+    Nanos::from_secs_f64(one * (SHARES.len() as f64 + 1.0))
 }
 
 impl From<crate::search::Purpose> for TrialPurpose {

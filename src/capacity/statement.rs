@@ -136,7 +136,8 @@ fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal
     let offered = rate_text(qualification.offered_per_s);
     let margin = format!("{:.2}", qualification.margin);
     let margin = margin.trim_end_matches('0').trim_end_matches('.');
-    let headroom = qualification.headroom.map_or_else(String::new, |headroom| format!("; headroom {headroom:.2}"));
+    let headroom =
+        qualification.headroom.map_or_else(String::new, |headroom| format!("; headroom at least {headroom:.2}"));
     match (qualification.qualified, qualification.headroom) {
         (Some(true), _) => format!(
             "yes, it takes {need} with a margin of {margin}: {offered} {}{headroom}{}",

@@ -129,6 +129,10 @@ pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding
 /// What to do next.
 pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
     let mut advice = Vec::new();
+    if result.interrupted.is_some() && result.concurrent.is_none() && !result.searched.is_empty() {
+        advice.push("where it was saved (-o FILE), --resume FILE with the same flags goes on from there".to_owned());
+        return advice;
+    }
     let Some(goal) = result.first_goal() else {
         let failures = result.baseline.iter().flat_map(|baseline| &baseline.failures);
         advice.extend(failures.max_by_key(|failure| failure.count).map(|failure| failure.advice.clone()));

@@ -69,7 +69,7 @@ pub(super) struct CapacityArgs {
     /// Offer no more than this
     #[arg(long, value_name = "RATE", help_heading = "Search")]
     max_rate: Option<Rate>,
-    /// Length of the trials that decide [default: 10s]
+    /// Length of the trials that decide [default: 8s, four deadlines if that is longer]
     #[arg(long, value_name = "DURATION", help_heading = "Search")]
     trial: Option<DurationText>,
     /// The search ends when its bounds are this close [default: 1%]

@@ -67,6 +67,20 @@ fn meaning(row: &TrialRow) -> String {
     }
 }
 
+/// The same in a word of a table.
+fn word(row: &TrialRow) -> &'static str {
+    match (row.limited.is_some(), row.purpose, row.exceeds) {
+        (true, ..) => "invalid",
+        (false, TrialPurpose::WarmUp | TrialPurpose::Load | TrialPurpose::HalfSources | TrialPurpose::Hold, _) => "",
+        (false, TrialPurpose::Probe, _) if lost(row) <= 0.5 => "serves",
+        (false, TrialPurpose::Probe, _) => "silent",
+        (false, _, false) => "met",
+        (false, _, true) if row.ended_early => "ended early",
+        (false, _, true) if row.backlog_growth > lost(row) => "backlog",
+        (false, _, true) => "missed",
+    }
+}
+
 /// Share of a trial's attempts that was lost.
 pub(super) fn lost(row: &TrialRow) -> f64 {
     row.lost as f64 / row.attempts.max(1) as f64
@@ -265,7 +279,10 @@ pub(super) fn trial_table(result: &CapacityResult) -> Table {
     let share_of = |busy: Option<f64>| busy.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.0} %"));
     let row = |(number, row): (usize, &TrialRow)| {
         vec![
-            format!("{number} {}", row.purpose.plural(1)),
+            format!(
+                "{number} {}",
+                if row.purpose == TrialPurpose::Confirm { "confirm" } else { row.purpose.plural(1) }
+            ),
             per_s(row.rate_per_s),
             short(row.duration_s),
             share(lost(row)),
@@ -273,7 +290,7 @@ pub(super) fn trial_table(result: &CapacityResult) -> Table {
             span(row.response_p99_ns),
             share_of(row.busiest_worker_percent),
             share_of(row.target_percent),
-            meaning(row),
+            word(row).to_owned(),
         ]
     };
     let heading = ["trials", "rate", "for", "lost", "p50", "p99", "busy", "target", "goal"];

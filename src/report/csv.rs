@@ -39,11 +39,13 @@ const LATENCY: [&str; 13] = [
     "metric", "count", "overflow", "min_ns", "mean_ns", "stdev_ns", "p50_ns", "p90_ns", "p95_ns", "p99_ns", "p999_ns",
     "p9999_ns", "max_ns",
 ];
-const TRIALS: [&str; 18] = [
+const TRIALS: [&str; 26] = [
     "begin_s",
     "purpose",
     "rate_per_s",
     "duration_s",
+    "ended_early",
+    "took_s",
     "attempts",
     "lost",
     "late",
@@ -58,6 +60,12 @@ const TRIALS: [&str; 18] = [
     "response_p99_ns",
     "response_p999_ns",
     "lateness_p99_ns",
+    "busiest_worker_percent",
+    "target_percent",
+    "workers",
+    "sources",
+    "slots",
+    "limited",
 ];
 
 /// A metric's numbers, in the order of [`LATENCY`].
@@ -84,11 +92,13 @@ fn rows(latency: &LatencyTable) -> impl Iterator<Item = LatencyRow<'_>> {
 
 /// A trial without its lists, in the order of [`TRIALS`].
 #[derive(Serialize)]
-struct Trial {
+struct Trial<'a> {
     begin_s: f64,
     purpose: crate::capacity::TrialPurpose,
     rate_per_s: f64,
     duration_s: f64,
+    ended_early: bool,
+    took_s: f64,
     attempts: u64,
     lost: u64,
     late: u64,
@@ -103,15 +113,23 @@ struct Trial {
     response_p99_ns: Option<u64>,
     response_p999_ns: Option<u64>,
     lateness_p99_ns: Option<u64>,
+    busiest_worker_percent: Option<f64>,
+    target_percent: Option<f64>,
+    workers: u32,
+    sources: u32,
+    slots: u32,
+    limited: Option<&'a str>,
 }
 
-impl Trial {
-    fn of(row: &TrialRow) -> Self {
+impl<'a> Trial<'a> {
+    fn of(row: &'a TrialRow) -> Self {
         Self {
             begin_s: row.begin_s,
             purpose: row.purpose,
             rate_per_s: row.rate_per_s,
             duration_s: row.duration_s,
+            ended_early: row.ended_early,
+            took_s: row.took_s,
             attempts: row.attempts,
             lost: row.lost,
             late: row.late,
@@ -126,6 +144,12 @@ impl Trial {
             response_p99_ns: row.response_p99_ns,
             response_p999_ns: row.response_p999_ns,
             lateness_p99_ns: row.lateness_p99_ns,
+            busiest_worker_percent: row.busiest_worker_percent,
+            target_percent: row.target_percent,
+            workers: row.workers,
+            sources: row.sources,
+            slots: row.slots,
+            limited: row.limited.as_deref(),
         }
     }
 }

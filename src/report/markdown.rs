@@ -126,6 +126,11 @@ impl Page {
     }
 
     fn table(&mut self, table: &Table) {
+        self.table_of(table, MOST_ROWS);
+    }
+
+    /// The first rows of a table, so many at most.
+    fn table_of(&mut self, table: &Table, most: usize) {
         if table.rows.is_empty() {
             return;
         }
@@ -133,11 +138,11 @@ impl Page {
         self.rows(&table.heading);
         let aligned = (0..table.heading.len()).map(|column| if column == 0 { ":---" } else { "---:" });
         self.line(&format!("| {} |", aligned.collect::<Vec<_>>().join(" | ")));
-        for row in table.rows.iter().take(MOST_ROWS) {
+        for row in table.rows.iter().take(most) {
             self.rows(row);
         }
-        if table.rows.len() > MOST_ROWS {
-            self.paragraph(&format!("and {} more in the result file", table.rows.len() - MOST_ROWS));
+        if table.rows.len() > most {
+            self.paragraph(&format!("and {} more in the result file", table.rows.len() - most));
         }
     }
 
@@ -150,7 +155,8 @@ impl Page {
     fn folded(&mut self, title: &str, table: &Table) {
         if !table.rows.is_empty() {
             self.paragraph(&format!("<details><summary>{title}</summary>"));
-            self.table(table);
+            // Folded rows take no room, and the last ones decide.
+            self.table_of(table, usize::MAX);
             self.paragraph("</details>");
         }
     }

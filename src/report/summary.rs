@@ -245,6 +245,9 @@ fn not_a_capacity(result: &RunResult) -> Option<String> {
     let service = result.latency.service.as_ref()?;
     (in_flight > 0).then(|| match service.mean_ns {
         _ if !lanes.iter().all(is_closed) => "not a capacity: a part of it is a closed loop".to_owned(),
+        _ if result.plan.asked().any(|population| population.hold != Hold::ForNs(0)) => {
+            "not a capacity: a closed loop of connections that stay".to_owned()
+        }
         Some(mean) => format!("not a capacity: {in_flight} in flight / {}", Nanos::new(mean)),
         None => format!("not a capacity: {in_flight} in flight / latency"),
     })

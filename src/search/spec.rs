@@ -122,7 +122,9 @@ impl SearchSpec {
                 ));
             }
             if highest < need.as_per_second() {
-                return refuse(format!("the highest rate allowed is below the need, {need}: raise it"));
+                return refuse(format!(
+                    "the highest rate allowed (--max-rate) is below the need, {need}: raise or drop it"
+                ));
             }
         }
         if self.deadline == Nanos::ZERO || self.climb_trial == Nanos::ZERO || self.confirm == Nanos::ZERO {
@@ -180,7 +182,7 @@ impl Goal {
         let fits = share(self.loss_ratio) && share(self.exceed_ratio) && self.width > 0.0 && self.width.is_finite();
         if !fits || self.final_trial == Nanos::ZERO {
             return Err(SpecError(format!(
-                "goal '{}': loss and exceed ratio must lie between 0 and 1, width and trial length above 0",
+                "goal '{}': loss and exceed ratio must lie between 0 and 1, width and trial length (--width, --trial) above 0",
                 self.name
             )));
         }

@@ -69,6 +69,21 @@ fn a_target_alone_is_enough_for_the_whole_report() {
 }
 
 #[test]
+fn the_budget_that_a_refusal_names_is_enough() {
+    for flags in ["", "--confirm 10m", "--goal strict=0.1% --trial 3s"] {
+        let refused = ended(&format!("capacity rtmp://queue.sim/live --engine sim --budget 1s {flags}"));
+        assert_eq!(refused.code, Some(2), "{refused:#?}");
+        let named = refused.stderr.split("at least --budget ").nth(1).and_then(|rest| rest.split(',').next());
+        let named = named.unwrap_or_else(|| panic!("{refused:#?}")).to_owned();
+        // A rate that is too low to decide ends it soon.
+        let taken = ended(&format!(
+            "capacity rtmp://queue.sim/live --engine sim --seed 1 --max-rate 20 --budget {named} {flags}"
+        ));
+        assert_ne!(taken.code, Some(2), "{named}: {taken:#?}");
+    }
+}
+
+#[test]
 fn the_same_seed_finds_the_same() {
     let words = format!("rtmp://queue.sim/live {SHORT}");
     assert!(result(0, &words) == result(0, &words), "{words}");

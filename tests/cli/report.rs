@@ -516,8 +516,8 @@ fn players_of_streams() {
     load       complex as vlc=2 mpv=1, until play of shakedown-{id}, hold 2s, close
                rst; closed loop, 3 in flight up to 90 attempts
                1 worker, sim, seed 1
-    result     1.55/s completed (not a capacity: 3 in flight / 1.20 ms): 90 of 90
-               due, 0 failed (0 %)
+    result     1.55/s completed (not a capacity: a closed loop of connections that
+               stay): 90 of 90 due, 0 failed (0 %)
     verdict    pass: no threshold asked; closed loop asks no rate
 
     latency            p50  p90  p99  p99.9      max

@@ -6,7 +6,7 @@ use crate::search::Search;
 
 use super::super::result::{Baseline, TrialPurpose};
 use super::super::statement::rate_text;
-use super::{Audience, BASELINE, CONTROL, Measurement};
+use super::{Audience, BASELINE, CONTROL, Measurement, after_reserve};
 
 impl<A: Audience> Measurement<'_, A> {
     /// Targets, limits and the time plan, before the first packet.
@@ -38,13 +38,13 @@ impl<A: Audience> Measurement<'_, A> {
                     format!("{} {} {}", part.count, purpose.plural(part.count), seconds(part.takes))
                 })
                 .collect();
-            let total = plan.total + BASELINE + CONTROL + self.after_reserve();
+            let total = plan.total + BASELINE + CONTROL + after_reserve(&self.settings);
             self.time.planned_s = total.min(self.settings.budget).as_secs_f64();
             self.audience.say(&format!(
                 "time plan: baseline {}, {}, latency at parts of the capacity {}: about {} of {}",
                 seconds(BASELINE + CONTROL),
                 parts.join(", "),
-                seconds(self.after_reserve()),
+                seconds(after_reserve(&self.settings)),
                 seconds(total.min(self.settings.budget)),
                 seconds(self.settings.budget)
             ));

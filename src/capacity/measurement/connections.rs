@@ -1,6 +1,6 @@
 //! `--find concurrent`: the idle time-out, a rate to ramp at, and the ramp.
 
-use crate::base::{DurationText, Nanos};
+use crate::base::Nanos;
 
 use super::super::baseline::Unloaded;
 use super::super::concurrent::{idle_timeout, ramp};
@@ -21,7 +21,7 @@ impl<A: Audience> Measurement<'_, A> {
         let idle = idle_timeout(self.runner, self.audience, &self.shape, share(0.25))?;
         self.audience.say(&match idle.age {
             Some(age) => format!("idle time-out: it closes connections that say nothing after {age}"),
-            None => format!("idle time-out: none within {}", DurationText(idle.watched.into())),
+            None => format!("idle time-out: none within {:.0} s", idle.watched.as_secs_f64()),
         });
         if self.runner.interrupted().is_some() {
             return Ok(());
