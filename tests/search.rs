@@ -102,6 +102,15 @@ fn what_limits_the_generator_never_counts_against_the_target() {
     assert!(under_way.trials().iter().filter(|trial| trial.is_valid()).all(|trial| !under_way.exceeds(trial, 0)));
 }
 
+#[test]
+fn deciding_begins_where_the_climb_ended_whatever_ceiling_the_generator_has() {
+    let (under_way, conclusion) = run(spec(), Target { generator_per_s: 12_500.0, ..Target::of(8_900.0) });
+    let deciding = under_way.trials().iter().find(|trial| trial.request.purpose == Purpose::Decide).unwrap();
+    let first = deciding.request.rate_per_s;
+    assert!((8_300.0..9_300.0).contains(&first), "the first decision is at {first}");
+    assert_eq!(conclusion.goals[0].verdict, Verdict::Confirmed);
+}
+
 /// Long runs above a rate lose a part of their attempts.
 struct LongRunsFail {
     target: Target,

@@ -140,6 +140,10 @@ impl<'a> Bounds<'a> {
             (Some(lower), None) if lower >= self.max_per_s => Progress::Closed,
             (Some(lower), None) => Progress::Try(self.within(self.above(lower, width, first_step, guess))),
             (None, Some(top)) if top <= self.min_per_s => Progress::NothingBelow,
+            // The generator's ceiling is nothing that was decided: what was reached below it comes first.
+            (None, Some(top)) if self.upper().is_none() && guess.low_per_s < top => {
+                Progress::Try(self.within(guess.low_per_s))
+            }
             (None, Some(top)) => Progress::Try(self.within(self.below(rule, top, first_step, guess))),
             (Some(lower), Some(top)) => {
                 let width = if self.relevant_ceiling().is_some() { width.max(CEILING_WIDTH) } else { width };
