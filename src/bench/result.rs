@@ -180,12 +180,13 @@ impl BenchRow {
                 self.metrics.push(BenchMetric { metric, unit, runs: 0, median: 0.0, min: 0.0, max: 0.0 });
             }
         }
-        let interrupted = measured.interrupted.map(|_| "interrupted");
+        let interrupted = measured.interrupted.map(|_| "interrupted".to_owned());
+        let remark = interrupted.or(measured.nothing).or_else(|| measured.limited.map(str::to_owned));
         RunRow {
             round,
             started_at: Some(measured.started_at),
             exit_code,
-            remark: measured.limited.or(interrupted).map(str::to_owned),
+            remark,
             cpus: measured.cpus,
             values: measured
                 .readings

@@ -14,7 +14,7 @@ use super::trial::run_trial;
 /// Idle connections watched.
 const WATCHED: u32 = 8;
 /// How long: servers close idle connections after 2 to 30 s.
-const WATCH: Nanos = Nanos::from_secs(35);
+pub const WATCH: Nanos = Nanos::from_secs(35);
 /// Closures at ages this much apart are no time-out.
 const AGE_SPREAD: f64 = 0.25;
 /// What is closed at this part of the time-out's age or later is closed by it.
@@ -28,6 +28,17 @@ const ALL_SLOTS: f64 = 0.99;
 /// Memory that a held connection takes here and in the kernel, with room to spare.
 const BYTES_EACH: u64 = 48 * 1024;
 
+/// How many of the ramp's connections have a place to be held.
+#[derive(Clone, Copy)]
+enum Room {
+    /// All of them.
+    ForAll,
+    /// So many, by the limits of open files and ports.
+    Tables(u32),
+    /// So many, by the memory that is free.
+    Memory(u32),
+}
+
 /// The age at which the server closes connections that say nothing, and how long that was watched.
 pub struct IdleTimeout {
     /// None if it closed none of them.
@@ -36,7 +47,7 @@ pub struct IdleTimeout {
     pub watched: Nanos,
 }
 
-/// Watches a few idle connections until the server closes them, at most for `longest`.
+/// Watches a few idle connections until the server closes them, at most for `watch`.
 ///
 /// # Errors
 /// If they cannot be opened at all.
@@ -44,9 +55,8 @@ pub fn idle_timeout(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    longest: Nanos,
+    watch: Nanos,
 ) -> Result<IdleTimeout, CapacityError> {
-    let watch = WATCH.min(longest);
     let began = runner.elapsed();
     let plan = shape.plan(Load::Watched { count: WATCHED, hold: watch })?;
     let loaded = runner.run(plan, &mut Silent(audience))?;
@@ -76,10 +86,16 @@ pub fn ramp(
     idle: &IdleTimeout,
     longest: Nanos,
 ) -> Result<(Concurrent, RunResult), CapacityError> {
-    let slots = (ramp_per_s * longest.as_secs_f64()).ceil().min(by_memory() as f64).max(1.0) as u32;
-    let mut plan = shape.plan(Load::Held { rate: rate(ramp_per_s), length: longest, slots })?;
+    let arrivals = (ramp_per_s * longest.as_secs_f64()).ceil();
+    let asked = arrivals.min(by_memory() as f64).max(1.0) as u32;
+    let mut plan = shape.plan(Load::Held { rate: rate(ramp_per_s), length: longest, slots: asked })?;
     plan.abort_if.push(ENDS_RAMP.to_owned());
     let slots = plan.concurrency();
+    let room = match (slots < asked, f64::from(asked) < arrivals) {
+        (true, _) => Room::Tables(slots),
+        (false, true) => Room::Memory(slots),
+        (false, false) => Room::ForAll,
+    };
     let trial = run_trial(runner, audience, plan, TrialPurpose::Hold, shape.deadline())?;
     let (row, result) = (trial.row, trial.result);
     // Arrivals without a slot were no attempts.
@@ -94,7 +110,7 @@ pub fn ramp(
         _ => 0,
     };
     let lost_while_held = held.lost_while_held - idled_out.min(held.lost_while_held);
-    let (limited_by, because) = limit(&result, (lost, attempts), lost_while_held, (held.held_peak, slots), idled_out);
+    let (limited_by, because) = limit(&result, (lost, attempts), lost_while_held, (held.held_peak, room), idled_out);
     let concurrent = Concurrent {
         idle_timeout_s: idle.age.map(Nanos::as_secs_f64),
         watched_s: idle.watched.as_secs_f64(),
@@ -116,7 +132,7 @@ fn limit(
     result: &RunResult,
     (lost, attempts): (u64, u64),
     lost_while_held: u64,
-    (peak, slots): (u64, u32),
+    (peak, room): (u64, Room),
     idled_out: u64,
 ) -> (LimitedBy, String) {
     let worst = result.failures.iter().max_by_key(|failure| failure.count);
@@ -124,9 +140,18 @@ fn limit(
     if result.failures.iter().any(|failure| failure.kind.is_local_limit()) {
         return (LimitedBy::Generator, "this machine's own limits ended the ramp".to_owned());
     }
-    if peak as f64 >= ALL_SLOTS * f64::from(slots) {
-        let text = format!("all {slots} slots that this machine and the budget allow were in use");
-        return (LimitedBy::Generator, text);
+    let all_in_use = |slots: u32| peak as f64 >= ALL_SLOTS * f64::from(slots);
+    match room {
+        Room::Tables(slots) if all_in_use(slots) => {
+            let text =
+                format!("all {slots} slots that this machine's limits of open files and ports allow were in use");
+            return (LimitedBy::Generator, text);
+        }
+        Room::Memory(slots) if all_in_use(slots) => {
+            let text = format!("all {slots} slots that half of this machine's free memory has room for were in use");
+            return (LimitedBy::Generator, text);
+        }
+        Room::Tables(_) | Room::Memory(_) | Room::ForAll => {}
     }
     if lost as f64 > LOSS * attempts as f64 || lost_while_held as f64 > LOSS * attempts as f64 {
         let side = worst.map_or(Side::Unattributed, |row| row.side);
@@ -143,7 +168,12 @@ fn limit(
         let text = "its idle time-out closes connections as fast as the ramp opens them: no loss".to_owned();
         return (LimitedBy::Range, text);
     }
-    (LimitedBy::Range, "the budget ended the ramp before anything was lost".to_owned())
+    let ended_by = match (result.interrupted, &result.ended_by) {
+        (Some(_), _) => "a signal",
+        (None, Some(_)) => "a condition",
+        (None, None) => "the budget",
+    };
+    (LimitedBy::Range, format!("{ended_by} ended the ramp before anything was lost"))
 }
 
 /// Connections that half of the available memory has room for.

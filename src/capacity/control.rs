@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::Nanos;
-use crate::run::{RunPlan, RunResult, Tool};
+use crate::run::{Finding, RunPlan, RunResult, Tool};
 use crate::scenario::TargetText;
 use crate::sink::{Sink, SinkPlan};
 
@@ -126,8 +126,7 @@ fn ceiling(
     let loaded = runner.run(plan, &mut Silent(audience))?;
     let result = RunResult::assemble(loaded.ran.parts);
     let whole = result.interrupted.is_none() && result.attempts.completed >= LEAST_ATTEMPTS;
-    let contended = |code: &str| matches!(code, "cpu_contention" | "cpu_steal" | "stolen_time");
-    let alone = !result.generator.findings.iter().any(|finding| contended(&finding.code));
+    let alone = !result.generator.findings.iter().any(Finding::is_lost_cpu_time);
     Ok(whole.then_some((result.rate.completed_per_s, alone)))
 }
 

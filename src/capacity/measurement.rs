@@ -74,9 +74,10 @@ pub fn measure(
     audience: &mut impl Audience,
 ) -> Result<CapacityResult, CapacityError> {
     let allowed = machine.topology.cpus();
-    let asked_deadline = match &request.resume {
+    let resumed = request.resumed();
+    let asked_deadline = match resumed {
         // What +T came to is part of the search.
-        Some((_, resumed)) if resumed.deadline_ns > 0 => Deadline::After(Nanos::new(resumed.deadline_ns)),
+        Some(resumed) if resumed.deadline_ns > 0 => Deadline::After(Nanos::new(resumed.deadline_ns)),
         _ => request.deadline.unwrap_or(Deadline::After(DEFAULT_DEADLINE)),
     };
     let (Deadline::After(guess) | Deadline::OverBaseline(guess)) = asked_deadline;
@@ -123,8 +124,8 @@ pub fn measure(
         runner,
         audience,
         findings,
-        trials: Vec::new(),
-        searched: Vec::new(),
+        trials: resumed.map_or_else(Vec::new, |resumed| resumed.trials.clone()),
+        searched: resumed.map_or_else(Vec::new, |resumed| resumed.searched.clone()),
         time: TimeSpent::default(),
         ended_by: None,
     };
@@ -191,10 +192,12 @@ impl<A: Audience> Measurement<'_, A> {
         let began = self.runner.elapsed();
         let unloaded = measure_baseline(self.runner, self.audience, &self.shape, self.asked_deadline)?;
         self.time.baseline_s = self.runner.elapsed().saturating_sub(began).as_secs_f64();
-        self.note_findings(&unloaded.result);
+        self.note_findings(&unloaded.result, false);
         self.findings.extend(unloaded.stalled.clone());
         let mut result = self.empty(started_at, &unloaded);
-        if !unloaded.dead && self.runner.interrupted().is_none() {
+        if self.runner.interrupted().is_some() {
+            self.conclude_from_before(&mut result, &unloaded)?;
+        } else if !unloaded.dead {
             self.say_baseline(&unloaded.baseline);
             let deadline = deadline_over(self.asked_deadline, &unloaded.baseline)?;
             self.shape.set_deadline(deadline);
@@ -215,7 +218,7 @@ impl<A: Audience> Measurement<'_, A> {
         let all: Vec<usize> = (0..settings.goals.len()).collect();
         let goals = if goals.is_empty() { &all } else { goals };
         let default = SearchSpec::new(deadline);
-        let least = least_budget(settings, goals, deadline);
+        let (least, around) = (least_search(settings, goals, deadline), BASELINE + after_reserve(settings));
         let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
         let final_trial = goals[0].final_trial;
         let highest = match (self.request.max_rate, settings.need) {
@@ -226,9 +229,8 @@ impl<A: Audience> Measurement<'_, A> {
         let lowest = default.min_rate.as_per_second().min(highest / 10.0);
         let start = start.as_per_second().max(lowest).min(highest);
         let climb_trial = default.climb_trial.min(final_trial);
-        let reserved = after_reserve(settings);
-        if settings.budget < least {
-            let needed = self.budget_needed(least, all.len())?;
+        if settings.budget < least + around {
+            let needed = self.budget_needed(least + around)?;
             return Err(CapacityError::Usage(format!(
                 "a budget of {} has no room for the baseline, the trials that decide and a confirmation of {}; give at \
                  least --budget {}, or a shorter --confirm or --trial",
@@ -237,8 +239,7 @@ impl<A: Audience> Measurement<'_, A> {
                 DurationText(needed.into())
             )));
         }
-        let left = settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(reserved);
-        let least = least.saturating_sub(reserved).saturating_sub(BASELINE);
+        let left = settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(after_reserve(settings));
         let spec = SearchSpec {
             goals,
             min_rate: rate(lowest),
@@ -255,19 +256,19 @@ impl<A: Audience> Measurement<'_, A> {
             ..default
         };
         let mut search = Search::new(spec).map_err(|error| CapacityError::Usage(error.to_string()))?;
-        if let Some((_, resumed)) = &self.request.resume {
-            resumed.searched.iter().for_each(|outcome| search.record(outcome.clone()));
-        }
+        self.request.trials_before().for_each(|outcome| search.record(outcome.clone()));
         Ok(search)
     }
 
     /// The shortest budget from `least` on that has room for a search: what it is divided into grows with it.
-    fn budget_needed(&self, least: Nanos, goals: usize) -> Result<Nanos, CapacityError> {
-        let (all, mut budget) = ((0..goals).collect::<Vec<usize>>(), least);
+    fn budget_needed(&self, least: Nanos) -> Result<Nanos, CapacityError> {
+        let mut budget = least;
         loop {
             budget = Nanos::from_secs(budget.as_secs_f64().ceil() as u64);
             let request = CapacityRequest { budget: Some(budget), ..self.request.clone() };
-            let least = least_budget(&Settings::of(&request)?, &all, self.shape.deadline());
+            let settings = Settings::of(&request)?;
+            let all: Vec<usize> = (0..settings.goals.len()).collect();
+            let least = least_search(&settings, &all, self.shape.deadline()) + BASELINE + after_reserve(&settings);
             if least <= budget {
                 return Ok(budget);
             }
@@ -314,6 +315,18 @@ impl<A: Audience> Measurement<'_, A> {
             let line = format!("control: {} against {}{cached}", rate_text(control.ceiling_per_s), control.target);
             self.audience.say(&line);
         }
+        self.say_whether_the_need_is_in_reach(result.control.as_ref());
+        Ok(())
+    }
+
+    /// A search that goes on and is interrupted before its first trial knows what it knew before.
+    fn conclude_from_before(&mut self, result: &mut CapacityResult, unloaded: &Unloaded) -> Result<(), CapacityError> {
+        if !self.searched.is_empty() {
+            let mut searched = Searched { goals: (0..self.settings.goals.len()).collect(), ..Searched::default() };
+            self.run_search(&mut searched, unloaded)?;
+            result.deadline_ns = self.shape.deadline().as_u64();
+            self.conclude(result, searched, 0.0);
+        }
         Ok(())
     }
 
@@ -321,11 +334,7 @@ impl<A: Audience> Measurement<'_, A> {
         let began = self.runner.elapsed();
         let start = rate((2.0 * unloaded.baseline.rate_per_s).max(1.0));
         let mut search = self.search(start, began, &searched.goals)?;
-        if let Some((_, resumed)) = &self.request.resume {
-            self.searched.extend(resumed.searched.iter().cloned());
-            self.trials.extend(resumed.trials.iter().cloned());
-            searched.warmup.clone_from(&resumed.warmup);
-        }
+        searched.warmup = self.request.resumed().and_then(|resumed| resumed.warmup.clone());
         let conclusion = loop {
             if self.runner.interrupted().is_some() {
                 break search.stop();
@@ -369,7 +378,6 @@ impl<A: Audience> Measurement<'_, A> {
             return Ok(None);
         }
         self.time.cooldown_s += self.site.cool_down(self.runner).as_secs_f64();
-        self.note_findings(&trial.result);
         let took = self.runner.elapsed().saturating_sub(began);
         let outcome = TrialOutcome {
             request,
@@ -382,6 +390,7 @@ impl<A: Audience> Measurement<'_, A> {
         let exceeds = search.exceeds(&outcome, 0);
         let row = TrialRow { took_s: took.as_secs_f64(), exceeds, ..trial.row.clone() };
         self.audience.trial(&row);
+        self.note_findings(&trial.result, exceeds || !row.valid);
         // What the generator spoiled is no evidence of anything.
         if row.valid && (exceeds || purpose == TrialPurpose::Confirm) {
             searched.evidence.push(Evidence::of(&trial.result, trial.row.lost, self.site.local));
@@ -425,14 +434,14 @@ impl<A: Audience> Measurement<'_, A> {
     }
 
     fn has_time_for(&self, length: Nanos) -> bool {
-        let earlier = self.request.resume.iter().flat_map(|(_, resumed)| &resumed.searched);
-        let earlier = earlier.fold(Nanos::ZERO, |sum, outcome| sum + outcome.took);
-        let spent = self.runner.elapsed() + earlier;
+        let spent = self.runner.elapsed() + self.request.spent_before();
         self.runner.interrupted().is_none() && spent + length + OVERHEAD <= self.settings.budget
     }
 
-    /// What every trial repeats is said once.
-    fn note_findings(&mut self, result: &RunResult) {
+    /// What every trial repeats is said once. A full accept queue drops SYNs, and makes all attempts wait for about the same
+    /// time: where a trial exceeds the goal, that is the overload.
+    fn note_findings(&mut self, result: &RunResult, is_overload: bool) {
+        const OF_AN_OVERLOAD: [&str; 2] = ["nagle_plateau", "syn_retries"];
         /// These are about one trial, and stand in its row; or about what the search does on purpose.
         const OF_A_TRIAL: [&str; 6] = [
             "late_starts",
@@ -442,9 +451,11 @@ impl<A: Audience> Measurement<'_, A> {
             "refused_by_all",
             "target_on_this_machine",
         ];
+        let of_an_overload: &[&str] = if is_overload { &OF_AN_OVERLOAD } else { &[] };
         for finding in serious(result) {
             let known = self.findings.iter().any(|known| known.code == finding.code);
-            if !known && !OF_A_TRIAL.contains(&finding.code.as_str()) {
+            let expected = OF_A_TRIAL.iter().chain(of_an_overload).any(|code| *code == finding.code);
+            if !known && !expected {
                 self.findings.push(finding.clone());
             }
         }
@@ -471,7 +482,7 @@ impl<A: Audience> Measurement<'_, A> {
         result.findings.extend(half_finding(result.half_sources.as_ref()));
         let loss_ratio = result.first_goal().map(|goal| goal.loss_ratio);
         result.findings.extend(loss_ratio.and_then(|loss_ratio| not_repeated(&result.loads, loss_ratio)));
-        result.advice = advice(result);
+        result.advice = advice(result, self.request.saved_as.as_deref());
         result.statement = statement(result);
     }
 }
@@ -486,12 +497,12 @@ fn goal_of(settings: &Settings, index: usize, deadline: Nanos) -> Goal {
     Goal { width: settings.width, duration_sum: Nanos::from_secs_f64(sum), final_trial, ..goal }
 }
 
-/// Less than this is no search.
-fn least_budget(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
+/// Less time than this is no search.
+fn least_search(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
     let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
     let climb_trial = SearchSpec::new(deadline).climb_trial.min(goals[0].final_trial);
     let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
-    settings.confirm + sums + OVERHEAD + OVERHEAD + after_reserve(settings) + BASELINE
+    settings.confirm + sums + OVERHEAD + OVERHEAD
 }
 
 /// Time kept for what comes after the search.

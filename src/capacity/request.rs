@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, REDACTED, Rate};
 use crate::load::Reconnect;
 use crate::observe::Subject;
+use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::scenario::{PlanError, Request, TargetText};
+use crate::search::TrialOutcome;
 
-use super::result::{CapacityResult, Find};
+use super::result::{CapacityResult, Find, GoalResult};
 
 /// A capacity search as asked for.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct CapacityRequest {
     pub observe: Vec<Subject>,
     /// A search to go on with, and the file it is from.
     pub resume: Option<(String, Box<CapacityResult>)>,
+    /// The file that the result goes to, for advice that names it.
+    pub saved_as: Option<String>,
     /// Judge by RFC 9411.
     pub rfc9411: bool,
     /// The user's own keys and values.
@@ -92,6 +96,81 @@ pub enum ControlRequest {
     Target(Box<TargetText>),
     /// Nobody.
     Skip,
+}
+
+impl CapacityRequest {
+    /// The search that this one goes on with.
+    pub fn resumed(&self) -> Option<&CapacityResult> {
+        self.resume.as_ref().map(|(_, resumed)| resumed.as_ref())
+    }
+
+    /// Its trials.
+    pub(super) fn trials_before(&self) -> impl Iterator<Item = &TrialOutcome> {
+        self.resumed().into_iter().flat_map(|resumed| &resumed.searched)
+    }
+
+    /// What they took of the budget.
+    pub(super) fn spent_before(&self) -> Nanos {
+        self.trials_before().fold(Nanos::ZERO, |sum, trial| sum + trial.took)
+    }
+
+    /// With what the file of the search to go on with says, where nothing else is asked: engine, targets, mode, what
+    /// completes an attempt and how it is closed, goals, need and lengths. Other clients, and whatever is about this
+    /// machine, are given again.
+    ///
+    /// # Errors
+    /// If that file is none of a search that can go on, or its target was given with a key, which no file holds.
+    pub fn completed_from_file(mut self) -> Result<Self, PlanError> {
+        let Some((file, resumed)) = &self.resume else { return Ok(self) };
+        if self.find == Find::Concurrent || resumed.asked.find == Find::Concurrent {
+            return Err(PlanError(format!(
+                "{file} cannot be gone on with: --find concurrent is one ramp, not trials; begin it anew without --resume"
+            )));
+        }
+        let (load, asked) = (&mut self.load, &resumed.asked);
+        load.engine = load.engine.or(Some(resumed.plan.engine));
+        if load.populations.is_empty() {
+            if load.targets.is_empty() {
+                let mut names: Vec<&str> = resumed.plan.targets.iter().map(|target| target.name.as_str()).collect();
+                names.dedup();
+                if let Some(hidden) = names.iter().find(|name| name.contains(REDACTED)) {
+                    return Err(PlanError(format!(
+                        "{file} is a search of {hidden}, without what gives access to it; give the target again"
+                    )));
+                }
+                load.targets = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+            }
+            if load.clients.is_empty()
+                && let [only] = resumed.plan.clients().as_slice()
+                && only.profile == ClientProfile::Shakedown
+            {
+                load.mode = load.mode.or(Some(only.mode));
+                if load.mode == Some(HandshakeMode::Complex) {
+                    load.digest_at = load.digest_at.or(Some(only.digest_at));
+                }
+            }
+            load.until = load.until.or(Some(resumed.until));
+            load.close = load.close.or(Some(resumed.close));
+        }
+        self.rfc9411 |= asked.rfc9411;
+        if self.goals.is_empty() {
+            let goal = |goal: &GoalResult| GoalRequest { name: goal.name.clone(), loss_ratio: goal.loss_ratio };
+            self.goals = resumed.goals.iter().map(goal).collect();
+        }
+        if self.need.is_none() && self.fleet.is_none() {
+            let rate = |per_s: Option<f64>| per_s.and_then(|per_s| Rate::per_second(per_s).ok());
+            (self.need, self.margin) = (rate(asked.need_per_s), self.margin.or(asked.margin));
+            self.max_rate = self.max_rate.or(rate(asked.max_rate_per_s));
+        }
+        // Another budget has a confirmation of its own length.
+        if self.budget.is_none() {
+            self.budget = Some(Nanos::new(asked.budget_ns));
+            self.confirm = self.confirm.or(Some(Nanos::new(asked.confirm_ns)));
+        }
+        self.trial = self.trial.or(asked.trial_ns.map(Nanos::new));
+        self.width = self.width.or(Some(asked.width));
+        Ok(self)
+    }
 }
 
 impl FromStr for Deadline {

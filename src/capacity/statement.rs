@@ -4,7 +4,7 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::engine::ClosePolicy;
 use crate::measure::Until;
 use crate::protocol::HandshakeMode;
-use crate::run::{RunPlan, Verdict};
+use crate::run::{Finding, Hold, RunPlan, Verdict};
 
 use super::result::{CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome, Qualification};
 
@@ -27,15 +27,30 @@ pub fn statement(result: &CapacityResult) -> String {
     }
 }
 
-/// A rate with three significant digits, as people write it.
+/// A rate with four significant digits, as people write it: a search ends at a width of a percent, so that three would
+/// round a bound to something that was not shown.
 pub fn rate_text(per_s: f64) -> String {
-    if !(per_s.is_finite() && per_s > 0.0) {
-        return "0/s".to_owned();
+    let rounded = four_digits(per_s);
+    let in_units = |unit: f64, symbol: &str| {
+        let digits = format!("{:.3}", rounded / unit);
+        format!("{}{symbol}/s", digits.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match Rate::per_second(rounded) {
+        Ok(rate) if rounded < PLAIN => rate.to_string(),
+        _ if rounded < 1e6 => in_units(1e3, "k"),
+        _ => in_units(1e6, "M"),
     }
-    let unit = 10f64.powi(per_s.log10().floor() as i32 - 2);
-    let rounded =
-        if unit >= 1.0 { (per_s / unit).round() * unit } else { (per_s * unit.recip()).round() / unit.recip() };
-    Rate::per_second(rounded).map_or_else(|_| format!("{per_s:.0}/s"), |rate| rate.to_string())
+}
+
+/// Below this a rate of four digits is no longer without its `k`.
+const PLAIN: f64 = 10_000.0;
+
+fn four_digits(per_s: f64) -> f64 {
+    if !(per_s.is_finite() && per_s > 0.0) {
+        return 0.0;
+    }
+    let unit = 10f64.powi(per_s.log10().floor() as i32 - 3);
+    if unit >= 1.0 { (per_s / unit).round() * unit } else { (per_s * unit.recip()).round() / unit.recip() }
 }
 
 /// A share in percent without needless digits.
@@ -98,15 +113,21 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
             format!("no capacity can be told; generator-limited: {}", goal.because)
         }
         (Outcome::Undecided, Some(rate), _) => format!(
-            "at least {} {}{bounds}; the search ended before it found the limit",
+            "at least {} {}{bounds}; the search ended before {}",
             rate_text(rate),
-            measured(result, goal, true)
+            measured(result, goal, true),
+            if goal.upper_bound_per_s.is_some() { "its bounds were close" } else { "it found the limit" }
         ),
         (Outcome::Unstable, ..) => format!(
-            "no capacity to state: unstable, {} of the trials exceed {} lost within {}{bounds}; stalls, not a limit",
-            percent_text(exceeding(result)),
+            "no capacity to state: unstable, {} lose more than {} within {}{bounds}; {}",
+            contradicted(result),
             percent_text(goal.loss_ratio),
-            deadline(result)
+            deadline(result),
+            if result.findings.iter().any(Finding::is_lost_cpu_time) {
+                "stalls, not a limit: of the target, or of this machine, where others took CPU time meanwhile"
+            } else {
+                "stalls, not a limit"
+            }
         ),
         (Outcome::NothingCompletes, ..) => format!(
             "no capacity: not even the lowest rate is met, {} within {}; {limit}",
@@ -202,9 +223,10 @@ fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> Stri
         _ => String::new(),
     };
     format!(
-        "{}{confirmation}, {}, {} close, {} within {}",
+        "{}{confirmation}, {}{}, {} close, {} within {}",
         what(&result.plan),
         until(result),
+        held(&result.plan),
         match result.close {
             ClosePolicy::Rst => "RST",
             ClosePolicy::Fin => "FIN",
@@ -238,12 +260,31 @@ fn until(result: &CapacityResult) -> &'static str {
     }
 }
 
+/// How long connections stay: the server has all of them at once.
+fn held(plan: &RunPlan) -> String {
+    let length = |ns: u64| DurationText(Nanos::new(ns).into());
+    let mut holds: Vec<Hold> = plan.populations.iter().map(|population| population.hold).collect();
+    holds.dedup();
+    match holds.as_slice() {
+        [Hold::ForNs(0)] => String::new(),
+        [Hold::ForNs(ns)] => format!(", held for {}", length(*ns)),
+        [Hold::Exponential { mean_ns }] => format!(", held for {} on average", length(*mean_ns)),
+        [Hold::Forever] => ", held to the end".to_owned(),
+        _ => ", held for different times".to_owned(),
+    }
+}
+
 fn deadline(result: &CapacityResult) -> String {
     DurationText(Nanos::from_millis(result.deadline_ns.div_ceil(1_000_000)).into()).to_string()
 }
 
 fn bounds(goal: &GoalResult) -> String {
-    let whole = |rate: f64| rate_text(rate).trim_end_matches("/s").to_owned();
+    // Both are written in one way.
+    let highest = goal.upper_bound_per_s.unwrap_or(0.0);
+    let whole = |rate: f64| match highest < PLAIN {
+        true => four_digits(rate).to_string(),
+        false => rate_text(rate).trim_end_matches("/s").to_owned(),
+    };
     match (goal.lower_bound_per_s, goal.upper_bound_per_s) {
         (Some(lower), Some(upper)) => format!(" (search {}-{})", whole(lower), whole(upper)),
         (None, Some(upper)) => format!(" (below {})", whole(upper)),
@@ -274,13 +315,15 @@ fn overload_rate(result: &CapacityResult) -> String {
     result.overload.as_ref().map_or_else(String::new, |overload| format!(" at {}", rate_text(overload.rate_per_s)))
 }
 
-/// Share of the judging trials that exceed.
-fn exceeding(result: &CapacityResult) -> f64 {
+/// How many of the trials exceed at rates that others met: those that overload on purpose are not among them.
+fn contradicted(result: &CapacityResult) -> String {
     use super::result::TrialPurpose::{Climb, Confirm, Decide};
-    let judged = result.trials.iter().filter(|trial| trial.valid && matches!(trial.purpose, Climb | Decide | Confirm));
-    let (all, bad) = judged.fold((0u64, 0u64), |(all, bad), trial| (all + 1, bad + u64::from(trial.exceeds)));
-    // Whole percents are exact enough.
-    (bad as f64 / all.max(1) as f64 * 100.0).round() / 100.0
+    let judged =
+        || result.trials.iter().filter(|trial| trial.valid && matches!(trial.purpose, Climb | Decide | Confirm));
+    let met = judged().filter(|trial| !trial.exceeds).map(|trial| trial.rate_per_s).fold(0.0, f64::max);
+    let within = || judged().filter(|trial| trial.rate_per_s <= met);
+    let exceeding = within().filter(|trial| trial.exceeds).count();
+    format!("{exceeding} of {} trials at rates that others met", within().count())
 }
 
 #[cfg(test)]
@@ -288,9 +331,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_have_three_digits_and_the_units_of_the_command_line() {
-        let texts = [15_234.0, 999.9, 1.234, 0.5, 1_234_567.0, 20.0].map(rate_text);
-        assert_eq!(texts, ["15.2k/s", "1k/s", "1.23/s", "0.5/s", "1.23M/s", "20/s"]);
+    fn rates_have_four_digits_and_the_units_of_the_command_line() {
+        let texts = [15_234.0, 999.96, 1.2344, 0.5, 1_234_567.0, 20.0, 6_935.0, 0.0].map(rate_text);
+        assert_eq!(texts, ["15.23k/s", "1k/s", "1.234/s", "0.5/s", "1.235M/s", "20/s", "6935/s", "0/s"]);
     }
 
     #[test]

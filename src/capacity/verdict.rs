@@ -126,13 +126,21 @@ pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding
     })
 }
 
-/// What to do next.
-pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
+/// What to do next; `saved_as` is the file that the result goes to.
+pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<String> {
     let mut advice = Vec::new();
-    if result.interrupted.is_some() && result.concurrent.is_none() && !result.searched.is_empty() {
-        advice.push("where it was saved (-o FILE), --resume FILE with the same flags goes on from there".to_owned());
+    let resume = |flags: &str| match saved_as {
+        Some(file) => format!("`shakedown capacity --resume {file}{flags}` goes on from here"),
+        None => format!("with -o FILE the next search can be gone on with: `shakedown capacity --resume FILE{flags}`"),
+    };
+    if let Some(concurrent) = &result.concurrent {
+        return vec![next_of_concurrent(concurrent)];
+    }
+    if result.interrupted.is_some() && !result.searched.is_empty() {
+        advice.push(resume(""));
         return advice;
     }
+    let others_had_cpu_time = result.findings.iter().any(Finding::is_lost_cpu_time);
     let Some(goal) = result.first_goal() else {
         let failures = result.baseline.iter().flat_map(|baseline| &baseline.failures);
         advice.extend(failures.max_by_key(|failure| failure.count).map(|failure| failure.advice.clone()));
@@ -147,6 +155,11 @@ pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
             ),
             _ => advice.push("add --observe pid:N or the URL of the target's node_exporter to see what limits it".to_owned()),
         },
+        Outcome::GeneratorLimited if others_had_cpu_time => advice.push(
+            "others had CPU time of this machine meanwhile (findings): search again when the workers have their cores for \
+             themselves, or give them free ones (--cpus); if that says the same, load it from several machines"
+                .to_owned(),
+        ),
         Outcome::GeneratorLimited => advice.push(
             "load it from a machine with more cores, or from several: this one cannot show what the target can do".to_owned(),
         ),
@@ -165,7 +178,7 @@ pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
             advice.push("restart the target, and keep clients away from such an overload".to_owned());
         }
         Outcome::Undecided | Outcome::NotConfirmed => {
-            advice.push("give a longer --budget; --resume FILE goes on from a saved search".to_owned());
+            advice.push(format!("give it more time: {}", resume(" --budget 10m")));
         }
         Outcome::NotDecidable | Outcome::RangeLimited => {}
     }
@@ -177,6 +190,23 @@ pub(super) fn advice(result: &CapacityResult) -> Vec<String> {
         ));
     }
     advice
+}
+
+/// How more connections could be held at once.
+fn next_of_concurrent(concurrent: &Concurrent) -> String {
+    match concurrent.limited_by {
+        LimitedBy::Target | LimitedBy::Network => {
+            "keep below it with room to spare; `run --hold` at a part of it shows how latency and loss grow on the way there"
+        }
+        LimitedBy::Unattributed => {
+            "add --observe pid:N or the URL of the target's node_exporter to see what limits it"
+        }
+        LimitedBy::Generator => {
+            "`doctor --hold N` says what this machine lacks for N connections; or hold them from several machines"
+        }
+        LimitedBy::Range => "give a longer --budget, or a higher --max-rate: connections are opened at half of it",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -239,7 +269,7 @@ mod tests {
             latency: crate::run::LatencyTable::default(),
         };
         let found = not_repeated(&[load(0.9, 0, true), load(1.0, 465, true)], 0.005).unwrap();
-        insta::assert_snapshot!(found.message, @"7920/s lost 4.65 % when it was offered once more, for 5 s: what the target sustains changes with time");
+        insta::assert_snapshot!(found.message, @"7921/s lost 4.65 % when it was offered once more, for 5 s: what the target sustains changes with time");
         assert_eq!(not_repeated(&[load(1.0, 50, true)], 0.005), None);
         assert_eq!(not_repeated(&[load(0.5, 465, true), load(1.0, 465, false)], 0.005), None);
     }

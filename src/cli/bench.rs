@@ -19,11 +19,11 @@ use crate::compare::Measured;
 use crate::observe::{accept_backlog, listener_of};
 use crate::report::{bench as rendered, html};
 use crate::run::{ExitCode, Signal};
-use crate::scenario::TargetText;
+use crate::scenario::{PlanError, TargetText, check_target};
 
-use super::Cli;
 use super::exit::{CliError, Exit};
 use super::output;
+use super::{Cli, Command};
 
 /// Below the flags in the help.
 pub(super) const AFTER_HELP: &str = "\
@@ -110,13 +110,18 @@ fn exit(result: &BenchResult) -> Exit {
     }
 }
 
-/// Every command can be read, before the first one is started.
+/// Every command can be read, and no target's address is refused, before the first one is started.
 fn check_commands(path: &Path, suite: &Suite) -> Result<(), CliError> {
     for measurement in suite.measurements().into_iter().filter(|one| one.round == 1) {
         let words = words_of_child(&measurement, &[]);
-        if let Err(error) = Cli::try_parse_from(std::iter::once(OsString::from("shakedown")).chain(words)) {
-            let told = super::without_secrets(error).render().to_string();
-            let cause = told.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let refusal = match Cli::try_parse_from(std::iter::once(OsString::from("shakedown")).chain(words)) {
+            Ok(cli) => public_address(&cli).map(|error| error.to_string()),
+            Err(error) => {
+                let told = super::without_secrets(error).render().to_string();
+                Some(told.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+            }
+        };
+        if let Some(cause) = refusal {
             let name = suite.name(measurement.target);
             return Err(CliError::usage(format!(
                 "{}: the command for '{name}' cannot be given: {cause} (`{}`)",
@@ -126,6 +131,18 @@ fn check_commands(path: &Path, suite: &Suite) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// Why a command would be refused for the address that it names. What a host name stands for is for the measurement to say.
+fn public_address(cli: &Cli) -> Option<PlanError> {
+    let load = match &cli.command {
+        Command::Run(args) => &args.load,
+        Command::Capacity(args) => &args.load,
+        _ => return None,
+    };
+    let request = load.flags().ok()?;
+    let addressed = request.targets.iter().filter_map(|target| Some((target, address_of(target)?)));
+    addressed.into_iter().find_map(|(target, address)| check_target(target, address, &request.allowed).err())
 }
 
 /// What is known of a target before it is measured.
@@ -148,7 +165,7 @@ fn describe(suite: &Suite, target: Option<usize>) -> Result<BenchTarget, CliErro
         let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
         described.attachments.insert(name, text);
     }
-    if let Some(address) = address_of(target) {
+    if let Some(address) = target.url().parse().ok().and_then(|target| address_of(&target)) {
         let listening = listener_of(address);
         described.cpus = listening.cpus();
         described.processes = listening.processes.iter().map(|one| format!("{} ({})", one.name, one.pid)).collect();
@@ -268,9 +285,8 @@ fn labels(target: &SuiteTarget) -> Vec<OsString> {
 }
 
 /// The address of a target that is given by one: names are looked up by the measurements alone.
-fn address_of(target: &SuiteTarget) -> Option<SocketAddr> {
-    let text: TargetText = target.url().parse().ok()?;
-    text.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, text.port))
+fn address_of(target: &TargetText) -> Option<SocketAddr> {
+    target.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, target.port))
 }
 
 fn told(ended: &Ended) -> String {
@@ -284,7 +300,8 @@ fn told(ended: &Ended) -> String {
                     Some(format!("{} {}", reading.metric, rendered::told(reading.unit, reading.value?)))
                 })
                 .collect();
-            let limited = measured.limited.map(|why| format!(" ({why})")).unwrap_or_default();
+            let remark = measured.nothing.as_deref().or(measured.limited);
+            let limited = remark.map(|why| format!(" ({why})")).unwrap_or_default();
             format!("{}{limited}", values.join(", "))
         }
     }

@@ -1,6 +1,6 @@
 //! `shakedown capacity`: how many handshakes a second a target takes, and how sure that is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,7 +14,7 @@ use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::load::Reconnect;
 use crate::protocol::ClientProfile;
-use crate::report::{capacity as report, text};
+use crate::report::{capacity as report, text, wrapped};
 use crate::run::{Interruption, Notice, Signal};
 use crate::scenario::{Machine, Request, TargetText};
 use crate::sink::{Sink, SinkPlan};
@@ -81,7 +81,7 @@ pub(super) struct CapacityArgs {
     /// Length of the warm-up before trials that decide [default: until the target is steady, at most 60s]
     #[arg(short, long, value_name = "DURATION", help_heading = "Search")]
     warmup: Option<DurationText>,
-    /// Go on with the search in this file
+    /// Go on with the search in this file, as it was begun, and save it there if -o names no other
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     resume: Option<PathBuf>,
     /// Judge by RFC 9411: the goal strict, FIN close, 300 s
@@ -112,7 +112,7 @@ pub(super) struct CapacityArgs {
     no_control: bool,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
 
     #[arg(short = 'R', long = "rate", hide = true, allow_hyphen_values = true)]
     rate: Option<String>,
@@ -176,7 +176,8 @@ impl CapacityArgs {
             recover_in: recover_in.0.into(),
             reconnect: self.reconnect.unwrap_or_else(|| reconnect_of(&load)),
         });
-        Ok(CapacityRequest {
+        let saved_as = self.saves_to().map(|path| path.display().to_string());
+        let request = CapacityRequest {
             load,
             built_in_sink: false,
             find: match self.find {
@@ -201,9 +202,16 @@ impl CapacityArgs {
             },
             observe: self.load.observe.clone(),
             resume,
+            saved_as,
             rfc9411: self.rfc9411,
             labels: self.load.labels()?,
-        })
+        };
+        Ok(request.completed_from_file()?)
+    }
+
+    /// Where the result goes.
+    fn saves_to(&self) -> Option<&Path> {
+        self.load.output.as_deref().or(self.resume.as_deref())
     }
 }
 
@@ -221,11 +229,11 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
     args.refuse_load()?;
     let machine = Machine::detect();
     let load = args.load.over_scenario(args.load.flags()?)?;
-    let engine = load.engine();
     let mut request = args.request(load)?;
-    let file = args.load.reserve_output()?;
+    let engine = request.load.engine();
+    let file = output::reserve(args.saves_to())?;
     let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
-    let mut stage = Stage::new(&args.load);
+    let mut stage = Stage::new(&args.load, request.resumed().map_or(0, |resumed| resumed.trials.len()));
     let result = match engine {
         Engine::Sim => {
             let mut runner = Runner::simulated(interruption);
@@ -298,11 +306,12 @@ impl From<CapacityError> for CliError {
 struct Stage {
     bar: ProgressBar,
     quiet: bool,
-    trials: u32,
+    /// Trials so far, those of a search that is gone on with among them.
+    trials: usize,
 }
 
 impl Stage {
-    fn new(args: &LoadArgs) -> Self {
+    fn new(args: &LoadArgs, trials: usize) -> Self {
         let hidden = args.quiet || args.no_progress;
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(1), target);
@@ -310,7 +319,7 @@ impl Stage {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, quiet: args.quiet, trials: 0 }
+        Self { bar, quiet: args.quiet, trials }
     }
 
     fn tell(&self, line: &str) {
@@ -322,7 +331,7 @@ impl Stage {
 
 impl Audience for Stage {
     fn say(&mut self, line: &str) {
-        self.tell(line);
+        self.tell(wrapped(line, output::width()).trim_end());
     }
 
     fn progress(&mut self, purpose: TrialPurpose, rate_per_s: f64, progress: &Progress, elapsed: Nanos, length: Nanos) {

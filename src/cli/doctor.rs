@@ -17,7 +17,7 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
     /// Say also whether so many connections can be held at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     hold: Option<u64>,
     /// They are opened from these local addresses [default: from one]
     #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', requires = "hold")]
@@ -31,6 +31,17 @@ pub(super) struct DoctorArgs {
     /// When to colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+}
+
+/// A number of connections, whole or in thousands or millions.
+fn parse_connections(text: &str) -> Result<u64, String> {
+    let thousands = text.strip_suffix('k').map(|number| (number, 1_000));
+    let millions = text.strip_suffix('M').map(|number| (number, 1_000_000));
+    let (number, unit) = thousands.or(millions).unwrap_or((text, 1));
+    let connections = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    connections
+        .filter(|connections| *connections > 0)
+        .ok_or_else(|| "it is no number of connections above zero; write for example 100000, 100k or 1M".to_owned())
 }
 
 #[derive(Serialize)]
@@ -56,4 +67,17 @@ pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
     }
     let blocked = findings.iter().any(|finding| finding.severity == Severity::Blocking);
     Ok(if blocked { Exit(1) } else { Exit::PASS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_connections;
+
+    #[test]
+    fn connections_are_counted_in_thousands_and_millions_as_well() {
+        assert_eq!(["7", "100k", "1M"].map(parse_connections), [Ok(7), Ok(100_000), Ok(1_000_000)]);
+        for text in ["0", "0k", "", "k", "-1", "1.5k", "1kk", "1kM", "99999999999999999999", "18446744073709551615k"] {
+            assert!(parse_connections(text).is_err(), "{text}");
+        }
+    }
 }

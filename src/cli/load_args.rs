@@ -13,7 +13,7 @@ use crate::io::Engine;
 use crate::load::{ArrivalPattern, StreamName};
 use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
-use crate::run::{ProxyVersion, ResultFile, Until};
+use crate::run::{ProxyVersion, Until};
 use crate::scenario::{
     Allowance, BitRate, ClientRequest, HoldRequest, Percent, PlanError, Request, SourceRange, TargetText, TlsRequest,
     read_file,
@@ -438,15 +438,6 @@ impl LoadArgs {
             labels.insert(format!("attach:{name}"), text);
         }
         Ok(labels)
-    }
-
-    /// Makes sure, before any load, that the result can be written where `-o` says.
-    pub(super) fn reserve_output(&self) -> Result<Option<ResultFile>, CliError> {
-        self.output
-            .as_deref()
-            .map(ResultFile::reserve)
-            .transpose()
-            .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))
     }
 
     /// Says a line to people, unless they want none.

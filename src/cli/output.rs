@@ -1,8 +1,10 @@
 //! Where text goes: results to stdout, progress and findings to stderr. A closed pipe ends the program quietly.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
 
 use super::exit::CliError;
+use crate::run::ResultFile;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -60,6 +62,16 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes sure, before any load, that the result can be written to its file.
+///
+/// # Errors
+/// If it cannot be.
+pub(super) fn reserve(path: Option<&Path>) -> Result<Option<ResultFile>, CliError> {
+    path.map(ResultFile::reserve)
+        .transpose()
+        .map_err(|error| CliError::environment(format!("{error}; give -o a place that can be written")))
 }
 
 /// Writes a line for people to stderr. Nobody is left to be told if that fails.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult};
 use crate::measure::Metric;
 use crate::report::{capacity, csv, hgrm, html, json, markdown, text};
-use crate::run::{ExitCode, LatencyTable, ResultFileError, RunResult};
+use crate::run::{ExitCode, LatencyTable, ResultFileError, RunResult, schema_kind};
 
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
@@ -97,7 +97,7 @@ pub(super) fn execute(args: &ReportArgs) -> Result<Exit, CliError> {
 
 fn read(path: &Path) -> Result<Saved, CliError> {
     let read = match RunResult::read(path) {
-        Err(ResultFileError::UnknownSchema { schema, .. }) if schema == CAPACITY_SCHEMA => {
+        Err(ResultFileError::UnknownSchema { schema, .. }) if schema_kind(&schema) == schema_kind(CAPACITY_SCHEMA) => {
             CapacityResult::read(path).map(|result| Saved::Capacity(Box::new(result)))
         }
         read => read.map(|result| Saved::Run(Box::new(result))),

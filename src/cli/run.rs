@@ -83,7 +83,7 @@ pub(super) struct RunArgs {
     start_at: Option<String>,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
 }
 
 impl RunArgs {
@@ -126,7 +126,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     };
     check_local(&request, &plan)?;
     let observer = observer(&args.load.observe, plan.engine)?;
-    let file = args.load.reserve_output()?;
+    let file = output::reserve(args.load.output.as_deref())?;
     let allowed = request.allowed.clone();
     let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
     let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver), observer };

@@ -11,7 +11,9 @@ use super::plans;
 use crate::base::Seed;
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome};
 use crate::measure::{LatencySummary, Metric};
-use crate::run::{Environment, Population, ResultFileError, RunResult, Signal, Tool, Unit};
+use crate::run::{
+    Environment, FailureRow, Population, ResultFileError, RunResult, Signal, Tool, Unit, nothing_completed, schema_kind,
+};
 
 /// One result, as far as it is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,8 @@ pub struct Measured {
     pub cpus: Vec<u32>,
     /// Why its numbers are lower bounds, and no measure of the target; none if they are one.
     pub limited: Option<&'static str>,
+    /// Nothing completed, and why.
+    pub nothing: Option<String>,
     /// The signal that ended it early.
     pub interrupted: Option<Signal>,
     /// Its metrics.
@@ -110,7 +114,7 @@ impl Measured {
             schema: String,
         }
         match serde_json::from_str::<Head>(text) {
-            Ok(Head { schema }) if schema == CAPACITY_SCHEMA => {
+            Ok(Head { schema }) if schema_kind(&schema) == schema_kind(CAPACITY_SCHEMA) => {
                 CapacityResult::parse(text, path).map(|result| Self::of_capacity(path, &result))
             }
             _ => RunResult::parse(text, path).map(|result| Self::of_run(path, &result)),
@@ -134,6 +138,7 @@ impl Measured {
             cpus: result.plan.cpus.clone(),
             // A closed loop asks for no rate: a saturated generator is what it measures there.
             limited: (result.generator.limited && open_loop).then_some("the generator was the limit"),
+            nothing: nothing(nothing_completed(result).is_some(), &result.failures),
             interrupted: result.interrupted,
             readings: of_run(result, open_loop),
         }
@@ -161,10 +166,21 @@ impl Measured {
             } else {
                 ended_by(Outcome::RangeLimited).then_some("the highest rate allowed was the limit")
             },
+            nothing: result
+                .baseline
+                .as_ref()
+                .and_then(|baseline| nothing(result.nothing_completed().is_some(), &baseline.failures)),
             interrupted: result.interrupted,
             readings: result.goals.iter().map(of_goal).chain(result.concurrent.as_ref().map(of_concurrent)).collect(),
         }
     }
+}
+
+/// That nothing completed, and the most frequent failure.
+fn nothing(is_so: bool, failures: &[FailureRow]) -> Option<String> {
+    let worst = failures.iter().max_by_key(|failure| failure.count);
+    let why = worst.map_or_else(String::new, |worst| format!(": {} {}", worst.step, worst.kind));
+    is_so.then(|| format!("nothing completed{why}"))
 }
 
 /// Attached files may be long: they are named, not repeated.

@@ -18,8 +18,8 @@ pub fn told(unit: Unit, number: f64) -> String {
 /// The table and its remarks, for people, at most `width` columns wide. Percentiles beside the median and the 99th are
 /// left to the page.
 pub fn text(result: &BenchResult, width: u16) -> String {
-    let shown = |metric: &str| !metric.ends_with(".p90") && !metric.ends_with(".p99.9");
-    let cells = cells(result, shown, "\n");
+    let left_out = |metric: &str| metric.ends_with(".p90") || metric.ends_with(".p99.9");
+    let cells = cells(result, |metric| !left_out(metric), "\n");
     let mut table = ColumnTable::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     table.set_header(cells.heading).add_rows(cells.rows);
@@ -31,7 +31,10 @@ pub fn text(result: &BenchResult, width: u16) -> String {
         page += line.trim_end();
         page.push('\n');
     }
-    let remarks = remarks(result);
+    let mut remarks = remarks(result);
+    if metrics(result).iter().any(|metric| left_out(&metric.metric)) {
+        remarks.push("p90 and p99.9 are on the page: --format md or html".to_owned());
+    }
     if !remarks.is_empty() {
         page.push('\n');
     }

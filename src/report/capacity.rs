@@ -50,33 +50,28 @@ pub fn trial_line(row: &TrialRow) -> String {
     )
 }
 
+/// What a trial means, with the reason or the amount where there is one.
 fn meaning(row: &TrialRow) -> String {
-    match (&row.limited, row.purpose, row.exceeds) {
-        (Some(limit), ..) => format!("invalid: {limit}"),
-        (None, TrialPurpose::WarmUp | TrialPurpose::Load | TrialPurpose::HalfSources | TrialPurpose::Hold, _) => {
-            String::new()
-        }
-        (None, TrialPurpose::Probe, _) if lost(row) <= 0.5 => "serves again".to_owned(),
-        (None, TrialPurpose::Probe, _) => "does not serve".to_owned(),
-        (None, _, false) => "met".to_owned(),
-        (None, _, true) if row.backlog_growth > lost(row) => {
-            format!("exceeds: backlog grew by {}", share(row.backlog_growth.max(0.0)))
-        }
-        (None, _, true) if row.ended_early => "exceeds, ended early".to_owned(),
-        (None, _, true) => "exceeds".to_owned(),
+    match (word(row), &row.limited) {
+        (INVALID, Some(limit)) => format!("{INVALID}: {limit}"),
+        (BACKLOG, _) => format!("{BACKLOG} grew by {}", share(row.backlog_growth.max(0.0))),
+        (word, _) => word.to_owned(),
     }
 }
 
-/// The same in a word of a table.
+const INVALID: &str = "invalid";
+const BACKLOG: &str = "backlog";
+
+/// What a trial means, in a word.
 fn word(row: &TrialRow) -> &'static str {
     match (row.limited.is_some(), row.purpose, row.exceeds) {
-        (true, ..) => "invalid",
+        (true, ..) => INVALID,
         (false, TrialPurpose::WarmUp | TrialPurpose::Load | TrialPurpose::HalfSources | TrialPurpose::Hold, _) => "",
         (false, TrialPurpose::Probe, _) if lost(row) <= 0.5 => "serves",
         (false, TrialPurpose::Probe, _) => "silent",
         (false, _, false) => "met",
         (false, _, true) if row.ended_early => "ended early",
-        (false, _, true) if row.backlog_growth > lost(row) => "backlog",
+        (false, _, true) if row.backlog_growth > lost(row) => BACKLOG,
         (false, _, true) => "missed",
     }
 }

@@ -19,5 +19,6 @@ pub mod markdown;
 pub mod plot;
 pub mod text;
 
+pub use page::wrapped;
 pub use summary::Summary;
 pub use text::Style;

@@ -34,6 +34,14 @@ pub(super) struct Lead {
     columns: usize,
 }
 
+/// A line for people, at most `width` columns wide; what does not fit follows on lines of its own.
+pub fn wrapped(line: &str, width: u16) -> String {
+    let mut page = Page { text: String::new(), style: Style { color: false, width } };
+    let lead = page.lead(&[]);
+    page.wrapped(lead, 2, line);
+    page.text
+}
+
 impl Page {
     pub(super) fn blank(&mut self) {
         self.text.push('\n');

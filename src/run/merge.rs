@@ -18,7 +18,10 @@ pub enum MergeError {
     #[error("give at least two results to merge")]
     TooFew,
     /// The results are of different plans.
-    #[error("the results are of different plans: {what} is {first} in the first and {other} in number {number}")]
+    #[error(
+        "the results are of different plans: {what} is {first} in the first and {other} in number {number}; give every \
+         machine the same command, --seed among it, and its own --share"
+    )]
     DifferentPlans {
         /// What differs.
         what: &'static str,
@@ -463,13 +466,13 @@ mod tests {
         let (first, mut other) = (share(0, 2), share(1, 2));
         other.plan.populations[0].lanes[0].concurrency = 65;
         let error = RunResult::merge(vec![first.clone(), other]).unwrap_err();
-        insta::assert_snapshot!(error, @"the results are of different plans: the concurrency is 64 in the first and 65 in number 2");
+        insta::assert_snapshot!(error, @"the results are of different plans: the concurrency is 64 in the first and 65 in number 2; give every machine the same command, --seed among it, and its own --share");
         let mut other = share(1, 2);
         other.plan.seed = crate::base::Seed::new(8);
         let error = RunResult::merge(vec![first.clone(), other]).unwrap_err();
-        insta::assert_snapshot!(error, @"the results are of different plans: the seed is 7 in the first and 8 in number 2");
+        insta::assert_snapshot!(error, @"the results are of different plans: the seed is 7 in the first and 8 in number 2; give every machine the same command, --seed among it, and its own --share");
         let error = RunResult::merge(vec![first, share(1, 3)]).unwrap_err();
-        insta::assert_snapshot!(error, @"the results are of different plans: the number of shares is 2 in the first and 3 in number 2");
+        insta::assert_snapshot!(error, @"the results are of different plans: the number of shares is 2 in the first and 3 in number 2; give every machine the same command, --seed among it, and its own --share");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub use recovery::{RecoveryRow, StormRow};
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
     ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
+    schema_kind,
 };
 pub use runtime::ControlRuntime;
 pub use save::ResultFile;

@@ -450,7 +450,8 @@ pub enum ResultFileError {
     },
     /// The file has another schema.
     #[error(
-        "{path} has the schema \"{schema}\", \"{reads}\" is read here; give another file, or use the version that wrote it"
+        "{path} has the schema \"{schema}\", \"{reads}\" is read here; {}",
+        if schema_kind(schema) == schema_kind(reads) { "use the version that wrote it" } else { "give a file of that schema" }
     )]
     UnknownSchema {
         /// The file.
@@ -619,6 +620,11 @@ impl RunResult {
         text.push('\n');
         text
     }
+}
+
+/// What a file of this schema is of, whatever its version.
+pub fn schema_kind(schema: &str) -> &str {
+    schema.split_once('/').map_or(schema, |(kind, _)| kind)
 }
 
 impl ResultFileError {

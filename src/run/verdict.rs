@@ -37,6 +37,13 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// Others had CPU time of this machine meanwhile: other programs, or other machines of its host.
+    pub fn is_lost_cpu_time(&self) -> bool {
+        matches!(self.code.as_str(), CPU_CONTENTION | "cpu_steal")
+    }
+}
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +124,9 @@ const BUSY_PERCENT: f64 = 95.0;
 /// A worker that waited this long for its CPU shows others' work in its latencies.
 const CPU_WAIT_PERCENT: f64 = 5.0;
 
+/// The finding of such workers.
+const CPU_CONTENTION: &str = "cpu_contention";
+
 /// Waits that are shorter on average are the time a wake-up takes.
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
@@ -129,7 +139,7 @@ const JUDGED: [&str; 9] = [
     "pool_too_small",
     "missed_starts",
     "slots_held_by_target",
-    "cpu_contention",
+    CPU_CONTENTION,
     "worker_busy",
 ];
 
@@ -333,7 +343,7 @@ fn cpu_contention(result: &RunResult) -> Option<Finding> {
     let waits = result.workers.iter().filter(contended).filter_map(|worker| worker.cpu_wait_percent);
     let waited = waits.fold(0.0, f64::max);
     (waited >= CPU_WAIT_PERCENT).then(|| Finding {
-        code: "cpu_contention".to_owned(),
+        code: CPU_CONTENTION.to_owned(),
         severity: Severity::Warning,
         message: format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
         remedy: "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),

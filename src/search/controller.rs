@@ -95,10 +95,11 @@ impl Search {
         Rule::of_goal(&self.spec.goals[goal]).exceeds(trial)
     }
 
-    /// The time that the search will probably take: it is run in thought against a target that is neither noisy nor slow
-    /// to recover, and whose capacity lies six doublings above the first rate, or just below the highest one.
+    /// The time that the rest of the search will probably take: it is run in thought against a target that is neither noisy
+    /// nor slow to recover, and whose capacity lies six doublings above the first rate, or just below the highest one; or
+    /// just above what the trials so far met, if one was too much.
     pub fn time_plan(&self) -> TimePlan {
-        TimePlan::of(&self.spec)
+        TimePlan::of(self)
     }
 
     /// Whether a trial of this length, and `reserve` after it, fit what is left of the budget, even if it takes as long
@@ -133,11 +134,6 @@ impl Search {
     /// The trials that judge their load.
     pub(super) fn judged_trials(&self) -> impl Iterator<Item = &TrialOutcome> {
         self.trials.iter().filter(|trial| Self::is_judged(trial))
-    }
-
-    /// A search whose spec has been checked before.
-    pub(super) const fn unchecked(spec: SearchSpec) -> Self {
-        Self { spec, trials: Vec::new() }
     }
 
     /// What followed the last overload.

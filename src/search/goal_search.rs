@@ -48,6 +48,11 @@ const FAR_LESS: f64 = 0.25;
 /// Above this loss a load is an overload first of all.
 const OVERLOAD_LOSS: f64 = 0.3;
 
+/// Attempts without which this loss ratio cannot be told from a higher one.
+pub fn attempts_to_tell(loss_ratio: f64) -> u64 {
+    (RULE_OF_THREE / loss_ratio).ceil() as u64
+}
+
 /// A goal and everything that the trials say about it.
 pub(super) struct GoalSearch<'a> {
     search: &'a Search,
@@ -125,7 +130,7 @@ impl<'a> GoalSearch<'a> {
 
     /// Attempts without which the goal's loss ratio cannot be told from a higher one.
     pub(super) fn attempts_needed(&self) -> u64 {
-        (RULE_OF_THREE / self.goal.loss_ratio).ceil() as u64
+        attempts_to_tell(self.goal.loss_ratio)
     }
 
     /// The smallest loss ratio that so many attempts can tell from none.

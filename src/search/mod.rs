@@ -19,6 +19,7 @@ mod verdict;
 
 pub use conclusion::{Conclusion, GoalConclusion, Qualification, QualificationVerdict, Verdict};
 pub use controller::{Measurer, Search, Step, search};
+pub use goal_search::attempts_to_tell;
 pub use spec::{Goal, Mode, Recovery, SearchSpec, SpecError};
 pub use time_plan::{PlannedTrials, TimePlan};
 pub use trial::{Purpose, TrialOutcome, TrialRequest};

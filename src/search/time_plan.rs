@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 
 use super::controller::{Measurer, Search, search};
-use super::spec::SearchSpec;
 use super::trial::{Purpose, TrialOutcome, TrialRequest};
 use crate::base::Nanos;
 
@@ -36,21 +35,32 @@ const WARM_UP: Nanos = Nanos::from_secs(5);
 
 impl TimePlan {
     /// Runs the search in thought against a target that does everything below its capacity and nothing above it.
-    pub(super) fn of(spec: &SearchSpec) -> Self {
-        let capacity_per_s = (spec.start_rate.as_per_second() * CAPACITY_OVER_START).min(spec.highest_per_s());
-        let mut ideal = IdealTarget { capacity_per_s, overhead: spec.trial_overhead };
-        let mut thought = Search::unchecked(spec.clone());
+    pub(super) fn of(begun: &Search) -> Self {
+        let spec = begun.spec();
+        let mut ideal = IdealTarget { capacity_per_s: assumed_capacity_per_s(begun), overhead: spec.trial_overhead };
+        let mut thought = begun.clone();
         let Ok(_) = search(&mut thought, &mut ideal);
         let mut parts: Vec<PlannedTrials> = Vec::new();
-        for trial in thought.trials() {
+        for trial in &thought.trials()[begun.trials().len()..] {
             let purpose = trial.request.purpose;
             match parts.iter_mut().find(|part| part.purpose == purpose) {
                 Some(part) => (part.count, part.takes) = (part.count + 1, part.takes + trial.took),
                 None => parts.push(PlannedTrials { purpose, count: 1, takes: trial.took }),
             }
         }
-        Self { parts, total: thought.spent(), budget: spec.budget }
+        Self { parts, total: thought.spent().saturating_sub(begun.spent()), budget: spec.budget }
     }
+}
+
+fn assumed_capacity_per_s(begun: &Search) -> f64 {
+    let highest = |exceeds: bool| {
+        let judged = begun.judged_trials().filter(|trial| begun.exceeds(trial, 0) == exceeds);
+        judged.map(|trial| trial.request.rate_per_s).reduce(f64::max)
+    };
+    let guessed = begun.spec().start_rate.as_per_second() * CAPACITY_OVER_START;
+    let met = highest(false);
+    let capacity = if highest(true).is_some() { met } else { met.map(|met| met.max(guessed)) };
+    capacity.unwrap_or(guessed).min(begun.spec().highest_per_s())
 }
 
 struct IdealTarget {

@@ -114,6 +114,7 @@ fn the_control_is_a_row_of_its_own() {
     assert_eq!(control["target"], "built-in sink (control)");
     assert_eq!(control["command"], "shakedown run -c 2 -n 20");
     assert_eq!(control["runs"][0]["exit_code"], 0);
+    assert_eq!(result["rows"][0]["runs"][0]["remark"], "nothing completed: connect refused");
 }
 
 #[test]
@@ -130,6 +131,8 @@ fn what_cannot_be_carried_out_is_refused_before_the_first_measurement() {
     assert!(!refused.stderr.contains("S3CRET"), "{refused:#?}");
     suite(path, "", &[("a", "url = \"h:1\"\nattach = [\"missing.conf\"]")]);
     ended_in(path, "bench suite.toml").assert_error(2, &["cannot attach", "missing.conf"]);
+    suite(path, "", &[("a", "url = \"127.0.0.1:1\""), ("b", "url = \"203.0.113.1:1935\"")]);
+    ended_in(path, "bench suite.toml").assert_error(2, &["suite.toml", "'b'", "public", "--allow-target 203.0.113.1"]);
     suite(path, "round = 1", &[("a", "url = \"h:1\"")]);
     ended_in(path, "bench suite.toml").assert_error(2, &["suite.toml:2:1", "unknown field `round`"]);
     ended_in(path, "bench missing.toml").assert_error(2, &["cannot read missing.toml"]);

@@ -174,6 +174,54 @@ fn a_search_goes_on_from_its_file() {
 }
 
 #[test]
+fn what_the_file_of_a_search_says_need_not_be_said_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "rtmp://queue.sim/live --trial 2s --confirm 5s --width 3% --mode simple --goal lax=1% --close fin";
+    let first = searched(folder.path(), &format!("{words} --budget 40s -o found.json"));
+    let told = first.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("`shakedown capacity --resume found.json --budget 10m`"), "{told}");
+    let read = || -> Value {
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("found.json")).unwrap()).unwrap()
+    };
+    let before = read();
+    // Neither engine nor target nor flags nor -o.
+    let second = ended_in(folder.path(), "capacity --resume found.json --budget 150s");
+    assert_eq!(second.code, Some(0), "{second:#?}");
+    let after = read();
+    for key in ["target", "clients", "until", "close", "deadline_ns"] {
+        assert_eq!(before[key], after[key], "{key}");
+    }
+    assert_eq!(after["goals"][0]["name"], "lax");
+    assert_eq!(after["goals"][0]["outcome"], "confirmed", "{}", after["statement"]);
+    // The trials go on where they ended, in the file, on stderr and in the time plan.
+    let trials = before["trials"].as_array().unwrap();
+    assert_eq!(&after["trials"].as_array().unwrap()[..trials.len()], trials.as_slice());
+    let number = format!("\n{:>3}  ", trials.len() + 1);
+    assert!(second.stderr.contains(&number) && !second.stderr.contains("\n  1  "), "{second:#?}");
+    let searched_before = before["searched"].as_array().unwrap().len();
+    let told = second.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains(&format!("after the {searched_before} that took")), "{told}");
+    let concurrent = ended_in(folder.path(), "capacity --resume found.json --find concurrent");
+    concurrent.assert_error(2, &["found.json", "--find concurrent", "without --resume"]);
+}
+
+#[test]
+fn goals_that_only_a_high_rate_decides_are_said_beforehand() {
+    let ended = searched(Path::new("."), &format!("rtmp://queue.sim/live --goal strict {SHORT}"));
+    let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let note = "to tell a loss of 0.001 % takes 300000 attempts, so a confirmation of 5s decides the goal strict from 60k/s on";
+    assert!(told.contains(note), "{told}");
+    let usual = searched(Path::new("."), &format!("rtmp://queue.sim/live {SHORT}"));
+    assert!(!usual.stderr.contains("to tell a loss"), "{usual:#?}");
+}
+
+#[test]
+fn how_long_connections_are_held_is_part_of_the_number() {
+    let held = result(0, &format!("rtmp://queue.sim/live --hold 100ms {SHORT}"));
+    assert!(held["statement"].as_str().unwrap().contains(", held for 100ms,"), "{}", held["statement"]);
+}
+
+#[test]
 fn conditions_hold_for_the_confirmation() {
     let missed = result(3, &format!("rtmp://queue.sim/live {SHORT} --threshold response.p50<1ms"));
     assert_eq!(missed["thresholds"][0]["pass"], false, "{}", missed["thresholds"]);

@@ -2,10 +2,11 @@
 
 use crate::base::{DurationText, Nanos};
 use crate::run::RunPlan;
-use crate::search::Search;
+use crate::search::{Search, attempts_to_tell};
 
-use super::super::result::{Baseline, TrialPurpose};
-use super::super::statement::rate_text;
+use super::super::result::{Baseline, Control, TrialPurpose};
+use super::super::statement::{percent_text, rate_text};
+use super::connections::{longest_watch, quarter};
 use super::{Audience, BASELINE, CONTROL, Measurement, after_reserve};
 
 impl<A: Audience> Measurement<'_, A> {
@@ -38,15 +39,66 @@ impl<A: Audience> Measurement<'_, A> {
                     format!("{} {} {}", part.count, purpose.plural(part.count), seconds(part.takes))
                 })
                 .collect();
-            let total = plan.total + BASELINE + CONTROL + after_reserve(&self.settings);
-            self.time.planned_s = total.min(self.settings.budget).as_secs_f64();
+            let left = self.settings.budget.saturating_sub(self.request.spent_before());
+            let total = (plan.total + BASELINE + CONTROL + after_reserve(&self.settings)).min(left);
+            self.time.planned_s = total.as_secs_f64();
+            let before = match self.request.trials_before().count() {
+                0 => String::new(),
+                trials => format!(" after the {trials} that took {}", seconds(self.request.spent_before())),
+            };
             self.audience.say(&format!(
-                "time plan: baseline {}, {}, latency at parts of the capacity {}: about {} of {}",
+                "time plan: baseline {}, {}, latency at parts of the capacity {}: about {} of {}{before}",
                 seconds(BASELINE + CONTROL),
                 parts.join(", "),
                 seconds(after_reserve(&self.settings)),
-                seconds(total.min(self.settings.budget)),
+                seconds(total),
                 seconds(self.settings.budget)
+            ));
+            self.say_what_goals_need();
+        } else {
+            let budget = self.settings.budget;
+            self.time.planned_s = budget.as_secs_f64();
+            self.audience.say(&format!(
+                "time plan: baseline {}, idle time-out {} at most, a rate for the ramp {} at most, then the ramp: {} at most",
+                seconds(BASELINE),
+                seconds(longest_watch(budget)),
+                if self.request.max_rate.is_some() { "0s".to_owned() } else { seconds(quarter(budget)) },
+                seconds(budget)
+            ));
+        }
+    }
+
+    /// A loss so small that only a high rate can show it within the confirmation is said beforehand.
+    fn say_what_goals_need(&mut self) {
+        /// Lower rates than this are what most searches are about anyway.
+        const WORTH_SAYING_PER_S: f64 = 1_000.0;
+        let confirm = self.settings.confirm;
+        for goal in &self.settings.goals {
+            let needed = attempts_to_tell(goal.loss_ratio);
+            let from_per_s = needed as f64 / confirm.as_secs_f64();
+            if from_per_s >= WORTH_SAYING_PER_S {
+                self.audience.say(&format!(
+                    "note: to tell a loss of {} takes {needed} attempts, so a confirmation of {} decides the goal {} from {} on; \
+                     a longer --confirm decides it below",
+                    percent_text(goal.loss_ratio),
+                    seconds(confirm),
+                    goal.name,
+                    rate_text(from_per_s)
+                ));
+            }
+        }
+    }
+
+    /// A need above what this machine can generate will not be answered.
+    pub(super) fn say_whether_the_need_is_in_reach(&mut self, control: Option<&Control>) {
+        let Some(((need, margin), control)) = self.settings.need.zip(control) else { return };
+        let offered = need.as_per_second() * margin;
+        if control.ceiling_per_s < offered {
+            self.audience.say(&format!(
+                "note: {} is more than the {} that this machine comes to: a yes is not to be expected; several machines have \
+                 more (`run --share`)",
+                rate_text(offered),
+                rate_text(control.ceiling_per_s)
             ));
         }
     }

@@ -43,10 +43,9 @@ impl<A: Audience> Measurement<'_, A> {
             clients: client_names(&plan),
             asked: Asked {
                 find: request.find,
-                deadline: match &request.resume {
-                    Some((_, resumed)) => resumed.asked.deadline.clone(),
-                    None => self.asked_deadline.to_string(),
-                },
+                deadline: request
+                    .resumed()
+                    .map_or_else(|| self.asked_deadline.to_string(), |resumed| resumed.asked.deadline.clone()),
                 budget_ns: settings.budget.as_u64(),
                 trial_ns: settings.trial.map(Nanos::as_u64),
                 confirm_ns: settings.confirm.as_u64(),
@@ -139,7 +138,7 @@ impl<A: Audience> Measurement<'_, A> {
         result.recovered = searched.conclusion.as_ref().and_then(|conclusion| conclusion.recovered);
         result.confirmation = self.confirmation(&searched);
         if result.confirmation.is_none()
-            && let Some((_, resumed)) = &self.request.resume
+            && let Some(resumed) = self.request.resumed()
         {
             result.confirmation.clone_from(&resumed.confirmation);
         }

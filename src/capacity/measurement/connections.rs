@@ -3,11 +3,21 @@
 use crate::base::Nanos;
 
 use super::super::baseline::Unloaded;
-use super::super::concurrent::{idle_timeout, ramp};
+use super::super::concurrent::{WATCH, idle_timeout, ramp};
 use super::super::result::*;
 use super::super::shape::{Load, rate};
 use super::super::trial::run_trial;
 use super::{Audience, CapacityError, Measurement, OVERHEAD};
+
+/// What the idle time-out, and the rate for the ramp, may each take of the budget.
+pub(super) const fn quarter(budget: Nanos) -> Nanos {
+    Nanos::new(budget.as_u64() / 4)
+}
+
+/// How long idle connections are watched.
+pub(super) fn longest_watch(budget: Nanos) -> Nanos {
+    WATCH.min(quarter(budget))
+}
 
 impl<A: Audience> Measurement<'_, A> {
     /// How many connections the target holds at once.
@@ -17,8 +27,7 @@ impl<A: Audience> Measurement<'_, A> {
         unloaded: &Unloaded,
     ) -> Result<(), CapacityError> {
         let budget = self.settings.budget;
-        let share = |part: f64| Nanos::from_secs_f64(budget.as_secs_f64() * part);
-        let idle = idle_timeout(self.runner, self.audience, &self.shape, share(0.25))?;
+        let idle = idle_timeout(self.runner, self.audience, &self.shape, longest_watch(budget))?;
         self.audience.say(&match idle.age {
             Some(age) => format!("idle time-out: it closes connections that say nothing after {age}"),
             None => format!("idle time-out: none within {:.0} s", idle.watched.as_secs_f64()),
@@ -37,7 +46,7 @@ impl<A: Audience> Measurement<'_, A> {
         let began = self.runner.elapsed();
         let (concurrent, run) = ramp(self.runner, self.audience, &self.shape, per_s / 2.0, &idle, left)?;
         self.time.search_s += self.runner.elapsed().saturating_sub(began).as_secs_f64();
-        self.note_findings(&run);
+        self.note_findings(&run, false);
         result.environment.clone_from(&run.environment);
         result.plan = run.plan;
         result.concurrent = Some(concurrent);
@@ -47,7 +56,7 @@ impl<A: Audience> Measurement<'_, A> {
     /// About what the target takes, by short trials only.
     fn quick_rate(&mut self, unloaded: &Unloaded) -> Result<f64, CapacityError> {
         const LENGTH: Nanos = Nanos::from_secs(1);
-        let limit = self.runner.elapsed() + Nanos::from_secs_f64(self.settings.budget.as_secs_f64() * 0.25);
+        let limit = self.runner.elapsed() + quarter(self.settings.budget);
         let loss = self.settings.goals[0].loss_ratio;
         let (mut met, mut offered) = (0.0, 2.0 * unloaded.baseline.rate_per_s);
         while self.runner.elapsed() < limit && self.runner.interrupted().is_none() {

@@ -152,7 +152,7 @@ fn damaged_and_foreign_files_are_refused_with_the_reason() {
     insta::assert_snapshot!(error(""), @"r.json is damaged or not JSON: EOF while parsing a value at line 1 column 0; is it the file that `-o` wrote, copied whole?");
     insta::assert_snapshot!(error(&whole[..60]), @r#"r.json is damaged or not JSON: EOF while parsing a value at line 4 column 12; is it the file that `-o` wrote, copied whole?"#);
     insta::assert_snapshot!(error("[1, 2]"), @r#"r.json is not a result of this program: it has no "schema" key; give a file written with `-o`"#);
-    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/9"}"#), @r#"r.json has the schema "shakedown.result/9", "shakedown.result/1" is read here; give another file, or use the version that wrote it"#);
+    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/9"}"#), @r#"r.json has the schema "shakedown.result/9", "shakedown.result/1" is read here; use the version that wrote it"#);
     insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/1", "tool": 5}"#), @r#"r.json does not follow its schema "shakedown.result/1": invalid type: integer `5`, expected struct Tool at line 1 column 42; was it edited by hand?"#);
     let missing = RunResult::read(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
     assert!(missing.contains("cannot read /nonexistent/r.json"), "{missing}");
