@@ -11,7 +11,7 @@ use crate::measure::{FailureKind, Side, Step, TimelineRow, Until};
 use crate::observe::{Observed, TcpInfo};
 use crate::run::{
     ClosePolicy, Environment, ExitCode, ExitFacts, FailureRow, Finding, LatencyTable, Obstacle, ResultFileError,
-    RunPlan, Signal, ThresholdResult, Tool, Verdict,
+    RunPlan, Signal, ThresholdResult, Tool, Verdict, check,
 };
 use crate::search::TrialOutcome;
 
@@ -577,12 +577,27 @@ impl CapacityResult {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
-        ResultFileError::check_schema(text, path, CAPACITY_SCHEMA)?;
-        serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
+        let value = ResultFileError::check_schema(text, path, CAPACITY_SCHEMA)?;
+        let result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
             path: path.to_owned(),
             reads: CAPACITY_SCHEMA,
             source,
-        })
+        })?;
+        let possible = check::numbers(&value).and_then(|()| result.check());
+        possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path.to_owned(), what })
+    }
+
+    /// Says what in it cannot be.
+    fn check(&self) -> Result<(), String> {
+        check::references_of_plan(&self.plan)?;
+        check::order(self.confirmation.as_ref().map_or(&[], |confirmation| &confirmation.timeline))?;
+        check::order(self.concurrent.as_ref().map_or(&[], |concurrent| &concurrent.timeline))?;
+        let shown = self.trials.iter().map(|trial| ("trials", trial.lost, trial.attempts));
+        let searched = self.searched.iter().map(|trial| ("searched", trial.lost, trial.attempts));
+        match shown.chain(searched).find(|(_, lost, attempts)| lost > attempts) {
+            Some((part, lost, attempts)) => Err(format!("{part} has {lost} lost of {attempts} attempts")),
+            None => Ok(()),
+        }
     }
 
     /// The text of the capacity file.

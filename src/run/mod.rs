@@ -30,6 +30,7 @@ pub use names::Resolver;
 pub use plan::*;
 pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts};
 pub use recovery::{RecoveryRow, StormRow};
+pub(crate) use result::check;
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
     ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,

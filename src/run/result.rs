@@ -23,7 +23,7 @@ use crate::measure::{
 };
 use crate::observe::{Happening, Observation, Observed, TcpInfo};
 
-mod check;
+pub mod check;
 
 /// The schema of this version's result files.
 pub const RESULT_SCHEMA: &str = "shakedown.result/1";
@@ -471,8 +471,8 @@ pub enum ResultFileError {
         /// Line, column and cause.
         source: serde_json::Error,
     },
-    /// The file has a content that no run can have measured.
-    #[error("{path} cannot be the result of a run: {what}; was it edited by hand?")]
+    /// The file has a content that nothing can have measured.
+    #[error("{path} cannot be a result: {what}; was it edited by hand?")]
     Impossible {
         /// The file.
         path: PathBuf,

@@ -206,6 +206,27 @@ fn what_the_file_of_a_search_says_need_not_be_said_again() {
 }
 
 #[test]
+fn a_file_that_no_search_can_have_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    searched(folder.path(), &format!("rtmp://queue.sim/live {SHORT} -q -o found.json"));
+    let whole: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("found.json")).unwrap()).unwrap();
+    for (place, value, told) in [
+        ("/trials/0/rate_per_s", Value::from(-5), "trials[0].rate_per_s is -5"),
+        ("/trials/0/lost", Value::from(1_000_000), "lost of"),
+        ("/searched/0/lost", Value::from(1_000_000), "lost of"),
+        ("/plan/populations", Value::Array(Vec::new()), "plan.populations asks for nothing"),
+        ("/confirmation/timeline/1/t_s", Value::from(0), "timeline goes from 0 s to 0 s"),
+    ] {
+        let mut edited = whole.clone();
+        *edited.pointer_mut(place).unwrap_or_else(|| panic!("{place} is missing")) = value;
+        std::fs::write(folder.path().join("edited.json"), edited.to_string()).unwrap();
+        ended_in(folder.path(), "report edited.json").assert_error(2, &["edited.json", told, "edited by hand"]);
+        ended_in(folder.path(), "capacity --resume edited.json -q").assert_error(2, &["edited.json", told]);
+    }
+}
+
+#[test]
 fn goals_that_only_a_high_rate_decides_are_said_beforehand() {
     let ended = searched(Path::new("."), &format!("rtmp://queue.sim/live --goal strict {SHORT}"));
     let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::RunResult;
+use super::{RunPlan, RunResult};
 use crate::base::Nanos;
+use crate::measure::TimelineRow;
 
 /// No count and no span in nanoseconds comes near this; sums over the machines of a merge stay below 2^64.
 const LARGEST: f64 = (1_u64 << 56) as f64;
@@ -11,14 +12,40 @@ const LARGEST: f64 = (1_u64 << 56) as f64;
 /// Keys whose content is the user's or the machine's own, and the plan, which has checks of its own.
 const NOT_MEASURED: [&str; 3] = ["plan", "labels", "environment"];
 
+/// Differences, which may be below zero.
+const SIGNED: [&str; 2] = ["backlog_growth", "resolution"];
+
 /// Says which number in the JSON of a result nothing measured can have: the first one.
-pub(super) fn numbers(result: &Value) -> Result<(), String> {
+pub fn numbers(result: &Value) -> Result<(), String> {
     numbers_of("", "", result)
 }
 
 /// Says what in `result` refers to nothing, or cannot be put together.
 pub(super) fn references(result: &RunResult) -> Result<(), String> {
     let plan = &result.plan;
+    references_of_plan(plan)?;
+    for (part, rows, of) in [
+        ("by_population", result.by_population.len(), plan.populations.len()),
+        ("by_target", result.by_target.len(), plan.targets.len()),
+        ("by_client", result.by_client.len(), plan.clients().len()),
+    ] {
+        if rows > 0 && rows != of {
+            return Err(format!("{part} has {rows} rows for {of} in the plan"));
+        }
+    }
+    order(&result.timeline)
+}
+
+/// Says where the rows of a timeline do not follow each other.
+pub fn order(timeline: &[TimelineRow]) -> Result<(), String> {
+    match timeline.windows(2).find(|pair| pair[0].t_s >= pair[1].t_s) {
+        Some(pair) => Err(format!("timeline goes from {} s to {} s", pair[0].t_s, pair[1].t_s)),
+        None => Ok(()),
+    }
+}
+
+/// Says what in a plan refers to nothing, or cannot be put together.
+pub fn references_of_plan(plan: &RunPlan) -> Result<(), String> {
     for (index, population) in plan.populations.iter().enumerate() {
         let here = format!("plan.populations[{index}]");
         let exists = |part: &str, index: u16, of: usize| match usize::from(index) < of {
@@ -54,18 +81,6 @@ pub(super) fn references(result: &RunResult) -> Result<(), String> {
     if plan.asked().next().is_none() {
         return Err("plan.populations asks for nothing".to_owned());
     }
-    for (part, rows, of) in [
-        ("by_population", result.by_population.len(), plan.populations.len()),
-        ("by_target", result.by_target.len(), plan.targets.len()),
-        ("by_client", result.by_client.len(), plan.clients().len()),
-    ] {
-        if rows > 0 && rows != of {
-            return Err(format!("{part} has {rows} rows for {of} in the plan"));
-        }
-    }
-    if let Some(pair) = result.timeline.windows(2).find(|pair| pair[0].t_s >= pair[1].t_s) {
-        return Err(format!("timeline goes from {} s to {} s", pair[0].t_s, pair[1].t_s));
-    }
     Ok(())
 }
 
@@ -75,7 +90,9 @@ fn numbers_of(path: &str, key: &str, value: &Value) -> Result<(), String> {
             let seconds = key.ends_with("_s") && !key.ends_with("_per_s");
             let largest = if seconds { Nanos::MAX.as_secs_f64() } else { LARGEST };
             match number.as_f64() {
-                Some(value) if (0.0..=largest).contains(&value) => Ok(()),
+                Some(value) if (0.0..=largest).contains(&value.abs()) && (value >= 0.0 || SIGNED.contains(&key)) => {
+                    Ok(())
+                }
                 _ => Err(format!("{path} is {number}")),
             }
         }

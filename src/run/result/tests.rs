@@ -168,15 +168,15 @@ fn a_file_that_no_run_can_have_written_is_refused() {
         *edited.pointer_mut(place).unwrap() = value;
         RunResult::parse(&edited.to_string(), Path::new("r.json")).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(with("/plan/targets", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations[0].targets has number 0, and there are 0; was it edited by hand?");
-    insta::assert_snapshot!(with("/plan/populations", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations asks for nothing; was it edited by hand?");
-    insta::assert_snapshot!(with("/plan/populations/0/clients", serde_json::json!([])), @"r.json cannot be the result of a run: plan.populations[0].clients is empty; was it edited by hand?");
-    insta::assert_snapshot!(with("/failures/0/first_s", (-1).into()), @"r.json cannot be the result of a run: failures[0].first_s is -1; was it edited by hand?");
-    insta::assert_snapshot!(with("/failures/0/last_s", 1e300.into()), @"r.json cannot be the result of a run: failures[0].last_s is 1e+300; was it edited by hand?");
-    insta::assert_snapshot!(with("/rate/completed_per_s", (-0.5).into()), @"r.json cannot be the result of a run: rate.completed_per_s is -0.5; was it edited by hand?");
-    insta::assert_snapshot!(with("/attempts/due", u64::MAX.into()), @"r.json cannot be the result of a run: attempts.due is 18446744073709551615; was it edited by hand?");
-    insta::assert_snapshot!(with("/timeline/1/t_s", 0.into()), @"r.json cannot be the result of a run: timeline goes from 0 s to 0 s; was it edited by hand?");
-    insta::assert_snapshot!(with("/by_target", vec![serde_json::to_value(row(&open_result(&[]))).unwrap(); 2].into()), @"r.json cannot be the result of a run: by_target has 2 rows for 1 in the plan; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/targets", serde_json::json!([])), @"r.json cannot be a result: plan.populations[0].targets has number 0, and there are 0; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/populations", serde_json::json!([])), @"r.json cannot be a result: plan.populations asks for nothing; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/populations/0/clients", serde_json::json!([])), @"r.json cannot be a result: plan.populations[0].clients is empty; was it edited by hand?");
+    insta::assert_snapshot!(with("/failures/0/first_s", (-1).into()), @"r.json cannot be a result: failures[0].first_s is -1; was it edited by hand?");
+    insta::assert_snapshot!(with("/failures/0/last_s", 1e300.into()), @"r.json cannot be a result: failures[0].last_s is 1e+300; was it edited by hand?");
+    insta::assert_snapshot!(with("/rate/completed_per_s", (-0.5).into()), @"r.json cannot be a result: rate.completed_per_s is -0.5; was it edited by hand?");
+    insta::assert_snapshot!(with("/attempts/due", u64::MAX.into()), @"r.json cannot be a result: attempts.due is 18446744073709551615; was it edited by hand?");
+    insta::assert_snapshot!(with("/timeline/1/t_s", 0.into()), @"r.json cannot be a result: timeline goes from 0 s to 0 s; was it edited by hand?");
+    insta::assert_snapshot!(with("/by_target", vec![serde_json::to_value(row(&open_result(&[]))).unwrap(); 2].into()), @"r.json cannot be a result: by_target has 2 rows for 1 in the plan; was it edited by hand?");
 }
 
 #[test]
