@@ -104,7 +104,9 @@ pub fn measure(
     }
     let sim = runner.engine() == Engine::Sim;
     let site = if sim { Site::default() } else { Site::of(&first_plan) };
-    let mut findings = Vec::new();
+    // What spoiled the trials of before still has.
+    let mut findings = resumed.map_or_else(Vec::new, |resumed| resumed.findings.clone());
+    findings.retain(|finding| finding.is_lost_cpu_time());
     let chosen = request.load.workers.is_some() || request.load.cpus.is_some();
     if !sim && !chosen && !request.built_in_sink {
         let placement = site.placement(&allowed);

@@ -159,7 +159,16 @@ impl CapacityRequest {
         }
         if self.need.is_none() && self.fleet.is_none() {
             let rate = |per_s: Option<f64>| per_s.and_then(|per_s| Rate::per_second(per_s).ok());
-            (self.need, self.margin) = (rate(asked.need_per_s), self.margin.or(asked.margin));
+            self.fleet = resumed
+                .qualification
+                .as_ref()
+                .and_then(|qualification| qualification.fleet.as_ref())
+                .and_then(|fleet| {
+                    let recover_in = Nanos::from_secs_f64(fleet.recover_in_s);
+                    Some(FleetRequest { clients: fleet.clients, recover_in, reconnect: fleet.reconnect.parse().ok()? })
+                });
+            self.need = rate(asked.need_per_s).filter(|_| self.fleet.is_none());
+            self.margin = self.margin.or(asked.margin);
             self.max_rate = self.max_rate.or(rate(asked.max_rate_per_s));
         }
         // Another budget has a confirmation of its own length.

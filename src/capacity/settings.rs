@@ -57,7 +57,10 @@ impl Settings {
             return usage("--margin is what is offered over a need; give one with --need or --fleet");
         }
         if request.find == Find::Concurrent && need.is_some() {
-            return usage("--need is attempts a second and --find concurrent looks for connections; drop one of them");
+            let flag = if request.fleet.is_some() { "--fleet" } else { "--need" };
+            return Err(CapacityError::Usage(format!(
+                "{flag} asks for attempts a second and --find concurrent looks for connections; drop one of them"
+            )));
         }
         let whole = if request.rfc9411 { Nanos::from_secs_f64(SUSTAIN_S) } else { DEFAULT_CONFIRM };
         // A short budget has a short confirmation.
@@ -111,7 +114,7 @@ pub(super) fn check_same_search(
     match pairs.into_iter().find(|(_, there, here)| there != here) {
         None => Ok(()),
         Some((what, there, here)) => Err(CapacityError::Usage(format!(
-            "{file} is another search: its {what} is {there}, not {here}; give the flags it was begun with, or begin anew \
+            "{file} is another search, its {what}: {there}, not {here}; give the flags it was begun with, or begin anew \
              without --resume"
         ))),
     }

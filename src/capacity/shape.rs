@@ -196,9 +196,12 @@ impl<'a> Shape<'a> {
         request.targets = vec![target];
         request.weights.clear();
         request.guard = None;
+        // What is held says how many slots that takes, not how fast attempts are made.
+        request.hold = None;
         for population in &mut request.populations {
             population.targets.clear();
             population.weights.clear();
+            population.hold = None;
         }
         // Sources that reach the target may not reach this one.
         request.sources.clear();

@@ -55,7 +55,8 @@ fn four_digits(per_s: f64) -> f64 {
 
 /// A share in percent without needless digits.
 pub fn percent_text(share: f64) -> String {
-    let digits = format!("{:.4}", share * 100.0);
+    let percent = share * 100.0;
+    let digits = if (1.0..99.0).contains(&percent) { format!("{percent:.2}") } else { format!("{percent:.4}") };
     let text = digits.trim_end_matches('0').trim_end_matches('.');
     format!("{} %", if text.is_empty() { "0" } else { text })
 }
@@ -146,7 +147,11 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
             measured(result, goal, false)
         ),
         (_, None, Some(rate)) => {
-            format!("at least {} {}, as far as the search came{bounds}", rate_text(rate), measured(result, goal, false))
+            format!(
+                "about {} {}, not confirmed: the search ended first{bounds}",
+                rate_text(rate),
+                measured(result, goal, false)
+            )
         }
         (_, None, None) => "the search ended before anything was known".to_owned(),
     }
@@ -176,6 +181,9 @@ fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal
             deadline(result),
             limit(goal)
         ),
+        (None, _) if result.interrupted.is_some() => {
+            format!("whether it takes {need} cannot be told: the search was interrupted")
+        }
         (None, _) => format!("whether it takes {need} cannot be told: {}", goal.because),
     }
 }
@@ -338,6 +346,7 @@ mod tests {
 
     #[test]
     fn shares_have_no_needless_digits() {
-        assert_eq!([0.995, 0.99999, 0.5, 0.0].map(percent_text), ["99.5 %", "99.999 %", "50 %", "0 %"]);
+        let texts = [0.995, 0.99999, 0.5, 0.108_867, 0.000_01, 0.0].map(percent_text);
+        assert_eq!(texts, ["99.5 %", "99.999 %", "50 %", "10.89 %", "0.001 %", "0 %"]);
     }
 }

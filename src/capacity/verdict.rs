@@ -1,5 +1,6 @@
 //! What a search came to: outcomes, the verdict, and what to do next.
 
+use crate::measure::FailureKind;
 use crate::run::{Finding, Severity, Verdict};
 use crate::search::GoalConclusion;
 
@@ -10,6 +11,9 @@ use super::statement::{percent_text, rate_text};
 
 /// Bounds further apart than this, or than three times the width asked for, are no capacity.
 const CLOSE: f64 = 0.05;
+
+/// Why a search of the program's own sink is one of the generator.
+pub(super) const OWN_SINK: &str = "the target is this program's own sink, which is as fast as the generator";
 
 /// How the search ended for a goal, and why in words.
 pub(super) fn outcome_of(goal: &GoalConclusion, settings: &Settings) -> (Outcome, Option<String>) {
@@ -146,6 +150,19 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
         advice.extend(failures.max_by_key(|failure| failure.count).map(|failure| failure.advice.clone()));
         return advice;
     };
+    let fleet = result.qualification.as_ref().and_then(|qualification| qualification.fleet.as_ref());
+    let fleet = fleet.map(|fleet| {
+        format!(
+            "all {} clients try again at the same time: the target's accept queue (net.core.somaxconn, its own backlog) is to \
+             have room for them",
+            fleet.clients
+        )
+    });
+    if result.qualification.as_ref().is_some_and(|qualification| qualification.qualified == Some(false)) {
+        advice.push("the same command without the need finds what it does take".to_owned());
+        advice.extend(fleet);
+        return advice;
+    }
     match goal.outcome {
         Outcome::Confirmed => match goal.limited_by {
             LimitedBy::Target => advice.push(
@@ -155,6 +172,9 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
             ),
             _ => advice.push("add --observe pid:N or the URL of the target's node_exporter to see what limits it".to_owned()),
         },
+        Outcome::GeneratorLimited if goal.because == OWN_SINK => {
+            advice.push("give a target: this is what this machine can generate".to_owned());
+        }
         Outcome::GeneratorLimited if others_had_cpu_time => advice.push(
             "others had CPU time of this machine meanwhile (findings): search again when the workers have their cores for \
              themselves, or give them free ones (--cpus); if that says the same, load it from several machines"
@@ -174,22 +194,34 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
         Outcome::NothingCompletes => {
             advice.push("`probe` explains one handshake; a longer --deadline tells slow from broken".to_owned());
         }
+        Outcome::DidNotRecover if refuses_all(result) => {
+            advice.push(
+                "every connection was refused at the end: look whether the server ended, and why; start it again, and keep \
+                 clients away from such a load if that was the reason"
+                    .to_owned(),
+            );
+        }
         Outcome::DidNotRecover => {
             advice.push("restart the target, and keep clients away from such an overload".to_owned());
         }
         Outcome::Undecided | Outcome::NotConfirmed => {
             advice.push(format!("give it more time: {}", resume(" --budget 10m")));
         }
+        Outcome::NotDecidable if goal.limited_by == LimitedBy::Unattributed => {
+            advice.push("give a longer --confirm and --budget, or a goal that allows more".to_owned());
+        }
         Outcome::NotDecidable | Outcome::RangeLimited => {}
     }
-    if let Some(fleet) = result.qualification.as_ref().and_then(|qualification| qualification.fleet.as_ref()) {
-        advice.push(format!(
-            "all {} clients try again at the same time: the target's accept queue (net.core.somaxconn, its own backlog) is \
-             to have room for them",
-            fleet.clients
-        ));
-    }
+    advice.extend(fleet);
     advice
+}
+
+/// Whether the last trial met nobody who listens.
+fn refuses_all(result: &CapacityResult) -> bool {
+    result.trials.last().is_some_and(|trial| {
+        let refused = trial.failures.iter().filter(|failure| failure.kind == FailureKind::Refused);
+        trial.attempts > 0 && refused.map(|failure| failure.count).sum::<u64>() >= trial.attempts
+    })
 }
 
 /// How more connections could be held at once.

@@ -64,10 +64,10 @@ pub(super) struct CapacityArgs {
     #[arg(long, value_name = "NAME=LOSS", help_heading = "Search")]
     goal: Vec<GoalRequest>,
     /// Time for everything, baseline and confirmation included [default: 5m]
-    #[arg(long, value_name = "DURATION", help_heading = "Search")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, help_heading = "Search")]
     budget: Option<DurationText>,
     /// Offer no more than this
-    #[arg(long, value_name = "RATE", help_heading = "Search")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = "Search")]
     max_rate: Option<Rate>,
     /// Length of the trials that decide [default: 8s, four deadlines if that is longer]
     #[arg(long, value_name = "DURATION", help_heading = "Search")]
@@ -89,13 +89,14 @@ pub(super) struct CapacityArgs {
     rfc9411: bool,
 
     /// Answer whether the target takes this rate, instead of searching
-    #[arg(long, value_name = "RATE", help_heading = "Qualification")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = "Qualification")]
     need: Option<Rate>,
     /// What is offered over the need [default: 1.2]
     #[arg(long, value_name = "FACTOR", help_heading = "Qualification")]
     margin: Option<f64>,
     /// The need of this many clients that have lost their connections
-    #[arg(long, value_name = "CLIENTS", requires = "recover_in", help_heading = "Qualification")]
+    #[arg(long, value_name = "CLIENTS", requires = "recover_in", value_parser = clap::value_parser!(u32).range(1..),
+          allow_negative_numbers = true, help_heading = "Qualification")]
     fleet: Option<u32>,
     /// The time in which all of them are to be back
     #[arg(long, value_name = "DURATION", requires = "fleet", help_heading = "Qualification")]

@@ -79,13 +79,14 @@ impl Watch for Progress {
             _ if elapsed < self.warmup => "  warming up",
             _ => "",
         };
-        let mut message = format!(
-            "{:.1}s{so_far}{phase}  {:.0}/s  {} completed",
-            elapsed.as_secs_f64(),
-            self.rate,
-            progress.completed
-        );
-        for (count, what) in [(progress.failed, "failed"), (progress.dropped, "dropped"), (progress.held, "held")] {
+        let mut message = format!("{:.1}s{so_far}{phase}  {:.0}/s", elapsed.as_secs_f64(), self.rate);
+        // What is unusual first: a narrow terminal cuts the end off.
+        for (count, what) in [
+            (progress.failed, "failed"),
+            (progress.dropped, "dropped"),
+            (progress.held, "held"),
+            (progress.completed, "completed"),
+        ] {
             if count > 0 {
                 message.push_str(&format!("  {count} {what}"));
             }

@@ -25,7 +25,8 @@ pub(super) struct SinkArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1935", value_parser = parse_address)]
     listen: SocketAddr,
-    /// Worker threads [default: one for each CPU of --cpus, or each allowed core]
+    /// Worker threads, each for as many connections as `ulimit -Hn` says [default: one for each CPU of --cpus, or each
+    /// allowed core]
     #[arg(short = 't', long, value_name = "N")]
     workers: Option<u32>,
     /// Which C2s are checked; sample is 1 in 64

@@ -104,7 +104,7 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
             },
             match facts.seccomp {
                 Some(0) => "look for the denial in the audit log, and allow io_uring for this program".into(),
-                _ => "start the container with `--security-opt seccomp=unconfined`, or with a profile that allows \
+                _ => "start the container with `--security-opt seccomp=docs/seccomp-io_uring.json`, a profile that allows \
                       io_uring_setup, io_uring_enter and io_uring_register; in Kubernetes set \
                       securityContext.seccompProfile"
                     .to_owned(),
@@ -143,11 +143,14 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         ),
     };
     let without = match Errno::from_raw_os_error(number) {
-        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => "; or use `--engine epoll`, which needs none",
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => OR_WITHOUT,
         _ => "",
     };
     Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy + without))
 }
+
+/// What else helps where there is no ring to be had.
+const OR_WITHOUT: &str = "; or use `--engine epoll`, which needs none";
 
 /// The switches of the administrator. Whether they stop this process is what the trial of a ring tells.
 fn switch(facts: &MachineFacts) -> Option<Verdict> {
@@ -169,7 +172,10 @@ fn switch(facts: &MachineFacts) -> Option<Verdict> {
 /// What stands in the way of io_uring is worth knowing, not in the way of epoll.
 fn io_uring_unused(facts: &MachineFacts) -> Option<Verdict> {
     io_uring(facts).map(|verdict| match verdict.severity {
-        Severity::Blocking => Verdict { severity: Severity::Note, ..verdict },
+        Severity::Blocking => {
+            let remedy = verdict.remedy.map(|remedy| remedy.trim_end_matches(OR_WITHOUT).to_owned());
+            Verdict { severity: Severity::Note, remedy, ..verdict }
+        }
         _ => Verdict::ok(verdict.value, "the epoll engine does without"),
     })
 }
@@ -234,22 +240,24 @@ fn epoll_watches(facts: &MachineFacts) -> Option<Verdict> {
 
 /// The default concurrency of a closed loop.
 const DEFAULT_SLOTS: u64 = 64;
+/// With so many files, [`DEFAULT_SLOTS`] connections fit into one ring's table, and what the process opens beside.
+const LEAST_FILES: u64 = DEFAULT_SLOTS;
 
 /// RLIMIT_NOFILE bounds the file table of each ring, so it counts for each worker.
 fn open_files(facts: &MachineFacts) -> Option<Verdict> {
-    files(facts, "connections in one worker, at most")
+    files(facts, "connections in one worker, at most", LEAST_FILES)
 }
 
 /// Without file tables it bounds what the process has open.
 fn open_files_of_process(facts: &MachineFacts) -> Option<Verdict> {
-    files(facts, "connections in all workers together, at most")
+    files(facts, "connections in all workers together, at most", 2 * DEFAULT_SLOTS)
 }
 
-fn files(facts: &MachineFacts, of_what: &str) -> Option<Verdict> {
+fn files(facts: &MachineFacts, of_what: &str, least: u64) -> Option<Verdict> {
     let Limit { soft, hard } = facts.open_files;
     let value = format!("{} (soft {})", limit_text(hard), limit_text(soft));
     let verdict = match hard {
-        Some(hard) if hard < 2 * DEFAULT_SLOTS => Verdict::new(
+        Some(hard) if hard < least => Verdict::new(
             Severity::Blocking,
             value,
             format!("too few for {DEFAULT_SLOTS} connections and the program's own files"),

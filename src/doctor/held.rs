@@ -3,6 +3,7 @@
 use super::checks::{Verdict, bytes_text, count_text};
 use super::facts::{Conntrack, MachineFacts, Usage};
 use super::{Finding, Severity};
+use crate::fleet::MAX_WORKERS;
 use crate::io::Engine;
 
 /// Connections that are held at once.
@@ -39,6 +40,10 @@ type Check = (&'static str, fn(&HeldPlan, &MachineFacts) -> Option<Verdict>);
 
 /// What a held connection may take of the program's own memory, at each end.
 const USER_BYTES_PER_END: u64 = 64;
+/// Files of the process beside its workers', and of each worker on io_uring: its ring and an event (counted in `/proc/PID/fd`
+/// of 50 workers: 112).
+const OWN_FILES: u64 = 16;
+const FILES_PER_WORKER: u64 = 2;
 /// From this part of a resource on it is nearly used up.
 const NEARLY: f64 = 0.8;
 /// What the kernel charges to a socket's buffers at least, once there is something in them.
@@ -121,6 +126,16 @@ fn descriptors(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
         }
         Engine::IoUring | Engine::Sim => {
             let workers = plan.connections.div_ceil(most.max(1));
+            let files = OWN_FILES.saturating_add(workers.saturating_mul(FILES_PER_WORKER));
+            if workers > MAX_WORKERS.into() || files > most {
+                let message = format!(
+                    "connections in a worker's file table, so {workers} workers, with about {files} files of the process: too \
+                     many of them"
+                );
+                return Some(
+                    Verdict::new(Severity::Blocking, format!("{} by {most}", plan.connections), message).remedy(raise),
+                );
+            }
             let message = match workers {
                 0 | 1 => "connections in one worker's file table".to_owned(),
                 _ => format!("connections in a worker's file table: {workers} workers, which `run` makes by itself"),

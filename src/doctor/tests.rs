@@ -70,7 +70,7 @@ fn a_refused_ring_blocks_and_says_why() {
         (
             MachineFacts { seccomp: Some(2), ..sound() },
             eperm,
-            ["seccomp filter", "Docker", "--security-opt seccomp=unconfined"],
+            ["seccomp filter", "Docker", "--security-opt seccomp=docs/seccomp-io_uring.json"],
         ),
         (
             MachineFacts { seccomp: None, io_uring_disabled: None, ..sound() },
@@ -133,7 +133,8 @@ fn each_fault_has_its_finding() {
         ("kernel", kernel("6.13"), Ok, "has all"),
         ("kernel", kernel("7.0.1"), Ok, "has all"),
         ("kernel", kernel("custom"), Ok, "no version number"),
-        ("open_files", MachineFacts { open_files: files(Some(100)), ..sound() }, Blocking, "too few"),
+        ("open_files", MachineFacts { open_files: files(Some(50)), ..sound() }, Blocking, "too few"),
+        ("open_files", MachineFacts { open_files: files(Some(64)), ..sound() }, Warning, "ulimit -Hn"),
         ("open_files", MachineFacts { open_files: files(Some(1024)), ..sound() }, Warning, "ulimit -Hn"),
         ("open_files", MachineFacts { open_files: files(None), ..sound() }, Ok, "unlimited (soft 64)"),
         (

@@ -54,6 +54,7 @@ pub fn trial_line(row: &TrialRow) -> String {
 fn meaning(row: &TrialRow) -> String {
     match (word(row), &row.limited) {
         (INVALID, Some(limit)) => format!("{INVALID}: {limit}"),
+        (EARLY, _) => "ended early".to_owned(),
         (BACKLOG, _) => format!("{BACKLOG} grew by {}", share(row.backlog_growth.max(0.0))),
         (word, _) => word.to_owned(),
     }
@@ -61,6 +62,8 @@ fn meaning(row: &TrialRow) -> String {
 
 const INVALID: &str = "invalid";
 const BACKLOG: &str = "backlog";
+/// It had missed the goal before its end.
+const EARLY: &str = "early";
 
 /// What a trial means, in a word.
 fn word(row: &TrialRow) -> &'static str {
@@ -70,7 +73,7 @@ fn word(row: &TrialRow) -> &'static str {
         (false, TrialPurpose::Probe, _) if lost(row) <= 0.5 => "serves",
         (false, TrialPurpose::Probe, _) => "silent",
         (false, _, false) => "met",
-        (false, _, true) if row.ended_early => "ended early",
+        (false, _, true) if row.ended_early => EARLY,
         (false, _, true) if row.backlog_growth > lost(row) => BACKLOG,
         (false, _, true) => "missed",
     }

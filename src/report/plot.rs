@@ -40,6 +40,12 @@ pub fn curve(points: &[(f64, f64)], quantity: Quantity, width: u16) -> String {
 /// Plots of a timeline: arrivals and completions, response times, held connections; those that there are. Empty if the
 /// timeline is too short for curves. `planned`: arrivals have a plan of their own to be compared with.
 pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: u16) -> String {
+    // What is left to drain after the load is a part of a second at most: as a second of its own it would look like a collapse.
+    let is_load = |row: &TimelineRow| row.due > 0 || row.held > 0 || row.failed > 0;
+    let rows = match rows {
+        [load @ .., last] if planned && !is_load(last) => load,
+        all => all,
+    };
     let [first, second, ..] = rows else { return String::new() };
     if rows.len() < LEAST_ROWS {
         return String::new();

@@ -225,12 +225,21 @@ fn happened(result: &RunResult) -> String {
     if attempts.in_flight > 0 {
         parts.push(format!("{} cut in flight", attempts.in_flight));
     }
+    if result.connections.lost_while_held > 0 {
+        parts.push(format!("{} lost while held", result.connections.lost_while_held));
+    }
     if let Some(signal) = result.interrupted {
         let signal = match signal {
             Signal::Interrupt => "SIGINT",
             Signal::Terminate => "SIGTERM",
         };
-        parts.push(format!("ended by {signal} after {}", seconds(result.window.duration_s)));
+        let load_s = result.window.warmup_s + result.window.duration_s;
+        // The timeline goes on to the end, by whole rows; the load itself may be over while its connections are held.
+        let last_s = result.timeline.last().map_or(0.0, |row| f64::from(row.t_s));
+        parts.push(match last_s > load_s + 1.0 {
+            true => format!("the hold was ended by {signal} after about {}", seconds(last_s)),
+            false => format!("ended by {signal} after {}", seconds(result.window.duration_s)),
+        });
     }
     parts.join(", ")
 }
@@ -249,7 +258,7 @@ fn not_a_capacity(result: &RunResult) -> Option<String> {
             "not a capacity: a closed loop of connections that stay".to_owned()
         }
         Some(mean) => format!("not a capacity: {in_flight} in flight / {}", Nanos::new(mean)),
-        None => format!("not a capacity: {in_flight} in flight / latency"),
+        None => format!("not a capacity: {in_flight} in flight"),
     })
 }
 

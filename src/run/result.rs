@@ -549,7 +549,8 @@ impl RunResult {
             attempts: Attempts::of(&measured.tally),
             rate: Rates::of_asked(&plan, window, |index| Attempts::of(&snapshot.population(index as u16).tally)),
             connections: Connections {
-                held: parts.held,
+                // Each worker counts at the end of its own load, so what one has lost by then may come again at another.
+                held: parts.held.min(timeline.held_peak()),
                 held_peak: timeline.held_peak(),
                 lost_while_held,
                 lost_age: (lost_while_held > 0).then(|| snapshot.lost_ages().summary()),

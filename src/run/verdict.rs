@@ -346,7 +346,11 @@ fn cpu_contention(result: &RunResult) -> Option<Finding> {
         code: CPU_CONTENTION.to_owned(),
         severity: Severity::Warning,
         message: format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
-        remedy: "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),
+        remedy: match result.workers.len() {
+            1 => "latencies contain these pauses: stop what else runs here, or give a CPU that is free (--cpus)"
+                .to_owned(),
+            _ => "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),
+        },
     })
 }
 
@@ -438,15 +442,28 @@ fn missed_starts(
     let needed = needed.min(attempts.due as f64);
     let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
     let cause = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
-        // The last arrivals to start had waited longest: for a slot, or for the generator?
-        (Some(slot_wait), Some(lateness)) if slot_wait > lateness && needed > slots => Cause::Pool { slots, needed },
-        (Some(slot_wait), Some(lateness)) if slot_wait > lateness => Cause::Target,
+        // The last arrivals to start had waited longest: for a slot, or for the generator? Where every slot was held and none
+        // came free, those that waited never started.
+        (Some(slot_wait), Some(lateness)) if slot_wait > lateness || holds_all_slots(result) => {
+            if needed > slots {
+                Cause::Pool { slots, needed }
+            } else {
+                Cause::Target
+            }
+        }
         (Some(_), Some(_)) => Cause::Generator,
         // Nothing completed: if every slot was in use, none would have been enough.
         _ if attempts.started as f64 >= slots => Cause::Target,
         _ => Cause::Generator,
     };
     Some(Shortfall { missed: attempts.due - attempts.started, due: attempts.due, cause })
+}
+
+/// Whether held connections took every slot at some time.
+fn holds_all_slots(result: &RunResult) -> bool {
+    let slots: u64 = result.plan.asked().map(|population| u64::from(population.concurrency())).sum();
+    let held = result.connections.held_peak;
+    held > 0 && held >= slots * result.machines.len().max(1) as u64
 }
 
 /// Slots that the planned peak rate needs (Little's law) if every attempt takes the whole of `patience`, the time after

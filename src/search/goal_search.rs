@@ -231,17 +231,19 @@ impl<'a> GoalSearch<'a> {
             return None;
         }
         let request = self.request(rate, self.search.spec().confirm, Purpose::Confirm);
-        self.search.affords(request.duration, Nanos::ZERO).then_some(request).or_else(|| self.last_confirmation())
+        self.search.affords(request.duration, Nanos::ZERO).then_some(request).or_else(|| self.last_confirmation(rate))
     }
 
-    /// A shorter confirmation, in what is left of the time where all before it failed, and well below them: the target may
-    /// have less to give than it had, and there is no further chance.
-    fn last_confirmation(&self) -> Option<TrialRequest> {
+    /// A shorter confirmation, in what is left of the time. Where one has failed before, well below all that did: the target
+    /// may have less to give than it had, and there is no further chance.
+    fn last_confirmation(&self, rate_per_s: f64) -> Option<TrialRequest> {
+        if self.confirmed().is_some() {
+            return None;
+        }
         let spec = self.search.spec();
         let failed = self.failed_confirmations().map(|trial| trial.request.rate_per_s);
-        let lowest = failed.reduce(f64::min).filter(|_| self.confirmed().is_none())?;
         let seconds = Nanos::from_secs(self.search.left().as_u64() / Nanos::from_secs(1).as_u64());
-        let rate = rounded(lowest / (1.0 + WIDE_CLEARANCE));
+        let rate = failed.reduce(f64::min).map_or(rate_per_s, |lowest| rounded(lowest / (1.0 + WIDE_CLEARANCE)));
         let is_enough = rate * seconds.as_secs_f64() >= self.attempts_needed() as f64
             && seconds.as_secs_f64() >= LAST_SHARE * spec.confirm.as_secs_f64();
         (is_enough && rate >= spec.min_rate.as_per_second()).then(|| self.request(rate, seconds, Purpose::Confirm))

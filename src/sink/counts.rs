@@ -71,6 +71,8 @@ counters! {
         media_messages,
         /// Connections that broke the protocol after the handshake; they were closed by RST.
         bad_messages,
+        /// Times that all slots of a worker were in use, so that further connections waited to be accepted.
+        full,
         /// Connections open now.
         held,
     }
@@ -132,7 +134,7 @@ mod tests {
         let text = numbered().to_string();
         let expected = "accepted 1\ncomplex 2\nsimple 3\nc2_valid 4\nc2_echo 5\nc2_invalid 6\nc2_unchecked 7\nreset 8\n\
                         violations 9\nabandoned 10\nrefused 11\nconnected 12\npublished 13\nplayed 14\nrejected 15\n\
-                        media_bytes 16\nmedia_messages 17\nbad_messages 18\nheld 19";
+                        media_bytes 16\nmedia_messages 17\nbad_messages 18\nfull 19\nheld 20";
         assert_eq!(text, expected);
     }
 
@@ -153,6 +155,6 @@ mod tests {
         }
         assert_eq!(workers[0].read(), numbered());
         let sum: SinkCounts = workers.iter().map(PublishedCounts::read).sum();
-        assert_eq!((sum.accepted, sum.held), (2, 38));
+        assert_eq!((sum.accepted, sum.held), (2, 40));
     }
 }

@@ -279,6 +279,7 @@ impl SinkWorker {
                 slot.reset = false;
                 self.counts.accepted += 1;
                 self.counts.held += 1;
+                self.counts.full += u64::from(self.counts.held >= u64::from(self.plan.slots));
                 if self.starving.is_empty() {
                     self.begin(SlotIndex(index), turn);
                 } else {

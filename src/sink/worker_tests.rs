@@ -438,7 +438,7 @@ fn other_protocols_are_reset() {
         assert_eq!(bench.close_how(slot), Some(CloseHow::Rst), "{slot}");
         bench.closed(slot);
     }
-    assert_eq!(bench.counts(), counts(|c| (c.accepted, c.violations) = (4, 4)));
+    assert_eq!(bench.counts(), counts(|c| (c.accepted, c.violations, c.full) = (4, 4, 1)));
     bench.check_books();
 }
 

@@ -154,7 +154,7 @@ fn connections_lost_while_held() {
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots
                1 worker, sim, seed 1
-    result     10.0/s completed: 30 of 30 due, 0 failed (0 %)
+    result     10.0/s completed: 30 of 30 due, 0 failed (0 %), 25 lost while held
     verdict    pass: no threshold asked; the generator kept the plan
 
     latency         p50  p90  p99  p99.9     max
@@ -253,8 +253,8 @@ fn nothing_answers() {
     load       complex, until handshake, close rst; closed loop, 20 in flight up to
                20 attempts
                1 worker, sim, seed 1
-    result     0.00/s completed (not a capacity: 20 in flight / latency): 0 of 20
-               due, 20 failed (100 %)
+    result     0.00/s completed (not a capacity: 20 in flight): 0 of 20 due, 20
+               failed (100 %)
     verdict    fail: nothing completed: the target or the way to it failed
 
     failures
@@ -328,20 +328,20 @@ fn this_machine_is_the_limit() {
 
     over time
       completed per second; dotted: due; x: failures
-         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁
+         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈
                │
                │
                │
-             0 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹⣀⣀⣀⣀⣀⣀⣀⣀
-                xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
-                0s                                            6s
+             0 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
+                xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+                0s                                            5s
       held
-            16 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
-               │                                       ⢸
-               │                                       ⢸
-               │                                       ⢸
-             0 │                                       ⢸⣀⣀⣀⣀⣀⣀⣀⣀
-                0s                                            6s
+            16 │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
+               │
+               │
+               │
+             0 │
+                0s                                            5s
 
     failures
       420 x connect no_ports (our own, 0.2 s to 5.0 s): Cannot assign requested
@@ -490,18 +490,18 @@ fn publishers_that_stay() {
     over time
       completed per second; dotted: due
          100/s │⠁⠈ ⠁
-               │⠤⠤⠤⠤⡄
-               │    ⡇
-               │    ⠓⠒⠒⠒⡆
-             0 │    ⢀ ⡀⢀⣇⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀
-                0s                                           12s
+               │⠤⠤⠤⠤⢤
+               │    ⢸
+               │    ⠘⠒⠒⠒⢲
+             0 │    ⢀ ⡀⢀⢸⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀⣀
+                0s                                           11s
       held
-           100 │    ⡏⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⢹
-               │⠤⠤⠤⠤⠇                                  ⢸
-               │                                       ⢸
-               │                                       ⠘⠒⠒⠒⢲
-             0 │                                           ⢸⣀⣀⣀⣀
-                0s                                           12s
+           100 │    ⢸⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⡇
+               │⠤⠤⠤⠤⠼                                      ⡇
+               │                                           ⡇
+               │                                           ⠓⠒⠒⠒⠒
+             0 │
+                0s                                           11s
     exit 0
     ");
 }

@@ -80,6 +80,7 @@ fn it_counts_what_it_served_as_text() {
     media_bytes 0
     media_messages 0
     bad_messages 0
+    full 0
     held 0
     ");
 }

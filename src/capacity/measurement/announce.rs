@@ -31,7 +31,7 @@ impl<A: Audience> Measurement<'_, A> {
         ));
         if let Some(search) = search {
             let plan = search.time_plan();
-            let parts: Vec<String> = plan
+            let mut parts: Vec<String> = plan
                 .parts
                 .iter()
                 .map(|part| {
@@ -39,6 +39,9 @@ impl<A: Audience> Measurement<'_, A> {
                     format!("{} {} {}", part.count, purpose.plural(part.count), seconds(part.takes))
                 })
                 .collect();
+            if parts.is_empty() {
+                parts.push("no more trials".to_owned());
+            }
             let left = self.settings.budget.saturating_sub(self.request.spent_before());
             let total = (plan.total + BASELINE + CONTROL + after_reserve(&self.settings)).min(left);
             self.time.planned_s = total.as_secs_f64();

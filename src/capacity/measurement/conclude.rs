@@ -10,7 +10,7 @@ use super::super::result::*;
 use super::super::settings::{client_names, target_names};
 use super::super::statement::rate_text;
 use super::super::trial::busiest_worker;
-use super::super::verdict::{not_decidable, outcome_of};
+use super::super::verdict::{OWN_SINK, not_decidable, outcome_of};
 use super::{Audience, Measurement, Searched};
 
 /// Below this the generator is too close to its own ceiling.
@@ -113,11 +113,15 @@ impl<A: Audience> Measurement<'_, A> {
             }
             if own_sink && found.is_some() && outcome != Outcome::RangeLimited {
                 outcome = Outcome::GeneratorLimited;
-                reason = Some("the target is this program's own sink, which is as fast as the generator".to_owned());
+                reason = Some(OWN_SINK.to_owned());
             }
             let (limited_by, because) = match (outcome, reason) {
                 (Outcome::NotDecidable, Some(reason)) => (LimitedBy::Unattributed, reason),
-                (outcome, reason) => blame(outcome, reason.as_deref(), &searched.evidence),
+                (outcome, reason) => {
+                    let blamed = blame(outcome, reason.as_deref(), &searched.evidence);
+                    let before = self.blamed_before(index).filter(|_| blamed.0 == LimitedBy::Unattributed);
+                    before.unwrap_or(blamed)
+                }
             };
             result.goals.push(GoalResult {
                 name: asked.name.clone(),
@@ -170,6 +174,13 @@ impl<A: Audience> Measurement<'_, A> {
         });
     }
 
+    /// Whose limit the search that this one goes on with has found: its evidence is in no file.
+    fn blamed_before(&self, goal: usize) -> Option<(LimitedBy, String)> {
+        let before = self.request.resumed()?.goals.get(goal)?;
+        let is_known = !matches!(before.limited_by, LimitedBy::Unattributed | LimitedBy::Range);
+        is_known.then(|| (before.limited_by, before.because.clone()))
+    }
+
     /// The confirmation of the first goal, or the last one that failed.
     fn confirmation(&self, searched: &Searched) -> Option<Confirmation> {
         let conclusion = searched.conclusion.as_ref()?;
@@ -204,7 +215,9 @@ impl<A: Audience> Measurement<'_, A> {
             matches!(trial.purpose, TrialPurpose::Climb | TrialPurpose::Decide | TrialPurpose::Confirm)
         };
         let missed = self.trials.iter().filter(judged).filter(|trial| trial.valid && trial.exceeds);
-        let worst = missed.max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s))?;
+        // What is missed below a rate that is sustained is a stall.
+        let above = missed.filter(|trial| lower.is_none_or(|lower| trial.rate_per_s > lower));
+        let worst = above.max_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s))?;
         Some(Overload {
             rate_per_s: worst.rate_per_s,
             factor: lower.map(|lower| worst.rate_per_s / lower),

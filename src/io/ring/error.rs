@@ -23,8 +23,8 @@ pub enum RingError {
     /// `EPERM` without the sysctl: a seccomp filter.
     #[error(
         "io_uring is forbidden to this process (EPERM) by a seccomp profile, as Docker's and containerd's default \
-         one does: start the container with `--security-opt seccomp=unconfined`, or `--security-opt seccomp=FILE` \
-         where the profile allows io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: \
+         one does: start the container with `--security-opt seccomp=docs/seccomp-io_uring.json`, or another profile \
+         that allows io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: \
          securityContext.seccompProfile), or use the engine that does without: `--engine epoll`"
     )]
     Forbidden,

@@ -74,6 +74,8 @@ pub(super) fn choose_descriptors() -> Result<Descriptors, RingError> {
     }
     let freed = closes_at_once(ring).map_err(|source| match Errno::from_io_error(&source) {
         Some(errno @ (Errno::MFILE | Errno::NFILE)) => RingError::NoDescriptor { errno },
+        // io_uring_setup is allowed, and io_uring_enter is not.
+        Some(Errno::PERM | Errno::ACCESS) => RingError::Forbidden,
         _ => RingError::Setup { action: "the trial close", source },
     })?;
     Ok(if freed { Descriptors::Direct } else { Descriptors::Ordinary })

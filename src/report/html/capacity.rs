@@ -262,7 +262,13 @@ fn loads(result: &CapacityResult) -> Markup {
 
 fn confirmation(result: &CapacityResult) -> Markup {
     let Some(run) = &result.confirmation else { return html! {} };
-    let passed = if run.passed { "the goal was kept" } else { "the goal was missed" };
+    let same = |trial: &&TrialRow| trial.purpose == TrialPurpose::Confirm && trial.rate_per_s == run.rate_per_s;
+    let is_valid = result.trials.iter().rfind(same).is_none_or(|trial| trial.valid);
+    let passed = match (run.passed, is_valid) {
+        (true, _) => "the goal was kept",
+        (false, true) => "the goal was missed",
+        (false, false) => "the generator was the limit: it says nothing of the target",
+    };
     let before = match run.missed_before {
         0 => String::new(),
         missed => format!(", after {missed} at higher rates that missed it"),

@@ -122,7 +122,7 @@ pub(in crate::report) fn table(table: &Table) -> Markup {
                             tr {
                                 @for (column, cell) in row.iter().enumerate() {
                                     @if column == 0 { th scope="row" { (cell) } }
-                                    @else { td.met[cell == "met"].missed[matches!(cell.as_str(), "missed" | "backlog" | "ended early")] { (cell) } }
+                                    @else { td.met[cell == "met"].missed[matches!(cell.as_str(), "missed" | "backlog" | "early")] { (cell) } }
                                 }
                             }
                         }

@@ -1,5 +1,6 @@
 //! How many connections the files of this process allow, and how many workers that takes.
 
+use crate::fleet::MAX_WORKERS;
 use crate::io::Engine;
 use crate::scenario::PlanError;
 use crate::scenario::machine::Machine;
@@ -8,8 +9,6 @@ use crate::scenario::request::Request;
 
 use super::slots::Slots;
 
-/// Most workers that can be asked for: more would be a typing error.
-const MAX_WORKERS: u32 = 4_096;
 /// Connections of a simulated run: as many as one ring's file table may hold.
 const MAX_SIMULATED: u32 = 1 << 20;
 /// Files that a process has open beside its connections: its own, and those of each worker.
@@ -93,9 +92,15 @@ impl Room {
                 Err(origins.refusal(&[Setting::WORKERS], text))
             }
             (Some(workers), _) => Ok(workers),
+            (None, Limit::OfAWorker(files)) if needed > MAX_WORKERS => Err(slots.refusal(format!(
+                "{concurrency} slots need {needed} workers, and the most is {MAX_WORKERS}: a worker's file table holds {files} \
+                 connections (the hard limit of open files, ulimit -Hn); raise the limit, or {}",
+                slots.fewer()
+            ))),
             (None, Limit::OfAWorker(files)) if needed > cores => {
+                let core = if cores == 1 { "core" } else { "cores" };
                 notes.push(format!(
-                    "{needed} workers on {cores} cores: a worker's file table holds {files} connections (ulimit -Hn) and \
+                    "{needed} workers on {cores} {core}: a worker's file table holds {files} connections (ulimit -Hn) and \
                      {concurrency} slots are needed"
                 ));
                 Ok(needed)
