@@ -111,6 +111,24 @@ fn deciding_begins_where_the_climb_ended_whatever_ceiling_the_generator_has() {
     assert_eq!(conclusion.goals[0].verdict, Verdict::Confirmed);
 }
 
+#[test]
+fn time_for_half_a_confirmation_is_not_left_unused() {
+    let mut shortened = 0;
+    for seconds in 40..140 {
+        for capacity_per_s in [3_000.0, 8_900.0] {
+            let spec = SearchSpec { budget: Nanos::from_secs(seconds), confirm: Nanos::from_secs(20), ..spec() };
+            let (under_way, conclusion) = run(spec, Target::of(capacity_per_s));
+            let goal = &conclusion.goals[0];
+            let left = under_way.spec().budget.saturating_sub(under_way.spent());
+            let is_used = goal.confirmed_per_s.is_some() || goal.lower_bound_per_s.is_none();
+            assert!(is_used || left < Nanos::from_secs(12), "{seconds} s at {capacity_per_s}: {left} left, {goal:?}");
+            let confirmations = under_way.trials().iter().filter(|trial| trial.request.purpose == Purpose::Confirm);
+            shortened += confirmations.filter(|trial| trial.request.duration < Nanos::from_secs(20)).count();
+        }
+    }
+    assert!(shortened > 0, "some budgets have room for a short one only");
+}
+
 /// Long runs above a rate lose a part of their attempts.
 struct LongRunsFail {
     target: Target,

@@ -468,6 +468,9 @@ mod tests {
         assert_eq!((watched.concurrency(), watched.populations[0].hold), (8, Hold::ForNs(100_000_000)));
         let against = shape.plan_against("127.0.0.1:9".parse().unwrap(), Load::Rate(rate(5.0), T)).unwrap();
         assert_eq!(against.targets[0].address.port(), 9);
+        let holding = self::shape("127.0.0.1:1935", |request| request.hold = Some(HoldRequest::For(T.into())));
+        let ceiling = holding.plan_against("127.0.0.1:9".parse().unwrap(), Load::Rate(rate(5.0), T)).unwrap();
+        assert_eq!(ceiling.populations[0].hold, Hold::ForNs(0));
         for plan in [closed, held, watched, against] {
             assert_eq!(plan.clients()[0].name(), "obs");
         }

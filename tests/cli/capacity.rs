@@ -118,6 +118,7 @@ fn a_need_is_answered_without_ever_offering_more() {
     let missed = result(3, &format!("rtmp://queue.sim/live --need 1500 --margin 1.5 {SHORT}"));
     assert_eq!(missed["qualification"]["qualified"], false, "{}", missed["statement"]);
     assert!(highest(&missed) <= 2250.0);
+    assert_eq!(missed["advice"][0], "the same command without the need finds what it does take");
     // 1 000 clients that wait 2 s first, back within 4 s: 500 a second.
     let fleet = result(0, &format!("rtmp://queue.sim/live --fleet 1000 --recover-in 4s {SHORT}"));
     assert_eq!(number(&fleet["qualification"]["need_per_s"]), 500.0);
@@ -203,6 +204,20 @@ fn what_the_file_of_a_search_says_need_not_be_said_again() {
     assert!(told.contains(&format!("after the {searched_before} that took")), "{told}");
     let concurrent = ended_in(folder.path(), "capacity --resume found.json --find concurrent");
     concurrent.assert_error(2, &["found.json", "--find concurrent", "without --resume"]);
+}
+
+#[test]
+fn a_fleet_is_known_when_its_search_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let words =
+        format!("rtmp://queue.sim/live --fleet 1000 --recover-in 4s --reconnect nginx-rtmp {SHORT} -q -o fleet.json");
+    let first = searched(folder.path(), &words);
+    assert_eq!(first.code, Some(3), "1000 within the second that is left: {first:#?}");
+    let again = ended_in(folder.path(), "capacity --resume fleet.json -q --json").json();
+    let fleet = &again["qualification"]["fleet"];
+    assert_eq!((&fleet["clients"], &fleet["reconnect"]), (&1000.into(), &"nginx-rtmp".into()), "{again}");
+    let told = ended_in(folder.path(), "capacity --resume fleet.json --budget 91s");
+    assert!(told.stderr.contains("no more trials"), "{told:#?}");
 }
 
 #[test]

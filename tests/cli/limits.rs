@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::command::{finished, prepared};
+use super::command::{ended, finished, prepared};
 use crate::support::SinkProcess;
 
 /// Lets `command` run with `descriptors` as its soft and hard limit of open files.
@@ -139,4 +139,14 @@ fn the_seccomp_profile_allows_io_uring_and_what_it_does_not_name_is_denied() {
     let has = |name| names.binary_search(&name).is_ok();
     assert!(["io_uring_setup", "io_uring_enter", "io_uring_register", "epoll_pwait", "ppoll"].into_iter().all(has));
     assert!(!["bpf", "keyctl", "mount", "ptrace", "unshare", "userfaultfd"].into_iter().any(has));
+}
+
+#[test]
+fn a_pool_that_holds_all_its_connections_is_too_small_and_the_generator_is_not_slow() {
+    let ended = ended("run --engine sim rtmp://serve.sim/live -R 50/s -d 6s --hold 10s -c 50 --json -q");
+    assert_eq!(ended.code, Some(4), "{ended:#?}");
+    let result = ended.json();
+    let codes: Vec<_> =
+        result["generator"]["findings"].as_array().unwrap().iter().map(|found| &found["code"]).collect();
+    assert!(codes.contains(&&"pool_too_small".into()) && !codes.contains(&&"missed_starts".into()), "{codes:?}");
 }
