@@ -299,6 +299,10 @@ fn rfc_9411_has_a_table_of_its_own() {
     for part in ["FIN close", "RFC 9411, 7.2.3.3", "less than 0.001 %", "not decidable", "at least 300 s"] {
         assert!(ended.stdout.contains(part), "'{part}' is not in {}", ended.stdout);
     }
+    let told =
+        searched(Path::new("."), "rtmp://queue.sim/live --rfc9411 --max-rate 100 --goal slo --confirm 20s").stderr;
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("a sustain phase of 300 s, and the confirmation takes 20s"), "{told}");
     // Its own goal needs more attempts than 100 a second are in 300 s.
     let strict = result(4, "rtmp://queue.sim/live --rfc9411 --max-rate 100");
     assert_eq!(strict["goals"][0]["outcome"], "not_decidable");

@@ -5,6 +5,7 @@ use crate::run::RunPlan;
 use crate::search::{Search, attempts_to_tell};
 
 use super::super::result::{Baseline, Control, TrialPurpose};
+use super::super::rfc9411::SUSTAIN_S;
 use super::super::statement::{percent_text, rate_text};
 use super::connections::{longest_watch, quarter};
 use super::{Audience, BASELINE, CONTROL, Measurement, after_reserve};
@@ -76,6 +77,13 @@ impl<A: Audience> Measurement<'_, A> {
         /// Lower rates than this are what most searches are about anyway.
         const WORTH_SAYING_PER_S: f64 = 1_000.0;
         let confirm = self.settings.confirm;
+        if self.request.rfc9411 && confirm.as_secs_f64() < SUSTAIN_S {
+            self.audience.say(&format!(
+                "note: RFC 9411 has a sustain phase of {SUSTAIN_S:.0} s, and the confirmation takes {}: give a longer --budget, or \
+                 --confirm",
+                seconds(confirm)
+            ));
+        }
         for goal in &self.settings.goals {
             let needed = attempts_to_tell(goal.loss_ratio);
             let from_per_s = needed as f64 / confirm.as_secs_f64();
