@@ -220,7 +220,7 @@ impl<A: Audience> Measurement<'_, A> {
         let all: Vec<usize> = (0..settings.goals.len()).collect();
         let goals = if goals.is_empty() { &all } else { goals };
         let default = SearchSpec::new(deadline);
-        let (least, around) = (least_search(settings, goals, deadline), BASELINE + after_reserve(settings));
+        let (least, least_budget) = (least_search(settings, goals, deadline), least_budget(settings, goals, deadline));
         let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
         let final_trial = goals[0].final_trial;
         let highest = match (self.request.max_rate, settings.need) {
@@ -231,8 +231,8 @@ impl<A: Audience> Measurement<'_, A> {
         let lowest = default.min_rate.as_per_second().min(highest / 10.0);
         let start = start.as_per_second().max(lowest).min(highest);
         let climb_trial = default.climb_trial.min(final_trial);
-        if settings.budget < least + around {
-            let needed = self.budget_needed(least + around)?;
+        if settings.budget < least_budget {
+            let needed = self.budget_needed(least_budget)?;
             return Err(CapacityError::Usage(format!(
                 "a budget of {} has no room for the baseline, the trials that decide and a confirmation of {}; give at \
                  least --budget {}, or a shorter --confirm or --trial",
@@ -270,7 +270,7 @@ impl<A: Audience> Measurement<'_, A> {
             let request = CapacityRequest { budget: Some(budget), ..self.request.clone() };
             let settings = Settings::of(&request)?;
             let all: Vec<usize> = (0..settings.goals.len()).collect();
-            let least = least_search(&settings, &all, self.shape.deadline()) + BASELINE + after_reserve(&settings);
+            let least = least_budget(&settings, &all, self.shape.deadline());
             if least <= budget {
                 return Ok(budget);
             }
@@ -505,6 +505,11 @@ fn least_search(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos 
     let climb_trial = SearchSpec::new(deadline).climb_trial.min(goals[0].final_trial);
     let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
     settings.confirm + sums + OVERHEAD + OVERHEAD
+}
+
+/// The same with what comes before and after the search.
+fn least_budget(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
+    BASELINE + least_search(settings, goals, deadline) + after_reserve(settings)
 }
 
 /// Time kept for what comes after the search.

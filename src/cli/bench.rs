@@ -140,7 +140,7 @@ fn public_address(cli: &Cli) -> Option<PlanError> {
         Command::Capacity(args) => &args.load,
         _ => return None,
     };
-    let request = load.flags().ok()?;
+    let request = load.over_scenario(load.flags().ok()?).ok()?;
     let addressed = request.targets.iter().filter_map(|target| Some((target, address_of(target)?)));
     addressed.into_iter().find_map(|(target, address)| check_target(target, address, &request.allowed).err())
 }

@@ -15,7 +15,7 @@ pub use cpu_list::{CpuList, CpuListError};
 pub use mailbox::{Mailbox, Order, Progress};
 pub use threads::{CpuWait, Fleet, LaunchError, Outcome, Prepared};
 pub use topology::{Core, Topology};
+pub use turns::{BATCH_MEMORY, End, Observer, run_turns};
+
 /// Most workers of a run: more would be a typing error.
 pub const MAX_WORKERS: u32 = 4_096;
-
-pub use turns::{BATCH_MEMORY, End, Observer, run_turns};

@@ -6,7 +6,7 @@ use crate::engine::{ClosePolicy, Hold};
 
 use super::host::CpuShares;
 use super::plan::{Population, RunPlan};
-use super::verdict::{Finding, Severity};
+use super::verdict::{CPU_STEAL, Finding, Severity};
 
 /// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: Nanos = Nanos::from_secs(60);
@@ -71,7 +71,7 @@ pub fn held(plan: &RunPlan, facts: impl FnOnce() -> MachineFacts) -> Vec<Finding
 /// What the CPU time of the run says.
 pub fn stolen(shares: CpuShares) -> Option<Finding> {
     (shares.steal >= STEAL_PERCENT).then(|| Finding {
-        code: "cpu_steal".into(),
+        code: CPU_STEAL.into(),
         severity: Severity::Warning,
         message: format!("the hypervisor took {:.0} % of this machine's CPU time during the run", shares.steal),
         remedy: "latencies include the host's pauses: measure on a machine whose cores are its own".into(),

@@ -40,7 +40,7 @@ pub struct Finding {
 impl Finding {
     /// Others had CPU time of this machine meanwhile: other programs, or other machines of its host.
     pub fn is_lost_cpu_time(&self) -> bool {
-        matches!(self.code.as_str(), CPU_CONTENTION | "cpu_steal")
+        matches!(self.code.as_str(), CPU_CONTENTION | CPU_STEAL)
     }
 }
 
@@ -126,6 +126,8 @@ const CPU_WAIT_PERCENT: f64 = 5.0;
 
 /// The finding of such workers.
 const CPU_CONTENTION: &str = "cpu_contention";
+/// The finding of a machine whose host took time from it.
+pub(super) const CPU_STEAL: &str = "cpu_steal";
 
 /// Waits that are shorter on average are the time a wake-up takes.
 const WAKE_UP: Nanos = Nanos::from_micros(30);

@@ -133,6 +133,13 @@ fn what_cannot_be_carried_out_is_refused_before_the_first_measurement() {
     ended_in(path, "bench suite.toml").assert_error(2, &["cannot attach", "missing.conf"]);
     suite(path, "", &[("a", "url = \"127.0.0.1:1\""), ("b", "url = \"203.0.113.1:1935\"")]);
     ended_in(path, "bench suite.toml").assert_error(2, &["suite.toml", "'b'", "public", "--allow-target 203.0.113.1"]);
+    // What a scenario allows is allowed: the next target is what is refused.
+    let clients =
+        "allow = [\"203.0.113.0/24\"]\n[[population]]\nname = \"clients\"\nstages = [{ rate = 5, for = \"1s\" }]\n";
+    fs::write(path.join("clients.toml"), clients).unwrap();
+    let allowed = ("a", "url = \"203.0.113.1:1935\"\nflags = \"clients.toml\"");
+    suite(path, "", &[allowed, ("b", "url = \"127.0.0.1:1\"\nflags = \"--rats 5\"")]);
+    ended_in(path, "bench suite.toml").assert_error(2, &["'b'", "--rats"]);
     suite(path, "round = 1", &[("a", "url = \"h:1\"")]);
     ended_in(path, "bench suite.toml").assert_error(2, &["suite.toml:2:1", "unknown field `round`"]);
     ended_in(path, "bench missing.toml").assert_error(2, &["cannot read missing.toml"]);
