@@ -61,7 +61,7 @@ fn the_text_of_a_complex_handshake() {
                target   rtmp://10.0.0.5/live
                mode     asked complex, negotiated complex: both digests verify
                reads    3073 bytes in one piece (the network may have joined more)
-               server   answers like scuffle-rtmp (or ZLMediaKit)
+               server   answers like shakedown's sink
                timings  connect 50.0 us, complete after 420 us
                         since C0C1 was sent: S0 248 us, S1 248 us, S2 248 us
     "#);

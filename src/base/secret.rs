@@ -111,6 +111,75 @@ pub fn redact_repeated<'a>(message: &str, written: impl IntoIterator<Item = &'a 
     parts.iter().fold(message.to_owned(), |message, part| message.replace(part, &redact_url(part)))
 }
 
+/// What a peer said about streams and applications, without what gives access. Each of `names` is the name of a stream,
+/// with its query or without, or only a query that begins with `?`: the name shows as `{stream}`, a query and its values
+/// as [`REDACTED`]. URLs and lists of parameters lose theirs, whoever named them.
+///
+/// So equal refusals of different streams are equal texts.
+pub fn redact_words<'a>(said: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut said = said.to_owned();
+    for name in names {
+        let (bare, query) = name.split_once('?').unwrap_or((name, ""));
+        for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty() && !bare.is_empty()) {
+            said = replace_words(&said, secret, "{stream}");
+        }
+        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        for secret in [query].into_iter().chain(values).filter(|secret| !secret.is_empty()) {
+            said = replace_words(&said, secret, REDACTED);
+        }
+    }
+    said.split_inclusive(' ').map(without_access).collect()
+}
+
+/// A word, which may be a URL, an application with its query, or parameters without either.
+fn without_access(word: &str) -> String {
+    let text = word.trim_end();
+    let space = &word[text.len()..];
+    let has_query = text.split_once('?').is_some_and(|(_, query)| !query.is_empty());
+    if has_query || text.contains("://") {
+        return format!("{}{space}", redact_url(text));
+    }
+    if !(text.contains('&') && text.contains('=')) {
+        return word.to_owned();
+    }
+    let hidden = text.split('&').map(|pair| match pair.split_once('=') {
+        Some((key, _)) => format!("{key}={REDACTED}"),
+        None => REDACTED.to_owned(),
+    });
+    format!("{}{space}", hidden.collect::<Vec<_>>().join("&"))
+}
+
+/// `text` with each occurrence of `word` replaced that is not a part of a longer word.
+fn replace_words(text: &str, word: &str, by: &str) -> String {
+    let part_of_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let mut replaced = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, _) in text.match_indices(word) {
+        if part_of_word(text[..at].chars().next_back()) || part_of_word(text[at + word.len()..].chars().next()) {
+            continue;
+        }
+        replaced.push_str(&text[done..at]);
+        replaced.push_str(by);
+        done = at + word.len();
+    }
+    replaced.push_str(&text[done..]);
+    replaced
+}
+
+/// Bytes in hexadecimal, apart from each other, for people and files alike: what may be text in them, and so a key or a
+/// token, shows as `**`.
+///
+/// Text is two or more bytes in a row that are printable or part of UTF-8, and any at the end, where more may follow.
+pub fn redact_bytes(bytes: &[u8]) -> Vec<String> {
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | 0x80..);
+    let mut shown = Vec::with_capacity(bytes.len());
+    for run in bytes.chunk_by(|a, b| is_text(a) == is_text(b)) {
+        let hidden = is_text(&run[0]) && (run.len() > 1 || shown.len() + 1 == bytes.len());
+        shown.extend(run.iter().map(|byte| if hidden { "**".to_owned() } else { format!("{byte:02x}") }));
+    }
+    shown
+}
+
 /// It may be a URL: it has a query, or a scheme or port before its path.
 fn is_url(text: &str) -> bool {
     text.contains('?') || text.split_once('/').is_some_and(|(before, _)| before.contains(':'))
@@ -185,6 +254,33 @@ mod tests {
         assert_eq!(told("a:1/live/k2 and rtmp://h/x/k3"), "a:1/*** and rtmp://h/x/***");
         assert_eq!(told("'live?t=k4'; write rtmp://host/app/stream"), "'live?***'; write rtmp://host/app/stream");
         assert_eq!(told("cannot read scenarios/a.toml"), "cannot read scenarios/a.toml");
+    }
+
+    #[test]
+    fn what_is_said_never_repeats_a_stream_key() {
+        let said = |text: &str, name: &str| redact_words(text, [name]);
+        assert_eq!(said("Already publishing", "k"), "Already publishing");
+        assert_eq!(said("live/k3y is taken", "k3y"), "live/{stream} is taken");
+        assert_eq!(said("k3y?token=x, k3y", "k3y?token=x"), "{stream}, {stream}");
+        assert_eq!(said("k3y is no k", "k"), "k3y is no {stream}", "whole words only");
+        assert_eq!(
+            said("live?token=x of rtmp://h/live/x?y is what?", "k"),
+            "live?*** of rtmp://h/live/***?*** is what?"
+        );
+        assert_eq!(said("t0ken is wrong for live", "?token=t0ken&live"), "*** is wrong for ***");
+        assert_eq!(said("authmod=adobe&user=me&response=x no", ""), "authmod=***&user=***&response=*** no");
+        assert_eq!(said("[ code=403 need auth; authmod=adobe ]", ""), "[ code=403 need auth; authmod=adobe ]");
+        assert_eq!(redact_words("a of b", ["a", "b"]), "{stream} of {stream}");
+    }
+
+    #[test]
+    fn bytes_show_no_text() {
+        let shown = |bytes: &[u8]| redact_bytes(bytes).join(" ");
+        assert_eq!(shown(&[3, 0, 0, 0, 20]), "03 00 00 00 14");
+        assert_eq!(shown(b"\x02\x00\x03key\x00"), "02 00 03 ** ** ** 00");
+        assert_eq!(shown(b"\x02A\x00k"), "02 41 00 **", "more may follow the last");
+        assert_eq!(shown("\u{1}ü\u{2}".as_bytes()), "01 ** ** 02");
+        assert_eq!(shown(&[]), "");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! `shakedown inspect`: recorded handshakes, explained as `probe` explains its own.
+//! `shakedown inspect`: recorded handshakes and sessions, explained as `probe` explains its own.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +10,7 @@ use super::exit::{CliError, Exit};
 use super::output::{self, Color};
 use crate::inspect::{self, Handshake, Inspection, OtherConnection, is_capture};
 
-/// Explain recorded handshakes
+/// Explain recorded handshakes and the sessions behind them
 ///
 /// Other connections are listed with what they look like. A capture without a handshake is no error: the list is empty
 /// and stderr says so. A damaged capture is, after what could be read of it.
@@ -73,8 +73,8 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
     Ok(Exit::PASS)
 }
 
-/// More than is looked at: a handshake and the first bytes behind it.
-const MOST_OF_A_STREAM: u64 = 8192;
+/// The handshake, and of the session behind it more than sets it up.
+const MOST_OF_A_STREAM: u64 = 16 << 20;
 
 fn streams(args: &InspectArgs) -> Result<Handshake, CliError> {
     let mut streams = Vec::new();

@@ -4,7 +4,7 @@
 //! A held session owns no buffer: it is told when there is something to read, and takes one only then. Nor does it own a
 //! timer: its slot's deadline is the next thing it has to do.
 
-use crate::base::{Nanos, REDACTED, Time, redact_url};
+use crate::base::{Nanos, Time, redact_words};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::{MAX_STREAM_NAME, NameValues};
 use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
@@ -571,44 +571,7 @@ fn without_secrets(status: &Status<'_>, name: &[u8]) -> String {
     if let Some(place) = status.redirect {
         said = format!("{said} -> {place}");
     }
-    if let Ok(name) = std::str::from_utf8(name) {
-        let (bare, query) = name.split_once('?').unwrap_or((name, ""));
-        for secret in [name, bare].into_iter().filter(|secret| !secret.is_empty()) {
-            said = replace_words(&said, secret, "{stream}");
-        }
-        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
-        for secret in [query].into_iter().chain(values).filter(|secret| !secret.is_empty()) {
-            said = replace_words(&said, secret, REDACTED);
-        }
-    }
-    said.split_inclusive(' ').map(without_access).collect()
-}
-
-/// A word of a server, which may be a URL or an application with its query.
-fn without_access(word: &str) -> String {
-    let text = word.trim_end();
-    let has_query = text.split_once('?').is_some_and(|(_, query)| !query.is_empty());
-    if !has_query && !text.contains("://") {
-        return word.to_owned();
-    }
-    format!("{}{}", redact_url(text), &word[text.len()..])
-}
-
-/// `text` with each occurrence of `word` replaced that is not a part of a longer word.
-fn replace_words(text: &str, word: &str, by: &str) -> String {
-    let part_of_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let mut replaced = String::with_capacity(text.len());
-    let mut done = 0;
-    for (at, _) in text.match_indices(word) {
-        if part_of_word(text[..at].chars().next_back()) || part_of_word(text[at + word.len()..].chars().next()) {
-            continue;
-        }
-        replaced.push_str(&text[done..at]);
-        replaced.push_str(by);
-        done = at + word.len();
-    }
-    replaced.push_str(&text[done..]);
-    replaced
+    redact_words(&said, std::str::from_utf8(name))
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use super::capture_file::{CaptureError, Record};
 use super::other::{Beginning, OtherConnection};
 use super::packet::{NoSegment, Segment, decode};
+use super::session::{Part, Session, Sessions};
 use super::stream::Stream;
 use super::{
-    CapturedTimes, Delivery, Ending, EndingKind, Endpoints, Gap, Handshake, Inspection, Side, Skipped, StepTimes,
+    CapturedTimes, Delivery, Ending, EndingKind, Endpoints, Gap, Handshake, Inspection, Outcome, Side, Skipped,
+    StepTimes,
 };
-use crate::protocol::{C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1S2_SIZE};
+use crate::protocol::{C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1S2_SIZE, likely_clients};
 
 /// Connections that are told apart: some 100 MB.
 const MOST_CONNECTIONS: usize = 1 << 18;
@@ -28,6 +30,7 @@ pub(super) struct Connections {
     handshakes: usize,
     /// How many may be kept; of more than [`MOST_HANDSHAKES`] no bytes.
     most_handshakes: usize,
+    sessions: Sessions,
     skipped: Skipped,
 }
 
@@ -40,6 +43,7 @@ impl Connections {
             by_ends: HashMap::new(),
             handshakes: 0,
             most_handshakes: MOST_HANDSHAKES,
+            sessions: Sessions::default(),
             skipped: Skipped::default(),
         }
     }
@@ -70,7 +74,7 @@ impl Connections {
         }
         let Some(index) = self.connection_of(&segment, record.at_ns) else { return };
         let connection = &mut self.connections[index];
-        connection.take(&segment, record.at_ns);
+        let part = connection.take(&segment, record.at_ns);
         if connection.state == State::Undecided {
             connection.decide(self.port);
             if connection.state == State::Candidate {
@@ -81,19 +85,22 @@ impl Connections {
                 }
             }
         }
+        if connection.state == State::Candidate && self.most_handshakes == MOST_HANDSHAKES {
+            connection.read_on(part, &mut self.sessions);
+        }
     }
 
     /// Explains what looks like a handshake.
     pub(super) fn finish(mut self, damage: Option<CaptureError>) -> Inspection {
         let mut found = Vec::new();
         let mut others = Vec::new();
-        for connection in &self.connections {
+        for connection in &mut self.connections {
             match connection.state {
                 State::BeyondLimit => self.skipped.beyond_limit += 1,
                 State::Candidate if self.port.is_some() || connection.is_laid_out_like_rtmp() => {
-                    found.push((connection.began_ns, connection.explain()));
+                    found.push((connection.began_ns, connection.explain(&mut self.sessions)));
                 }
-                _ => others.push(connection),
+                _ => others.push(&*connection),
             }
         }
         self.skipped.other_connections = others.len();
@@ -159,6 +166,8 @@ struct Connection {
     ending: Option<(u64, EndingKind, usize)>,
     /// Of what it carried instead of a handshake.
     beginning: Option<Beginning>,
+    /// What it carried behind the handshake.
+    session: Option<Box<Session>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,13 +196,16 @@ impl Connection {
             syns: 0,
             ending: None,
             beginning: None,
+            session: None,
         }
     }
 
-    fn take(&mut self, segment: &Segment<'_>, at_ns: u64) {
+    /// Takes a packet; returns what it carried.
+    fn take<'a>(&mut self, segment: &Segment<'a>, at_ns: u64) -> Part<'a> {
+        let mut part = Part { from: Side::Client, at_ns, start: 0, captured: segment.payload, size: segment.size };
         self.last_ns = self.last_ns.max(at_ns);
         if matches!(self.state, State::Other | State::BeyondLimit) {
-            return;
+            return part;
         }
         let sender = usize::from(segment.source != self.ends[0]);
         let receiver = 1 - sender;
@@ -207,6 +219,8 @@ impl Connection {
             } else {
                 self.client.get_or_insert(receiver);
                 self.syn_ack_ns.get_or_insert(at_ns);
+                // Where the client's bytes begin, should its SYN not be in the capture.
+                segment.acknowledgement.into_iter().for_each(|first| self.streams[receiver].begin(first));
             }
         } else if segment.size > 0 {
             // Without SYNs the one who speaks first is the client, as in RTMP.
@@ -214,7 +228,8 @@ impl Connection {
         } else if !segment.rst {
             self.streams[sender].begin(first);
         }
-        self.streams[sender].take(at_ns, first, segment.payload, segment.size);
+        part.start = self.streams[sender].take(at_ns, first, segment.payload, segment.size);
+        part.from = if self.client == Some(sender) { Side::Client } else { Side::Server };
         if let Some(acknowledgement) = segment.acknowledgement {
             self.streams[receiver].acknowledge(acknowledgement);
         }
@@ -225,6 +240,20 @@ impl Connection {
             let how = if segment.rst { EndingKind::Rst } else { EndingKind::Fin };
             self.ending = Some((at_ns, how, sender));
         }
+        part
+    }
+
+    /// Reads on behind the handshake.
+    fn read_on(&mut self, part: Part<'_>, sessions: &mut Sessions) {
+        if part.size > 0 && part.is_behind_handshake() && !self.is_encrypted() {
+            let part = Part { at_ns: part.at_ns.saturating_sub(self.began_ns), ..part };
+            self.session.get_or_insert_default().take(&part, sessions);
+        }
+    }
+
+    /// RTMPE: what follows the handshake cannot be read.
+    fn is_encrypted(&self) -> bool {
+        self.streams.iter().any(|stream| stream.readable().first().is_some_and(|&byte| byte != RTMP_VERSION))
     }
 
     /// Whether the first byte can be C0, once it is in. With a `port`, that is what tells.
@@ -299,7 +328,12 @@ impl Connection {
         OtherConnection::new(self.endpoints(), beginning.as_ref(), missed)
     }
 
-    fn explain(&self) -> Handshake {
+    fn explain(&mut self, sessions: &mut Sessions) -> Handshake {
+        let ended_ns = self.last_ns.saturating_sub(self.began_ns);
+        let session = self.session.take().map(|mut session| {
+            session.finish(ended_ns, sessions);
+            session.transcript
+        });
         let [client, server] = self.client_and_server();
         let at = self.step_times();
         let opening = client.readable();
@@ -309,6 +343,9 @@ impl Connection {
             client.readable_from(C0C1_SIZE),
             server.segments(0..S0S1S2_SIZE),
         );
+        let has_beginning = self.syn_ns.or(self.syn_ack_ns).is_some();
+        // Where the connection begins before the capture, only a handshake that fits tells where the session begins.
+        let session = session.filter(|_| has_beginning || matches!(told.outcome, Outcome::Completed { .. }));
         let client_end = self.client.unwrap_or(0);
         Handshake {
             endpoints: Some(self.endpoints()),
@@ -336,6 +373,8 @@ impl Connection {
                 out_of_order: client.out_of_order + server.out_of_order,
                 began_before_capture: self.syn_ns.is_none(),
             },
+            likely_clients: likely_clients(&told.explanation, session.as_ref()),
+            session: session.map(|session| session.finish(&mut sessions.notebook)),
             ..told
         }
     }

@@ -12,6 +12,7 @@ mod connections;
 mod other;
 mod packet;
 mod render;
+mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,17 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::base::redact_bytes;
+use crate::protocol::transcript::{Conversation, Transcript};
 use crate::protocol::{
-    C0C1_SIZE, C2_SIZE, Explanation, HandshakeMode, Negotiated, S0S1_SIZE, S0S1S2_SIZE, explain, likely_server,
+    C0C1_SIZE, C2_SIZE, ClientGuess, Explanation, HandshakeMode, Negotiated, RTMP_VERSION, S0S1_SIZE, S0S1S2_SIZE,
+    explain, likely_clients, likely_server,
 };
 
 pub use capture_file::{CaptureError, is_capture};
 pub use other::{Appearance, OtherConnection};
+
+pub use crate::protocol::transcript::Side;
 
 /// Explains the handshakes in a pcap or pcapng `file`, in the order in which their connections began.
 ///
@@ -57,7 +63,17 @@ pub fn step_times(file: impl Read + Send, port: u16) -> CapturedTimes {
 /// `c2` was recorded on its own, what follows C1 in `c0c1` is taken for it.
 pub fn streams(c0c1: &[u8], s0s1s2: &[u8], c2: Option<&[u8]>) -> Handshake {
     let c2 = c2.unwrap_or_else(|| c0c1.get(C0C1_SIZE..).unwrap_or_default());
-    Handshake::explained(c0c1, s0s1s2, c2, Vec::new())
+    let told = Handshake::explained(c0c1, s0s1s2, c2, Vec::new());
+    let (mut transcript, mut notebook) = (Transcript::default(), session::Sessions::default().notebook);
+    if [c0c1, s0s1s2].iter().all(|stream| stream.first().is_none_or(|&byte| byte == RTMP_VERSION)) {
+        let streams = [(Side::Client, c2.get(C2_SIZE..)), (Side::Server, s0s1s2.get(S0S1S2_SIZE..))];
+        for (from, bytes) in streams {
+            transcript.take(from, None, bytes.unwrap_or_default(), &mut notebook);
+        }
+    }
+    let likely_clients = likely_clients(&told.explanation, Some(&transcript));
+    let session = Some(transcript.finish(&mut notebook)).filter(|session| !session.is_empty());
+    Handshake { likely_clients, session, ..told }
 }
 
 /// What was found in a capture.
@@ -118,6 +134,8 @@ pub struct Handshake {
     pub s0s1s2_segments: Vec<usize>,
     /// Servers known to answer so, the best guess first.
     pub likely_servers: Vec<&'static str>,
+    /// Clients known to speak so.
+    pub likely_clients: ClientGuess,
     /// Durations between the steps.
     pub timings: Timings,
     /// When each step happened.
@@ -128,6 +146,9 @@ pub struct Handshake {
     pub after_s2: Trailing,
     /// What the client sent behind C2.
     pub behind_c2: Trailing,
+    /// What client and server said behind the handshake; `None` if nothing of it was captured, or nothing tells where it
+    /// begins.
+    pub session: Option<Conversation>,
     /// What is missing from the capture, or should be known of it.
     pub delivery: Delivery,
 }
@@ -240,22 +261,12 @@ pub enum EndingKind {
     Open,
 }
 
-/// One of the two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Who connected.
-    Client,
-    /// Who accepted.
-    Server,
-}
-
 /// Bytes behind the handshake; they belong to the next stage of the protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trailing {
     /// How many there were.
     pub bytes: usize,
-    /// The first of them in hexadecimal, at most 64 bytes.
+    /// The first of them in hexadecimal, at most 64 bytes. What may be text shows as `**`: it may be a key.
     pub first_hex: String,
 }
 
@@ -297,6 +308,7 @@ impl Handshake {
             endpoints: None,
             outcome: Outcome::of(&explanation, c0c1.len(), s0s1s2.len(), c2.len()),
             likely_servers: likely_server(&explanation, &s0s1s2_segments),
+            likely_clients: likely_clients(&explanation, None),
             explanation,
             c0c1_segments: Vec::new(),
             s0s1s2_segments,
@@ -305,6 +317,7 @@ impl Handshake {
             ending: None,
             after_s2: Trailing::of(s0s1s2.get(S0S1S2_SIZE..).unwrap_or_default()),
             behind_c2: Trailing::of(c2.get(C2_SIZE..).unwrap_or_default()),
+            session: None,
             delivery: Delivery::default(),
         }
     }
@@ -348,7 +361,7 @@ impl Trailing {
 
     /// All of `bytes`, the first of them shown.
     pub fn of(bytes: &[u8]) -> Self {
-        let first_hex = bytes.iter().take(Self::SHOWN).map(|byte| format!("{byte:02x}")).collect();
+        let first_hex = redact_bytes(&bytes[..bytes.len().min(Self::SHOWN)]).concat();
         Self { bytes: bytes.len(), first_hex }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Endpoints, Side};
+use crate::base::redact_bytes;
 use crate::protocol::{C0C1_SIZE, RTMP_VERSION};
 
 /// A TCP connection in a capture that is not explained as a handshake.
@@ -14,7 +15,7 @@ pub struct OtherConnection {
     pub looks_like: Appearance,
     /// Who sent the first bytes that were captured; `None` if none were.
     pub first_from: Option<Side>,
-    /// These bytes in hexadecimal, at most 16 of them.
+    /// These bytes in hexadecimal, at most 16 of them. What may be text shows as `**`, unless it names the protocol.
     pub first_hex: String,
 }
 
@@ -46,6 +47,10 @@ pub enum Appearance {
     Unknown,
 }
 
+/// How requests of HTTP begin.
+const METHODS: [&[u8]; 9] =
+    [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"PRI * "];
+
 /// The first captured bytes of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Beginning {
@@ -69,9 +74,20 @@ impl Beginning {
         Some(Self { from, bytes: bytes[..bytes.len().min(Self::KEPT)].to_vec(), size: bytes.len() })
     }
 
+    /// What tells the protocol, and of the rest what is no text: that may be a key.
+    fn shown(&self, looks_like: Appearance) -> String {
+        let telling = match looks_like {
+            Appearance::Http => {
+                METHODS.into_iter().find(|method| self.bytes.starts_with(method)).map_or(0, <[u8]>::len)
+            }
+            Appearance::Tls | Appearance::Ssh | Appearance::ProxyHeader | Appearance::ServerFirst => self.bytes.len(),
+            _ => 0,
+        };
+        let (telling, rest) = self.bytes.split_at(telling);
+        telling.iter().map(|byte| format!("{byte:02x}")).chain(redact_bytes(rest)).collect()
+    }
+
     fn appearance(&self) -> Appearance {
-        const METHODS: [&[u8]; 9] =
-            [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"PRI * "];
         let begins = |with: &[u8]| self.bytes.starts_with(with);
         match (&self.bytes[..], self.from) {
             _ if begins(b"SSH-") => Appearance::Ssh,
@@ -97,12 +113,11 @@ impl OtherConnection {
             Some(beginning) => beginning.appearance(),
             None => Appearance::Silent,
         };
-        let bytes = beginning.map_or(&[][..], |beginning| &beginning.bytes);
         Self {
             endpoints,
             looks_like,
             first_from: beginning.map(|beginning| beginning.from),
-            first_hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            first_hex: beginning.map_or(String::new(), |beginning| beginning.shown(looks_like)),
         }
     }
 }

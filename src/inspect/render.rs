@@ -63,6 +63,7 @@ impl Handshake {
             };
             rows.push(Row { at_ns, label, text });
         }
+        rows.extend(self.session.iter().flat_map(text::session));
         rows.sort_by_key(|row| row.at_ns);
         rows.extend(self.ending_row());
         rows
@@ -90,12 +91,15 @@ impl Handshake {
                 rows.push(Row::note(label, text::pieces(segments)));
             }
         }
-        for (label, trailing) in [("behind S2", &self.after_s2), ("behind C2", &self.behind_c2)] {
+        let behind = [("behind S2", &self.after_s2, Side::Server), ("behind C2", &self.behind_c2, Side::Client)];
+        for (label, trailing, from) in behind {
             if trailing.bytes > 0 {
-                rows.push(Row::note(label, text::trailing(trailing)));
+                let is_told = self.session.as_ref().is_some_and(|session| session.tells_of(from));
+                rows.push(Row::note(label, text::trailing(trailing, is_told)));
             }
         }
         let has_s2 = self.explanation.s2_random_part_is_c1.is_some();
+        rows.extend(text::client(&self.likely_clients).map(|text| Row::note("client", text)));
         rows.extend(text::server(&self.likely_servers, has_s2).map(|text| Row::note("server", text)));
         rows.extend(self.delivery.findings().into_iter().map(|text| Row::note("capture", text)));
         rows.extend(self.timings_text().map(|text| Row::note("timings", text)));
@@ -206,15 +210,6 @@ impl Skipped {
             ));
         }
         findings
-    }
-}
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
     }
 }
 

@@ -59,8 +59,14 @@ impl Stream {
         self.first.get_or_insert(first);
     }
 
-    /// Takes a segment's payload, `size` bytes on the wire, of which `captured` are there.
-    pub(super) fn take(&mut self, at_ns: u64, sequence: u32, captured: &[u8], size: usize) {
+    /// Takes a segment's payload, `size` bytes on the wire, of which `captured` are there. Returns where it begins.
+    pub(super) fn take(&mut self, at_ns: u64, sequence: u32, captured: &[u8], size: usize) -> i64 {
+        let begins_at = self.position(sequence);
+        self.keep(at_ns, sequence, captured, size);
+        begins_at
+    }
+
+    fn keep(&mut self, at_ns: u64, sequence: u32, captured: &[u8], size: usize) {
         if size == 0 {
             return;
         }

@@ -5,11 +5,19 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::ClientProfile;
+use crate::protocol::transcript::Said;
 
 /// ffmpeg against nginx-rtmp.
 const C0C1: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/c0c1.bin");
 const S0S1S2: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/s0s1s2.bin");
 const C2: &[u8] = include_bytes!("../../tests/vectors/ffmpeg__nginx/c2.bin");
+
+/// What they said then.
+const SAID: [&[u8]; 2] = [
+    include_bytes!("../../tests/vectors/session__ffmpeg__nginx/client.bin"),
+    include_bytes!("../../tests/vectors/session__ffmpeg__nginx/server.bin"),
+];
 
 const CLIENT: &str = "10.0.0.1:40000";
 const SERVER: &str = "10.0.0.2:1935";
@@ -92,6 +100,7 @@ fn the_text_of_a_recorded_handshake() {
             S0S1S2 in  3073 bytes in 2 pieces: 1537 + 1536 (the network may join or
                        split what a server writes)
             behind C2  2 bytes, of the next stage of the protocol: 02 00
+            client     speaks like ffmpeg: the handshake is the same
             server     answers like nginx-rtmp
             timings    connect 1 ns, complete after 6 ns
                        since C0C1: S0 1 ns, S1 1 ns, S2 3 ns
@@ -99,6 +108,79 @@ fn the_text_of_a_recorded_handshake() {
     ");
     let streams = streams(C0C1, S0S1S2, None).render(80, false);
     assert!(streams.starts_with("recorded streams: incomplete, 0 of 1536 bytes of C2\n"), "{streams}");
+}
+
+#[test]
+fn a_session_is_told_in_the_order_in_which_it_was_said() {
+    let found = inspect(&session(&[], 100));
+    let told = found[0].session.as_ref().unwrap();
+    assert_eq!((told.client.bytes, told.server.bytes), (SAID[0].len() as u64, SAID[1].len() as u64));
+    assert_eq!((told.client.missing, told.left_out), (0, 0));
+    assert!(told.messages.is_sorted_by_key(|said| said.at_ns) && told.messages[0].at_ns > found[0].at.s2_ns);
+    let names: Vec<&str> = told.messages.iter().map(|said| &*said.name).collect();
+    let place =
+        |name: &str| names.iter().position(|known| *known == name).unwrap_or_else(|| panic!("{name}: {names:?}"));
+    assert!(place("connect") < place("_result") && place("publish") < place("onStatus"), "{names:?}");
+    let guess = &found[0].likely_clients;
+    assert_eq!(
+        (&guess.clients[..], guess.by_handshake, guess.by_commands),
+        (&[ClientProfile::Ffmpeg][..], Some(true), Some(true))
+    );
+    let text = found[0].render(80, false);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for phrase in [
+        "client connect (1): app live, type nonprivate, flashVer FMLE/3.0",
+        "server onStatus: NetStream.Publish.Start (status): \"Start publishing\"",
+        "client speaks like ffmpeg: handshake and commands are the same",
+    ] {
+        assert!(words.contains(phrase), "{phrase}\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn what_a_capture_misses_of_a_session_is_said() {
+    // Of the client: in the middle of its commands, and within its audio and video.
+    let lost = |index: usize| inspect(&session(&[index], 100)).remove(0).session.unwrap();
+    let in_commands = lost(1);
+    let said: Vec<&Said> = in_commands.messages.iter().filter(|said| said.from == Side::Client).collect();
+    assert_eq!(said.iter().map(|said| &*said.name).collect::<Vec<_>>(), ["unreadable"]);
+    assert!(said[0].text.starts_with("100 bytes before these are missing; "), "{:?}", said[0]);
+    assert_eq!(in_commands.client.missing, 100);
+    assert!(in_commands.messages.iter().any(|said| said.name == "onStatus"), "the server's side is told all the same");
+    let in_media = lost(4);
+    assert!(in_media.messages.iter().all(|said| said.name != "unreadable"), "{:?}", in_media.messages);
+    assert_eq!(in_media.client.missing, 100);
+
+    for (kept, name) in [(CLIENT, "publish"), (SERVER, "onStatus")] {
+        let one_way: Vec<Packet> =
+            session(&[], 100).into_iter().filter(|packet| packet.source == kept.parse().unwrap()).collect();
+        let told = inspect(&one_way).remove(0).session.unwrap();
+        assert!(told.messages.iter().any(|said| said.name == name), "{:?}", told.messages);
+        assert!([told.client.bytes, told.server.bytes].contains(&0));
+    }
+    // Without its beginning, the place of a session is known by a handshake that fits, and only then.
+    assert!(inspect(&session(&[], 100)[3..])[0].session.is_some());
+    let late = capture(&pcap(101, &session(&[], 100)[5..], Packet::ipv4, usize::MAX)[..], Some(1935)).handshakes;
+    assert!(late[0].session.is_none(), "{:?}", late[0].session);
+}
+
+#[test]
+fn nothing_that_gives_access_is_shown() {
+    let key = &b"stream"[..];
+    let found = inspect(&session(&[], 100));
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let shown = format!("{}\n{}", serde_json::to_string(&found).unwrap(), found[0].render(300, false));
+    assert!(!shown.contains(&hex), "{shown}");
+    assert!(!shown.contains("\"stream\":\"stream\""), "{shown}");
+    assert!(found[0].behind_c2.first_hex.contains("**") && found[0].behind_c2.first_hex.starts_with("030000000000"));
+    let http = others_of(b"GET /live/k3y.flv?token=t0ken HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        (http.looks_like, http.first_hex.get(..8), http.first_hex.contains("6b3379")),
+        (Appearance::Http, Some("47455420"), false)
+    );
+    let middle = others_of(b"\x07key k3y");
+    assert_eq!(middle.first_hex, "07****************");
 }
 
 #[test]
@@ -404,6 +486,26 @@ fn explain_all(file: &[u8]) {
             serde_json::to_string(&handshake).unwrap();
         }
     }
+}
+
+/// The connection whose client says `bytes`, which are no handshake.
+fn others_of(bytes: &[u8]) -> OtherConnection {
+    let packets = [&handshake()[..3], &[from_client(0, bytes)]].concat();
+    capture(&pcap(101, &packets, Packet::ipv4, usize::MAX)[..], None).others.remove(0)
+}
+
+/// A handshake and what follows it: segments of `size` bytes, of both sides in turn, without those of the client that are
+/// `lost`.
+fn session(lost: &[usize], size: usize) -> Vec<Packet> {
+    let mut packets = handshake();
+    packets.truncate(7);
+    let [client, server] = SAID.map(|bytes| cut(bytes, size));
+    for index in 0..client.len().max(server.len()) {
+        let at = S0S1S2_SIZE + index * size;
+        packets.extend(client.get(index).filter(|_| !lost.contains(&index)).map(|bytes| from_client(at, bytes)));
+        packets.extend(server.get(index).map(|bytes| from_server(at, bytes)));
+    }
+    packets
 }
 
 fn inspect(packets: &[Packet]) -> Vec<Handshake> {

@@ -6,7 +6,10 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::Trailing;
 use crate::base::Nanos;
-use crate::protocol::{BLOCK_SIZE, C0C1_SIZE, DigestAt, Explanation, HandshakeMode, Negotiated, RTMP_VERSION};
+use crate::protocol::transcript::Conversation;
+use crate::protocol::{
+    BLOCK_SIZE, C0C1_SIZE, ClientGuess, DigestAt, Explanation, HandshakeMode, Negotiated, RTMP_VERSION,
+};
 
 /// A line of the table: what happened and when, or what it means.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +153,40 @@ pub fn server(likely: &[&str], has_s2: bool) -> Option<String> {
     }
 }
 
+/// Which clients speak so; nothing if neither C1 nor `connect` is there.
+pub fn client(guess: &ClientGuess) -> Option<String> {
+    let ClientGuess { clients, by_handshake, by_commands } = guess;
+    let evidence = match (by_handshake, by_commands) {
+        (None, None) => return None,
+        (Some(true), Some(true)) => "handshake and commands are the same",
+        (Some(true), None) => "the handshake is the same",
+        (Some(true), Some(false)) => "the handshake is the same, the commands are not",
+        (None, Some(true)) => "the commands are the same",
+        (Some(false), Some(true)) => "the commands are the same, the handshake is not",
+        (_, _) => return Some("speaks like none of the clients known to this program".into()),
+    };
+    let (first, others) = clients.split_first()?;
+    let others: Vec<&str> = others.iter().map(|client| client.name()).collect();
+    let or = if others.is_empty() { String::new() } else { format!(" (or {})", others.join(", ")) };
+    Some(format!("speaks like {first}{or}: {evidence}"))
+}
+
+/// What was said behind the handshake, a row each.
+pub fn session(session: &Conversation) -> Vec<Row> {
+    let rows = session.messages.iter().take(MOST_MESSAGES);
+    let mut rows: Vec<Row> =
+        rows.map(|said| Row { at_ns: said.at_ns, label: said.from.name(), text: said.to_string() }).collect();
+    let more = session.left_out + (session.messages.len() - rows.len()) as u64;
+    if more > 0 {
+        let at_ns = rows.last().and_then(|last| last.at_ns);
+        rows.push(Row { at_ns, label: "more", text: format!("{more} more messages; --json lists the first of them") });
+    }
+    rows
+}
+
+/// Messages of a session that are shown to people.
+const MOST_MESSAGES: usize = 60;
+
 /// In which pieces bytes came. Equal neighbours are counted; of many different sizes the first are shown.
 pub fn pieces(sizes: &[usize]) -> String {
     const SHOWN: usize = 6;
@@ -178,9 +215,12 @@ pub fn pieces(sizes: &[usize]) -> String {
     )
 }
 
-/// How many bytes followed the handshake, and the first of them.
-pub fn trailing(trailing: &Trailing) -> String {
+/// How many bytes followed the handshake, and the first of them if their messages are not told.
+pub fn trailing(trailing: &Trailing, is_told: bool) -> String {
     const SHOWN: usize = 16;
+    if is_told {
+        return format!("{}, of the session", bytes(trailing.bytes));
+    }
     let shown = spaced_hex(&trailing.first_hex, SHOWN);
     let more = if trailing.bytes > SHOWN { " .." } else { "" };
     format!("{}, of the next stage of the protocol: {shown}{more}", bytes(trailing.bytes))

@@ -115,7 +115,7 @@ impl ProbeReport {
             rows.push(Row::note("reads", text::pieces(&sizes)));
         }
         if self.after_s2.bytes > 0 {
-            rows.push(Row::note("behind S2", text::trailing(&self.after_s2)));
+            rows.push(Row::note("behind S2", text::trailing(&self.after_s2, false)));
         }
         if matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. })) {
             let text = "a server that refuses C2 can say so only by hanging up; so can one that drops clients it does \

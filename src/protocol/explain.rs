@@ -36,6 +36,8 @@ pub struct Explanation {
     pub s1_digest_at: Option<DigestAt>,
     /// Where S1's digest begins.
     pub s1_digest_position: Option<usize>,
+    /// Whether S1 is printable ASCII but for its first eight bytes and its digest.
+    pub s1_filler_is_text: Option<bool>,
     /// Whether S1 equals C1 in all 1536 bytes.
     pub s1_is_c1: Option<bool>,
     /// Whether S2 is signed from C1's digest.
@@ -84,6 +86,7 @@ pub fn explain(c0c1: &[u8], s0s1s2: &[u8], c2: &[u8]) -> Explanation {
         s1_time: s0s1s2.get(1..).and_then(time),
         s1_digest_at,
         s1_digest_position: digest_position(s1, s1_digest_at),
+        s1_filler_is_text: s1.map(|s1| is_text(s1, s1_digest_at)),
         s1_is_c1: s1.zip(c1).map(|(s1, c1)| s1 == c1),
         s2_digest_verifies,
         s2_echoes_c1: s2.zip(c1).map(|(s2, c1)| s2 == c1),
@@ -96,6 +99,12 @@ pub fn explain(c0c1: &[u8], s0s1s2: &[u8], c2: &[u8]) -> Explanation {
 
 fn is_signed(response: &Block, signer: Signer, answered: &Block, digest_at: Option<DigestAt>) -> bool {
     digest_at.is_some_and(|at| signer.response_key(answered, at).verifies(response))
+}
+
+fn is_text(block: &Block, digest_at: Option<DigestAt>) -> bool {
+    let digest = digest_at.map_or(0..0, |at| at.digest_range(block));
+    let filler = (wire::VERSION.end..block.len()).filter(|index| !digest.contains(index));
+    filler.into_iter().all(|index| matches!(block[index], b' '..=b'~'))
 }
 
 fn digest_position(block: Option<&Block>, at: Option<DigestAt>) -> Option<usize> {

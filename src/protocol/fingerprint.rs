@@ -1,4 +1,8 @@
-//! Which server software answers like this.
+//! Which server software answers like this, and which client speaks so.
+
+mod client;
+
+pub use client::{ClientGuess, likely_clients};
 
 use super::explain::Explanation;
 use super::wire::S0S1S2_SIZE;
@@ -42,6 +46,30 @@ struct Fingerprint {
     writes: &'static [usize],
     signed: Option<SignedAnswer>,
     unsigned: UnsignedAnswer,
+    /// What else is known of its S1, where others sign with the same version.
+    s1: &'static [S1Trait],
+}
+
+enum S1Trait {
+    /// Its time is always 0.
+    ZeroTime,
+    /// Its time is a clock's, which is 0 for a moment only.
+    Clock,
+    /// Around the digest there are only letters and digits.
+    TextFiller,
+    /// Around the digest there are bytes of any value.
+    BinaryFiller,
+}
+
+impl S1Trait {
+    fn fits(&self, explained: &Explanation) -> bool {
+        match self {
+            Self::ZeroTime => explained.s1_time == Some(0),
+            Self::Clock => explained.s1_time != Some(0),
+            Self::TextFiller => explained.s1_filler_is_text == Some(true),
+            Self::BinaryFiller => explained.s1_filler_is_text == Some(false),
+        }
+    }
 }
 
 /// An S1 that holds its digest.
@@ -77,6 +105,9 @@ impl Fingerprint {
         let (Some(asked), Some(s1_is_c1)) = (explained.asked, explained.s1_is_c1) else {
             return false;
         };
+        if !self.s1.iter().all(|known| known.fits(explained)) {
+            return false;
+        }
         let version = explained.s1_time_version.as_deref().map_or("", |s1| &s1[8..]);
         let client_time = explained.c1_time_version.as_deref().map_or("", |c1| &c1[..8]);
         match (explained.s1_digest_at, &self.signed) {
@@ -115,15 +146,23 @@ const FINGERPRINTS: &[Fingerprint] = &[
         writes: S0S1_THEN_S2,
         signed: always("0d0e0a0d", DigestAt::FirstHalf),
         unsigned: UnsignedAnswer::CopyOfC1,
+        s1: &[],
     },
     // 7.0
-    Fingerprint { name: "SRS", writes: ONE_WRITE, signed: mirrors("01000504"), unsigned: UnsignedAnswer::ClientTime },
+    Fingerprint {
+        name: "SRS",
+        writes: ONE_WRITE,
+        signed: mirrors("01000504"),
+        unsigned: UnsignedAnswer::ClientTime,
+        s1: &[],
+    },
     // 4.4
     Fingerprint {
         name: "node-media-server",
         writes: ONE_WRITE,
         signed: mirrors("01020304"),
         unsigned: UnsignedAnswer::CopyOfC1,
+        s1: &[],
     },
     // 0.37
     Fingerprint {
@@ -131,6 +170,7 @@ const FINGERPRINTS: &[Fingerprint] = &[
         writes: ONE_WRITE,
         signed: always("0d0e0a0d", DigestAt::FirstHalf),
         unsigned: UnsignedAnswer::ZeroVersion,
+        s1: &[],
     },
     // 0.14
     Fingerprint {
@@ -138,6 +178,7 @@ const FINGERPRINTS: &[Fingerprint] = &[
         writes: ONE_WRITE,
         signed: always("0d0e0a0d", DigestAt::SecondHalf),
         unsigned: UnsignedAnswer::ClientTime,
+        s1: &[],
     },
     // commit 0efa1be5
     Fingerprint {
@@ -145,6 +186,7 @@ const FINGERPRINTS: &[Fingerprint] = &[
         writes: EACH_ALONE,
         signed: mirrors("04050001"),
         unsigned: UnsignedAnswer::ZeroVersion,
+        s1: &[S1Trait::ZeroTime, S1Trait::TextFiller],
     },
     // 0.8; it sends S0S1 on the first byte of C0, so in one write only to a client that sends C0C1 in one.
     Fingerprint {
@@ -156,13 +198,23 @@ const FINGERPRINTS: &[Fingerprint] = &[
             to_simple_clients: true,
         }),
         unsigned: UnsignedAnswer::Never,
+        s1: &[],
     },
-    // 0.2
+    // This program: what its `sink` answers. Its S1 says the version that two others say; their times and fillers differ.
+    Fingerprint {
+        name: "shakedown's sink",
+        writes: ONE_WRITE,
+        signed: mirrors("04050001"),
+        unsigned: UnsignedAnswer::ZeroVersion,
+        s1: &[S1Trait::ZeroTime, S1Trait::BinaryFiller],
+    },
+    // 0.2; the time is from its source, `current_time` in handshake/mod.rs.
     Fingerprint {
         name: "scuffle-rtmp",
         writes: ONE_WRITE,
         signed: mirrors("04050001"),
         unsigned: UnsignedAnswer::EchoWithTime,
+        s1: &[S1Trait::Clock],
     },
     // The example server of librtmp 2.4; the simple answer is from its source, `SHandShake` in handshake.h.
     Fingerprint {
@@ -170,11 +222,18 @@ const FINGERPRINTS: &[Fingerprint] = &[
         writes: S0S1_THEN_S2,
         signed: always("03050101", DigestAt::FirstHalf),
         unsigned: UnsignedAnswer::ZeroVersion,
+        s1: &[],
     },
     // 5.1
-    Fingerprint { name: "ffmpeg -listen", writes: EACH_ALONE, signed: None, unsigned: UnsignedAnswer::ZeroVersion },
+    Fingerprint {
+        name: "ffmpeg -listen",
+        writes: EACH_ALONE,
+        signed: None,
+        unsigned: UnsignedAnswer::ZeroVersion,
+        s1: &[],
+    },
     // 0.3
-    Fingerprint { name: "pyrtmp", writes: ONE_WRITE, signed: None, unsigned: UnsignedAnswer::ZeroVersion },
+    Fingerprint { name: "pyrtmp", writes: ONE_WRITE, signed: None, unsigned: UnsignedAnswer::ZeroVersion, s1: &[] },
 ];
 
 const fn always(version: &'static str, at: DigestAt) -> Option<SignedAnswer> {

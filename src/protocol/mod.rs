@@ -18,6 +18,8 @@
 //! which holds all bytes of the handshake, and keep no copy of it; what can be computed before a connection exists is in
 //! [`ClientTemplates`] and [`ServerTemplates`]. [`explain`] tells everything that recorded bytes tell.
 //!
+//! [`transcript`] does so for the session behind it.
+//!
 //! [`media`] is what a publisher sends once it may: an FLV file ([`flv`]) or synthetic media, as chunks.
 
 pub mod amf0;
@@ -33,12 +35,13 @@ pub mod session;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod transcript;
 mod violation;
 mod wire;
 
 pub use client::{Check, ClientHandshake, ClientState, Negotiated, S1Digest};
 pub use explain::{Explanation, explain};
-pub use fingerprint::likely_server;
+pub use fingerprint::{ClientGuess, likely_clients, likely_server};
 pub use profile::{
     Afterwards, C1Digest, C1Time, C2Rule, C2Signing, ClientClock, ClientProfile, ClientSpec, Filler, Opening, Pacing,
     Provenance, UnknownProfile,

@@ -252,6 +252,17 @@ impl ChunkReader {
         self.received
     }
 
+    /// Bytes that the current chunk still lacks, if they are audio, video, data or of an unknown type, which nobody keeps.
+    pub fn media_left(&self) -> u32 {
+        match self.reading {
+            Reading::Payload { index } => {
+                let kind = MessageKind::from(self.streams[usize::from(index)].kind);
+                if kind.is_control() || kind.is_command() { 0 } else { self.chunk_left }
+            }
+            Reading::Header { .. } => 0,
+        }
+    }
+
     /// Gives the blocks of incomplete commands back; due when the connection ends.
     pub fn release(&mut self, store: &mut MessageStore) {
         for stream in &mut self.streams {
