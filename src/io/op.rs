@@ -172,20 +172,8 @@ pub enum Op {
     /// after a full handshake, `Ok(1)` after a resumed one. Only [`tls::TlsIo`](super::tls::TlsIo) executes it, on
     /// targets that have TLS; other backends are never asked.
     ///
-    /// Errors, beside those of the connection itself (`CONNRESET`, `TIMEDOUT`, ...):
-    ///
-    /// | error | meaning |
-    /// |---|---|
-    /// | `NOTCONN` | the server closed the connection during the handshake |
-    /// | `CONNABORTED` | the server ended the handshake by an alert |
-    /// | `PROTONOSUPPORT` | there is no protocol version or cipher that both support |
-    /// | `BADMSG` | what came is no TLS: the port speaks another protocol |
-    /// | `PROTO` | TLS, but wrong |
-    /// | `NOKEY` | the certificate's issuer is not trusted |
-    /// | `KEYEXPIRED` | the certificate is expired, or not yet valid |
-    /// | `KEYREJECTED` | the certificate is for another name, or has another fault |
-    ///
-    /// Later `Recv`s report `CONNABORTED`, `BADMSG` and `PROTO` likewise.
+    /// Errors, beside those of the connection itself (`CONNRESET`, `TIMEDOUT`, ...): `NOTCONN` if the server closed it during
+    /// the handshake, else the number of a [`TlsFault`](crate::protocol::TlsFault), which later `Recv`s report likewise.
     Secure {
         /// Names the op.
         token: Token,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::reaction::{Ending, Reaction};
 use crate::base::Nanos;
 use crate::protocol::session::Status;
-use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, Violation};
+use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, TlsFault, Violation};
 
 /// One failed attempt, or one held connection that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ pub enum FailureKind {
     LostSilently,
     /// The server's certificate does not prove that it is the right server.
     BadCertificate,
-    /// The server does not speak TLS, or broke off its handshake.
+    /// The server does not speak TLS, or not as this client does; or it ended TLS by an alert.
     TlsRefused,
     /// The target did something else with a hostile client than the scenario expects.
     Unexpected,
@@ -140,25 +140,6 @@ pub enum FailureDetail {
     Tls(TlsFault),
 }
 
-/// Why TLS did not come to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TlsFault {
-    /// Nobody trusted has issued the server's certificate.
-    UnknownIssuer,
-    /// The certificate's time is over, or has not come.
-    Expired,
-    /// The certificate is for another name, or cannot be a server's.
-    WrongCertificate,
-    /// The server broke off the handshake.
-    Alert,
-    /// No version or cipher is known to both sides.
-    NothingInCommon,
-    /// The port does not speak TLS.
-    OtherProtocol,
-    /// The server breaks the rules of TLS.
-    Violation,
-}
-
 impl Failure {
     /// A failure without further evidence.
     pub const fn new(step: Step, kind: FailureKind) -> Self {
@@ -170,8 +151,13 @@ impl Failure {
         Self { detail, ..self }
     }
 
-    /// The failure that an operation's error number means in `step`; the number is kept as detail.
+    /// The failure that an operation's error number means in `step`; the number, or the fault of TLS that it stands for, is
+    /// kept as detail.
     pub fn from_errno(step: Step, errno: Errno) -> Self {
+        if let Some(fault) = TlsFault::from_number(errno.raw_os_error()) {
+            let kind = if fault.is_of_certificate() { FailureKind::BadCertificate } else { FailureKind::TlsRefused };
+            return Self::new(step, kind).with_detail(FailureDetail::Tls(fault));
+        }
         Self { step, kind: FailureKind::from_errno(errno), detail: FailureDetail::Errno(errno.raw_os_error()) }
     }
 
@@ -187,23 +173,10 @@ impl Failure {
 
     /// TLS did not come to be; the error numbers are those of [`Op::Secure`](crate::io::Op::Secure).
     pub fn of_tls(errno: Errno) -> Self {
-        let kind = match errno {
-            Errno::NOKEY | Errno::KEYEXPIRED | Errno::KEYREJECTED => FailureKind::BadCertificate,
-            Errno::CONNABORTED | Errno::PROTONOSUPPORT | Errno::BADMSG | Errno::PROTO => FailureKind::TlsRefused,
-            Errno::NOTCONN => FailureKind::Closed,
-            _ => return Self::from_errno(Step::Tls, errno),
-        };
-        let detail = match errno {
-            Errno::NOKEY => TlsFault::UnknownIssuer,
-            Errno::KEYEXPIRED => TlsFault::Expired,
-            Errno::KEYREJECTED => TlsFault::WrongCertificate,
-            Errno::CONNABORTED => TlsFault::Alert,
-            Errno::PROTONOSUPPORT => TlsFault::NothingInCommon,
-            Errno::BADMSG => TlsFault::OtherProtocol,
-            Errno::PROTO => TlsFault::Violation,
-            _ => return Self::new(Step::Tls, kind),
-        };
-        Self::new(Step::Tls, kind).with_detail(FailureDetail::Tls(detail))
+        match errno {
+            Errno::NOTCONN => Self::new(Step::Tls, FailureKind::Closed),
+            _ => Self::from_errno(Step::Tls, errno),
+        }
     }
 
     /// The server refused a command. The codes are those of nginx-rtmp, SRS, Wowza and Adobe's server.
@@ -235,9 +208,14 @@ impl Failure {
         Self::new(step, FailureKind::Unexpected).with_detail(FailureDetail::Ended(reaction.ending, after_ms))
     }
 
-    /// Whose failure it is: a function of step and kind.
+    /// Whose failure it is.
     pub const fn side(&self) -> Side {
         use FailureKind as Kind;
+        if let FailureDetail::Tls(fault) = self.detail
+            && fault.may_be_ours()
+        {
+            return Side::Unattributed;
+        }
         match (self.step, self.kind) {
             (_, Kind::NoPorts | Kind::NoDescriptors | Kind::NoMemory | Kind::CqOverflow | Kind::Cancelled) => {
                 Side::Generator
@@ -312,10 +290,10 @@ impl Failure {
             (_, Kind::LostSilently) => {
                 "the flow vanished: look for a firewall or balancer that forgets idle connections"
             }
-            (_, Kind::BadCertificate) => {
-                "the certificate does not fit: check the name, --tls-ca, or use --insecure in a test"
-            }
-            (_, Kind::TlsRefused) => "no TLS there: check that the port is the one for rtmps://",
+            (_, Kind::BadCertificate | Kind::TlsRefused) => match self.detail {
+                FailureDetail::Tls(fault) => fault.advice(),
+                _ => "`shakedown probe` shows what the server says",
+            },
             (_, Kind::Unexpected) => {
                 "the target did not treat this client as expected: compare by_client or correct `expect`"
             }
@@ -495,20 +473,6 @@ impl fmt::Display for Side {
             Self::Network => "network",
             Self::Generator => "generator",
             Self::Unattributed => "unattributed",
-        })
-    }
-}
-
-impl fmt::Display for TlsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownIssuer => "the certificate's issuer is not trusted",
-            Self::Expired => "the certificate is expired, or not yet valid",
-            Self::WrongCertificate => "the certificate is for another name, or no server's",
-            Self::Alert => "the server ended the handshake by an alert",
-            Self::NothingInCommon => "no TLS version or cipher in common",
-            Self::OtherProtocol => "the port does not speak TLS",
-            Self::Violation => "the server breaks the TLS protocol",
         })
     }
 }

@@ -35,6 +35,7 @@ pub mod session;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls_fault;
 pub mod transcript;
 mod violation;
 mod wire;
@@ -48,6 +49,7 @@ pub use profile::{
 };
 pub use server::{C2Verdict, ServerHandshake, ServerState};
 pub use template::{C1Spec, ClientTemplates, ServerTemplates};
+pub use tls_fault::TlsFault;
 pub use violation::{OtherProtocol, Violation};
 pub use wire::{BLOCK_SIZE, C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1_SIZE, S0S1S2_SIZE};
 

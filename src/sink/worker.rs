@@ -35,7 +35,7 @@ use crate::io::{
 };
 use crate::protocol::session::{ServerPolicy, ServerSession};
 use crate::protocol::{
-    C0C1_SIZE, C2_SIZE, C2Verdict, HandshakeMode, S0S1S2_SIZE, ServerHandshake, ServerState, ServerTemplates,
+    C0C1_SIZE, C2_SIZE, C2Verdict, HandshakeMode, S0S1S2_SIZE, ServerHandshake, ServerState, ServerTemplates, TlsFault,
 };
 
 /// The part of a sink's plan that one worker needs.
@@ -730,9 +730,9 @@ impl Attempt {
     }
 }
 
-/// Errors that only TLS reports: the peer does not speak it, or speaks it wrong.
+/// The peer does not speak TLS, or ended it by an alert, or speaks it wrong.
 fn is_fault_of_tls(errno: Errno) -> bool {
-    matches!(errno, Errno::CONNABORTED | Errno::BADMSG | Errno::PROTO | Errno::PROTONOSUPPORT)
+    TlsFault::from_number(errno.raw_os_error()).is_some()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub const LAYERS: &[&[Module]] = &[
         only("io::ring", &["base", "protocol", "io"]),
         only("io::sim", &["base", "protocol", "io"]),
         only("io::epoll", &["base", "protocol", "io"]),
-        only("io::tls", &["base", "io"]),
+        only("io::tls", &["base", "protocol", "io"]),
         any_lower("engine"),
     ],
     &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],

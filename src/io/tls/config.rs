@@ -3,15 +3,21 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, ServerConfig, SignatureScheme};
 use serde::{Deserialize, Serialize};
+
+use super::verifier::Verifier;
 
 /// TLS of one target, as planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,7 @@ pub struct TlsServerPlan {
 pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
+    pub(super) certificate_requests: Arc<CertificateRequests>,
     resume: bool,
 }
 
@@ -135,17 +142,20 @@ impl TlsClient {
             };
             let server_name = ServerName::try_from(server_name.clone())
                 .map_err(|_| TlsError::ServerName { name: server_name.clone() })?;
-            clients.push(Some(Self { config, server_name, resume: *resume }));
+            clients.push(Some(Self { config, server_name, certificate_requests: Arc::default(), resume: *resume }));
         }
         Ok(clients)
     }
 
-    /// The same for one worker: with sessions of its own, so that workers share no lock.
+    /// The same for one worker: with sessions of its own, so that workers share no lock, and a note of its own of what servers
+    /// ask for.
     pub(super) fn of_worker(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption =
             if self.resume { Resumption::store(Arc::new(Sessions::default())) } else { Resumption::disabled() };
-        Self { config: Arc::new(config), ..self.clone() }
+        let certificate_requests: Arc<CertificateRequests> = Arc::default();
+        config.client_auth_cert_resolver = certificate_requests.clone();
+        Self { config: Arc::new(config), certificate_requests, ..self.clone() }
     }
 }
 
@@ -195,34 +205,42 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("the provider has cipher suites for TLS 1.2 and 1.3");
-    Ok(match trust {
-        Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-        Trust::Authorities(path) => builder.with_root_certificates(authorities(path)?).with_no_client_auth(),
-        Trust::Anybody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptsAnybody(provider)))
-            .with_no_client_auth(),
-    })
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Anybody => Arc::new(AcceptsAnybody(provider)),
+        Trust::System => {
+            let (roots, certificates) = system_roots()?;
+            Arc::new(Verifier::new(roots, certificates, provider))
+        }
+        Trust::Authorities(path) => {
+            let (roots, certificates) = authorities(path)?;
+            Arc::new(Verifier::new(roots, certificates, provider))
+        }
+    };
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
+/// Authorities, and their certificates as they were read.
+type Roots = (RootCertStore, Vec<CertificateDer<'static>>);
+
+fn system_roots() -> Result<Roots, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // A store may hold a few certificates that this library cannot read; the others serve.
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(found.certs.iter().cloned());
     if roots.is_empty() {
         let cause = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(TlsError::NoSystemRoots { cause });
     }
-    Ok(roots)
+    Ok((roots, found.certs))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+fn authorities(path: &Path) -> Result<Roots, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, "the certificates of authorities")? {
-        roots.add(certificate).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
+    let certificates = certificates(path, "the certificates of authorities")?;
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
     }
-    Ok(roots)
+    Ok((roots, certificates))
 }
 
 /// All certificates of a PEM file; at least one.
@@ -272,6 +290,29 @@ impl ServerCertVerifier for AcceptsAnybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Has no certificate to show, and notes that a server asked for one. A worker's connections advance one at a time, so the
+/// note is of the one that has just advanced.
+#[derive(Debug, Default)]
+pub(super) struct CertificateRequests(AtomicBool);
+
+impl CertificateRequests {
+    /// Whether a server has asked since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl ResolvesClientCert for CertificateRequests {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

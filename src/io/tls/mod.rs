@@ -12,6 +12,7 @@
 //! * `config`: plans, certificates and keys, sessions to resume.
 //! * `session`: the TLS machine of one connection (rustls, driven by bytes).
 //! * `connection`: ops above, ops below.
+//! * `verifier`: whether the server's certificate is accepted.
 //! * `fault`: what is wrong, as an error number.
 
 mod config;
@@ -20,6 +21,7 @@ mod fault;
 mod session;
 #[cfg(test)]
 mod tests;
+mod verifier;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! The TLS machine of one connection, driven by bytes.
 
+use std::sync::Arc;
+
 use rustls::HandshakeKind;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
@@ -8,7 +10,7 @@ use rustls::unbuffered::{
     WriteTraffic,
 };
 
-use super::config::{TlsClient, TlsServer};
+use super::config::{CertificateRequests, TlsClient, TlsServer};
 use super::fault;
 use crate::io::Errno;
 
@@ -16,8 +18,16 @@ use crate::io::Errno;
 ///
 /// A session whose output has ended with an error is not to be used again.
 pub(super) enum Session {
-    Client(UnbufferedClientConnection),
+    Client(ClientSession),
     Server(UnbufferedServerConnection),
+}
+
+/// The client's side.
+pub(super) struct ClientSession {
+    session: UnbufferedClientConnection,
+    certificate_requests: Arc<CertificateRequests>,
+    /// The server has asked for a certificate, and got none.
+    was_asked: bool,
 }
 
 /// What a session gives its owner.
@@ -50,18 +60,21 @@ pub(super) const RECORD_PLAIN: usize = 1 << 14;
 impl Session {
     pub(super) fn client(client: &TlsClient) -> Result<Self, Errno> {
         let session = UnbufferedClientConnection::new(client.config.clone(), client.server_name.clone());
-        session.map(Self::Client).map_err(|error| fault::errno(&error))
+        let certificate_requests = client.certificate_requests.clone();
+        session
+            .map(|session| Self::Client(ClientSession { session, certificate_requests, was_asked: false }))
+            .map_err(|error| fault::errno(&error, false))
     }
 
     pub(super) fn server(server: &TlsServer) -> Result<Self, Errno> {
         let session = UnbufferedServerConnection::new(server.config.clone());
-        session.map(Self::Server).map_err(|error| fault::errno(&error))
+        session.map(Self::Server).map_err(|error| fault::errno(&error, false))
     }
 
     /// Both sides have proved who they are: bytes can be sent and received.
     pub(super) fn is_established(&self) -> bool {
         match self {
-            Self::Client(session) => !session.is_handshaking(),
+            Self::Client(client) => !client.session.is_handshaking(),
             Self::Server(session) => !session.is_handshaking(),
         }
     }
@@ -69,7 +82,7 @@ impl Session {
     /// Whether the handshake was a resumed one.
     pub(super) fn is_resumed(&self) -> bool {
         let kind = match self {
-            Self::Client(session) => session.handshake_kind(),
+            Self::Client(client) => client.session.handshake_kind(),
             Self::Server(session) => session.handshake_kind(),
         };
         kind == Some(HandshakeKind::Resumed)
@@ -92,9 +105,16 @@ impl Session {
 
     fn go_on(&mut self, records: &mut [u8], output: &mut Output, then: Then) -> usize {
         match self {
-            Self::Client(session) => {
+            Self::Client(client) => {
                 let process = UnbufferedConnectionCommon::<ClientConnectionData>::process_tls_records;
-                go_on(session, process, records, output, then)
+                let taken = go_on(&mut client.session, process, records, output, then);
+                client.was_asked |= client.certificate_requests.take();
+                if client.was_asked
+                    && let Some(Err(errno)) = &mut output.end
+                {
+                    *errno = fault::without_certificate(*errno);
+                }
+                taken
             }
             Self::Server(session) => {
                 let process = UnbufferedConnectionCommon::<ServerConnectionData>::process_tls_records;
@@ -123,7 +143,7 @@ fn go_on<Data>(
                             output.plain.extend_from_slice(record.payload);
                             taken += record.discard;
                         }
-                        Err(error) => output.end = Some(Err(fault::errno(&error))),
+                        Err(error) => output.end = Some(Err(fault::errno(&error, true))),
                     }
                 }
             }
@@ -138,7 +158,7 @@ fn go_on<Data>(
             // A server that accepts no early data is asked for none.
             Ok(_) => unreachable!("early data is not accepted"),
             Err(error) => {
-                output.end = Some(Err(fault::errno(&error)));
+                output.end = Some(Err(fault::errno(&error, !session.is_handshaking())));
                 // The alert for the peer. To read on after an error is a panic, and messages come before reading.
                 while session.wants_write()
                     && let Ok(ConnectionState::EncodeTlsData(message)) = process(session, &mut records[taken..]).state

@@ -10,6 +10,8 @@ use std::thread::{self, JoinHandle};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
+
 use self::authority::{Authority, NAME, client};
 use super::*;
 use crate::base::{Nanos, Seed};
@@ -17,6 +19,7 @@ use crate::io::ring::Ring;
 use crate::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use crate::io::tests::driver::{Driver, PATIENCE, SHARED, discard, open, send_shared, token, watch};
 use crate::io::{BufferId, BufferPlan, CloseHow, Destination, Errno, ListenerId, Payload, SourceId};
+use crate::protocol::TlsFault;
 
 /// Buffers of the engine's own, of each pool.
 const BUFFERS: u32 = 4;
@@ -87,6 +90,10 @@ impl<I: Io> Driver<TlsIo<I>> {
         assert_eq!(self.free_buffers(), (2 * BUFFERS, 2 * BUFFERS));
         assert!(self.io.slots.iter().all(|slot| slot.connection.is_none()));
     }
+}
+
+fn errno(fault: TlsFault) -> Errno {
+    Errno::from_raw_os_error(fault.number())
 }
 
 fn secure(slot: u32, generation: u32) -> Op {
@@ -193,14 +200,24 @@ fn a_session_is_resumed_with_a_ticket_that_was_received() {
 fn a_certificate_at_fault_is_named() {
     let (authority, foreign) = (Authority::new(), Authority::foreign());
     for (identity, fault) in [
-        (foreign.good(), Errno::NOKEY),
-        (authority.expired(), Errno::KEYEXPIRED),
-        (authority.issue("other.test", |_| {}), Errno::KEYREJECTED),
+        (foreign.good(), TlsFault::UnknownIssuer),
+        (foreign.self_signed(|_| {}), TlsFault::SelfSigned),
+        (authority.expired(), TlsFault::Expired),
+        (authority.not_yet_valid(), TlsFault::NotYetValid),
+        (authority.issue("other.test", |_| {}), TlsFault::WrongName),
+        (
+            authority.issue(NAME, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+            TlsFault::AuthorityCertificate,
+        ),
+        (
+            authority.issue(NAME, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+            TlsFault::WrongPurpose,
+        ),
     ] {
         let (address, server) =
             serve_tls(identity.config(&TLS13), 2, |stream| stream.read_exact(&mut [0; 1537]).is_ok());
         let mut driver = Driver::securing(address, authority.client());
-        assert_eq!(driver.secure(1), Err(fault));
+        assert_eq!(driver.secure(1), Err(errno(fault)), "{fault:?}");
         driver.end(1, CloseHow::Fin);
         driver.assert_ended();
         let mut driver =
@@ -213,21 +230,47 @@ fn a_certificate_at_fault_is_named() {
     }
 }
 
+/// What `openssl req -x509` makes: openssl accepts it where it is trusted, whatever it says of itself.
+#[test]
+fn a_trusted_certificate_may_be_the_servers_own() {
+    let issuer = Authority::new();
+    for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
+        for (name, answer) in [(NAME, Ok(0)), ("other.test", Err(errno(TlsFault::WrongName)))] {
+            let identity = issuer.self_signed(|params| params.is_ca = is_ca);
+            let (address, server) =
+                serve_tls(identity.config(&TLS13), 1, |stream| stream.read_exact(&mut [0; 1537]).is_ok());
+            let trust = Trust::Authorities(identity.certificate.clone());
+            let plan = TlsClientPlan { server_name: name.to_owned(), trust, resume: true };
+            let mut driver = Driver::securing(address, client(&plan));
+            assert_eq!(driver.secure(1), answer, "{is_ca:?}");
+            if answer.is_ok() {
+                assert_eq!(driver.run(send_shared(0, 1)), Ok(1537));
+            }
+            driver.end(1, CloseHow::Fin);
+            server.join().unwrap();
+            driver.assert_ended();
+        }
+    }
+}
+
 #[test]
 fn a_server_that_speaks_no_tls_is_told_from_one_that_refuses() {
     const ALERT_RECORD: [u8; 5] = [21, 3, 3, 0, 2];
     let alert = |level: u8, description: u8| [&ALERT_RECORD[..], &[level, description]].concat();
     for (answer, fault) in [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Errno::BADMSG),
-        (vec![3; 3073], Errno::BADMSG),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), errno(TlsFault::OtherProtocol)),
+        (vec![3; 3073], errno(TlsFault::OtherProtocol)),
         (vec![], Errno::NOTCONN),
         (vec![22, 3, 3], Errno::NOTCONN),
-        // handshake_failure, internal_error, certificate_required.
-        (alert(2, 40), Errno::PROTONOSUPPORT),
-        (alert(2, 80), Errno::CONNABORTED),
-        (alert(2, 116), Errno::CONNABORTED),
-        // Application data before the handshake.
-        (vec![23, 3, 3, 0, 1, 0], Errno::PROTO),
+        // handshake_failure, protocol_version, unrecognized_name, internal_error, certificate_required.
+        (alert(2, 40), errno(TlsFault::NoCommonCipher)),
+        (alert(2, 70), errno(TlsFault::NoCommonVersion)),
+        (alert(2, 112), errno(TlsFault::UnrecognisedName)),
+        (alert(2, 80), errno(TlsFault::Alert(80))),
+        (alert(2, 116), errno(TlsFault::ClientCertificateRequired)),
+        // Application data before the handshake; a handshake message that is none.
+        (vec![23, 3, 3, 0, 1, 0], errno(TlsFault::Violation)),
+        (vec![22, 3, 3, 0, 5, 2, 0, 0, 1, 0], errno(TlsFault::Violation)),
     ] {
         let sent = answer.clone();
         let (address, server) = serve(1, move |mut stream| {
@@ -273,7 +316,7 @@ fn what_is_no_record_ends_an_established_connection_once_and_for_all() {
     assert_eq!(driver.receive(1, 10, 10), [1; 10], "what came before is received");
     assert_eq!(driver.run(watch(0, 1)), Ok(1), "there is something to say");
     for _ in 0..2 {
-        assert_eq!(driver.run(discard(0, 1)), Err(Errno::BADMSG));
+        assert_eq!(driver.run(discard(0, 1)), Err(errno(TlsFault::Violation)));
         assert_eq!(driver.run(send_shared(0, 1)), Err(Errno::PIPE));
     }
     driver.end(1, CloseHow::Fin);
@@ -584,10 +627,12 @@ fn a_server_sees_what_its_clients_do_wrong() {
     rustix::net::sockopt::set_socket_linger(&reset, Some(std::time::Duration::ZERO)).unwrap();
     drop(reset);
     let mut driver = Driver::securing(address, Authority::new().client());
-    assert_eq!(driver.secure(1), Err(Errno::NOKEY));
+    assert_eq!(driver.secure(1), Err(errno(TlsFault::UnknownIssuer)));
     driver.end(1, CloseHow::Fin);
     let ends = server.join().unwrap();
-    assert_eq!(ends, [Err(Errno::BADMSG), Ok(0), Err(Errno::CONNRESET), Err(Errno::CONNABORTED)]);
+    // Alert 48 is unknown_ca.
+    let [no_tls, unknown_ca] = [TlsFault::OtherProtocol, TlsFault::Alert(48)].map(errno);
+    assert_eq!(ends, [Err(no_tls), Ok(0), Err(Errno::CONNRESET), Err(unknown_ca)]);
 }
 
 #[test]
@@ -627,7 +672,7 @@ fn those_that_find_no_buffer_wait_for_one() {
 fn works_on_the_simulated_network() {
     let garbage = PeerScript::EndlessGarbage;
     for (script, opened, secured) in [
-        (garbage, Ok(0), Err(Errno::BADMSG)),
+        (garbage, Ok(0), Err(errno(TlsFault::OtherProtocol))),
         (PeerScript::CloseAfterConnect, Ok(0), Err(Errno::NOTCONN)),
         (PeerScript::Silent, Ok(0), Err(Errno::CANCELED)),
         (PeerScript::Refuse, Err(Errno::CONNREFUSED), Err(Errno::NOTCONN)),

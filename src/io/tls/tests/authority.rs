@@ -1,5 +1,6 @@
 //! A certificate authority that lives as long as a test.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub const NAME: &str = "rtmp.test";
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
+    issued: Cell<u32>,
 }
 
 /// A certificate and its key, as files.
@@ -41,7 +43,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         std::fs::write(folder.path().join("authority.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), folder }
+        Self { issuer: Issuer::new(params, key), folder, issued: Cell::new(0) }
     }
 
     pub fn file(&self) -> PathBuf {
@@ -53,15 +55,34 @@ impl Authority {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
-        let path = |kind: &str| self.folder.path().join(format!("{name}-{kind}.pem"));
-        let identity = Identity { certificate: path("certificate"), key: path("key") };
-        std::fs::write(&identity.certificate, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(&identity.key, key.serialize_pem()).unwrap();
-        identity
+        self.keep(&params.signed_by(&key, &self.issuer).unwrap().pem(), &key)
     }
 
     pub fn good(&self) -> Identity {
         self.issue(NAME, |_| {})
+    }
+
+    /// One for [`NAME`] that vouches for itself, changed as the test likes.
+    pub fn self_signed(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        self.keep(&params.self_signed(&key).unwrap().pem(), &key)
+    }
+
+    fn keep(&self, certificate: &str, key: &KeyPair) -> Identity {
+        let number = self.issued.replace(self.issued.get() + 1);
+        let path = |kind: &str| self.folder.path().join(format!("{number}-{kind}.pem"));
+        let identity = Identity { certificate: path("certificate"), key: path("key") };
+        std::fs::write(&identity.certificate, certificate).unwrap();
+        std::fs::write(&identity.key, key.serialize_pem()).unwrap();
+        identity
+    }
+
+    pub fn not_yet_valid(&self) -> Identity {
+        self.issue(NAME, |params| {
+            (params.not_before, params.not_after) = (date_time_ymd(4001, 1, 1), date_time_ymd(4002, 1, 1));
+        })
     }
 
     pub fn expired(&self) -> Identity {
