@@ -71,7 +71,7 @@ impl Verdict {
 }
 
 fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
-    let number = match facts.ring {
+    let (call, number) = match facts.ring {
         RingTrial::Works { direct_descriptors: true } => {
             return Some(Verdict::ok("works", "a ring was made; it knows direct descriptors"));
         }
@@ -79,7 +79,7 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
             let message = "a ring was made, without all operations for direct descriptors: ordinary ones are used";
             return Some(Verdict::new(Severity::Note, "works", message).remedy("run on Linux 6.13 or later"));
         }
-        RingTrial::Refused(number) => number,
+        RingTrial::Refused { call, errno } => (call, errno),
     };
     let (value, message, remedy) = match (Errno::from_raw_os_error(number), facts.io_uring_disabled) {
         (Errno::PERM, Some(level @ 1..)) => {
@@ -95,12 +95,15 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
                 format!("`sysctl -w kernel.io_uring_disabled=0` as root on the host{or}"),
             )
         }
-        (Errno::PERM | Errno::ACCESS, _) => (
-            "forbidden (EPERM)",
+        (errno @ (Errno::PERM | Errno::ACCESS | Errno::NOSYS), _)
+            if errno != Errno::NOSYS || is_hidden(facts) =>
+        (
+            if errno == Errno::NOSYS { "forbidden (ENOSYS)" } else { "forbidden (EPERM)" },
             match facts.seccomp {
-                Some(0) => "a security module (SELinux, AppArmor, a BPF policy) forbids io_uring_setup".into(),
-                _ => "a seccomp filter forbids io_uring_setup, as the default profiles of Docker and containerd do"
-                    .to_owned(),
+                Some(0) => format!("a security module (SELinux, AppArmor, a BPF policy) forbids {call}"),
+                _ => format!(
+                    "a seccomp filter forbids {call}, as the default profiles of Docker, containerd and podman do"
+                ),
             },
             match facts.seccomp {
                 Some(0) => "look for the denial in the audit log, and allow io_uring for this program".into(),
@@ -117,8 +120,7 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         ),
         (Errno::NOSYS, _) => (
             "missing (ENOSYS)",
-            "the kernel is older than 5.1 or built without CONFIG_IO_URING, or a sandbox or seccomp filter hides it"
-                .into(),
+            "the kernel is older than 5.1 or built without CONFIG_IO_URING, or a sandbox hides it".into(),
             "run on Linux 6.1 or later, outside sandboxes such as gVisor".into(),
         ),
         (Errno::INVAL, _) => (
@@ -138,7 +140,7 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         ),
         (errno, _) => (
             "fails",
-            format!("io_uring_setup failed: {}", std::io::Error::from(errno)),
+            format!("{call} failed: {}", std::io::Error::from(errno)),
             "`strace -e trace=io_uring_setup,io_uring_register` shows the call that fails".into(),
         ),
     };
@@ -147,6 +149,13 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         _ => "",
     };
     Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy + without))
+}
+
+/// A kernel that has io_uring does not show it to a process whose system calls are filtered: podman's default profile
+/// answers ENOSYS.
+fn is_hidden(facts: &MachineFacts) -> bool {
+    let version = facts.kernel.as_deref().and_then(major_and_minor);
+    facts.seccomp == Some(2) && version.is_some_and(|version| version >= (5, 1))
 }
 
 /// What else helps where there is no ring to be had.

@@ -74,8 +74,13 @@ pub enum RingTrial {
         /// It knows the operations for direct descriptors: SOCKET, URING_CMD (socket options) and BIND (Linux 6.11).
         direct_descriptors: bool,
     },
-    /// The kernel refused with this error number.
-    Refused(i32),
+    /// One of io_uring's system calls was refused.
+    Refused {
+        /// Which.
+        call: &'static str,
+        /// The error number.
+        errno: i32,
+    },
 }
 
 /// A soft and a hard limit; `None` is no limit.
@@ -137,7 +142,7 @@ impl MachineFacts {
         let number64 = |path: &str| text(path)?.trim().parse().ok();
         Self {
             kernel: text("proc/sys/kernel/osrelease").map(|release| release.trim().to_owned()),
-            ring: RingTrial::Refused(libc::ENOSYS),
+            ring: RingTrial::Refused { call: "io_uring_setup", errno: libc::ENOSYS },
             io_uring_disabled: number("proc/sys/kernel/io_uring_disabled"),
             seccomp: text("proc/self/status").and_then(|status| field(&status, "Seccomp:")?.parse().ok()),
             container: container(root),
@@ -168,25 +173,26 @@ impl MachineFacts {
 }
 
 impl RingTrial {
-    /// With the flags that the engine cannot do without (Linux 6.1).
+    /// With the flags that the engine cannot do without (Linux 6.1); each of the three system calls is tried.
     fn make() -> Self {
-        let ring: io::Result<IoUring> = IoUring::builder()
+        Self::each_call().unwrap_or_else(|(call, error)| Self::Refused { call, errno: errno(&error) })
+    }
+
+    fn each_call() -> Result<Self, (&'static str, io::Error)> {
+        let ring: IoUring = IoUring::builder()
             .dontfork()
             .setup_clamp()
             .setup_submit_all()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            .build(8);
-        let probed = ring.and_then(|ring| {
-            let mut probe = Probe::new();
-            ring.submitter().register_probe(&mut probe)?;
-            let needed = [opcode::Socket::CODE, opcode::SetSockOpt::CODE, opcode::Bind::CODE];
-            Ok(needed.into_iter().all(|operation| probe.is_supported(operation)))
-        });
-        match probed {
-            Ok(direct_descriptors) => Self::Works { direct_descriptors },
-            Err(error) => Self::Refused(errno(&error)),
-        }
+            .build(8)
+            .map_err(|error| ("io_uring_setup", error))?;
+        // Nothing is queued, so nothing is waited for.
+        ring.submit().map_err(|error| ("io_uring_enter", error))?;
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe).map_err(|error| ("io_uring_register", error))?;
+        let needed = [opcode::Socket::CODE, opcode::SetSockOpt::CODE, opcode::Bind::CODE];
+        Ok(Self::Works { direct_descriptors: needed.into_iter().all(|operation| probe.is_supported(operation)) })
     }
 }
 

@@ -2,6 +2,11 @@ use super::*;
 use crate::fleet::Topology;
 use crate::io::Engine;
 
+/// The trial of a ring where io_uring_setup is refused.
+fn refused(errno: i32) -> RingTrial {
+    RingTrial::Refused { call: "io_uring_setup", errno }
+}
+
 /// A machine without a fault.
 pub(super) fn sound() -> MachineFacts {
     MachineFacts {
@@ -77,6 +82,12 @@ fn a_refused_ring_blocks_and_says_why() {
             eperm,
             ["seccomp filter", "containerd", "io_uring_enter"],
         ),
+        (
+            MachineFacts { seccomp: Some(2), ..sound() },
+            enosys,
+            ["forbids io_uring_setup", "podman", "--security-opt seccomp=docs/seccomp-io_uring.json"],
+        ),
+        (MachineFacts { seccomp: Some(2), kernel: Some("4.19.0".into()), ..sound() }, enosys, ["older", "5.1", "6.1"]),
         (sound(), eperm, ["SELinux", "BPF", "audit log"]),
         (sound(), enosys, ["older than 5.1", "CONFIG_IO_URING", "Linux 6.1 or later"]),
         (MachineFacts { container: gvisor, ..sound() }, enosys, ["gVisor", "ENOSYS", "runc"]),
@@ -86,7 +97,7 @@ fn a_refused_ring_blocks_and_says_why() {
         (sound(), libc::EIO, ["io_uring_setup failed", "Input/output error", "strace"]),
     ];
     for (facts, errno, phrases) in cases {
-        let finding = finding("io_uring", &MachineFacts { ring: RingTrial::Refused(errno), ..facts });
+        let finding = finding("io_uring", &MachineFacts { ring: refused(errno), ..facts });
         assert_eq!(finding.severity, Severity::Blocking);
         for phrase in phrases {
             assert!(text(&finding).contains(phrase), "{phrase}: {}", text(&finding));
@@ -98,8 +109,7 @@ fn a_refused_ring_blocks_and_says_why() {
 
 #[test]
 fn epoll_asks_for_less() {
-    let refused = RingTrial::Refused(libc::EPERM);
-    let old = MachineFacts { ring: refused, kernel: Some("4.19.0".into()), ..sound() };
+    let old = MachineFacts { ring: refused(libc::EPERM), kernel: Some("4.19.0".into()), ..sound() };
     let findings = examine(&old, Engine::Epoll);
     let severities: Vec<_> =
         findings.iter().take(4).map(|finding| (finding.check.as_str(), finding.severity)).collect();
@@ -165,7 +175,7 @@ fn each_fault_has_its_finding() {
         ("seccomp", MachineFacts { seccomp: Some(2), ..sound() }, Ok, "it allows io_uring"),
         (
             "seccomp",
-            MachineFacts { seccomp: Some(2), ring: RingTrial::Refused(libc::EPERM), ..sound() },
+            MachineFacts { seccomp: Some(2), ring: refused(libc::EPERM), ..sound() },
             Note,
             "seccomp-io_uring.json",
         ),
@@ -267,7 +277,7 @@ fn unknown_facts_have_no_finding() {
 #[test]
 fn the_text_is_aligned_and_sums_up() {
     let facts = MachineFacts {
-        ring: RingTrial::Refused(libc::EPERM),
+        ring: refused(libc::EPERM),
         io_uring_disabled: Some(2),
         cpus_allowed: 1,
         cores: 1,

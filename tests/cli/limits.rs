@@ -48,28 +48,40 @@ fn ok(answer: libc::c_int) -> io::Result<()> {
 /// Every command that needs a ring.
 const NEED_IO_URING: [&str; 3] = ["run -n 1 -q", "run 127.0.0.1:1935 -n 1 -q", "sink --listen 127.0.0.1:0 -t 2"];
 
+/// Each of io_uring's system calls, and what profiles answer: Docker's EPERM, podman's ENOSYS.
+fn refusals() -> impl Iterator<Item = (&'static str, libc::c_long, &'static str, i32)> {
+    let calls = [
+        ("io_uring_setup", libc::SYS_io_uring_setup),
+        ("io_uring_enter", libc::SYS_io_uring_enter),
+        ("io_uring_register", libc::SYS_io_uring_register),
+    ];
+    let answers = [("EPERM", libc::EPERM), ("ENOSYS", libc::ENOSYS)];
+    calls.into_iter().flat_map(move |(call, number)| answers.map(|(name, errno)| (call, number, name, errno)))
+}
+
 #[test]
-fn io_uring_forbidden_names_cause_and_remedy() {
-    for words in NEED_IO_URING {
-        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::EPERM));
-        ended
-            .assert_error(1, &["io_uring is forbidden to this process (EPERM) by a seccomp profile", "--security-opt"]);
+fn a_profile_that_forbids_io_uring_is_named_with_its_remedy() {
+    for (call, number, name, errno) in refusals() {
+        for words in NEED_IO_URING {
+            let ended = finished(without(prepared(words), number, errno));
+            let cause = format!("{call} is forbidden to this process ({name}) by a seccomp profile");
+            let remedies = ["--security-opt", "or use the engine that does without: `--engine epoll`"];
+            ended.assert_error(1, &[cause.as_str(), remedies[0], remedies[1]]);
+        }
     }
 }
 
 #[test]
-fn io_uring_missing_names_cause_and_remedy() {
-    for words in NEED_IO_URING {
-        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, libc::ENOSYS));
-        ended.assert_error(1, &["this kernel has no io_uring (ENOSYS)", "Linux 6.1 or later"]);
-    }
-}
-
-#[test]
-fn what_forbids_io_uring_names_the_engine_without_it() {
-    for (words, errno) in NEED_IO_URING.into_iter().flat_map(|words| [(words, libc::EPERM), (words, libc::ENOSYS)]) {
-        let ended = finished(without(prepared(words), libc::SYS_io_uring_setup, errno));
-        ended.assert_error(1, &["or use the engine that does without: `--engine epoll`"]);
+fn doctor_sees_what_a_profile_forbids() {
+    for (call, number, name, errno) in refusals() {
+        let ended = finished(without(prepared("doctor --json"), number, errno));
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        let report = ended.json();
+        let findings = report["findings"].as_array().expect("findings");
+        let finding = findings.iter().find(|finding| finding["check"] == "io_uring").expect("the check");
+        let text = finding.to_string();
+        let parts = [&format!("forbidden ({name})"), &format!("a seccomp filter forbids {call}")];
+        assert!(parts.iter().all(|part| text.contains(*part)), "{call} {name}: {text}");
     }
 }
 

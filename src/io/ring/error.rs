@@ -1,10 +1,8 @@
 //! Why a ring could not be made, and what to do about it.
 
-use std::io;
+use std::{fs, io};
 
 use rustix::io::Errno;
-
-use super::setup::disabled_level;
 
 /// The environment does not allow the ring that the plan asks for. Every message ends in the remedy; where io_uring is
 /// not to be had at all it names the engine that does without.
@@ -20,14 +18,32 @@ pub enum RingError {
         /// The sysctl's value: 1 allows privileged processes only, 2 nobody.
         level: u8,
     },
-    /// `EPERM` without the sysctl: a seccomp filter.
+    /// A seccomp filter refuses one of io_uring's system calls.
     #[error(
-        "io_uring is forbidden to this process (EPERM) by a seccomp profile, as Docker's and containerd's default \
-         one does: start the container with `--security-opt seccomp=docs/seccomp-io_uring.json`, or another profile \
-         that allows io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: \
-         securityContext.seccompProfile), or use the engine that does without: `--engine epoll`"
+        "{call} is forbidden to this process ({}) by a seccomp profile, as the default ones of Docker, containerd and \
+         podman do: start the container with `--security-opt seccomp=docs/seccomp-io_uring.json`, or another profile that \
+         allows io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: securityContext.seccompProfile), or use \
+         the engine that does without: `--engine epoll`",
+        name(*errno)
     )]
-    Forbidden,
+    Filtered {
+        /// The system call.
+        call: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
+    /// A security module refuses one of io_uring's system calls.
+    #[error(
+        "{call} is forbidden to this process ({}) by a security module (SELinux, AppArmor, a BPF policy): look for the \
+         denial in the audit log and allow io_uring for this program, or use the engine that does without: `--engine epoll`",
+        name(*errno)
+    )]
+    Denied {
+        /// The system call.
+        call: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
     /// `ENOSYS`.
     #[error(
         "this kernel has no io_uring (ENOSYS): it is older than Linux 5.1, built without CONFIG_IO_URING, or a \
@@ -106,22 +122,74 @@ pub enum RingError {
     },
 }
 
+/// What on this host may stand between a process and its ring.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Barriers {
+    /// `kernel.io_uring_disabled`; `None` before Linux 6.6.
+    pub disabled: Option<u8>,
+    /// System calls of this process are filtered (`Seccomp: 2` in proc_pid_status(5)).
+    pub filtered: bool,
+    /// The kernel has had io_uring from the start (Linux 5.1), so that its absence has another cause.
+    pub new_enough: bool,
+}
+
+impl Barriers {
+    pub(super) fn read() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+        let release = rustix::system::uname();
+        let mut numbers = release.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+        let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
+        Self {
+            disabled: fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+                .ok()
+                .and_then(|level| level.trim().parse().ok()),
+            filtered: seccomp.is_some_and(|mode| mode.trim() == "2"),
+            new_enough: (number(), number()) >= (5, 1),
+        }
+    }
+}
+
 impl RingError {
     /// What a failed `io_uring_setup` means on this host; for rings that others set up, too.
     pub fn of_setup(error: io::Error) -> Self {
-        Self::from_setup(error, disabled_level())
+        Self::from_setup(error, Barriers::read())
     }
 
-    /// What a failed `io_uring_setup` means. `disabled` is the value of `kernel.io_uring_disabled`, if there is one.
-    pub(super) fn from_setup(error: io::Error, disabled: Option<u8>) -> Self {
-        match (Errno::from_io_error(&error), disabled) {
+    /// What a failed `io_uring_setup` means behind these barriers.
+    pub(super) fn from_setup(error: io::Error, barriers: Barriers) -> Self {
+        match (Errno::from_io_error(&error), barriers.disabled) {
             (Some(Errno::PERM), Some(level @ 1..)) => Self::SwitchedOff { level },
-            (Some(Errno::PERM), _) => Self::Forbidden,
-            (Some(Errno::NOSYS), _) => Self::Missing,
+            (Some(Errno::NOSYS), _) if !(barriers.filtered && barriers.new_enough) => Self::Missing,
             (Some(Errno::INVAL), _) => Self::KernelTooOld,
             (Some(Errno::NOMEM), _) => Self::NoMemory,
             (Some(errno @ (Errno::MFILE | Errno::NFILE)), _) => Self::NoDescriptor { errno },
-            _ => Self::Setup { action: "io_uring_setup", source: error },
+            _ => Self::from_call("io_uring_setup", error, barriers),
         }
+    }
+
+    /// What it means that `call`, one of io_uring's system calls, failed.
+    pub(super) fn of_call(call: &'static str, error: io::Error) -> Self {
+        Self::from_call(call, error, Barriers::read())
+    }
+
+    fn from_call(call: &'static str, error: io::Error, barriers: Barriers) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(errno @ (Errno::PERM | Errno::ACCESS | Errno::NOSYS)) if barriers.filtered => {
+                Self::Filtered { call, errno }
+            }
+            Some(errno @ (Errno::PERM | Errno::ACCESS)) => Self::Denied { call, errno },
+            Some(errno @ (Errno::MFILE | Errno::NFILE)) => Self::NoDescriptor { errno },
+            Some(Errno::NOMEM) => Self::NoMemory,
+            _ => Self::Setup { action: call, source: error },
+        }
+    }
+}
+
+fn name(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM => "EPERM",
+        Errno::ACCESS => "EACCES",
+        _ => "ENOSYS",
     }
 }

@@ -1,6 +1,5 @@
 //! Making a ring: flags, operations, the file table, and the trial that chooses the kind of descriptors.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -68,45 +67,61 @@ fn completions(slots: u32, descriptors: Descriptors) -> u32 {
 /// table has completed, so one held connection would keep all later ones open. The trial: a poll stays armed on one
 /// direct descriptor, another is closed; whether its peer sees the end of the stream at once is the answer.
 pub(super) fn choose_descriptors() -> Result<Descriptors, RingError> {
-    let ring = build(4, 8)?;
-    if check_operations(&ring, Descriptors::Direct).is_err() {
-        return Ok(Descriptors::Ordinary);
+    let mut ring = build(4, 8)?;
+    // A filter may allow io_uring_setup and nothing else; better told now than by a worker's first turn.
+    // SAFETY: the entry points to no memory.
+    unsafe { ring.submission().push(&opcode::Nop::new().build()) }.expect("the queue was empty");
+    enter(&ring)?;
+    ring.completion().next();
+    match check_operations(&ring, Descriptors::Direct) {
+        Err(RingError::MissingOperation { .. }) => return Ok(Descriptors::Ordinary),
+        checked => checked?,
     }
-    let freed = closes_at_once(ring).map_err(|source| match Errno::from_io_error(&source) {
-        Some(errno @ (Errno::MFILE | Errno::NFILE)) => RingError::NoDescriptor { errno },
-        // io_uring_setup is allowed, and io_uring_enter is not.
-        Some(Errno::PERM | Errno::ACCESS) => RingError::Forbidden,
-        _ => RingError::Setup { action: "the trial close", source },
-    })?;
+    let freed = closes_at_once(ring)?;
     Ok(if freed { Descriptors::Direct } else { Descriptors::Ordinary })
 }
 
-fn closes_at_once(mut ring: IoUring) -> io::Result<bool> {
+fn closes_at_once(mut ring: IoUring) -> Result<bool, RingError> {
     const POLLED: u32 = 0;
     const CLOSED: u32 = 1;
-    let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let trial_failed = |source: io::Error| RingError::Setup { action: "the trial close", source };
+    let pair = || {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        pair.map_err(|errno| match errno {
+            Errno::MFILE | Errno::NFILE => RingError::NoDescriptor { errno },
+            errno => trial_failed(errno.into()),
+        })
+    };
     let ((polled, _silent), (closed, peer)) = (pair()?, pair()?);
-    ring.submitter().register_files_sparse(2)?;
-    ring.submitter().register_files_update(POLLED, &[polled.as_raw_fd(), closed.as_raw_fd()])?;
+    let not_registered = |error| RingError::of_call("io_uring_register", error);
+    ring.submitter().register_files_sparse(2).map_err(not_registered)?;
+    let files = [polled.as_raw_fd(), closed.as_raw_fd()];
+    ring.submitter().register_files_update(POLLED, &files).map_err(not_registered)?;
     // The table holds the only reference now.
     drop(closed);
     let poll = opcode::PollAdd::new(types::Fixed(POLLED), libc::POLLIN as u32).build();
     let close = opcode::Close::new(types::Fixed(CLOSED)).build();
     // SAFETY: neither entry points to memory.
     unsafe { ring.submission().push_multiple(&[poll, close]) }.expect("the queue was empty");
-    while let Err(error) = ring.submit_and_wait(1) {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+    enter(&ring)?;
     let answer = ring.completion().next().map_or(0, |entry| entry.result());
     if answer < 0 {
-        return Err(io::Error::from_raw_os_error(-answer));
+        return Err(trial_failed(io::Error::from_raw_os_error(-answer)));
     }
     match recv(&peer, &mut [0_u8; 1][..], RecvFlags::DONTWAIT) {
         Ok((_, received)) => Ok(received == 0),
         Err(Errno::AGAIN) => Ok(false),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(trial_failed(errno.into())),
+    }
+}
+
+/// Submits what is queued and waits for a completion.
+fn enter(ring: &IoUring) -> Result<(), RingError> {
+    loop {
+        match ring.submit_and_wait(1) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer.map(drop).map_err(|error| RingError::of_call("io_uring_enter", error)),
+        }
     }
 }
 
@@ -129,11 +144,6 @@ fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
     ring.map_err(RingError::of_setup)
 }
 
-/// `kernel.io_uring_disabled`; `None` before Linux 6.6.
-pub(super) fn disabled_level() -> Option<u8> {
-    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
-}
-
 /// The operations used on either kind of descriptors, with the versions that brought them.
 const ALWAYS: [(u8, &str, &str); 7] = [
     (opcode::PollAdd::CODE, "IORING_OP_POLL_ADD", "5.1"),
@@ -154,9 +164,7 @@ const DIRECT: [(u8, &str, &str); 3] = [
 
 fn check_operations(ring: &IoUring, descriptors: Descriptors) -> Result<(), RingError> {
     let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(|source| RingError::Setup { action: "the probe for operations", source })?;
+    ring.submitter().register_probe(&mut probe).map_err(|error| RingError::of_call("io_uring_register", error))?;
     let direct = if descriptors == Descriptors::Direct { &DIRECT[..] } else { &[] };
     match ALWAYS.iter().chain(direct).find(|(code, ..)| !probe.is_supported(*code)) {
         Some(&(_, operation, since)) => Err(RingError::MissingOperation { operation, since }),

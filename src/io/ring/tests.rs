@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 
+use super::error::Barriers;
 use super::*;
 use crate::io::tests::driver::{
     Driver, End, Exposed, PATIENCE, SHARED, discard, plan, read_end, send_shared, serve, token,
@@ -119,21 +120,29 @@ fn too_many_slots_are_refused_with_the_remedy() {
 
 #[test]
 fn a_forbidden_ring_is_explained() {
-    let explain = |errno: Errno, disabled| RingError::from_setup(errno.into(), disabled).to_string();
-    for (errno, disabled, part) in [
-        (Errno::PERM, Some(2), "kernel.io_uring_disabled = 2): switch it on with `sysctl"),
-        (Errno::PERM, Some(1), "or run with CAP_SYS_ADMIN"),
-        (Errno::PERM, Some(0), "--security-opt seccomp="),
-        (Errno::PERM, None, "--security-opt seccomp="),
-        (Errno::NOSYS, None, "gVisor"),
-        (Errno::INVAL, None, "Linux 6.1"),
-        (Errno::NOMEM, None, "ulimit -l"),
-        (Errno::MFILE, None, "ulimit -n"),
-        (Errno::ACCESS, None, "strace"),
+    let free = Barriers { disabled: Some(0), filtered: false, new_enough: true };
+    let filtered = Barriers { filtered: true, ..free };
+    for (errno, barriers, part) in [
+        (
+            Errno::PERM,
+            Barriers { disabled: Some(2), ..free },
+            "kernel.io_uring_disabled = 2): switch it on with `sysctl",
+        ),
+        (Errno::PERM, Barriers { disabled: Some(1), ..filtered }, "or run with CAP_SYS_ADMIN"),
+        (Errno::PERM, filtered, "io_uring_setup is forbidden to this process (EPERM) by a seccomp profile"),
+        (Errno::NOSYS, filtered, "io_uring_setup is forbidden to this process (ENOSYS) by a seccomp profile"),
+        (Errno::PERM, free, "SELinux"),
+        (Errno::ACCESS, free, "(EACCES) by a security module"),
+        (Errno::NOSYS, free, "gVisor"),
+        (Errno::NOSYS, Barriers { new_enough: false, ..filtered }, "older than Linux 5.1"),
+        (Errno::INVAL, free, "Linux 6.1"),
+        (Errno::NOMEM, free, "ulimit -l"),
+        (Errno::MFILE, free, "ulimit -n"),
+        (Errno::IO, free, "strace"),
     ] {
-        let text = explain(errno, disabled);
+        let text = RingError::from_setup(errno.into(), barriers).to_string();
         assert!(text.contains(part), "{text:?} does not say {part:?}");
-        let forbidden = matches!(errno, Errno::PERM | Errno::NOSYS | Errno::INVAL);
+        let forbidden = matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL);
         assert_eq!(text.contains("`--engine epoll`"), forbidden, "{text:?}");
     }
 }
