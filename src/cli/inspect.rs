@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
-use crate::inspect::{self, Handshake, Inspection, OtherConnection, is_capture};
+use crate::inspect::{self, Handshake, Inspection, OtherConnection, Skipped, is_capture};
 
 /// Explain recorded handshakes and the sessions behind them
 ///
@@ -22,7 +22,7 @@ pub(super) struct InspectArgs {
     /// Only connections to this port, whatever their first bytes are (default: of any port, if they look like RTMP)
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// The machine form: {"handshakes":[...],"others":[...]}
+    /// The machine form: {"handshakes":[...],"others":[...],"skipped":{...}}
     #[arg(long)]
     json: bool,
     /// When to colour
@@ -35,6 +35,9 @@ struct Handshakes<'a> {
     handshakes: &'a [Handshake],
     /// Connections that are none.
     others: &'a [OtherConnection],
+    /// What of the capture was not looked at; absent for raw streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<&'a Skipped>,
 }
 
 /// Connections without a handshake that the text lists.
@@ -46,7 +49,7 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
     let mut head = Vec::new();
     read(first, 4, &mut head)?;
     if !is_capture(&head) {
-        print(args, &[streams(args)?], &[], 0)?;
+        print(args, &[streams(args)?], &[], None)?;
         return Ok(Exit::PASS);
     }
     if args.files.len() > 1 {
@@ -57,19 +60,20 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
     skipped.findings().iter().for_each(|finding| output::tell(finding));
     if let Some(damage) = damage {
         if !handshakes.is_empty() || !others.is_empty() {
-            print(args, &handshakes, &others, skipped.other_connections)?;
+            print(args, &handshakes, &others, Some(&skipped))?;
         }
         return Err(CliError::usage(format!("{}: {damage}", first.display())));
     }
     if handshakes.is_empty() {
         let to = args.port.map_or(String::new(), |port| format!(" to port {port}"));
         output::tell(&format!(
-            "no RTMP handshake{to} in {}: {} other connection(s)",
+            "no RTMP handshake{to} in {}: {} other connection(s) ({})",
             first.display(),
-            skipped.other_connections
+            skipped.other_connections,
+            skipped.contents()
         ));
     }
-    print(args, &handshakes, &others, skipped.other_connections)?;
+    print(args, &handshakes, &others, Some(&skipped))?;
     Ok(Exit::PASS)
 }
 
@@ -114,15 +118,15 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::usage(format!("cannot read {}: {error}", path.display()))
 }
 
-/// `others` are the first of `other_connections`.
+/// `others` are the first of the other connections.
 fn print(
     args: &InspectArgs,
     handshakes: &[Handshake],
     others: &[OtherConnection],
-    other_connections: usize,
+    skipped: Option<&Skipped>,
 ) -> Result<(), CliError> {
     if args.json {
-        let json = serde_json::to_string_pretty(&Handshakes { handshakes, others })
+        let json = serde_json::to_string_pretty(&Handshakes { handshakes, others, skipped })
             .map_err(|error| CliError::environment(format!("cannot write the handshakes as JSON: {error}")))?;
         return output::print(&format!("{json}\n"));
     }
@@ -131,6 +135,7 @@ fn print(
     let listed = &others[..others.len().min(MOST_OTHERS)];
     if !listed.is_empty() {
         let mut list: String = listed.iter().map(|other| other.render(width)).collect();
+        let other_connections = skipped.map_or(0, |skipped| skipped.other_connections);
         if other_connections > listed.len() {
             list.push_str(&format!("and {} other connections without a handshake\n", other_connections - listed.len()));
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::capture_file::{CaptureError, Record};
+use super::copies::Copies;
 use super::other::{Beginning, OtherConnection};
 use super::packet::{NoSegment, Segment, decode};
 use super::session::{Part, Session, Sessions};
@@ -31,6 +32,7 @@ pub(super) struct Connections {
     /// How many may be kept; of more than [`MOST_HANDSHAKES`] no bytes.
     most_handshakes: usize,
     sessions: Sessions,
+    copies: Copies,
     skipped: Skipped,
 }
 
@@ -44,6 +46,7 @@ impl Connections {
             handshakes: 0,
             most_handshakes: MOST_HANDSHAKES,
             sessions: Sessions::default(),
+            copies: Copies::default(),
             skipped: Skipped::default(),
         }
     }
@@ -55,9 +58,10 @@ impl Connections {
 
     /// Takes the next packet.
     pub(super) fn take(&mut self, record: &Record<'_>) {
+        self.skipped.packets += 1;
         let mut segment = match decode(record) {
             Ok(segment) => segment,
-            Err(NoSegment::NotTcp) => return,
+            Err(NoSegment::Other(kind)) => return *self.skipped.other_packets.entry(kind).or_default() += 1,
             Err(NoSegment::HeaderCut) => return self.skipped.cut_headers += 1,
             Err(NoSegment::Fragment) => return self.skipped.fragments += 1,
             Err(NoSegment::Link) => {
@@ -71,6 +75,9 @@ impl Connections {
         }
         if self.most_handshakes > MOST_HANDSHAKES {
             segment.payload = &[];
+        }
+        if self.copies.is_copy(&segment, record.at_ns) {
+            return self.skipped.copies += 1;
         }
         let Some(index) = self.connection_of(&segment, record.at_ns) else { return };
         let connection = &mut self.connections[index];

@@ -9,6 +9,7 @@
 
 mod capture_file;
 mod connections;
+mod copies;
 mod other;
 mod packet;
 mod render;
@@ -18,10 +19,11 @@ mod stream;
 mod tests;
 pub mod text;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::base::redact_bytes;
 use crate::protocol::transcript::{Conversation, Transcript};
@@ -32,6 +34,7 @@ use crate::protocol::{
 
 pub use capture_file::{CaptureError, is_capture};
 pub use other::{Appearance, OtherConnection};
+pub use packet::PacketKind;
 
 pub use crate::protocol::transcript::Side;
 
@@ -101,8 +104,16 @@ pub struct CapturedTimes {
 }
 
 /// What of a capture was not looked at, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Skipped {
+    /// Packets in the capture, looked at or not.
+    pub packets: usize,
+    /// Packets that repeat the one just before, as mirror ports and captures on several interfaces give them: no
+    /// retransmissions.
+    pub copies: usize,
+    /// Packets that carry no TCP, by what they carry.
+    #[serde(serialize_with = "by_name")]
+    pub other_packets: BTreeMap<PacketKind, usize>,
     /// TCP connections that do not look like RTMP, or carried nothing.
     pub other_connections: usize,
     /// Connections, as far as they can be told apart, beyond the limits of memory.
@@ -115,6 +126,11 @@ pub struct Skipped {
     pub unknown_links: usize,
     /// One of these link types (numbers of tcpdump.org/linktypes.html).
     pub unknown_link: Option<i32>,
+}
+
+/// With the kinds' names for keys.
+fn by_name<S: Serializer>(counts: &BTreeMap<PacketKind, usize>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|(kind, count)| (kind.to_string(), count)))
 }
 
 /// One recorded handshake and what it tells. Times are the capture's: when a packet passed the place of capture.

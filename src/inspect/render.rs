@@ -7,6 +7,9 @@ use super::{Delivery, EndingKind, Gap, Handshake, OtherConnection, Outcome, Part
 use crate::base::Nanos;
 use crate::protocol::{BLOCK_SIZE, C0C1_SIZE};
 
+/// Kinds of packets that a sentence lists.
+const MOST_KINDS: usize = 5;
+
 impl Handshake {
     /// The text, `width` columns wide (60 at least), coloured with ANSI sequences if `color`.
     pub fn render(&self, width: u16, color: bool) -> String {
@@ -196,6 +199,11 @@ impl Skipped {
             ),
             (self.cut_headers, "packet(s) cut within their headers by the snap length: record with `tcpdump -s 0`"),
             (self.fragments, "IP fragment(s), which are not put together"),
+            (
+                self.copies,
+                "packet(s) that repeat the one just before: the capture shows them twice (a mirror port that sees both \
+                 ways, or several interfaces)",
+            ),
         ];
         let mut findings: Vec<String> = counts
             .iter()
@@ -210,6 +218,24 @@ impl Skipped {
             ));
         }
         findings
+    }
+}
+
+impl Skipped {
+    /// How many packets the capture has, and what those without TCP carry, the most frequent first.
+    pub fn contents(&self) -> String {
+        if self.packets == 0 {
+            return "the capture holds no packets".to_owned();
+        }
+        let mut kinds: Vec<_> = self.other_packets.iter().collect();
+        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let listed = kinds.iter().take(MOST_KINDS).map(|(kind, count)| format!("{count} of {kind}"));
+        let rest: usize = kinds.iter().skip(MOST_KINDS).map(|(_, count)| **count).sum();
+        let rest = (rest > 0).then(|| format!("{rest} of other kinds"));
+        let without_tcp: Vec<String> = listed.chain(rest).collect();
+        let without_tcp =
+            if without_tcp.is_empty() { String::new() } else { format!(", without TCP {}", without_tcp.join(", ")) };
+        format!("{} packets{without_tcp}", self.packets)
     }
 }
 

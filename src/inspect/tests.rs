@@ -73,9 +73,10 @@ fn headers_are_enough_to_time_a_handshake() {
     let headers = pcap(1, &handshake(), |packet| ethernet(&packet.ipv4()), 54);
     let times = step_times(&headers[..], 1935);
     assert_eq!(times.handshakes, [whole[0].at]);
-    assert_eq!((times.skipped, times.damage.is_none()), (Skipped::default(), true));
+    let nothing = Skipped { packets: 10, ..Skipped::default() };
+    assert_eq!((times.skipped, times.damage.is_none()), (nothing.clone(), true));
     let elsewhere = step_times(&headers[..], 1936);
-    assert_eq!((elsewhere.handshakes, elsewhere.skipped), (Vec::new(), Skipped::default()));
+    assert_eq!((elsewhere.handshakes, elsewhere.skipped), (Vec::new(), nothing));
 }
 
 #[test]
@@ -301,6 +302,136 @@ fn every_link_type_is_read() {
     assert!(unknown.skipped.findings()[0].contains("link type 105"), "{:?}", unknown.skipped.findings());
 }
 
+fn big_endian(number: usize) -> [u8; 2] {
+    u16::try_from(number).unwrap().to_be_bytes()
+}
+
+/// An IPv4 packet of `protocol` between tunnel ends.
+fn tunnel_ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let total = big_endian(20 + payload.len());
+    let ends = [10, 9, 9, 1, 10, 9, 9, 2];
+    [&[0x45, 0][..], &total, &[0, 0, 0, 0, 64, protocol, 0, 0], &ends, payload].concat()
+}
+
+fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let length = big_endian(8 + payload.len());
+    tunnel_ipv4(17, &[&[0xc3, 0x50][..], &port.to_be_bytes(), &length, &[0, 0], payload].concat())
+}
+
+/// An Ethernet frame without padding, which a tunnel's header would count.
+fn frame(ether_type: u16, payload: &[u8]) -> Vec<u8> {
+    [&[2; 12][..], &ether_type.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn handshakes_are_found_within_tunnels() {
+    type Wrap = fn(&[u8]) -> Vec<u8>;
+    let inner: Wrap = |packet| frame(0x0800, packet);
+    let tunnels: [(&str, Wrap); 17] = [
+        ("VXLAN", |packet| udp(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &frame(0x0800, packet)].concat())),
+        ("VXLAN on Linux's old port", |packet| {
+            udp(8472, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &frame(0x0800, packet)].concat())
+        }),
+        ("Geneve", |packet| udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 1, 0][..], &frame(0x0800, packet)].concat())),
+        ("Geneve with an option", |packet| udp(6081, &[&[1, 0, 0x08, 0, 0, 0, 1, 0, 9, 9, 9, 9][..], packet].concat())),
+        ("GTP-U", |packet| udp(2152, &[&[0x30, 0xff, 0, 0, 0, 0, 0, 1][..], packet].concat())),
+        ("GTP-U with a sequence number", |packet| {
+            udp(2152, &[&[0x32, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0][..], packet].concat())
+        }),
+        ("GRE", |packet| tunnel_ipv4(47, &[&[0, 0, 0x08, 0][..], packet].concat())),
+        ("GRE with key and sequence number", |packet| {
+            tunnel_ipv4(47, &[&[0x30, 0, 0x08, 0][..], &[7; 8], packet].concat())
+        }),
+        ("GRE with a checksum", |packet| tunnel_ipv4(47, &[&[0x80, 0, 0x08, 0][..], &[7; 4], packet].concat())),
+        ("GRE that carries Ethernet", |packet| {
+            tunnel_ipv4(47, &[&[0, 0, 0x65, 0x58][..], &frame(0x0800, packet)].concat())
+        }),
+        ("ERSPAN I", |packet| tunnel_ipv4(47, &[&[0, 0, 0x88, 0xbe][..], &frame(0x0800, packet)].concat())),
+        ("ERSPAN II", |packet| {
+            tunnel_ipv4(47, &[&[0x10, 0, 0x88, 0xbe][..], &[7; 4], &[0; 8], &frame(0x0800, packet)].concat())
+        }),
+        ("ERSPAN III", |packet| {
+            tunnel_ipv4(47, &[&[0x10, 0, 0x22, 0xeb][..], &[7; 4], &[0; 12], &frame(0x0800, packet)].concat())
+        }),
+        ("IP in IP", |packet| tunnel_ipv4(4, packet)),
+        ("VXLAN in GRE", |packet| {
+            let vxlan = udp(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &frame(0x0800, packet)].concat());
+            tunnel_ipv4(47, &[&[0, 0, 0x08, 0][..], &vxlan].concat())
+        }),
+        ("no tunnel", <[u8]>::to_vec),
+        ("IPv6 in IP", |packet| tunnel_ipv4(41, packet)),
+    ];
+    for (name, wrap) in tunnels {
+        let file = pcap(1, &handshake(), |packet| inner(&wrap(&packet.ipv4())), usize::MAX);
+        let found = capture(&file[..], None);
+        assert_eq!(found.handshakes.len(), 1, "{name}: {:?}", found.skipped);
+        assert_eq!(found.handshakes[0].outcome, Outcome::Completed { mode: Negotiated::ComplexVerified }, "{name}");
+        assert!(found.skipped.other_packets.is_empty(), "{name}");
+    }
+    let links: [(&str, u16, &[u8]); 3] = [
+        ("MPLS", 0x8847, &[0, 1, 0, 64, 0, 2, 1, 64]),
+        ("PPPoE", 0x8864, &[0x11, 0, 0, 1, 0, 0, 0, 0x21]),
+        ("two VLANs", 0x88a8, &[0, 1, 0x81, 0, 0, 2, 0x08, 0]),
+    ];
+    for (name, ether_type, header) in links {
+        let wrap = |packet: &Packet| frame(ether_type, &[header, &packet.ipv4()].concat());
+        assert_eq!(capture(&pcap(1, &handshake(), wrap, usize::MAX)[..], None).handshakes.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_looked_into_is_named() {
+    let contents = |wrap: fn(&Packet) -> Vec<u8>| {
+        let found = capture(&pcap(1, &handshake(), wrap, usize::MAX)[..], None);
+        assert!(found.handshakes.is_empty());
+        found.skipped.contents()
+    };
+    for (wrap, named) in [
+        ((|_| frame(0x0806, &[0; 28])) as fn(&Packet) -> Vec<u8>, "10 packets, without TCP 10 of ARP"),
+        (|packet| frame(0x0800, &udp(4433, &packet.ipv4())), "10 packets, without TCP 10 of UDP"),
+        (
+            |packet| frame(0x0800, &tunnel_ipv4(50, &packet.ipv4())),
+            "10 packets, without TCP 10 of IPsec (ESP), which is encrypted",
+        ),
+        (|packet| frame(0x9999, &packet.ipv4()), "10 packets, without TCP 10 of EtherType 0x9999"),
+        (
+            |packet| frame(0x0800, &(0..20).fold(packet.ipv4(), |inner, _| tunnel_ipv4(4, &inner))),
+            "10 packets, without TCP 10 of more tunnels within each other than are opened",
+        ),
+    ] {
+        assert_eq!(contents(wrap), named);
+    }
+    let empty = capture(&pcap(1, &[], Packet::ipv4, usize::MAX)[..], None);
+    assert_eq!(empty.skipped.contents(), "the capture holds no packets");
+}
+
+#[test]
+fn nesting_without_end_is_no_danger() {
+    // A megabyte of headers, each of which begins the next.
+    let nested = [0x65, 0x58].repeat(1 << 19);
+    let file = pcap(1, &handshake()[..1], |_| frame(0x6558, &nested), usize::MAX);
+    assert_eq!(capture(&file[..], None).skipped.other_packets.len(), 1);
+}
+
+#[test]
+fn a_packet_that_is_captured_twice_is_a_copy_and_not_sent_again() {
+    let twice: Vec<Packet> = (0_u16..)
+        .zip(handshake())
+        .flat_map(|(id, packet)| {
+            let packet = Packet { id: Some(id), ..packet };
+            [packet.clone(), packet]
+        })
+        .collect();
+    let found = capture(&pcap(101, &twice, Packet::ipv4, usize::MAX)[..], None);
+    assert_eq!((found.skipped.packets, found.skipped.copies), (20, 10));
+    let delivery = &found.handshakes[0].delivery;
+    assert_eq!((delivery.retransmits, delivery.syn_retransmits, delivery.out_of_order), (0, 0, 0));
+    // The same segment in another packet is a retransmission.
+    let again: Vec<Packet> = handshake().into_iter().flat_map(|packet| [packet.clone(), packet]).collect();
+    let found = capture(&pcap(101, &again, Packet::ipv4, usize::MAX)[..], None);
+    assert_eq!((found.skipped.copies, found.handshakes[0].delivery.syn_retransmits), (0, 1));
+}
+
 #[test]
 fn other_protocols_are_no_handshakes_unless_the_port_says_so() {
     let speak = |bytes: &[u8]| {
@@ -522,6 +653,8 @@ struct Packet {
     acknowledgement: u32,
     flags: u8,
     payload: Vec<u8>,
+    /// The IP identification; `None`: another one in each packet of a file.
+    id: Option<u16>,
 }
 
 /// A whole connection, a packet each nanosecond.
@@ -558,7 +691,7 @@ fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
 impl Packet {
     fn new(source: &str, destination: &str, sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Self {
         let [source, destination] = [source, destination].map(|address| address.parse().unwrap());
-        Self { source, destination, sequence, acknowledgement, flags, payload: payload.to_vec() }
+        Self { source, destination, sequence, acknowledgement, flags, payload: payload.to_vec(), id: None }
     }
 
     fn tcp(&self) -> Vec<u8> {
@@ -577,7 +710,8 @@ impl Packet {
     fn ipv4(&self) -> Vec<u8> {
         let tcp = self.tcp();
         let total = u16::try_from(20 + tcp.len()).unwrap().to_be_bytes();
-        let header = [&[0x45, 0][..], &total, &[0, 0, 0x40, 0, 64, 6, 0, 0], &self.addresses().concat()].concat();
+        let id = self.id.unwrap_or_default().to_be_bytes();
+        let header = [&[0x45, 0][..], &total, &id, &[0x40, 0, 64, 6, 0, 0], &self.addresses().concat()].concat();
         [header, tcp].concat()
     }
 
@@ -602,7 +736,8 @@ fn ethernet(packet: &[u8]) -> Vec<u8> {
 fn pcap(link: u32, packets: &[Packet], frame: impl Fn(&Packet) -> Vec<u8>, snaplen: usize) -> Vec<u8> {
     let mut file = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 0x0004_0000, link].map(u32::to_le_bytes).concat();
     for (nanosecond, packet) in (0_u32..).zip(packets) {
-        let frame = frame(packet);
+        let id = packet.id.unwrap_or(nanosecond as u16);
+        let frame = frame(&Packet { id: Some(id), ..packet.clone() });
         let captured = frame.len().min(snaplen);
         let sizes = [captured, frame.len()].map(|size| u32::try_from(size).unwrap());
         file.extend([1, nanosecond, sizes[0], sizes[1]].map(u32::to_le_bytes).concat());
