@@ -7,18 +7,21 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
-use shakedown::base::{Seed, StreamPurpose};
-use shakedown::measure::{FailureKind, Side, Step};
-use shakedown::probe::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, Reaction, StepTimes, probe};
+use shakedown::base::{Secret, Seed, StreamPurpose};
+use shakedown::measure::{FailureKind, Side, Step, Until};
+use shakedown::probe::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, ProbeSession, Reaction, StepTimes, probe};
+use shakedown::protocol::session::{MessageStore, ServerPolicy, ServerSession};
 use shakedown::protocol::{
-    C0C1_SIZE, C2_SIZE, C2Verdict, DigestAt, HandshakeMode, Negotiated, S0S1_SIZE, S0S1S2_SIZE, ServerHandshake,
-    ServerState, ServerTemplates,
+    C0C1_SIZE, C2_SIZE, C2Verdict, ClientClock, ClientProfile, DigestAt, HandshakeMode, Negotiated, S0S1_SIZE,
+    S0S1S2_SIZE, ServerHandshake, ServerState, ServerTemplates,
 };
 
 /// Long enough never to be reached by a peer that answers.
 const AMPLE: Duration = Duration::from_secs(30);
 /// For peers that never answer.
 const SHORT: Duration = Duration::from_millis(60);
+/// For peers that answer for a while and then no more.
+const PATIENT: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_complex_handshake_is_explained() {
@@ -341,6 +344,160 @@ fn a_connect_without_an_answer_times_out() {
 }
 
 #[test]
+fn the_text_of_a_session() {
+    let server = serve(|stream| conduct(stream, &ServerPolicy::default()));
+    let report = probe(&ProbePlan { session: Some(asked(Until::Publish)), linger: SHORT, ..plan(server.address) });
+    let connect = "client connect (1): app live, type nonprivate, flashVer FMLE/3.0 (compatible; shakedown), tcUrl \
+                   rtmp://10.0.0.5:1935/live";
+    let accepted = "server _result (1): answers connect: NetConnection.Connect.Success (status): \"Connection \
+                    succeeded.\": server FMS/3,0,1,123";
+    assert_says(
+        &report,
+        &[
+            "complex handshake completed, publish accepted",
+            connect,
+            "server set_peer_bandwidth: 5000000 bytes, dynamic",
+            accepted,
+            "client createStream (2)",
+            "server _result (2): answers createStream: message stream 1",
+            "client publish (3): stream ***, type live, on message stream 1",
+            "server onStatus: NetStream.Publish.Start (status): \"Start publishing\"",
+            "client deleteStream (4): message stream 1",
+            "after the server keeps the connection (watched for",
+        ],
+    );
+    for width in [60, 80] {
+        let text = report.render(width, false);
+        assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+    }
+}
+
+#[test]
+fn every_milestone_is_reached() {
+    for (until, name, says) in [
+        (Until::Reply, "window_ack_size", "connect answered"),
+        (Until::Connect, "_result", "connect accepted"),
+        (Until::Publish, "onStatus", "publish accepted"),
+    ] {
+        let server = serve(|stream| conduct(stream, &ServerPolicy::default()));
+        let report = probe(&ProbePlan { session: Some(asked(until)), ..plan(server.address) });
+        assert_eq!(report.outcome, ProbeOutcome::Completed { mode: Negotiated::ComplexVerified });
+        assert_eq!(report.until, until);
+        assert!(report.reached_ns > report.at.c2_sent_ns, "{report:?}");
+        let told = report.session.as_ref().unwrap();
+        assert!(told.messages.iter().any(|said| said.name == name), "{told:?}");
+        assert_says(&report, &[says, "server answers like shakedown's sink"]);
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_quoted_with_cause_and_remedy() {
+    for (rule, until, step, kind, says) in [
+        (
+            "connect:rejected",
+            Until::Connect,
+            Step::Reply,
+            FailureKind::Rejected,
+            "refuses connect: NetConnection.Connect.Rejected",
+        ),
+        (
+            "connect:close",
+            Until::Publish,
+            Step::Reply,
+            FailureKind::Closed,
+            "closed the connection on connect, without a word",
+        ),
+        (
+            "connect:redirect=rtmp://edge/live/k",
+            Until::Publish,
+            Step::Reply,
+            FailureKind::Redirected,
+            "probe rtmp://edge/live/***",
+        ),
+        (
+            "publish:name-taken",
+            Until::Publish,
+            Step::Publish,
+            FailureKind::NameTaken,
+            "refuses publish: NetStream.Publish.BadName",
+        ),
+        ("publish:unauthorized", Until::Publish, Step::Publish, FailureKind::Unauthorized, "give the credentials"),
+        ("publish:close", Until::Publish, Step::Publish, FailureKind::Closed, "`deny publish`"),
+        (
+            "play:not-found",
+            Until::Play,
+            Step::Play,
+            FailureKind::Rejected,
+            "refuses play: NetStream.Play.StreamNotFound",
+        ),
+    ] {
+        let policy = ServerPolicy { reject: vec![rule.parse().unwrap()], ..ServerPolicy::default() };
+        let server = serve(move |stream| conduct(stream, &policy));
+        let report = probe(&ProbePlan { session: Some(asked(until)), ..plan(server.address) });
+        assert_failed(&report, step, kind, Side::Target);
+        assert_says(&report, &[says]);
+        assert_eq!(report.explanation.negotiated, Some(HandshakeMode::Complex), "the handshake is told all the same");
+    }
+}
+
+#[test]
+fn a_session_that_goes_no_further_runs_into_the_timeout() {
+    let server = serve(complex_server);
+    let report = probe(&ProbePlan { session: Some(asked(Until::Connect)), timeout: PATIENT, ..plan(server.address) });
+    assert_failed(&report, Step::Reply, FailureKind::Timeout, Side::Target);
+    assert_says(&report, &["the server did not answer connect within 3.00 s", "client connect (1): app live"]);
+    let server = serve(|stream| conduct(stream, &ServerPolicy::default()));
+    let report = probe(&ProbePlan { session: Some(asked(Until::Play)), timeout: PATIENT, ..plan(server.address) });
+    assert_failed(&report, Step::Play, FailureKind::Timeout, Side::Target);
+    assert_says(
+        &report,
+        &["let the player in and sent no audio or video within 3.00 s", "somebody publishes this stream"],
+    );
+}
+
+#[test]
+fn answers_that_are_no_rtmp_are_said_with_their_first_bytes() {
+    let server = serve(|mut stream| {
+        let signed = sign(&read_exactly(&mut stream, C0C1_SIZE));
+        answer_on(&mut stream, &signed);
+        read_exactly(&mut stream, C2_SIZE + 1);
+        answer_on(&mut stream, &[0xff, 1, 2, 3]);
+        read_to_end(stream);
+    });
+    let report = probe(&ProbePlan { session: Some(asked(Until::Connect)), ..plan(server.address) });
+    assert_failed(&report, Step::Reply, FailureKind::BadMessage, Side::Target);
+    assert_says(&report, &["is no RTMP", "begin ff 01 02 03"]);
+}
+
+#[test]
+fn imitated_clients_speak_as_they_do() {
+    for profile in [ClientProfile::Ffmpeg, ClientProfile::Obs, ClientProfile::Zlmediakit, ClientProfile::NginxRtmp] {
+        let server = serve(|stream| conduct(stream, &ServerPolicy::default()));
+        let spec = profile.spec();
+        let imitating = ProbePlan { profile, mode: spec.mode, digest_at: spec.digest_at, ..plan(server.address) };
+        let report = probe(&ProbePlan { session: Some(asked(Until::Publish)), ..imitating });
+        assert!(matches!(report.outcome, ProbeOutcome::Completed { .. }), "{profile}: {:?}", report.outcome);
+        let told = report.session.unwrap();
+        let says = |name: &str| told.messages.iter().any(|said| said.name == name);
+        assert_eq!(says("FCPublish"), matches!(profile, ClientProfile::Ffmpeg | ClientProfile::Obs), "{profile}");
+    }
+}
+
+#[test]
+fn no_secret_leaves_the_command() {
+    for json in [&["--json"][..], &[]] {
+        let policy = ServerPolicy { reject: vec!["publish:name-taken".parse().unwrap()], ..ServerPolicy::default() };
+        let server = serve(move |stream| conduct(stream, &policy));
+        let url = format!("rtmp://{}/live/k3y?token=t0ken", server.address);
+        let output = shakedown(&[&["probe", &url, "--until", "publish"], json].concat());
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(printed.contains("NetStream.Publish.BadName"), "{printed}");
+        assert!(!printed.contains("k3y") && !printed.contains("t0ken"), "{printed}");
+    }
+}
+
+#[test]
 fn json_has_the_keys_of_the_recorded_handshakes() {
     let server = serve(complex_server);
     let output = shakedown(&["probe", &server.address.to_string(), "--json", "--linger", "0s", "--seed", "7"]);
@@ -392,7 +549,7 @@ fn a_failed_probe_exits_with_5() {
 fn what_cannot_be_probed_exits_with_2_before_any_packet() {
     for (words, says) in [
         (&["probe", "203.0.113.1:1935"][..], "--allow-target 203.0.113.1"),
-        (&["probe", "rtmps://127.0.0.1/live"], "TLS"),
+        (&["probe", "rtmp://127.0.0.1/live", "--insecure"], "TLS"),
         (&["probe", "127.0.0.1:1935", "--timeout", "0s"], "--timeout"),
         (&["probe", "127.0.0.1:1935", "--mode", "simple", "--digest", "first-half"], "--digest"),
     ] {
@@ -479,6 +636,33 @@ fn complex_server(mut stream: TcpStream) -> C2Verdict {
     verdict
 }
 
+/// A server that shakes hands and then conducts a session by `policy`, until the client hangs up.
+fn conduct(mut stream: TcpStream, policy: &ServerPolicy) {
+    let signed = sign(&read_exactly(&mut stream, C0C1_SIZE));
+    answer_on(&mut stream, &signed);
+    read_exactly(&mut stream, C2_SIZE);
+    let (mut session, mut store) = (ServerSession::new(policy), MessageStore::new());
+    let (mut received, mut answer) = ([0; 4096], [0; ServerSession::MAX_OUTPUT]);
+    loop {
+        let size = session.write(policy, &mut answer);
+        if stream.write_all(&answer[..size]).is_err() || session.is_over() {
+            return;
+        }
+        let Ok(size @ 1..) = stream.read(&mut received) else { return };
+        let mut bytes = &received[..size];
+        while session.receive(&mut bytes, &mut store, policy).unwrap().is_some() {}
+    }
+}
+
+fn asked(until: Until) -> ProbeSession {
+    ProbeSession {
+        until,
+        app: Secret::new("live".into()),
+        tc_url: Secret::new("rtmp://10.0.0.5:1935/live".into()),
+        stream: Secret::new("k3y?token=t0ken".into()),
+    }
+}
+
 /// As ffmpeg -listen: S1 without a digest, S2 the echo of C1 with bytes 4..8 cleared.
 fn simple_server(mut stream: TcpStream) {
     let mut s2 = read_exactly(&mut stream, C0C1_SIZE).split_off(1);
@@ -530,8 +714,12 @@ fn plan(address: SocketAddr) -> ProbePlan {
     ProbePlan {
         target: address.to_string(),
         address,
+        tls: None,
+        profile: ClientProfile::Shakedown,
+        clock: ClientClock::default(),
         mode: HandshakeMode::Complex,
         digest_at: DigestAt::FirstHalf,
+        session: None,
         connect_timeout: AMPLE,
         timeout: AMPLE,
         linger: Duration::ZERO,
@@ -546,6 +734,7 @@ fn still(mut report: ProbeReport) -> ProbeReport {
     let instant = |recorded: Option<u64>, ns| recorded.map(|_| ns);
     report.at = StepTimes {
         connected_ns: instant(report.at.connected_ns, 50_000),
+        secured_ns: None,
         c0c1_sent_ns: instant(report.at.c0c1_sent_ns, 52_000),
         s0_ns: instant(report.at.s0_ns, 300_000),
         s1_ns: instant(report.at.s1_ns, 300_000),

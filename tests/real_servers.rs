@@ -16,6 +16,7 @@ mod real_servers {
     mod observe;
     mod oracle;
     mod overload;
+    mod probe;
     mod proxy;
     mod rtmpsrv;
     mod sessions;

@@ -169,12 +169,14 @@ fn replace_words(text: &str, word: &str, by: &str) -> String {
 /// Bytes in hexadecimal, apart from each other, for people and files alike: what may be text in them, and so a key or a
 /// token, shows as `**`.
 ///
-/// Text is two or more bytes in a row that are printable or part of UTF-8, and any at the end, where more may follow.
+/// Text is two or more bytes in a row that are printable or part of UTF-8, and a printable one at the end, where more may
+/// follow.
 pub fn redact_bytes(bytes: &[u8]) -> Vec<String> {
     let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | 0x80..);
     let mut shown = Vec::with_capacity(bytes.len());
     for run in bytes.chunk_by(|a, b| is_text(a) == is_text(b)) {
-        let hidden = is_text(&run[0]) && (run.len() > 1 || shown.len() + 1 == bytes.len());
+        let goes_on = shown.len() + 1 == bytes.len() && run[0].is_ascii();
+        let hidden = is_text(&run[0]) && (run.len() > 1 || goes_on);
         shown.extend(run.iter().map(|byte| if hidden { "**".to_owned() } else { format!("{byte:02x}") }));
     }
     shown

@@ -223,7 +223,7 @@ pub(super) enum VerifyArg {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum UntilArg {
+pub(super) enum UntilArg {
     /// S2 is in and C2 is out.
     Handshake,
     /// The first byte that answers connect.

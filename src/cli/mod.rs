@@ -50,7 +50,7 @@ enum Command {
     Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one handshake and explain every step; it ends there, without connect
+    /// Make one connection and explain every step; it ends with the handshake unless --until asks for more
     Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),
@@ -64,7 +64,7 @@ enum Command {
     /// Measure several targets in turn, several rounds, for one table
     #[command(after_help = bench::AFTER_HELP)]
     Bench(bench::BenchArgs),
-    /// Explain recorded handshakes: a capture, or raw streams
+    /// Explain recorded handshakes and sessions: a capture, or raw streams
     Inspect(inspect::InspectArgs),
     /// Can this machine do it? Findings with remedies
     Doctor(doctor::DoctorArgs),

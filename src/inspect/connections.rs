@@ -332,7 +332,8 @@ impl Connection {
     fn as_other(&self) -> OtherConnection {
         let beginning = self.beginning.clone().or_else(|| self.beginning());
         let missed = beginning.is_none() && self.streams.iter().any(|stream| stream.has_begun() || stream.is_missed());
-        OtherConnection::new(self.endpoints(), beginning.as_ref(), missed)
+        let begins_late = self.syn_ns.or(self.syn_ack_ns).is_none();
+        OtherConnection::new(self.endpoints(), beginning.as_ref(), missed, begins_late)
     }
 
     fn explain(&mut self, sessions: &mut Sessions) -> Handshake {

@@ -106,11 +106,20 @@ impl Beginning {
 }
 
 impl OtherConnection {
-    /// Of a connection that begins so; `uncaptured` if bytes came before those that were captured.
-    pub(super) fn new(endpoints: Endpoints, beginning: Option<&Beginning>, uncaptured: bool) -> Self {
+    /// Of a connection that begins so; `uncaptured` if bytes came before those that were captured, `begins_late` if they may
+    /// have.
+    pub(super) fn new(
+        endpoints: Endpoints,
+        beginning: Option<&Beginning>,
+        uncaptured: bool,
+        begins_late: bool,
+    ) -> Self {
         let looks_like = match beginning {
             _ if uncaptured => Appearance::Uncaptured,
-            Some(beginning) => beginning.appearance(),
+            Some(beginning) => match beginning.appearance() {
+                Appearance::Unknown if begins_late => Appearance::Uncaptured,
+                appearance => appearance,
+            },
             None => Appearance::Silent,
         };
         Self {

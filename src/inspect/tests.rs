@@ -181,7 +181,10 @@ fn nothing_that_gives_access_is_shown() {
         (Appearance::Http, Some("47455420"), false)
     );
     let middle = others_of(b"\x07key k3y");
-    assert_eq!(middle.first_hex, "07****************");
+    assert_eq!(middle.first_hex, "07**************");
+    let packets = [from_client(5000, b"\x07key k3y")];
+    let late = capture(&pcap(101, &packets, Packet::ipv4, usize::MAX)[..], None).others.remove(0);
+    assert_eq!((late.looks_like, late.first_hex), (Appearance::Uncaptured, middle.first_hex));
 }
 
 #[test]

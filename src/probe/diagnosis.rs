@@ -4,13 +4,15 @@ use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
 
+use super::refusal::Refused;
 use super::{ProbeOutcome, ProbePlan};
 use crate::base::Nanos;
 use crate::inspect::text;
-use crate::measure::{Failure, FailureKind, Step};
+use crate::measure::{Failure, FailureDetail, FailureKind, Step};
+use crate::protocol::transcript::Transcript;
 use crate::protocol::{BLOCK_SIZE, ClientState, HandshakeMode, OtherProtocol, RTMP_VERSION, S0S1_SIZE, Violation};
 
-/// What ended a handshake early.
+/// What ended a probe early.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// There is no connection.
@@ -23,6 +25,12 @@ pub(super) enum Stop {
     Reset,
     /// The peer's bytes are wrong.
     Violation(Violation),
+    /// There is no TLS, for this reason.
+    Tls(Errno),
+    /// The server says no.
+    Refused(Refused),
+    /// The server's bytes after the handshake are wrong.
+    BadMessage(String),
     /// The connection broke in another way.
     Socket(io::Error),
 }
@@ -38,14 +46,22 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// A handshake that ended early.
+/// A probe that ended early.
 pub(super) struct Stopped<'a> {
     pub stop: Stop,
     pub plan: &'a ProbePlan,
-    /// How far it had come.
+    /// How far the handshake had come.
     pub state: ClientState,
+    /// TLS is there, or not asked for.
+    pub is_secured: bool,
+    /// Where the session stood; `None` before there was one.
+    pub session_step: Option<Step>,
+    /// The stream that was asked for had started.
+    pub has_started: bool,
     /// All bytes from S0 on.
     pub received: &'a [u8],
+    /// What was said after the handshake.
+    pub transcript: &'a Transcript,
 }
 
 /// Tells cause and remedy.
@@ -59,6 +75,18 @@ pub(super) fn diagnose(stopped: &Stopped<'_>) -> ProbeOutcome {
         Stop::Closed => (Failure::new(stopped.step(), FailureKind::Closed), stopped.hang_up("closed")),
         Stop::Reset => (Failure::new(stopped.step(), FailureKind::Reset), stopped.hang_up("reset")),
         Stop::Violation(violation) => (Failure::from(*violation), stopped.violation(violation)),
+        Stop::Tls(errno) => {
+            let failure = Failure::of_tls(*errno);
+            let cause = match failure.detail {
+                FailureDetail::Tls(fault) => fault.to_string(),
+                _ => io::Error::from(*errno).to_string(),
+            };
+            (failure, (cause, failure.advice(false).to_owned()))
+        }
+        Stop::Refused(refused) => (refused.failure, stopped.refused(refused, stopped.step())),
+        Stop::BadMessage(violation) => {
+            (Failure::new(stopped.step(), FailureKind::BadMessage), stopped.unreadable(violation))
+        }
         Stop::Socket(error) => (
             Failure::new(stopped.step(), kind_of(error)),
             (
@@ -80,7 +108,7 @@ fn kind_of(error: &io::Error) -> FailureKind {
 }
 
 /// Cause and remedy.
-type Advice = (String, String);
+pub(super) type Advice = (String, String);
 
 fn connect_failure(kind: FailureKind, error: &io::Error, plan: &ProbePlan) -> Advice {
     let address = plan.address;
@@ -130,6 +158,12 @@ fn connect_failure(kind: FailureKind, error: &io::Error, plan: &ProbePlan) -> Ad
 
 impl Stopped<'_> {
     fn step(&self) -> Step {
+        if !self.is_secured {
+            return Step::Tls;
+        }
+        if let Some(step) = self.session_step {
+            return step;
+        }
         match self.state {
             ClientState::AwaitingS0 => Step::S0,
             ClientState::AwaitingS1 => Step::S1,
@@ -141,6 +175,12 @@ impl Stopped<'_> {
     /// Where in the handshake it ended.
     fn place(&self) -> String {
         let received = self.received.len();
+        if !self.is_secured {
+            return "during the TLS handshake".into();
+        }
+        if self.session_step.is_some() {
+            return "after the handshake".into();
+        }
         match self.state {
             ClientState::AwaitingS0 => "after C0C1, without a byte of an answer".into(),
             ClientState::AwaitingS1 => format!("after S0 and {} of S1's {BLOCK_SIZE} bytes", received - 1),
@@ -155,6 +195,13 @@ impl Stopped<'_> {
     fn silence(&self) -> Advice {
         let limit = Nanos::from(self.plan.timeout);
         let received = self.received.len();
+        if !self.is_secured {
+            let cause = format!("the server did not finish the TLS handshake within {limit}");
+            return (cause, Failure::new(Step::Tls, FailureKind::Timeout).advice(false).to_owned());
+        }
+        if let Some(step) = self.session_step {
+            return self.session_silence(step);
+        }
         match self.state {
             ClientState::AwaitingS0 => (
                 format!("the server accepted the connection and sent nothing within {limit}"),
@@ -182,6 +229,13 @@ impl Stopped<'_> {
 
     /// The server ended the connection.
     fn hang_up(&self, how: &str) -> Advice {
+        if !self.is_secured {
+            let cause = format!("the server {how} the connection during the TLS handshake");
+            return (cause, Failure::new(Step::Tls, FailureKind::Closed).advice(false).to_owned());
+        }
+        if let Some(step) = self.session_step {
+            return self.session_hang_up(how, step);
+        }
         let cause = format!("the server {how} the connection {}", self.place());
         let remedy = match (self.state, self.plan.mode) {
             (ClientState::AwaitingS0, mode) => format!(
@@ -215,7 +269,7 @@ impl Stopped<'_> {
                         "probe the server's RTMP port: usually 1935; 80, 443 and 8080 are for HTTP (and HLS, HTTP-FLV)"
                     }
                     OtherProtocol::Tls => {
-                        "probe the server's plain RTMP port, usually 1935: RTMP over TLS (rtmps) is not supported"
+                        "probe it as rtmps://, if it is RTMP over TLS, or the server's plain RTMP port, usually 1935"
                     }
                     OtherProtocol::Text => "probe the server's RTMP port, usually 1935",
                 };
@@ -282,12 +336,16 @@ mod tests {
     use super::*;
     use crate::base::Seed;
     use crate::measure::Side;
-    use crate::protocol::DigestAt;
+    use crate::protocol::{ClientClock, ClientProfile, DigestAt};
 
     fn plan() -> ProbePlan {
         ProbePlan {
             target: "rtmp://ingest.example/live".into(),
             address: "10.0.0.5:1935".parse().unwrap(),
+            tls: None,
+            profile: ClientProfile::Shakedown,
+            clock: ClientClock::default(),
+            session: None,
             mode: HandshakeMode::Complex,
             digest_at: DigestAt::FirstHalf,
             connect_timeout: Duration::from_secs(10),
@@ -298,7 +356,17 @@ mod tests {
     }
 
     fn diagnosed(stop: Stop, state: ClientState, received: &[u8]) -> (Step, FailureKind, Side, String) {
-        match diagnose(&Stopped { stop, plan: &plan(), state, received }) {
+        let stopped = Stopped {
+            stop,
+            plan: &plan(),
+            state,
+            is_secured: true,
+            session_step: None,
+            has_started: false,
+            received,
+            transcript: &Transcript::default(),
+        };
+        match diagnose(&stopped) {
             ProbeOutcome::Failed { step, kind, side, cause, remedy } => {
                 (step, kind, side, format!("{cause} -> {remedy}"))
             }

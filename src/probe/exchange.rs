@@ -1,31 +1,33 @@
 //! The connection of a probe: what is sent, what arrives and when.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::diagnosis::{Stop, Stopped, diagnose};
+use super::session::Dialogue;
+use super::wire::{Deadline, Wire};
 use super::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, Reaction, Read, StepTimes};
 use crate::base::{Nanos, StreamPurpose};
 use crate::inspect::Trailing;
+use crate::io::tls::{TlsClient, TlsFacts, TlsStop, TlsStream};
+use crate::measure::{Failure, FailureKind, Step, Until};
+use crate::protocol::transcript::{Notebook, Side, Transcript};
 use crate::protocol::{
-    C0C1_SIZE, C1Spec, C2_SIZE, Check, ClientHandshake, ClientState, ClientTemplates, HandshakeMode, Negotiated,
-    S0S1_SIZE, S0S1S2_SIZE, explain, likely_server,
+    C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientProfile, ClientSpec, ClientState, ClientTemplates, Negotiated,
+    Pacing, S0S1_SIZE, S0S1S2_SIZE, explain, likely_server,
 };
 
 /// Makes the handshake and explains it.
 pub(super) fn run(plan: &ProbePlan) -> ProbeReport {
-    let spec = match plan.mode {
-        HandshakeMode::Simple => C1Spec::simple(),
-        HandshakeMode::Complex => C1Spec::complex(plan.digest_at),
+    let spec = match plan.profile {
+        ClientProfile::Shakedown => ClientSpec::shakedown(plan.mode, plan.digest_at),
+        other => other.spec(),
     };
-    let templates = ClientTemplates::sign(&spec, 1, &mut plan.seed.stream(StreamPurpose::ClientTemplates, 0));
+    let random = &mut plan.seed.stream(StreamPurpose::ClientTemplates, 0);
+    let templates = ClientTemplates::of_client(&spec, plan.clock, 1, random);
     let mut exchange = Exchange::new(plan, templates);
-    let result = exchange.connect().and_then(|mut stream| {
-        let negotiated = exchange.shake_hands(&mut stream)?;
-        exchange.after_c2 = exchange.watch(&mut stream);
-        Ok(negotiated)
-    });
+    let result = exchange.connect().and_then(|stream| exchange.go_as_far_as_asked(stream));
     exchange.report(result)
 }
 
@@ -33,6 +35,10 @@ pub(super) fn run(plan: &ProbePlan) -> ProbeReport {
 const READ_SIZE: usize = 64 * 1024;
 /// More than any server sends unasked behind S2.
 const MOST_TRAILING: usize = 1 << 20;
+/// How long a server may take to take the last words.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Messages of a session that are told.
+const MOST_MESSAGES: usize = 200;
 
 struct Exchange<'a> {
     plan: &'a ProbePlan,
@@ -48,6 +54,15 @@ struct Exchange<'a> {
     reads: Vec<Read>,
     c2: Vec<u8>,
     after_c2: Option<AfterC2>,
+    tls: Option<TlsFacts>,
+    /// What is said after the handshake.
+    transcript: Transcript,
+    notebook: Notebook,
+    /// Where the session stands, if there is one.
+    session_step: Option<Step>,
+    /// The stream that is asked for has started.
+    has_started: bool,
+    reached_ns: Option<u64>,
 }
 
 impl<'a> Exchange<'a> {
@@ -63,6 +78,12 @@ impl<'a> Exchange<'a> {
             reads: Vec::new(),
             c2: Vec::new(),
             after_c2: None,
+            tls: None,
+            transcript: Transcript::default(),
+            notebook: Notebook::new(MOST_MESSAGES, MOST_MESSAGES),
+            session_step: None,
+            has_started: false,
+            reached_ns: None,
         }
     }
 
@@ -71,22 +92,71 @@ impl<'a> Exchange<'a> {
         let limit = self.plan.connect_timeout.max(Duration::from_nanos(1));
         let stream = TcpStream::connect_timeout(&self.plan.address, limit).map_err(Stop::Connect)?;
         self.at.connected_ns = Some(self.elapsed_ns());
-        stream.set_nodelay(true).map_err(Stop::Connect)?;
+        let waits = self.plan.profile.session().is_some_and(|session| session.connect_waits());
+        stream.set_nodelay(!waits).map_err(Stop::Connect)?;
         Ok(stream)
     }
 
-    fn shake_hands(&mut self, stream: &mut TcpStream) -> Result<Negotiated, Stop> {
+    fn go_as_far_as_asked(&mut self, stream: TcpStream) -> Result<Negotiated, Stop> {
         let deadline = Deadline::after(self.plan.timeout);
+        let mut wire = match &self.plan.tls {
+            None => Wire::Plain(stream),
+            Some(client) => Wire::Secured(Box::new(self.secure(stream, client, &deadline)?)),
+        };
+        let negotiated = self.shake_hands(&mut wire, &deadline)?;
+        let behind = self.received.get(S0S1S2_SIZE..).unwrap_or_default().to_vec();
+        self.hear(&behind);
+        let Some(asked) = &self.plan.session else {
+            self.reached_ns = self.at.s2_ns.max(self.at.c2_sent_ns);
+            self.after_c2 = self.watch(&mut wire, None)?;
+            return Ok(negotiated);
+        };
+        let mut dialogue = Dialogue::new(self.plan.profile, asked);
+        let result = self.converse(&mut wire, &mut dialogue, &behind, &deadline);
+        let result = result.and_then(|()| self.watch(&mut wire, Some(&mut dialogue)));
+        (self.session_step, self.has_started) = (Some(dialogue.step()), dialogue.has_started());
+        self.after_c2 = result?;
+        // Who is gone by now needs no goodbye.
+        self.say(&mut wire, &dialogue.goodbye(), &Deadline::after(GOODBYE)).unwrap_or_default();
+        Ok(negotiated)
+    }
+
+    fn secure(&mut self, stream: TcpStream, client: &TlsClient, deadline: &Deadline) -> Result<TlsStream, Stop> {
+        let stream = secure(client, stream, deadline).inspect_err(|stop| {
+            if matches!(stop, Stop::Tls(errno) if Failure::of_tls(*errno).kind == FailureKind::BadCertificate) {
+                self.tls = self.look_at_certificate(client, deadline);
+            }
+        })?;
+        self.at.secured_ns = Some(self.elapsed_ns());
+        self.tls = Some(stream.facts());
+        Ok(stream)
+    }
+
+    /// What a certificate says that is refused: only a handshake that accepts it shows it.
+    fn look_at_certificate(&self, client: &TlsClient, deadline: &Deadline) -> Option<TlsFacts> {
+        let limit = deadline.remaining()?.min(self.plan.connect_timeout.max(Duration::from_nanos(1)));
+        let stream = TcpStream::connect_timeout(&self.plan.address, limit).ok()?;
+        secure(&client.accepting_any(), stream, deadline).ok().map(|stream| stream.facts())
+    }
+
+    fn shake_hands(&mut self, wire: &mut Wire, deadline: &Deadline) -> Result<Negotiated, Stop> {
         self.at.c0c1_sent_ns = Some(self.elapsed_ns());
         // A peer that is gone already may have said why before it went: what it sent can still be read.
-        send(stream, self.templates.c0c1(0), &deadline)?;
+        let first = match self.templates.pacing() {
+            Pacing::Split { first, .. } => first as usize,
+            _ => C0C1_SIZE,
+        };
+        let (first, rest) = self.templates.c0c1(0).split_at(first.min(C0C1_SIZE));
+        if wire.send(first, deadline)? && !rest.is_empty() {
+            wire.send(rest, deadline)?;
+        }
         let mut buffer = vec![0; READ_SIZE];
         loop {
-            let size = receive(stream, &mut buffer, &deadline)?;
+            let size = wire.receive(&mut buffer, deadline)?;
             self.note_arrival(&buffer[..size]);
             let state = self.handshake.advance(&self.received, &self.templates).map_err(Stop::Violation)?;
             if matches!(state, ClientState::AwaitingS2 | ClientState::Done(_)) && self.c2.is_empty() {
-                self.send_c2(stream, &deadline)?;
+                self.send_c2(wire, deadline)?;
             }
             match state {
                 ClientState::Done(negotiated) if self.at.c2_sent_ns.is_some() => return Ok(negotiated),
@@ -109,32 +179,86 @@ impl<'a> Exchange<'a> {
         self.received.extend_from_slice(bytes);
     }
 
-    fn send_c2(&mut self, stream: &mut TcpStream, deadline: &Deadline) -> Result<(), Stop> {
+    fn send_c2(&mut self, wire: &mut Wire, deadline: &Deadline) -> Result<(), Stop> {
         let mut c2 = vec![0; C2_SIZE];
         let read_at_ms = self.started.elapsed().as_millis() as u32;
         self.handshake.write_c2(&self.received, &self.templates, read_at_ms, &mut c2);
-        if send(stream, &c2, deadline)? {
+        if wire.send(&c2, deadline)? {
             self.at.c2_sent_ns = Some(self.elapsed_ns());
         }
         self.c2 = c2;
         Ok(())
     }
 
-    /// Watches a server that has C2.
-    fn watch(&mut self, stream: &mut TcpStream) -> Option<AfterC2> {
+    /// Says what is asked and listens until it is reached. `behind` is what came with S2.
+    fn converse(
+        &mut self,
+        wire: &mut Wire,
+        dialogue: &mut Dialogue,
+        behind: &[u8],
+        deadline: &Deadline,
+    ) -> Result<(), Stop> {
+        dialogue.take(behind)?;
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            self.session_step = Some(dialogue.step());
+            self.say(wire, &dialogue.due(), deadline)?;
+            if dialogue.has_reached() {
+                self.reached_ns = Some(self.elapsed_ns());
+                return Ok(());
+            }
+            let size = wire.receive(&mut buffer, deadline)?;
+            self.note_later(&buffer[..size]);
+            dialogue.take(&buffer[..size])?;
+        }
+    }
+
+    fn say(&mut self, wire: &mut Wire, bytes: &[u8], deadline: &Deadline) -> Result<(), Stop> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let at_ns = self.elapsed_ns();
+        self.transcript.take(Side::Client, Some(at_ns), bytes, &mut self.notebook);
+        // What a peer that is gone has said before can still be read.
+        wire.send(bytes, deadline).map(drop)
+    }
+
+    /// Bytes that came after those with S2.
+    fn note_later(&mut self, bytes: &[u8]) {
+        self.received_later += bytes.len();
+        let room = (S0S1S2_SIZE + Trailing::SHOWN).saturating_sub(self.received.len());
+        self.received.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.hear(bytes);
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let at_ns = self.elapsed_ns();
+        self.transcript.take(Side::Server, Some(at_ns), bytes, &mut self.notebook);
+    }
+
+    /// Watches a server that has everything it was asked for.
+    ///
+    /// # Errors
+    /// It takes back what it has granted.
+    fn watch(&mut self, wire: &mut Wire, mut dialogue: Option<&mut Dialogue>) -> Result<Option<AfterC2>, Stop> {
         if self.plan.linger.is_zero() {
-            return None;
+            return Ok(None);
         }
         let begun = Instant::now();
+        let before = self.received_later;
         let deadline = Deadline::after(self.plan.linger);
         let mut buffer = vec![0; READ_SIZE];
         let reaction = loop {
-            match receive(stream, &mut buffer, &deadline) {
+            match wire.receive(&mut buffer, &deadline) {
                 Ok(size) => {
-                    self.received_later += size;
-                    let room = (S0S1S2_SIZE + Trailing::SHOWN).saturating_sub(self.received.len());
-                    self.received.extend_from_slice(&buffer[..size.min(room)]);
-                    if self.received_later > MOST_TRAILING {
+                    self.note_later(&buffer[..size]);
+                    if let Some(dialogue) = &mut dialogue {
+                        dialogue.take(&buffer[..size])?;
+                        self.say(wire, &dialogue.due(), &deadline)?;
+                    }
+                    // A server that plays sends on as it should.
+                    let is_asked_for = self.plan.session.as_ref().is_some_and(|asked| asked.until == Until::Play);
+                    if self.received_later - before > MOST_TRAILING && !is_asked_for {
                         break Reaction::SendsOn;
                     }
                 }
@@ -143,7 +267,7 @@ impl<'a> Exchange<'a> {
                 Err(_) => break Reaction::Resets,
             }
         };
-        Some(AfterC2 { reaction, after_ns: nanos(begun.elapsed()) })
+        Ok(Some(AfterC2 { reaction, after_ns: nanos(begun.elapsed()) }))
     }
 
     fn report(mut self, result: Result<Negotiated, Stop>) -> ProbeReport {
@@ -152,10 +276,18 @@ impl<'a> Exchange<'a> {
         let s0s1s2_segments = segments(&self.reads);
         let outcome = match result {
             Ok(mode) => ProbeOutcome::Completed { mode },
-            Err(stop) => {
-                diagnose(&Stopped { stop, plan: self.plan, state: self.handshake.state(), received: &self.received })
-            }
+            Err(stop) => diagnose(&Stopped {
+                stop,
+                plan: self.plan,
+                state: self.handshake.state(),
+                session_step: self.session_step,
+                has_started: self.has_started,
+                is_secured: self.plan.tls.is_none() || self.at.secured_ns.is_some(),
+                received: &self.received,
+                transcript: &self.transcript,
+            }),
         };
+        let session = Some(self.transcript.finish(&mut self.notebook)).filter(|session| !session.messages.is_empty());
         let received: usize = self.reads.iter().map(|read| read.bytes).sum::<usize>() + self.received_later;
         let shown = self.received.get(S0S1S2_SIZE..).unwrap_or_default();
         ProbeReport {
@@ -171,6 +303,10 @@ impl<'a> Exchange<'a> {
             reads: self.reads,
             after_s2: Trailing { bytes: received.saturating_sub(S0S1S2_SIZE), ..Trailing::of(shown) },
             after_c2: self.after_c2,
+            until: self.plan.session.as_ref().map_or(Until::Handshake, |asked| asked.until),
+            reached_ns: self.reached_ns,
+            tls: self.tls,
+            session,
             seed: self.plan.seed,
         }
     }
@@ -178,6 +314,19 @@ impl<'a> Exchange<'a> {
     fn elapsed_ns(&self) -> u64 {
         nanos(self.started.elapsed())
     }
+}
+
+fn secure(client: &TlsClient, stream: TcpStream, deadline: &Deadline) -> Result<TlsStream, Stop> {
+    let may_wait = |socket: &TcpStream| {
+        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+        socket.set_read_timeout(Some(left))?;
+        socket.set_write_timeout(Some(left))
+    };
+    TlsStream::secure(client, stream, may_wait).map_err(|stop| match stop {
+        TlsStop::Fault(errno) => Stop::Tls(errno),
+        TlsStop::Socket(error) if error.kind() == io::ErrorKind::UnexpectedEof => Stop::Closed,
+        TlsStop::Socket(error) => Stop::from(error),
+    })
 }
 
 /// Sizes of the pieces of S0S1S2 alone.
@@ -189,51 +338,6 @@ fn segments(reads: &[Read]) -> Vec<usize> {
         piece
     });
     pieces.filter(|&piece| piece > 0).collect()
-}
-
-/// Sends all of `bytes`; false if the peer is gone.
-fn send(stream: &mut TcpStream, bytes: &[u8], deadline: &Deadline) -> Result<bool, Stop> {
-    let limit = deadline.remaining().ok_or(Stop::Timeout)?;
-    stream.set_write_timeout(Some(limit)).map_err(Stop::Socket)?;
-    match stream.write_all(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) => match Stop::from(error) {
-            Stop::Reset => Ok(false),
-            stop => Err(stop),
-        },
-    }
-}
-
-/// Waits for bytes; returns how many, at least 1.
-fn receive(stream: &mut TcpStream, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, Stop> {
-    loop {
-        let limit = deadline.remaining().ok_or(Stop::Timeout)?;
-        stream.set_read_timeout(Some(limit)).map_err(Stop::Socket)?;
-        match stream.read(buffer) {
-            Ok(0) => return Err(Stop::Closed),
-            Ok(size) => return Ok(size),
-            // The socket's timer may be early.
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// A limit that cannot overflow, however long.
-struct Deadline {
-    started: Instant,
-    limit: Duration,
-}
-
-impl Deadline {
-    fn after(limit: Duration) -> Self {
-        Self { started: Instant::now(), limit }
-    }
-
-    /// What is left, never zero: a socket takes zero for no limit at all.
-    fn remaining(&self) -> Option<Duration> {
-        self.limit.checked_sub(self.started.elapsed()).filter(|left| !left.is_zero())
-    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -1,13 +1,18 @@
-//! Layer 4: one handshake, explained.
+//! Layer 4: one connection, explained.
 //!
-//! [`probe`] makes one connection over a plain blocking socket, records what arrives and when, and tells what it means.
-//! Whatever the server does is data: a failed handshake is a [`ProbeOutcome`] with its likely cause and the remedy.
+//! [`probe`] makes one connection over a blocking socket, with TLS if it is asked for, shakes hands, and goes on as far
+//! as it is asked to: it records what arrives and when, and tells what it means. Whatever the server does is data: a
+//! failure is a [`ProbeOutcome`] with its likely cause and the remedy.
 //! [`ProbeReport::render`] is the text for people; serialised, a report has the key names of
 //! `tests/vectors/manifest.json`.
 
 mod diagnosis;
 mod exchange;
+mod refusal;
 mod render;
+mod session;
+mod tls;
+mod wire;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,30 +21,43 @@ use serde::Serialize;
 
 use crate::base::Seed;
 use crate::inspect::Trailing;
-use crate::measure::{FailureKind, Side, Step};
-use crate::protocol::{DigestAt, Explanation, HandshakeMode, Negotiated};
+use crate::io::tls::{TlsClient, TlsFacts};
+use crate::measure::{FailureKind, Side, Step, Until};
+use crate::protocol::transcript::Conversation;
+use crate::protocol::{ClientClock, ClientProfile, DigestAt, Explanation, HandshakeMode, Negotiated};
 
-/// Makes one handshake by `plan`. Takes at most `connect_timeout` + `timeout` + `linger`.
+pub use session::ProbeSession;
+
+/// Makes one connection by `plan`. Takes at most `connect_timeout` + `timeout` + `linger`.
 pub fn probe(plan: &ProbePlan) -> ProbeReport {
     exchange::run(plan)
 }
 
 /// What to ask of whom, and how long to wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ProbePlan {
     /// The target as the user wrote it.
     pub target: String,
     /// One address of it.
     pub address: SocketAddr,
-    /// What C1 asks for.
+    /// How the connection is secured, if it is.
+    pub tls: Option<TlsClient>,
+    /// Whom the probe imitates.
+    pub profile: ClientProfile,
+    /// The clocks that the client's C1 shows.
+    pub clock: ClientClock,
+    /// What C1 asks for; of an imitated client, what its own C1 does.
     pub mode: HandshakeMode,
     /// Where C1 holds its digest; without meaning in simple mode.
     pub digest_at: DigestAt,
+    /// How far it goes after the handshake; nowhere without one.
+    pub session: Option<ProbeSession>,
     /// Limit of the TCP connect; zero counts as a nanosecond.
     pub connect_timeout: Duration,
     /// Limit from connected to complete.
     pub timeout: Duration,
-    /// How long a completed handshake's connection is watched: a server that refuses C2 can say so only by closing.
+    /// How long the connection is watched once it has come as far as was asked: a server that refuses C2 can say so only
+    /// by closing.
     pub linger: Duration,
     /// Chooses C1's random bytes.
     pub seed: Seed,
@@ -73,8 +91,16 @@ pub struct ProbeReport {
     pub reads: Vec<Read>,
     /// What arrived behind S2 before the probe stopped watching.
     pub after_s2: Trailing,
-    /// What the server did once it had C2; `None` if nobody watched or the handshake failed.
+    /// What the server did once it had all that it was to have; `None` if nobody watched or something failed.
     pub after_c2: Option<AfterC2>,
+    /// What completed it, or was to complete it.
+    pub until: Until,
+    /// When that was reached, in nanoseconds since the start of the connect.
+    pub reached_ns: Option<u64>,
+    /// What was agreed on with TLS, and the server's certificate; `None` without TLS, and if it did not come to be.
+    pub tls: Option<TlsFacts>,
+    /// What was said behind the handshake, by both sides; `None` if nothing was.
+    pub session: Option<Conversation>,
     /// Repeats C1's random bytes.
     pub seed: Seed,
 }
@@ -83,7 +109,7 @@ pub struct ProbeReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum ProbeOutcome {
-    /// S2 is in and C2 is out.
+    /// It came as far as it was asked to.
     Completed {
         /// What the handshake turned out to be.
         mode: Negotiated,
@@ -123,6 +149,8 @@ pub struct Timings {
 pub struct StepTimes {
     /// The TCP connection is there.
     pub connected_ns: Option<u64>,
+    /// The connection is secured; `None` without TLS.
+    pub secured_ns: Option<u64>,
     /// C0C1 goes to the kernel.
     pub c0c1_sent_ns: Option<u64>,
     /// The first byte is in.

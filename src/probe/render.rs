@@ -2,10 +2,11 @@
 
 use anstyle::{AnsiColor, Style};
 
+use super::tls;
 use super::{AfterC2, ProbeOutcome, ProbeReport, Reaction};
 use crate::base::Nanos;
 use crate::inspect::text::{self, Row};
-use crate::measure::Step;
+use crate::measure::{Step, Until};
 use crate::protocol::{BLOCK_SIZE, RTMP_VERSION, S0S1_SIZE};
 
 impl ProbeReport {
@@ -26,7 +27,7 @@ impl ProbeReport {
         let (color, mut text) = match &self.outcome {
             ProbeOutcome::Completed { mode } => {
                 let (color, verdict) = text::completed(*mode);
-                (color, verdict.to_owned())
+                (color, format!("{verdict}{}", reached(self.until)))
             }
             ProbeOutcome::Failed { step, kind, .. } => {
                 (AnsiColor::Red, format!("failed at {} ({kind})", step_name(*step)))
@@ -34,7 +35,7 @@ impl ProbeReport {
         };
         let hangs_up = matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. }));
         if hangs_up {
-            text.push_str(", hang-up on C2");
+            text.push_str(if self.until == Until::Handshake { ", hang-up on C2" } else { ", hang-up then" });
         }
         (Style::new().bold().fg_color(Some(if hangs_up { AnsiColor::Yellow } else { color }.into())), text)
     }
@@ -45,6 +46,9 @@ impl ProbeReport {
         let mut happened = Vec::new();
         if let Some(at) = self.at.connected_ns {
             happened.push(Row::step(at, "connect", "TCP connection established"));
+        }
+        if let (Some(at), Some(facts)) = (self.at.secured_ns, &self.tls) {
+            happened.push(Row::step(at, "TLS", tls::agreement(facts)));
         }
         if let Some(at) = self.at.c0c1_sent_ns {
             happened.push(Row::step(at, "C0C1", text::c0c1(told)));
@@ -61,6 +65,7 @@ impl ProbeReport {
         if let Some(at) = self.at.c2_sent_ns {
             happened.push(Row::step(at, "C2", text::c2(told)));
         }
+        happened.extend(self.session.iter().flat_map(text::session));
         happened.sort_by_key(|row| row.at_ns);
         happened.extend(self.ending());
         happened
@@ -73,6 +78,8 @@ impl ProbeReport {
             let received: usize = self.reads.iter().map(|read| read.bytes).sum();
             let text = match (step, self.at.s1_ns) {
                 (Step::Connect, _) => "no connection".to_owned(),
+                (Step::Tls, _) => "no TLS".into(),
+                (Step::Reply | Step::Publish | Step::Play, _) => return None,
                 (Step::SendC2, _) => "not sent: the server had hung up".into(),
                 _ if self.at.s2_ns.is_some()
                     || self.explanation.s0_version_byte.is_some_and(|s0| s0 != RTMP_VERSION) =>
@@ -87,10 +94,11 @@ impl ProbeReport {
         }
         let watched = self.after_c2?;
         let after = Nanos::new(watched.after_ns);
+        let since = if self.until == Until::Handshake { "C2" } else { "that" };
         let reaction = match watched.reaction {
             Reaction::StaysOpen => format!("the server keeps the connection (watched for {after})"),
-            Reaction::Closes => format!("the server closed the connection {after} after C2"),
-            Reaction::Resets => format!("the server reset the connection {after} after C2"),
+            Reaction::Closes => format!("the server closed the connection {after} after {since}"),
+            Reaction::Resets => format!("the server reset the connection {after} after {since}"),
             Reaction::SendsOn => "the server sends without end; the probe hung up".into(),
         };
         Some(Row::step(ended, "after", reaction))
@@ -102,6 +110,7 @@ impl ProbeReport {
         if self.target != self.address.to_string() {
             rows.push(Row::note("target", self.target.clone()));
         }
+        rows.extend(self.tls.iter().flat_map(|facts| tls::certificates(facts)));
         if let ProbeOutcome::Failed { cause, remedy, .. } = &self.outcome {
             rows.push(Row::note("cause", cause.clone()));
             rows.push(Row::note("remedy", remedy.clone()));
@@ -115,9 +124,10 @@ impl ProbeReport {
             rows.push(Row::note("reads", text::pieces(&sizes)));
         }
         if self.after_s2.bytes > 0 {
-            rows.push(Row::note("behind S2", text::trailing(&self.after_s2, false)));
+            rows.push(Row::note("behind S2", text::trailing(&self.after_s2, self.session.is_some())));
         }
-        if matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. })) {
+        let hangs_up = matches!(self.after_c2, Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, .. }));
+        if hangs_up && self.until == Until::Handshake {
             let text = "a server that refuses C2 can say so only by hanging up; so can one that drops clients it does \
                         not want. Its log tells which";
             rows.push(Row::note("after C2", text));
@@ -142,6 +152,17 @@ impl ProbeReport {
             text.push_str(&format!("\nsince C0C1 was sent: {}", since_c0c1.join(", ")));
         }
         Some(text)
+    }
+}
+
+/// How far it has come beyond the handshake.
+fn reached(until: Until) -> &'static str {
+    match until {
+        Until::Handshake => "",
+        Until::Reply => ", connect answered",
+        Until::Connect => ", connect accepted",
+        Until::Publish => ", publish accepted",
+        Until::Play => ", media received",
     }
 }
 

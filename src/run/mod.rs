@@ -28,7 +28,7 @@ pub use memory::{MemoryNeed, WorkerMemory};
 pub use merge::MergeError;
 pub use names::Resolver;
 pub use plan::*;
-pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts};
+pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts, clock_of_this_machine};
 pub use recovery::{RecoveryRow, StormRow};
 pub(crate) use result::check;
 pub use result::{

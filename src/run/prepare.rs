@@ -271,12 +271,7 @@ impl Preparation {
     fn clock(&self) -> ClientClock {
         match self.plan.engine {
             Engine::Sim => ClientClock::default(),
-            Engine::IoUring | Engine::Epoll => {
-                let uptime = clock_gettime(ClockId::Monotonic);
-                let uptime_ms = (uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000) as u32;
-                let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
-                ClientClock { uptime_ms, unix_s }
-            }
+            Engine::IoUring | Engine::Epoll => clock_of_this_machine(),
         }
     }
 
@@ -332,6 +327,14 @@ fn tls_of(plan: &RunPlan) -> Result<Option<Tls>, LoadError> {
     };
     let clients = TlsClient::load(&plan.targets.iter().map(client).collect::<Vec<_>>()).map_err(Arc::new)?;
     Ok(Some(Tls { clients, server: None }))
+}
+
+/// What a client on this machine sees now.
+pub fn clock_of_this_machine() -> ClientClock {
+    let uptime = clock_gettime(ClockId::Monotonic);
+    let uptime_ms = (uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000) as u32;
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    ClientClock { uptime_ms, unix_s }
 }
 
 fn source_ids(population: &Population) -> Vec<SourceId> {

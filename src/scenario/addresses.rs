@@ -130,7 +130,8 @@ impl<'a> Addresses<'a> {
 }
 
 impl Target {
-    fn of(text: &TargetText, address: SocketAddr) -> Self {
+    /// What `text` asks for, at one of its addresses.
+    pub fn of(text: &TargetText, address: SocketAddr) -> Self {
         let app = text.app.clone().unwrap_or_else(|| DEFAULT_APP.to_owned());
         let scheme = if text.tls { "rtmps" } else { "rtmp" };
         let host = if text.host.contains(':') { format!("[{}]", text.host) } else { text.host.clone() };

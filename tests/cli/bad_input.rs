@@ -119,7 +119,7 @@ fn other_commands_refuse_too() {
         ("completions tcsh", ["'tcsh'", "bash"]),
         ("man frobnicate", ["no command 'frobnicate'", "there is run"]),
         ("probe", ["<TARGET>", "Usage"]),
-        ("probe rtmps://localhost/live", ["a target with TLS", "probe its rtmp:// port"]),
+        ("probe rtmp://localhost/live --insecure", ["TLS is asked for", "write rtmps:// for it"]),
         ("merge part.json", ["--output <FILE>", "Usage"]),
         ("merge -o merged.json", ["<RESULT.json>", "Usage"]),
         ("merge missing.json -o merged.json", ["cannot read missing.json", "No such file"]),

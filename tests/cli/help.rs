@@ -42,7 +42,7 @@ fn every_command_is_listed_with_its_own_description() {
     let help = printed("--help");
     for (command, begins) in [
         ("run", "Generate load"),
-        ("probe", "Make one handshake"),
+        ("probe", "Make one connection"),
         ("sink", "Serve as the built-in target"),
         ("report", "Render a saved result"),
         ("merge", "Merge the results"),

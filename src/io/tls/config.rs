@@ -58,6 +58,8 @@ pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
     pub(super) certificate_requests: Arc<CertificateRequests>,
+    /// Certificates are looked at.
+    pub(super) checks: bool,
     resume: bool,
 }
 
@@ -142,9 +144,17 @@ impl TlsClient {
             };
             let server_name = ServerName::try_from(server_name.clone())
                 .map_err(|_| TlsError::ServerName { name: server_name.clone() })?;
-            clients.push(Some(Self { config, server_name, certificate_requests: Arc::default(), resume: *resume }));
+            let checks = *trust != Trust::Anybody;
+            let certificate_requests = Arc::default();
+            clients.push(Some(Self { config, server_name, certificate_requests, checks, resume: *resume }));
         }
         Ok(clients)
+    }
+
+    /// The same, but any certificate is accepted: to look at one that is refused.
+    pub fn accepting_any(&self) -> Self {
+        let config = client_config(&Trust::Anybody).expect("nothing is read to accept anybody");
+        Self { config: Arc::new(config), checks: false, ..self.clone() }
     }
 
     /// The same for one worker: with sessions of its own, so that workers share no lock, and a note of its own of what servers

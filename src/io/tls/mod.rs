@@ -14,7 +14,10 @@
 //! * `connection`: ops above, ops below.
 //! * `verifier`: whether the server's certificate is accepted.
 //! * `fault`: what is wrong, as an error number.
+//! * `blocking`, `certificate`: one connection over a blocking socket, and what its server's certificate says.
 
+mod blocking;
+mod certificate;
 mod config;
 mod connection;
 mod fault;
@@ -26,6 +29,8 @@ mod verifier;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+pub use self::blocking::{TlsFacts, TlsStop, TlsStream};
+pub use self::certificate::Certificate;
 pub use self::config::{TlsClient, TlsClientPlan, TlsError, TlsServer, TlsServerPlan, Trust};
 use self::connection::{Connection, Supply, Turn};
 use self::session::{RECORD_OVERHEAD, Session};
