@@ -20,4 +20,5 @@ mod worker_on_sim {
     mod sessions;
     mod storm;
     mod verification;
+    mod words;
 }

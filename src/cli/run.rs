@@ -41,12 +41,14 @@ Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
                       first_frame confirm slot_wait lateness, each with min mean
                       p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
+  lost<1%             lost while held, a share of the connections held
   rate>=19k/s         completed per second
   outage<10s          the longest time in which nothing completed
-  failed<1% in 1m     in every window of 1s to 1h; so too dropped rate response
+  failed<1% in 1m     in every window of 1s to 1h; so too lost dropped rate
+                      response
   encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
-  failed>5% for 5s    of --abort-if: failed dropped rate response outage, in each of
-                      so many seconds
+  failed>5% for 5s    of --abort-if: failed lost dropped rate response outage, in each
+                      of so many seconds
 
 Attempts that go on after the handshake (--until) call the target's own hooks, as
 on_connect and on_publish: load them only if they are yours.

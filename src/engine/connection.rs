@@ -118,6 +118,8 @@ pub(super) struct Milestones {
 /// What a connection may use during one turn.
 pub(super) struct Context<'a> {
     pub now: Time,
+    /// The run is over for what is held.
+    pub releases: bool,
     pub slot: u32,
     pub slots: &'a mut Slots,
     pub buffers: &'a mut Buffers,
@@ -300,10 +302,10 @@ impl Connection {
         let step = context.session_step();
         let Self::InSession { wire, .. } = self else { unreachable!("only in a session") };
         let bytes = match result {
-            Err(errno) => return Progress::Failed(wire.lost(Failure::from_errno(step, errno))),
+            Err(errno) => return Progress::Failed(context.hung_up(wire.lost(Failure::from_errno(step, errno)))),
             Ok(0) => {
                 let detail = FailureDetail::Received(wire.received);
-                return Progress::Failed(Failure { step, kind: FailureKind::Closed, detail });
+                return Progress::Failed(context.hung_up(Failure { step, kind: FailureKind::Closed, detail }));
             }
             Ok(bytes) => bytes,
         };

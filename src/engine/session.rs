@@ -42,6 +42,9 @@ pub(super) struct Session {
     sending: Sending,
     times: Times,
     hold: Hold,
+    is_held: bool,
+    /// What the server announced last, among what the recorder keeps.
+    announced: Option<Announced>,
     /// A receive is in flight that only tells when there is something to read.
     listening: bool,
 }
@@ -62,6 +65,14 @@ enum Sending {
     Nothing,
     Buffer(BufferId),
     Media,
+}
+
+/// An announcement of the server.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    /// Its place; `None` if its words are not kept.
+    at: Option<u16>,
+    asks_to_reconnect: bool,
 }
 
 /// Milestones, as far as they are reached.
@@ -152,6 +163,8 @@ impl Sessions {
             sending: Sending::Nothing,
             times: Times::default(),
             hold: Hold { since: Time::ZERO, until: Time::MAX, receive: Receive::Waiting, media },
+            is_held: false,
+            announced: None,
             listening: false,
         };
         self.by_slot[slot as usize] = match self.free.pop() {
@@ -203,6 +216,7 @@ impl Session {
     /// Where it stands if it fails now.
     pub(super) fn step(&self) -> Step {
         match self.until {
+            _ if self.is_held => Step::Hold,
             _ if self.times.accepted.is_none() => Step::Reply,
             Until::Play => Step::Play,
             _ => Step::Publish,
@@ -381,19 +395,49 @@ impl Context<'_> {
                 }
                 Event::Rejected { during, status } => {
                     let step = match during {
+                        _ if session.is_held => Step::Hold,
                         Course::Reply | Course::Connect => Step::Reply,
                         Course::Publish => Step::Publish,
                         Course::Play => Step::Play,
                     };
                     let failure = Failure::refused(step, &status);
-                    let mut name = [0; MAX_STREAM_NAME];
-                    let name = stream_name(session, plan, rules, &mut name);
-                    self.recorder.explain(session.place, &failure, &without_secrets(&status, name));
+                    self.recorder.explain(session.place, &failure, &words(session, plan, rules, &status));
                     return Err(failure);
+                }
+                // A player whose stream has not begun waits on: it may be published yet. At the end of a run the publisher
+                // may be of this load, and have said goodbye before its players.
+                Event::Ended(status) if status.is_refusal() || session.is_held && !self.releases => {
+                    let failure = match session.step() {
+                        Step::Hold => Failure::ended(&status, session.until == Until::Play),
+                        step => Failure::refused(step, &status),
+                    };
+                    self.recorder.explain(session.place, &failure, &words(session, plan, rules, &status));
+                    return Err(failure);
+                }
+                Event::Announced(status) => {
+                    let at = self.recorder.announced(session.place, &words(session, plan, rules, &status), now);
+                    session.announced = Some(Announced { at, asks_to_reconnect: status.asks_to_reconnect() });
                 }
                 Event::StreamCreated | Event::Pinged | Event::Acknowledged(_) | Event::Ended(_) | Event::Other => {}
             }
         }
+    }
+
+    /// The connection broke, or the server closed it. If the server had announced something, these are its words about it:
+    /// one that has asked its clients to connect again hangs up on those that stay.
+    pub(super) fn hung_up(&mut self, failure: Failure) -> Failure {
+        let by_peer = matches!(failure.kind, FailureKind::Closed | FailureKind::Reset);
+        let Some(session) = self.sessions.get(self.slot).filter(|_| by_peer) else { return failure };
+        let (Some(Announced { at, asks_to_reconnect }), place) = (session.announced, session.place) else {
+            return failure;
+        };
+        let kind = if asks_to_reconnect { FailureKind::Redirected } else { failure.kind };
+        let failure = Failure { kind, ..failure };
+        if let Some(index) = at {
+            let said = self.recorder.announcement(place, index).to_owned();
+            self.recorder.explain(place, &failure, &said);
+        }
+        failure
     }
 
     /// The attempt is complete, and its connection is kept until `until`: listens, and begins to send audio and video if
@@ -402,6 +446,7 @@ impl Context<'_> {
         let now = self.now;
         let (session, _) = self.sessions.parts(self.slot);
         session.hold = Hold { since: now, until, receive: Receive::Waiting, media: session.hold.media };
+        session.is_held = true;
         self.listen();
         self.go_on()
     }
@@ -411,7 +456,7 @@ impl Context<'_> {
     /// # Errors
     /// The connection is lost.
     pub(super) fn held_received(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
-        let bytes = result.map_err(Failure::lost)?;
+        let bytes = result.map_err(|errno| self.hung_up(Failure::lost(errno)))?;
         self.sessions.heard(self.slot);
         let (session, _) = self.sessions.parts(self.slot);
         match session.hold.receive {
@@ -420,9 +465,11 @@ impl Context<'_> {
                 session.hold.receive = Receive::Reading(buffer);
                 self.read_into(buffer);
             }
-            Receive::Reading(_) if bytes == 0 => return Err(Failure::new(Step::Hold, FailureKind::Closed)),
+            Receive::Reading(_) if bytes == 0 => {
+                return Err(self.hung_up(Failure::new(Step::Hold, FailureKind::Closed)));
+            }
             Receive::Reading(buffer) => {
-                self.take_in(buffer, 0, bytes).map_err(|failure| Failure { step: Step::Hold, ..failure })?;
+                self.take_in(buffer, 0, bytes)?;
                 if bytes as usize == WorkerPlan::RECEIVE_SIZE {
                     self.read_into(buffer);
                 } else {
@@ -441,7 +488,7 @@ impl Context<'_> {
     /// The connection is lost.
     pub(super) fn held_sent(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
         self.commands_sent();
-        result.map_err(Failure::lost)?;
+        result.map_err(|errno| self.hung_up(Failure::lost(errno)))?;
         Ok(self.go_on())
     }
 
@@ -558,6 +605,12 @@ fn stream_name<'a>(
     };
     let len = rules.names[usize::from(session.place.target)].write(&values, out);
     &out[..len]
+}
+
+/// The server's words to a session, as they may be shown.
+fn words(session: &Session, plan: &SessionPlan, rules: &SessionRules, status: &Status<'_>) -> String {
+    let mut name = [0; MAX_STREAM_NAME];
+    without_secrets(status, stream_name(session, plan, rules, &mut name))
 }
 
 /// What the server said and where it sends the client, with the stream's name, which may be a key, taken out, and without

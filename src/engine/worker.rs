@@ -510,8 +510,8 @@ impl Worker {
         };
         let until = if hold < Nanos::MAX { now + hold } else { Time::MAX };
         lane.held += 1;
+        self.recorder.kept(attempt.place, now);
         if milestones.session.is_some() {
-            self.recorder.held(1, now);
             self.slots.get_mut(slot).state = SlotState::Session;
             let (_, mut context) = self.context(slot, attempt.place.client, now, buffers, ops);
             let wake_at = context.hold(until);
@@ -521,7 +521,6 @@ impl Worker {
             self.deadlines.set(slot, until);
         }
         self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
-        self.recorder.held(1, now);
         self.watch(slot, ops);
     }
 
@@ -534,9 +533,11 @@ impl Worker {
         buffers: &'a mut Buffers,
         ops: &'a mut Vec<Op>,
     ) -> (&'a mut Attempts, Context<'a>) {
+        let releases = self.release != Release::No || now >= self.hold_end;
         let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
         let context = Context {
             now,
+            releases,
             slot,
             buffers,
             ops,
@@ -578,7 +579,11 @@ impl Worker {
         if let Schedule::Storm(fleet) = &mut lane.schedule {
             fleet.lost(slot - lane.first_slot, now);
         }
-        self.close(slot, CloseHow::Rst, None, now, buffers, ops);
+        let how = match lane.rules.close {
+            ClosePolicy::Fin | ClosePolicy::Peer if failure.leaves_open() => CloseHow::Fin,
+            _ => CloseHow::Rst,
+        };
+        self.close(slot, how, None, now, buffers, ops);
     }
 
     /// An attempt of a hostile client is over: what the target did.
@@ -687,14 +692,11 @@ impl Worker {
 
     /// Counts one held connection less; returns its lane.
     fn no_longer_held(&mut self, slot: u32, now: Time) -> &mut Lane {
-        self.recorder.held(-1, now);
         let place = match self.slots.get(slot).state {
-            SlotState::Held { place, .. } => Some(place),
-            _ => self.sessions.get(slot).map(|session| session.place()),
+            SlotState::Held { place, .. } => place,
+            _ => self.session_place(slot),
         };
-        if let Some(place) = place {
-            self.recorder.released(place.stage, now);
-        }
+        self.recorder.released(place, now);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.held -= 1;
         lane

@@ -87,6 +87,10 @@ pub enum FailureKind {
     BadMessage,
     /// The flow was dropped without a word: nothing came back for as long as the hold check waits.
     LostSilently,
+    /// The server said that the stream or the session is over while it was held.
+    Ended,
+    /// The stream that a held player got is over, says the server without an error: its publisher may have left.
+    Unpublished,
     /// The server's certificate does not prove that it is the right server.
     BadCertificate,
     /// The server does not speak TLS, or not as this client does; or it ended TLS by an alert.
@@ -195,6 +199,31 @@ impl Failure {
         Self::new(step, kind)
     }
 
+    /// The server ended in words what was held. What is no refusal is the end of a stream; that of one that was `played` is
+    /// no error of the server's.
+    pub fn ended(status: &Status<'_>, played: bool) -> Self {
+        let refused = Self::refused(Step::Hold, status);
+        let is_verdict = ["Rejected", "InvalidApp"].into_iter().any(|word| contains_word(status.code, word));
+        let kind = match refused.kind {
+            _ if played && !status.is_refusal() => FailureKind::Unpublished,
+            FailureKind::Rejected if !is_verdict => FailureKind::Ended,
+            kind => kind,
+        };
+        Self { kind, ..refused }
+    }
+
+    /// The server took back in words what it had granted, while it was held. Conditions on `failed` count it: had its words
+    /// come a moment earlier, the attempt would have failed.
+    pub fn is_taken_back(&self) -> bool {
+        use FailureKind::{Ended, NameTaken, Rejected, Unauthorized};
+        self.step == Step::Hold && matches!(self.kind, Rejected | NameTaken | Unauthorized | Ended)
+    }
+
+    /// The server ended what was held and left the connection open.
+    pub fn leaves_open(&self) -> bool {
+        self.is_taken_back() || self.step == Step::Hold && self.kind == FailureKind::Unpublished
+    }
+
     /// The target did something else with a hostile client than was expected.
     pub fn unexpected(reaction: &Reaction) -> Self {
         let step = match reaction.received as usize {
@@ -223,6 +252,8 @@ impl Failure {
             (_, Kind::Unreachable) => Side::Network,
             // Dropped on the path, or by a target that is gone.
             (_, Kind::LostSilently) => Side::Unattributed,
+            // The publisher may be one of this load, whose hold was over.
+            (_, Kind::Unpublished) => Side::Unattributed,
             // A SYN without an answer: dropped on the path, or by a full backlog.
             (Step::Socket | Step::Connect, Kind::Timeout) => Side::Unattributed,
             _ => Side::Target,
@@ -276,6 +307,7 @@ impl Failure {
             (_, Kind::BadEcho) => "S2 does not repeat C1: look for a server bug, or use --verify none",
             (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
+            (Step::Hold, Kind::Rejected) => "the server took back its yes: check application, name and credentials",
             (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
             (_, Kind::NameTaken) => {
                 "a stream of this name is published already: give each client its own, --stream '...{id}'"
@@ -289,6 +321,12 @@ impl Failure {
             }
             (_, Kind::LostSilently) => {
                 "the flow vanished: look for a firewall or balancer that forgets idle connections"
+            }
+            (_, Kind::Ended) => {
+                "the server ended them in words, which stand here; its log says more"
+            }
+            (_, Kind::Unpublished) => {
+                "the played stream ended: its publisher left, or the server took it off the air"
             }
             (_, Kind::BadCertificate | Kind::TlsRefused) => match self.detail {
                 FailureDetail::Tls(fault) => fault.advice(),
@@ -333,6 +371,8 @@ impl FailureKind {
         Self::Redirected,
         Self::BadMessage,
         Self::LostSilently,
+        Self::Ended,
+        Self::Unpublished,
         Self::BadCertificate,
         Self::TlsRefused,
         Self::Unexpected,
@@ -454,6 +494,8 @@ impl fmt::Display for FailureKind {
             Self::Redirected => "redirected",
             Self::BadMessage => "bad_message",
             Self::LostSilently => "lost_silently",
+            Self::Ended => "ended",
+            Self::Unpublished => "unpublished",
             Self::BadCertificate => "bad_certificate",
             Self::TlsRefused => "tls_refused",
             Self::Unexpected => "unexpected",
@@ -573,6 +615,36 @@ mod tests {
         assert_eq!(Failure::from(Violation::BadS1Digest).step, Step::S1);
         assert_eq!(Failure::from(Violation::BadS2Digest).step, Step::S2);
         assert_eq!(Failure::from(Violation::BadEcho).step, Step::S2);
+    }
+
+    #[test]
+    fn what_ends_a_hold_in_words_has_a_name() {
+        let of = |level, code, played| {
+            let failure = Failure::ended(&Status { level, code, description: "", redirect: None }, played);
+            assert_eq!(failure.step, Step::Hold);
+            (failure.kind, failure.side(), failure.is_taken_back())
+        };
+        for (level, code, kind) in [
+            ("error", "NetStream.Publish.BadName", FailureKind::NameTaken),
+            ("error", "NetStream.Publish.Unauthorized", FailureKind::Unauthorized),
+            ("error", "NetConnection.Connect.Rejected", FailureKind::Rejected),
+            ("error", "NetStream.Failed", FailureKind::Ended),
+            ("status", "NetConnection.Connect.AppShutdown", FailureKind::Ended),
+            ("error", "NetStream.Play.StreamNotFound", FailureKind::Ended),
+            ("error", "", FailureKind::Ended),
+        ] {
+            for played in [false, true] {
+                assert_eq!(of(level, code, played), (kind, Side::Target, true), "{code}");
+            }
+        }
+        assert_eq!(
+            of("status", "NetStream.Unpublish.Success", false),
+            (FailureKind::Ended, Side::Target, true),
+            "nobody asked it to stop"
+        );
+        for code in ["NetStream.Play.Stop", "NetStream.Play.UnpublishNotify", "Stream EOF"] {
+            assert_eq!(of("status", code, true), (FailureKind::Unpublished, Side::Unattributed, false), "{code}");
+        }
     }
 
     #[test]

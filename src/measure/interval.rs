@@ -47,6 +47,14 @@ pub struct IntervalCounts {
     pub failed: u64,
     /// Arrivals given up in it.
     pub dropped: u64,
+    /// Connections that began to be held in it.
+    pub kept: u64,
+    /// Connections held until then, for whatever reason they are not any more.
+    pub released: u64,
+    /// Of those the ones that were lost.
+    pub lost: u64,
+    /// Of the lost those that the server took back in words ([`Failure::is_taken_back`](super::Failure::is_taken_back)).
+    pub taken_back: u64,
 }
 
 /// The recorder's current interval and the reports waiting to be used again.
@@ -151,6 +159,13 @@ impl IntervalReport {
     }
 }
 
+impl IntervalCounts {
+    /// Connections held at its end, of so many `before` it.
+    pub fn held_after(&self, before: u64) -> u64 {
+        (before + self.kept).saturating_sub(self.released)
+    }
+}
+
 impl AddAssign for IntervalCounts {
     fn add_assign(&mut self, other: Self) {
         self.due += other.due;
@@ -158,6 +173,10 @@ impl AddAssign for IntervalCounts {
         self.completed += other.completed;
         self.failed += other.failed;
         self.dropped += other.dropped;
+        self.kept += other.kept;
+        self.released += other.released;
+        self.lost += other.lost;
+        self.taken_back += other.taken_back;
     }
 }
 
@@ -169,6 +188,10 @@ impl SubAssign for IntervalCounts {
         self.completed -= other.completed;
         self.failed -= other.failed;
         self.dropped -= other.dropped;
+        self.kept -= other.kept;
+        self.released -= other.released;
+        self.lost -= other.lost;
+        self.taken_back -= other.taken_back;
     }
 }
 

@@ -20,7 +20,7 @@ pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reactio
 pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
-    BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
+    Announcement, Announcements, BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
     ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::histogram::LatencyHistogram;
-use super::interval::{IntervalRecorder, IntervalReport};
+use super::interval::{IntervalCounts, IntervalRecorder, IntervalReport};
 use super::reaction::Reaction;
 use super::sample::{Place, Sample, Until};
-use super::snapshot::{Comeback, MediaCounts, ProbeOutcome, Snapshot};
+use super::snapshot::{Comeback, Counts, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -229,28 +229,68 @@ impl Recorder {
         &mut self.record.stage(place.stage).media
     }
 
-    /// The number of held connections changed.
-    pub fn held(&mut self, change: i32, at: Time) {
-        self.interval.held(change, at);
+    /// The connection of a completed attempt is held from now on.
+    pub fn kept(&mut self, place: Place, at: Time) {
+        self.interval.held(1, at);
+        self.count_held(place, at, |counts| counts.held += 1, |second| second.kept += 1);
     }
 
-    /// A connection that an attempt of `stage` left held is not held any more. Call [`held`](Self::held) as well.
-    pub fn released(&mut self, stage: u16, at: Time) {
+    /// A held connection is not held any more. If it was lost, call [`lost_while_held`](Self::lost_while_held) as well.
+    pub fn released(&mut self, place: Place, at: Time) {
+        self.interval.held(-1, at);
         let since_start = at.since(self.start);
-        self.record.stage(stage).last_release = Some(since_start);
+        self.record.stage(place.stage).last_release = Some(since_start);
+        self.count_held(place, at, |_| {}, |second| second.released += 1);
     }
 
     /// A completed attempt's connection was lost while it was held, `age` after it was complete. Call
-    /// [`held`](Self::held) as well.
+    /// [`released`](Self::released) as well.
     pub fn lost_while_held(&mut self, place: Place, age: Nanos, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
-        let record = self.record.stage(place.stage);
-        record.tally.counts.lost_while_held += 1;
-        record.failures.count(failure, since_start);
-        for tally in self.record.rows(place) {
-            tally.counts.lost_while_held += 1;
-        }
+        let taken_back = u64::from(failure.is_taken_back());
+        self.record.stage(place.stage).failures.count(failure, since_start);
+        let total = |counts: &mut Counts| {
+            counts.lost_while_held += 1;
+            counts.taken_back += taken_back;
+        };
+        let in_second = |second: &mut IntervalCounts| {
+            second.lost += 1;
+            second.taken_back += taken_back;
+        };
+        self.count_held(place, at, total, in_second);
         self.record.lost_age(age);
+    }
+
+    /// Something became of a held connection: counts it wherever its attempt is counted.
+    fn count_held(
+        &mut self,
+        place: Place,
+        at: Time,
+        total: impl Fn(&mut Counts),
+        in_second: impl Fn(&mut IntervalCounts),
+    ) {
+        total(&mut self.record.stage(place.stage).tally.counts);
+        for tally in self.record.rows(place) {
+            total(&mut tally.counts);
+        }
+        let report = self.interval.at(at);
+        for second in report.row_counts(self.record.layout(), place) {
+            in_second(second);
+        }
+        for second in report.counts(self.record.layout(), place.stage) {
+            in_second(second);
+        }
+    }
+
+    /// A server announced something; what it said is kept. Says where, unless it said too many different things.
+    pub fn announced(&mut self, place: Place, text: &str, at: Time) -> Option<u16> {
+        let since_start = at.since(self.start);
+        self.record.stage(place.stage).announcements.count(&printable(text), since_start)
+    }
+
+    /// What a server announced, by its place.
+    pub fn announcement(&self, place: Place, index: u16) -> &str {
+        self.record.stages()[usize::from(place.stage)].announcements.text(index)
     }
 
     /// An attempt came to its end.
@@ -326,7 +366,6 @@ impl RecorderLayout {
 #[cfg(test)]
 mod tests {
     use super::super::failure::{FailureKind, Step};
-    use super::super::interval::IntervalCounts;
     use super::*;
     use crate::protocol::Negotiated;
 
@@ -381,10 +420,10 @@ mod tests {
         let encoders = IntervalCounts { due: 7, dropped: 6, ..IntervalCounts::default() };
         let scanners = IntervalCounts { started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
         assert_eq!(*report.populations, [encoders, scanners]);
-        assert_eq!(report.totals, IntervalCounts { due: 7, started: 2, completed: 1, failed: 1, dropped: 6 });
         // Two arrivals of the client have started; nothing became due in the stage, and the other client has none.
         let stage = IntervalCounts { started: 1, failed: 1, ..IntervalCounts::default() };
-        let client = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, dropped: 0 };
+        let client = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
+        assert_eq!(report.totals, IntervalCounts { due: 7, dropped: 6, ..client });
         assert_eq!(*report.watched, [stage, client, IntervalCounts::default()]);
         assert_eq!(report.response.len(), 1);
     }
@@ -419,7 +458,7 @@ mod tests {
         recorder.failed(place, Some(at), at, at, Failure::new(Step::S0, FailureKind::Reset));
         recorder.completed(&at_once(place, at));
         let report = recorder.roll(Time::from_nanos(1_000_000_000)).unwrap();
-        let canary = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, dropped: 0 };
+        let canary = IntervalCounts { due: 2, started: 2, completed: 1, failed: 1, ..IntervalCounts::default() };
         assert_eq!(*report.populations, [IntervalCounts::default(), canary]);
         assert_eq!((report.totals, report.watched[0]), Default::default());
         assert_eq!((report.response.len(), report.lateness.len()), (0, 0));

@@ -24,7 +24,7 @@ const MOST_BACKENDS: usize = 64;
 /// The row of the backends beyond that.
 const OTHER_BACKENDS: &str = "others";
 
-/// Most texts kept of a server's refusals, for each stage; the refusals are counted all the same.
+/// Most texts kept of a server's refusals, and of its announcements, for each stage; what is refused is counted all the same.
 const MOST_REASONS: usize = 32;
 
 /// What a worker recorded, or what several did: a merge of snapshots is the snapshot of the merged run.
@@ -56,6 +56,8 @@ pub struct StageRecord {
     pub tally: Tally,
     /// Failed attempts (`hold`: held connections lost) by step and kind.
     pub failures: FailureTable,
+    /// What servers announced.
+    pub announcements: Announcements,
     /// How long failed attempts took to fail.
     pub time_to_failure: Option<LatencyHistogram>,
     /// When the clients of a fleet were back, after they had lost their connections.
@@ -122,6 +124,25 @@ pub struct Reason {
     pub count: u64,
 }
 
+/// What servers announced without refusing anything: each text once, in the order of their first coming.
+#[derive(Clone, Debug, Default)]
+pub struct Announcements {
+    said: Vec<Announcement>,
+}
+
+/// A text that a server announced.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Announcement {
+    /// Its words.
+    pub text: String,
+    /// How often they came.
+    pub count: u64,
+    /// When they first came, since the run's start.
+    pub first: Nanos,
+    /// When they last came, since the run's start.
+    pub last: Nanos,
+}
+
 /// When a client of a fleet lost its connection the last time, and when it was back after that, both since the run's
 /// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,8 +202,12 @@ pub struct Counts {
     pub failed: u64,
     /// Attempts of hostile clients that ended in a reaction of the target.
     pub observed: u64,
-    /// Completed attempts whose connection was lost while it was held.
+    /// Completed attempts whose connection was held.
+    pub held: u64,
+    /// Of those the ones whose connection was lost meanwhile.
     pub lost_while_held: u64,
+    /// Of the lost those that the server took back in words ([`Failure::is_taken_back`]).
+    pub taken_back: u64,
 }
 
 /// Completed handshakes by what they were; the four are disjoint and sum to `completed`.
@@ -555,6 +580,7 @@ impl StageRecord {
     pub fn merge(&mut self, other: &Self) {
         self.tally.merge(&other.tally);
         self.failures.merge(&other.failures);
+        self.announcements.merge(&other.announcements);
         if let Some(theirs) = &other.time_to_failure {
             self.time_to_failure.get_or_insert_default().merge(theirs);
         }
@@ -602,7 +628,58 @@ impl Counts {
         self.completed += other.completed;
         self.failed += other.failed;
         self.observed += other.observed;
+        self.held += other.held;
         self.lost_while_held += other.lost_while_held;
+        self.taken_back += other.taken_back;
+    }
+}
+
+impl Announcements {
+    /// What was announced, ordered by text.
+    pub fn sorted(&self) -> Vec<&Announcement> {
+        let mut sorted: Vec<_> = self.said.iter().collect();
+        sorted.sort();
+        sorted
+    }
+
+    /// Counts a text that came `at` after the run's start; says its place, unless there are too many.
+    pub(super) fn count(&mut self, text: &str, at: Nanos) -> Option<u16> {
+        self.add(&Announcement { text: text.to_owned(), count: 1, first: at, last: at })
+    }
+
+    /// The text at a place.
+    pub(super) fn text(&self, index: u16) -> &str {
+        &self.said[usize::from(index)].text
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for more in &other.said {
+            self.add(more);
+        }
+    }
+
+    fn add(&mut self, more: &Announcement) -> Option<u16> {
+        let index = match self.said.iter().position(|known| known.text == more.text) {
+            Some(index) => {
+                let sum = &mut self.said[index];
+                sum.count += more.count;
+                (sum.first, sum.last) = (sum.first.min(more.first), sum.last.max(more.last));
+                index
+            }
+            None if self.said.len() < MOST_REASONS => {
+                self.said.push(more.clone());
+                self.said.len() - 1
+            }
+            None => return None,
+        };
+        u16::try_from(index).ok()
+    }
+}
+
+impl PartialEq for Announcements {
+    /// In which order their words came first is no difference.
+    fn eq(&self, other: &Self) -> bool {
+        self.sorted() == other.sorted()
     }
 }
 

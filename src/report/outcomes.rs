@@ -35,6 +35,7 @@ pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {
     if let Some(held) = held(result) {
         lines.push(("held", held));
     }
+    lines.extend(announced(result));
     if !result.media.is_empty() {
         lines.push(("media", media(&result.media)));
         let rows: Vec<_> = result.by_population.iter().filter(|row| !row.media.is_empty()).collect();
@@ -71,6 +72,18 @@ fn held(result: &RunResult) -> Option<String> {
         }
     }
     Some(held)
+}
+
+/// What servers announced, the most frequent first.
+fn announced(result: &RunResult) -> impl Iterator<Item = (&'static str, String)> {
+    const MOST: usize = 3;
+    let mut rows: Vec<_> = result.announcements.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+    let more = rows.len().saturating_sub(MOST);
+    let label = |index| if index == 0 { "announced" } else { "" };
+    let lines: Vec<_> = rows.iter().take(MOST).map(|row| format!("{} x \"{}\"", row.count, row.text)).collect();
+    let more = (more > 0).then(|| format!("and {} in the result file", count(more, "more announcement")));
+    lines.into_iter().chain(more).enumerate().map(move |(index, line)| (label(index), line))
 }
 
 fn media(media: &MediaCounts) -> String {

@@ -225,9 +225,7 @@ fn happened(result: &RunResult) -> String {
     if attempts.in_flight > 0 {
         parts.push(format!("{} cut in flight", attempts.in_flight));
     }
-    if result.connections.lost_while_held > 0 {
-        parts.push(format!("{} lost while held", result.connections.lost_while_held));
-    }
+    parts.extend(lost_while_held(result));
     if let Some(signal) = result.interrupted {
         let signal = match signal {
             Signal::Interrupt => "SIGINT",
@@ -242,6 +240,21 @@ fn happened(result: &RunResult) -> String {
         });
     }
     parts.join(", ")
+}
+
+/// How many of the held connections were lost, and how many of those count as failed where `failed` is judged.
+fn lost_while_held(result: &RunResult) -> Option<String> {
+    let attempts = &result.attempts;
+    let taken_back = match attempts.taken_back {
+        0 => String::new(),
+        count => format!(" ({count} refused or ended by the server's word: counted by `failed`)"),
+    };
+    match (attempts.lost_while_held, result.connections.lost_while_held) {
+        (0, 0) => None,
+        // In the warm-up.
+        (0, lost) => Some(format!("{lost} lost while held")),
+        (lost, _) => Some(format!("{lost} of {} lost while held{taken_back}", attempts.held)),
+    }
 }
 
 /// A closed loop's rate is what its concurrency and the target's latency give (Little's law); a mix has but one rate and

@@ -112,7 +112,9 @@ pub(super) fn advise_of_late_refusals(result: &mut RunResult) {
         return;
     }
     for row in &mut result.failures {
-        if row.step == Step::Hold && matches!(row.kind, FailureKind::Closed | FailureKind::Reset) {
+        // What the server has announced is the better cause.
+        let is_wordless = row.reasons.is_empty();
+        if row.step == Step::Hold && is_wordless && matches!(row.kind, FailureKind::Closed | FailureKind::Reset) {
             row.advice =
                 "the server let them publish and hung up at once: nginx's `deny publish`, or a hook that says no, \
                           does so"

@@ -2,7 +2,7 @@
 
 use super::plan::{Population, RunPlan};
 use super::result::{
-    Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult, Window, counted_s,
+    AnnouncementRow, Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult, Window, counted_s,
     measured_length_s,
 };
 use super::threshold::{Threshold, ThresholdError};
@@ -95,6 +95,7 @@ impl RunResult {
         self.tls.merge(&part.tls);
         self.media.merge(&part.media);
         add_failures(&mut self.failures, part.failures);
+        add_announcements(&mut self.announcements, part.announcements);
         add_backends(&mut self.by_backend, part.by_backend)?;
         self.latency.add(&part.latency)?;
         add_summary(&mut self.time_to_failure, part.time_to_failure.as_ref())?;
@@ -186,6 +187,9 @@ impl Attempts {
         self.failed += other.failed;
         self.observed += other.observed;
         self.in_flight += other.in_flight;
+        self.held += other.held;
+        self.lost_while_held += other.lost_while_held;
+        self.taken_back += other.taken_back;
     }
 }
 
@@ -271,6 +275,19 @@ fn add_reasons(mine: &mut Vec<ReasonRow>, theirs: Vec<ReasonRow>) {
         match mine.iter_mut().find(|known| known.text == row.text) {
             None => mine.push(row),
             Some(known) => known.count += row.count,
+        }
+    }
+    mine.sort_by(|one, other| one.text.cmp(&other.text));
+}
+
+fn add_announcements(mine: &mut Vec<AnnouncementRow>, theirs: Vec<AnnouncementRow>) {
+    for row in theirs {
+        match mine.iter_mut().find(|known| known.text == row.text) {
+            None => mine.push(row),
+            Some(known) => {
+                known.count += row.count;
+                (known.first_s, known.last_s) = (known.first_s.min(row.first_s), known.last_s.max(row.last_s));
+            }
         }
     }
     mine.sort_by(|one, other| one.text.cmp(&other.text));

@@ -17,7 +17,7 @@ use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary,
+    Announcement, BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary,
     MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side, Snapshot, StageInfo,
     StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
@@ -61,6 +61,9 @@ pub struct RunResult {
     pub media: MediaCounts,
     /// Why attempts failed; rows of the step `hold` are connections lost after completion, not failed attempts.
     pub failures: Vec<FailureRow>,
+    /// What servers announced without refusing anything; absent if they announced nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announcements: Vec<AnnouncementRow>,
     /// Spans of completed attempts.
     pub latency: LatencyTable,
     /// How long failed attempts took to fail; null if none failed.
@@ -171,6 +174,15 @@ pub struct Attempts {
     pub observed: u64,
     /// Attempts that had not ended when the run was cut.
     pub in_flight: u64,
+    /// Completed attempts whose connection was held.
+    #[serde(default)]
+    pub held: u64,
+    /// Of those the ones whose connection was lost meanwhile.
+    #[serde(default)]
+    pub lost_while_held: u64,
+    /// Of the lost those that the server took back in words. Conditions on `failed` count them beside the failed attempts.
+    #[serde(default)]
+    pub taken_back: u64,
 }
 
 /// Attempts per second.
@@ -219,6 +231,19 @@ pub struct FailureRow {
     /// What servers said, and how often; a part of it if they said many things.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<ReasonRow>,
+}
+
+/// What servers announced: a request to connect again elsewhere, a warning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnnouncementRow {
+    /// Its words; `{stream}` stands for the stream's name.
+    pub text: String,
+    /// How often.
+    pub count: u64,
+    /// When it was first said, seconds since the run's start.
+    pub first_s: f64,
+    /// When it was last said, likewise.
+    pub last_s: f64,
 }
 
 /// A server's words about why it refused something.
@@ -559,6 +584,7 @@ impl RunResult {
             tls: measured.tls,
             media: snapshot.all().media,
             failures: FailureRow::of(&measured),
+            announcements: measured.announcements.sorted().into_iter().map(AnnouncementRow::of).collect(),
             latency: LatencyTable::of(&measured.tally.latencies, &Metric::ALL, open_loop),
             time_to_failure: measured.time_to_failure.filter(|times| times.count() > 0).map(|times| times.summary()),
             by_population: rows_by_population(&plan, &snapshot, window),
@@ -702,6 +728,9 @@ impl Attempts {
             failed: counts.failed,
             observed: counts.observed,
             in_flight: counts.in_flight(),
+            held: counts.held,
+            lost_while_held: counts.lost_while_held,
+            taken_back: counts.taken_back,
         }
     }
 }
@@ -772,6 +801,13 @@ impl FailureRow {
                 .map(|reason| ReasonRow { text: reason.text.clone(), count: reason.count })
                 .collect(),
         }
+    }
+}
+
+impl AnnouncementRow {
+    fn of(announcement: &Announcement) -> Self {
+        let Announcement { text, count, first, last } = announcement;
+        Self { text: text.clone(), count: *count, first_s: first.as_secs_f64(), last_s: last.as_secs_f64() }
     }
 }
 

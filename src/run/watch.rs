@@ -54,6 +54,8 @@ struct SlidingWindow {
     length: u32,
     /// Of the seconds in the window.
     counts: IntervalCounts,
+    /// Connections held when it began.
+    held_before: u64,
     response: SparseCounts,
     /// The worst window, after the less bad ones before it that count if the load turns out to have ended earlier.
     worst: Vec<Window>,
@@ -158,6 +160,7 @@ impl WindowWatch {
                     condition,
                     length,
                     counts: IntervalCounts::default(),
+                    held_before: 0,
                     response: SparseCounts::default(),
                     worst: Vec::new(),
                 });
@@ -224,7 +227,9 @@ impl SlidingWindow {
     fn push(&mut self, second: &CompletedSecond, leaving: Option<&CompletedSecond>) {
         self.counts += *self.followed.counts.of(second);
         if let Some(leaving) = leaving {
-            self.counts -= *self.followed.counts.of(leaving);
+            let leaving = self.followed.counts.of(leaving);
+            self.counts -= *leaving;
+            self.held_before = leaving.held_after(self.held_before);
         }
         if self.needs_latencies() {
             self.response.add(&second.response);
@@ -235,7 +240,7 @@ impl SlidingWindow {
         let end = second.index + 1;
         let period = self.followed.period;
         let Some(begin) = end.checked_sub(self.length).filter(|begin| period.contains(*begin, end)) else { return };
-        let Some(value) = self.condition.quantity.over(self.length, &self.counts, &self.response) else { return };
+        let Some(value) = self.condition.quantity.over(self.length, &self.counts, self.held_before, &self.response) else { return };
         let upper = self.condition.comparison.is_upper();
         let is_worse = |than: &Window| if upper { value > than.value } else { value < than.value };
         if self.worst.last().is_none_or(is_worse) {

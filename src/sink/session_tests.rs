@@ -50,6 +50,7 @@ impl Talker {
                 Event::Rejected { .. } => "rejected",
                 Event::Pinged => "pinged",
                 Event::Ended(_) => "ended",
+                Event::Announced(_) => "announced",
                 Event::Media { bytes, .. } => {
                     self.media_bytes += u64::from(bytes);
                     "media"

@@ -1,7 +1,7 @@
 //! Simulated hosts with names, for runs that want no network.
 
 use super::freeze::Freeze;
-use super::peer::{Peer, PeerScript, ServiceModel, SessionAnswers, SessionModel};
+use super::peer::{Peer, PeerScript, ServiceModel, SessionAnswers, SessionModel, Unasked, UnaskedAct};
 use crate::base::Nanos;
 use crate::protocol::session::Request;
 
@@ -105,6 +105,10 @@ const HOSTS: &[Host] = &[
     ("reset-after-publish.sim", "resets publishers after 500 ms", || {
         answers(SessionAnswers::ThenResets { last: Request::Publish, after: Nanos::from_millis(500) })
     }),
+    ("name-taken-late.sim", "lets publishers start, and says 500 ms later that the name is taken", || does(NAME_TAKEN_LATE)),
+    ("stream-failed.sim", "ends streams by NetStream.Failed after 500 ms, and stays connected", || does(STREAM_FAILED)),
+    ("unpublish.sim", "tells players after 500 ms that their stream is over", || does(UNPUBLISH)),
+    ("reconnect.sim", "asks clients after 500 ms to connect elsewhere, and closes 300 ms later", || does(RECONNECT)),
     ("ping.sim", "pings every second", || {
         Peer::conducting(SessionModel { ping_every: Nanos::from_secs(1), ..SessionModel::default() })
     }),
@@ -115,6 +119,45 @@ const HOSTS: &[Host] = &[
 const WINDOW_ACK_SIZE: &[u8] = &[2, 0, 0, 0, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0x4c, 0x4b, 0x40];
 /// A chunk header that repeats one that never was.
 const NOISE: &[u8] = &[0xc3; 16];
+
+const LATER: Nanos = Nanos::from_millis(500);
+const NAME_TAKEN_LATE: &[Unasked] =
+    &[error(Request::Publish, "NetStream.Publish.BadName", "Stream already publishing")];
+const STREAM_FAILED: &[Unasked] = &[
+    error(Request::Publish, "NetStream.Failed", "the stream broke"),
+    error(Request::Play, "NetStream.Failed", "the stream broke"),
+];
+const UNPUBLISH: &[Unasked] = &[Unasked {
+    to: Request::Play,
+    after: LATER,
+    act: UnaskedAct::Status {
+        level: "status",
+        code: "NetStream.Play.UnpublishNotify",
+        description: "stream is now unpublished",
+        tc_url: "",
+    },
+}];
+const RECONNECT: &[Unasked] = &[
+    Unasked {
+        to: Request::Connect,
+        after: LATER,
+        act: UnaskedAct::Status {
+            level: "status",
+            code: "NetConnection.Connect.ReconnectRequest",
+            description: "this server is about to restart",
+            tc_url: "rtmp://serve.sim/live",
+        },
+    },
+    Unasked { to: Request::Connect, after: Nanos::from_millis(800), act: UnaskedAct::Close },
+];
+
+const fn error(to: Request, code: &'static str, description: &'static str) -> Unasked {
+    Unasked { to, after: LATER, act: UnaskedAct::Status { level: "error", code, description, tc_url: "" } }
+}
+
+fn does(unasked: &'static [Unasked]) -> Peer {
+    Peer::conducting(SessionModel::doing(unasked))
+}
 
 /// Stalls of a host that stalls every 5 s: a day of them.
 const STALLS: u64 = 24 * 3600 / 5;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use freeze::Freeze;
 pub use hosts::SIM_HOSTS;
-pub use peer::{Peer, PeerCounts, PeerScript, ServiceModel, SessionAnswers, SessionModel};
+pub use peer::{Peer, PeerCounts, PeerScript, ServiceModel, SessionAnswers, SessionModel, Unasked, UnaskedAct};
 
 use self::client::Client;
 use self::freeze::Freezes;

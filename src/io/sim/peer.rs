@@ -35,9 +35,46 @@ pub struct SessionModel {
     pub ping_every: Nanos,
     /// What it answers at all.
     pub answers: SessionAnswers,
+    /// What it says or does later, unasked.
+    pub unasked: &'static [Unasked],
     /// The most bytes that reach the client together, and the time between two such pieces; `None`: all that is said at
     /// once arrives at once. For scripts that have nothing more to do after C2.
     pub pieces: Option<(usize, Nanos)>,
+}
+
+/// Something that a target does to a client that has asked for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// What the client has asked for.
+    pub to: Request,
+    /// How long after that.
+    pub after: Nanos,
+    /// What it does.
+    pub act: UnaskedAct,
+}
+
+/// What a target does unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaskedAct {
+    /// Says `onStatus`.
+    Status {
+        /// `status`, `warning` or `error`.
+        level: &'static str,
+        /// What happened.
+        code: &'static str,
+        /// For people.
+        description: &'static str,
+        /// Where a client is to connect again; empty: nowhere.
+        tc_url: &'static str,
+    },
+    /// Says that the stream is over by the control message Stream EOF.
+    StreamEof,
+    /// Says the command `close`, and stays connected.
+    SayClose,
+    /// Sends what is no chunk.
+    Noise,
+    /// FIN.
+    Close,
 }
 
 /// Which requests a target answers.
@@ -236,6 +273,7 @@ impl Default for SessionModel {
             hook: Nanos::ZERO,
             ping_every: Nanos::ZERO,
             answers: SessionAnswers::All,
+            unasked: &[],
             pieces: None,
         }
     }
@@ -250,6 +288,11 @@ impl SessionModel {
         let mut model = Self::default();
         model.policy.reject.push(rule.parse().unwrap_or_else(|error| panic!("{error}")));
         model
+    }
+
+    /// The default one that does something unasked.
+    pub fn doing(unasked: &'static [Unasked]) -> Self {
+        Self { unasked, ..Self::default() }
     }
 
     /// The default one that does not answer everything.

@@ -1,8 +1,11 @@
 //! A target's side of what follows the handshake.
 
-use super::peer::{PeerCounts, SessionAnswers, SessionModel};
+use super::peer::{PeerCounts, SessionAnswers, SessionModel, UnaskedAct};
 use crate::base::{Nanos, Time};
-use crate::protocol::session::{MessageStore, Request, ServerEvent, ServerSession};
+use crate::protocol::amf0::Writer;
+use crate::protocol::session::{
+    Control, MessageKind, MessageStore, Request, ServerEvent, ServerSession, Start, message_size, write_message,
+};
 
 /// One client's session with a target.
 pub(super) struct Session {
@@ -16,6 +19,8 @@ pub(super) struct Session {
     is_mute: bool,
     /// What happens once all that is due is said.
     then: Option<Then>,
+    /// What it does unasked, and when.
+    unasked: Vec<(Time, UnaskedAct)>,
     publishes: bool,
     plays_since: Time,
     ping_at: Time,
@@ -47,6 +52,7 @@ impl Session {
             speaks_from: Time::ZERO,
             is_mute: false,
             then: None,
+            unasked: Vec::new(),
             publishes: false,
             plays_since: Time::ZERO,
             ping_at: Time::MAX,
@@ -119,6 +125,8 @@ impl Session {
         if request != Request::Connect {
             self.speaks_from = now + model.hook;
         }
+        let unasked = model.unasked.iter().filter(|unasked| unasked.to == request);
+        self.unasked.extend(unasked.map(|unasked| (now + unasked.after, unasked.act)));
         match model.answers {
             SessionAnswers::AllButTo(mute) => self.is_mute |= mute == request,
             SessionAnswers::ThenCloses(last) if last == request => self.then = Some(Then::Close),
@@ -150,10 +158,49 @@ impl Session {
             }
             said.bytes.extend_from_slice(&out[..written]);
         }
+        for (_, act) in self.unasked.extract_if(.., |(at, _)| *at <= now) {
+            match act {
+                UnaskedAct::Close => self.then = Some(Then::Close),
+                act => said.bytes.extend(unasked(act)),
+            }
+        }
         said.then = if self.machine.is_over() { Some(Then::Close) } else { self.then.take() };
         let media_ms = self.machine.next_media_ms(&model.policy);
         let media_at = media_ms.map_or(Time::MAX, |due_ms| self.plays_since + Nanos::from_millis(due_ms));
-        said.next = media_at.min(self.ping_at);
+        let unasked_at = self.unasked.iter().map(|(at, _)| *at).min().unwrap_or(Time::MAX);
+        said.next = media_at.min(self.ping_at).min(unasked_at);
         said
     }
+}
+
+/// What a server says unasked, on chunk stream 3 and message stream 1.
+fn unasked(act: UnaskedAct) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let mut writer = Writer::new(&mut payload);
+    match act {
+        UnaskedAct::Status { level, code, description, tc_url } => {
+            writer.string("onStatus").number(0.0).null().object();
+            writer.key("level").string(level).key("code").string(code).key("description").string(description);
+            if !tc_url.is_empty() {
+                writer.key("tcUrl").string(tc_url);
+            }
+            writer.end();
+        }
+        UnaskedAct::SayClose => {
+            writer.string("close").number(0.0).null();
+        }
+        UnaskedAct::StreamEof => {
+            let mut out = vec![0; Control::MAX_SIZE];
+            let len = Control::StreamEof(1).write(&mut out);
+            out.truncate(len);
+            return out;
+        }
+        // A header that repeats one that never was.
+        UnaskedAct::Noise => return vec![0xff; 16],
+        UnaskedAct::Close => return Vec::new(),
+    }
+    let start = Start::Full { timestamp: 0, message_stream: 1 };
+    let mut out = vec![0; message_size(3, start, payload.len(), ServerSession::CHUNK_SIZE)];
+    write_message(&mut out, 3, start, MessageKind::CommandAmf0, &payload, ServerSession::CHUNK_SIZE);
+    out
 }

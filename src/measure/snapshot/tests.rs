@@ -241,7 +241,7 @@ fn the_timeline_counts_what_the_totals_count() {
             recorder.due(1, 2, now);
             recorder.started(place(1, 0), now);
             recorder.dropped(1, 1);
-            recorder.held(1, now);
+            recorder.kept(place(1, 0), now);
             recorder.completed(&sample(1, 0, now, Nanos::new(worker), Negotiated::Simple));
         }
         assert_eq!(recorder.held_now(), 3);

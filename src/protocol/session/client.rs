@@ -53,8 +53,12 @@ pub enum Event<'a> {
     Pinged,
     /// It has received so many bytes, modulo 2^32.
     Acknowledged(u32),
-    /// The stream that was published or played is over, says the server.
+    /// What it had granted is over, it says: the stream that was published or played, or the session. The connection may
+    /// stay open.
     Ended(Status<'a>),
+    /// It asks the client to connect again, elsewhere perhaps (Enhanced RTMP's reconnect request), or warns it. The session
+    /// goes on.
+    Announced(Status<'a>),
     /// Something that needs no answer.
     Other,
 }
@@ -122,6 +126,12 @@ const ENDINGS: [&str; 4] =
 /// What Stream EOF would say if it could.
 const STREAM_EOF: Status<'static> =
     Status { level: "status", code: "Stream EOF", description: "the stream is over", redirect: None };
+/// What the command `close` would say if it could.
+const CLOSE: Status<'static> =
+    Status { level: "status", code: "close", description: "the connection is to be closed", redirect: None };
+/// What `onFCUnsubscribe` would say if it could: Adobe's servers end a player's stream by it, and librtmp leaves then.
+const UNSUBSCRIBED: Status<'static> =
+    Status { level: "status", code: "onFCUnsubscribe", description: "the stream is over", redirect: None };
 
 impl ClientSession {
     /// A session whose handshake is over, or whose `connect` leaves with C2. Its script is made for the same course.
@@ -234,9 +244,7 @@ impl ClientSession {
                 Event::Pinged
             }
             Control::Acknowledgement(bytes) => Event::Acknowledged(bytes),
-            Control::StreamEof(stream) if self.stage == Stage::Started && stream == self.message_stream => {
-                Event::Ended(STREAM_EOF)
-            }
+            Control::StreamEof(stream) if self.plays() && stream == self.message_stream => Event::Ended(STREAM_EOF),
             Control::WindowAckSize(window) => {
                 self.ack_window = window;
                 Event::Other
@@ -271,10 +279,13 @@ impl ClientSession {
                 self.refused(Status::of(command))
             }
             // Servers that do not know FCPublish or _checkbw say so with an `_error`, too: that is no refusal.
-            ("_error", Stage::Starting) => match Status::of(command) {
-                status if status.code.starts_with("NetStream.") => self.refused(status),
-                _ => Event::Other,
+            ("_error", Stage::Starting | Stage::Started) => match Status::of(command) {
+                status if !status.code.starts_with("NetStream.") => Event::Other,
+                status if self.stage == Stage::Started => Event::Ended(status),
+                status => self.refused(status),
             },
+            ("close", Stage::Connected | Stage::Started) => Event::Ended(CLOSE),
+            ("onFCUnsubscribe", _) if self.plays() => Event::Ended(UNSUBSCRIBED),
             ("onStatus", stage) => self.take_status(Status::of(command), stage),
             ("onBWDone", _) if self.bandwidth_check == BandwidthCheck::NotAsked && script.checks_bandwidth() => {
                 self.bandwidth_check = BandwidthCheck::Due;
@@ -285,8 +296,9 @@ impl ClientSession {
     }
 
     fn take_status<'a>(&mut self, status: Status<'a>, stage: Stage) -> Event<'a> {
-        let refuses = status.is_error() || REFUSALS.contains(&status.code);
+        let refuses = status.is_refusal();
         match stage {
+            _ if status.asks_to_reconnect() || !refuses && status.level == "warning" => Event::Announced(status),
             Stage::Connecting | Stage::Creating | Stage::Starting if refuses => self.refused(status),
             Stage::Starting => match (self.course, status.code) {
                 (Course::Publish, "NetStream.Publish.Start") | (Course::Play, "NetStream.Play.Start") => {
@@ -301,10 +313,21 @@ impl ClientSession {
         }
     }
 
+    fn plays(&self) -> bool {
+        self.course == Course::Play && self.stage == Stage::Started
+    }
+
     fn refused<'a>(&mut self, status: Status<'a>) -> Event<'a> {
         let during = if self.stage == Stage::Connecting { Course::Connect } else { self.course };
         (self.stage, self.due) = (Stage::Refused, Due::Nothing);
         Event::Rejected { during, status }
+    }
+}
+
+impl Status<'_> {
+    /// It says no, or that what was granted is withdrawn: by its level, or by its code, as not every server says `error`.
+    pub fn is_refusal(&self) -> bool {
+        self.is_error() || REFUSALS.contains(&self.code)
     }
 }
 

@@ -76,8 +76,8 @@ impl<'a> Status<'a> {
     /// Reads the information object of a command: the first argument that has a `code` or a `level`. All is empty
     /// without one.
     ///
-    /// A redirect is `ex.redirect` (Adobe's servers and SRS, whose `ex.code` is 302), or a URL in the description of a
-    /// rejection.
+    /// A redirect is `ex.redirect` (Adobe's servers and SRS, whose `ex.code` is 302), a URL in the description of a
+    /// rejection, or the `tcUrl` of Enhanced RTMP's reconnect request.
     pub fn of(command: &Command<'a>) -> Self {
         let is_information = |object: &Properties<'_>| object.get("code").is_some() || object.get("level").is_some();
         let Some(information) = command.objects().find(is_information) else { return Self::default() };
@@ -87,7 +87,13 @@ impl<'a> Status<'a> {
         let extension = information.get("ex").and_then(|value| value.as_properties());
         let told = extension.and_then(|extension| extension.get_str("redirect"));
         let rejection = if status.code == REJECTED { status.description } else { "" };
-        Self { redirect: told.or_else(|| url_in(rejection)), ..status }
+        let again_at = information.get_str("tcUrl").filter(|_| status.asks_to_reconnect());
+        Self { redirect: told.or(again_at).or_else(|| url_in(rejection)), ..status }
+    }
+
+    /// Whether it is Enhanced RTMP's reconnect request: the client is to connect again, to `redirect` if there is one.
+    pub fn asks_to_reconnect(&self) -> bool {
+        self.code == "NetConnection.Connect.ReconnectRequest"
     }
 
     /// Whether its level is `error`.

@@ -13,7 +13,7 @@ fn failure() -> Failure {
 fn numbers_of_a_known_run() {
     let result = open_result(&["response.p50<2ms"]);
     let attempts =
-        Attempts { due: 2_000, started: 1_990, dropped: 10, completed: 1_980, failed: 10, observed: 0, in_flight: 0 };
+        Attempts { due: 2_000, started: 1_990, dropped: 10, completed: 1_980, failed: 10, ..Attempts::default() };
     assert_eq!(result.attempts, attempts);
     let rate = Rates { intended_per_s: Some(1_000.0), started_per_s: 995.0, completed_per_s: 990.0 };
     assert_eq!(result.rate, rate);
@@ -54,7 +54,7 @@ fn the_file_has_exactly_these_keys() {
     let json = serde_json::to_value(open_result(&["failed<1%"])).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     insta::assert_snapshot!(keys(&json), @"attempts by_client by_population by_stage by_target connections environment failures generator interrupted labels latency modes network plan rate schema started_at thresholds time_to_failure timeline tool verdict window workers");
-    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed in_flight observed started");
+    insta::assert_snapshot!(keys(&json["attempts"]), @"completed dropped due failed held in_flight lost_while_held observed started taken_back");
     insta::assert_snapshot!(keys(&json["rate"]), @"completed_per_s intended_per_s started_per_s");
     insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
     insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");

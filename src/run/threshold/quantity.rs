@@ -13,7 +13,10 @@ const LONGEST_WINDOW_S: u32 = 3_600;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::run) enum Quantity {
     Latency(Metric, Statistic),
+    /// Of the attempts due. A held connection that the server took back in words counts as failed.
     Failed,
+    /// Lost while held, of the connections held.
+    Lost,
     Dropped,
     Downgraded,
     Rate,
@@ -43,7 +46,7 @@ impl Quantity {
     pub(in crate::run) fn unit(self) -> Unit {
         match self {
             Self::Latency(..) | Self::Outage => Unit::Ns,
-            Self::Failed | Self::Dropped | Self::Downgraded => Unit::Ratio,
+            Self::Failed | Self::Lost | Self::Dropped | Self::Downgraded => Unit::Ratio,
             Self::Rate => Unit::PerS,
         }
     }
@@ -59,7 +62,11 @@ impl Quantity {
                 let summary = scope.latency.get(metric).ok_or_else(|| format!("{metric} was not measured"))?;
                 statistic.of(summary).map(|value| value as f64)
             }
-            Self::Failed => share(scope.attempts.failed),
+            Self::Failed => share(scope.attempts.failed + scope.attempts.taken_back),
+            Self::Lost => match scope.attempts.held {
+                0 => Err("no connection was held".to_owned()),
+                held => Ok(scope.attempts.lost_while_held as f64 / held as f64),
+            },
             Self::Dropped => share(scope.attempts.dropped),
             Self::Downgraded => share(scope.modes.downgraded),
             Self::Rate => Ok(scope.rate.completed_per_s),
@@ -67,15 +74,27 @@ impl Quantity {
         }
     }
 
-    /// The value over `seconds` seconds with these counts and response times, or `None` if they cannot tell. A share is
-    /// of what was due in them, at most all: an attempt may fail in a later second than it was due in.
-    pub(in crate::run) fn over(self, seconds: u32, counts: &IntervalCounts, response: &SparseCounts) -> Option<f64> {
-        let share = |count: u64| {
-            let of = counts.due.max(count);
-            (of > 0).then(|| count as f64 / of as f64)
-        };
+    /// The value over `seconds` seconds with these counts and response times, and so many connections `held_before` them, or
+    /// `None` if they cannot tell. A share is of what was due in them, at most all: an attempt may fail in a later second than
+    /// it was due in. What is lost is a share of all that was held in them, for a part of them or all the time.
+    pub(in crate::run) fn over(
+        self,
+        seconds: u32,
+        counts: &IntervalCounts,
+        held_before: u64,
+        response: &SparseCounts,
+    ) -> Option<f64> {
+        let share_of = |count: u64, of: u64| (of > 0).then(|| count as f64 / of as f64);
+        let share = |count: u64| share_of(count, counts.due.max(count));
         match self {
+            // What is taken back was due earlier: with it, it is a share of what was held already, too.
+            Self::Failed if counts.taken_back > 0 => {
+                let failed = counts.failed + counts.taken_back;
+                let of_all = share_of(failed, (counts.due + held_before).max(failed))?;
+                Some(share(counts.failed).unwrap_or(0.0).max(of_all))
+            }
             Self::Failed => share(counts.failed),
+            Self::Lost => share_of(counts.lost, held_before + counts.kept),
             Self::Dropped => share(counts.dropped),
             Self::Rate => Some(counts.completed as f64 / f64::from(seconds)),
             Self::Latency(Metric::Response, statistic) => statistic.of_counts(response).map(|value| value as f64),
@@ -106,14 +125,15 @@ impl Quantity {
                 }
                 Ok(limit.as_u64() as f64)
             }
-            Self::Failed | Self::Dropped | Self::Downgraded => {
+            Self::Failed | Self::Lost | Self::Dropped | Self::Downgraded => {
                 let percent = text.strip_suffix('%').or((text == "0").then_some(text)).map(str::trim);
                 percent
                     .and_then(|number| number.parse().ok())
                     .filter(|percent| (0.0..=100.0).contains(percent))
                     .map(|percent: f64| percent / 100.0)
                     .ok_or_else(|| {
-                        format!("has the value '{text}': a share of the due attempts is written as 1% or 0.05%")
+                        let of = if self == Self::Lost { "held connections" } else { "due attempts" };
+                        format!("has the value '{text}': a share of the {of} is written as 1% or 0.05%")
                     })
             }
             Self::Rate => {
@@ -266,7 +286,7 @@ fn parse_subject(text: &str) -> Result<(Subject, Quantity), String> {
         QuantityError::UnknownMetric => {
             let latencies = Metric::ALL.map(|metric| metric.to_string()).join(", ");
             format!(
-                "names no metric: there is failed, dropped, downgraded, rate, outage, and with a statistic {latencies}"
+                "names no metric: there is failed, lost, dropped, downgraded, rate, outage, and with a statistic {latencies}"
             )
         }
         QuantityError::UnknownStatistic => {
@@ -284,6 +304,7 @@ enum QuantityError {
 fn parse_quantity(text: &str) -> Result<Quantity, QuantityError> {
     match text {
         "failed" => return Ok(Quantity::Failed),
+        "lost" => return Ok(Quantity::Lost),
         "dropped" => return Ok(Quantity::Dropped),
         "downgraded" => return Ok(Quantity::Downgraded),
         "rate" => return Ok(Quantity::Rate),

@@ -1,6 +1,6 @@
 //! Whose attempts a condition is about.
 
-use super::super::plan::{ClientPlan, Population, RunPlan, Target};
+use super::super::plan::{ClientPlan, Hold, Population, RunPlan, Target};
 use super::super::result::stages_of;
 use super::Quantity;
 use crate::base::REDACTED;
@@ -114,6 +114,9 @@ impl Subject {
                      stage's rate)"
                 ));
             }
+        }
+        if quantity == Quantity::Lost && about.iter().all(|population| population.hold == Hold::ForNs(0)) {
+            return Err("has nothing to count: no connection is held; give a hold (--hold)".to_owned());
         }
         let kind = match self {
             Self::All | Self::Population(_) | Self::Stage(_) => return Ok(()),

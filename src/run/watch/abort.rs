@@ -10,9 +10,9 @@ use crate::measure::{CompletedSecond, Metric};
 
 /// A condition that ends the run: `failed>5% for 5s`, with a time from 1 s to 1 h.
 ///
-/// It can be on `failed`, `dropped`, `rate`, `response` and `outage`, of all attempts or, but for `response`, of a
+/// It can be on `failed`, `lost`, `dropped`, `rate`, `response` and `outage`, of all attempts or, but for `response`, of a
 /// population, stage, target or client (`encoders.failed>5% for 5s`). It is met when it held in each of so many seconds; a second that cannot tell, because
-/// nothing was due in it, neither counts nor breaks the row.
+/// nothing was due (or held) in it, neither counts nor breaks the row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AbortCondition {
     text: String,
@@ -53,6 +53,8 @@ struct WatchedCondition {
     condition: AbortCondition,
     counts: CountsOf,
     outage: Outage,
+    /// Connections held at the end of the last second.
+    held_before: u64,
     /// Seconds in a row in which it held.
     held: u32,
 }
@@ -90,13 +92,14 @@ impl FromStr for AbortCondition {
         };
         match condition.quantity {
             Quantity::Failed
+            | Quantity::Lost
             | Quantity::Dropped
             | Quantity::Rate
             | Quantity::Outage
             | Quantity::Latency(Metric::Response, _) => Ok(Self { text: text.to_owned(), subject, condition, seconds }),
             Quantity::Downgraded | Quantity::Latency(..) => Err(error(
                 text,
-                "is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic",
+                "is not seen while the run goes on: there is failed, lost, dropped, rate, outage, and response with a statistic",
             )),
         }
     }
@@ -115,6 +118,7 @@ impl AbortWatch {
             counts: followed.counts,
             condition,
             outage: Outage::default(),
+            held_before: 0,
             held: 0,
         };
         Self { conditions: conditions.into_iter().map(watched).collect() }
@@ -179,7 +183,11 @@ impl WatchedCondition {
             let lasts_s = self.outage.since.map_or(0, |since| second.index + 1 - since);
             return (lasts_s > 0 || counts.due > 0).then_some(f64::from(lasts_s) * 1e9);
         }
-        (counts.due > 0).then(|| quantity.over(1, counts, &second.response)).flatten()
+        let before = self.held_before;
+        self.held_before = counts.held_after(before);
+        // Connections are lost when nothing is due any more, too.
+        let tells = counts.due > 0 || quantity == Quantity::Lost || counts.taken_back > 0;
+        tells.then(|| quantity.over(1, counts, before, &second.response)).flatten()
     }
 }
 

@@ -172,8 +172,8 @@ fn what_cannot_end_a_run_is_refused() {
     insta::assert_snapshot!(error("failed>5%"), @"the condition 'failed>5%' to end the run does not say for how long: write for example 'failed>5% for 5s'");
     insta::assert_snapshot!(error("failed=5% for 5s"), @"the condition 'failed=5% for 5s' to end the run has no comparison: write for example 'failed>5% for 5s' with < <= > or >=");
     insta::assert_snapshot!(error("failed>5% for 2h"), @"the condition 'failed>5% for 2h' to end the run has '2h' after 'for': give whole seconds, from 1s to 1h");
-    insta::assert_snapshot!(error("service.p99>1s for 5s"), @"the condition 'service.p99>1s for 5s' to end the run is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic");
-    insta::assert_snapshot!(error("downgraded>5% for 5s"), @"the condition 'downgraded>5% for 5s' to end the run is not seen while the run goes on: there is failed, dropped, rate, outage, and response with a statistic");
+    insta::assert_snapshot!(error("service.p99>1s for 5s"), @"the condition 'service.p99>1s for 5s' to end the run is not seen while the run goes on: there is failed, lost, dropped, rate, outage, and response with a statistic");
+    insta::assert_snapshot!(error("downgraded>5% for 5s"), @"the condition 'downgraded>5% for 5s' to end the run is not seen while the run goes on: there is failed, lost, dropped, rate, outage, and response with a statistic");
     let refusal = |text: &str| AbortCondition::of_plan(&[text.to_owned()], &fixtures::open_plan()).unwrap_err();
     insta::assert_snapshot!(refusal("decoders.failed>5% for 5s"), @"the condition 'decoders.failed>5% for 5s' to end the run names no population of the plan: there is encoders");
     insta::assert_snapshot!(refusal("stage:load.response.p99>1s for 5s"), @"the condition 'stage:load.response.p99>1s for 5s' to end the run has latencies second by second of all attempts together only: write response.p99 alone, or leave the seconds out");
@@ -295,7 +295,7 @@ fn naive(quantity: &Threshold, length: usize, run: &[CompletedSecond], first: us
             response.add(&second.response);
         }
         let condition = quantity.condition();
-        let Some(value) = condition.quantity.over(length as u32, &counts, &response) else { continue };
+        let Some(value) = condition.quantity.over(length as u32, &counts, 0, &response) else { continue };
         let worse = |than: f64| if condition.comparison.is_upper() { value > than } else { value < than };
         if worst.is_none_or(|(than, _)| worse(than)) {
             worst = Some((value, begin as u32));

@@ -22,6 +22,7 @@ enum Seen {
     Pinged,
     Acknowledged(u32),
     Ended(String),
+    Announced(String, Option<String>),
     Other,
 }
 
@@ -92,6 +93,9 @@ impl Bench {
                 Event::Pinged => Seen::Pinged,
                 Event::Acknowledged(bytes) => Seen::Acknowledged(bytes),
                 Event::Ended(status) => Seen::Ended(status.code.to_owned()),
+                Event::Announced(status) => {
+                    Seen::Announced(status.code.to_owned(), status.redirect.map(str::to_owned))
+                }
                 Event::Other => Seen::Other,
             };
             self.seen.push(seen);
