@@ -215,7 +215,7 @@ impl Connection {
             return Progress::Pending;
         }
         if let Self::InSession { .. } = self {
-            context.commands_sent();
+            context.send_is_over(true);
             context.send_commands();
             return self.settle(context);
         }

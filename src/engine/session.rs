@@ -7,8 +7,8 @@
 use crate::base::{Nanos, Time, redact_words};
 use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
 use crate::load::{MAX_STREAM_NAME, NameValues};
-use crate::measure::{Failure, FailureKind, Place, SessionTimes, Step, Until};
-use crate::protocol::media::{Playhead, Tag};
+use crate::measure::{Failure, FailureKind, MediaCounts, Place, Recorder, SessionTimes, Step, Until};
+use crate::protocol::media::{Amount, Playhead, Tag};
 use crate::protocol::session::{ClientSession, Course, Event, MessageKind, MessageStore, Status};
 
 use super::connection::Context;
@@ -40,6 +40,8 @@ pub(super) struct Session {
     place: Place,
     identity: Identity,
     sending: Sending,
+    /// When the send in flight was issued.
+    sending_since: Time,
     times: Times,
     hold: Hold,
     is_held: bool,
@@ -63,8 +65,10 @@ pub(super) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
     Nothing,
-    Buffer(BufferId),
-    Media,
+    Commands(BufferId),
+    /// A part of the track's intro; the amount is that of all of it, with its last part.
+    Intro(BufferId, Amount),
+    Media(Amount),
 }
 
 /// An announcement of the server.
@@ -113,6 +117,8 @@ struct Cursor {
     /// When the last of them left.
     begun: Time,
     playhead: Playhead,
+    /// It could not send for so long that it is counted as stalled.
+    stalled: bool,
 }
 
 /// Who begins a session, and what for.
@@ -153,7 +159,7 @@ impl Sessions {
     /// An attempt begins that goes on after the handshake.
     pub(super) fn begin(&mut self, slot: u32, start: SessionStart) {
         let SessionStart { script, course, until, place, identity, track } = start;
-        let media = track.map(|track| Cursor { track, intro: 0, begun: Time::ZERO, playhead: Playhead::default() });
+        let media = track.map(|track| Cursor { track, intro: 0, begun: Time::ZERO, playhead: Playhead::default(), stalled: false });
         let session = Session {
             machine: ClientSession::new(course),
             script,
@@ -161,6 +167,7 @@ impl Sessions {
             place,
             identity,
             sending: Sending::Nothing,
+            sending_since: Time::ZERO,
             times: Times::default(),
             hold: Hold { since: Time::ZERO, until: Time::MAX, receive: Receive::Waiting, media },
             is_held: false,
@@ -179,19 +186,71 @@ impl Sessions {
         };
     }
 
-    /// The connection is over and nothing is in flight on it: gives everything back.
-    pub(super) fn end(&mut self, slot: u32, buffers: &mut Buffers) {
+    /// The connection is over and nothing is in flight on it: gives everything back. Sends whose ends nobody has asked
+    /// about were cancelled.
+    pub(super) fn end(&mut self, slot: u32, buffers: &mut Buffers, recorder: &mut Recorder) {
+        self.send_is_over(slot, false, buffers, recorder);
         let Some(entry) = self.by_slot.get_mut(slot as usize) else { return };
         let index = std::mem::replace(entry, u32::MAX);
         let Some(session) = self.entries.get_mut(index as usize) else { return };
         session.machine.release(&mut self.store);
-        if let Sending::Buffer(buffer) = session.sending {
-            buffers.send.release(buffer);
-        }
         if let Receive::Reading(buffer) = session.hold.receive {
             buffers.receive.release(buffer);
         }
         self.free.push(index);
+    }
+
+    /// The send in flight has completed; `taken`: the kernel took all of it.
+    pub(super) fn send_is_over(&mut self, slot: u32, taken: bool, buffers: &mut Buffers, recorder: &mut Recorder) {
+        if self.get(slot).is_none() {
+            return;
+        }
+        let (session, _) = self.parts(slot);
+        let amount = match std::mem::replace(&mut session.sending, Sending::Nothing) {
+            Sending::Nothing => return,
+            Sending::Commands(buffer) => return buffers.send.release(buffer),
+            Sending::Intro(buffer, amount) => {
+                buffers.send.release(buffer);
+                amount
+            }
+            Sending::Media(amount) => amount,
+        };
+        let counts = recorder.media(session.place);
+        if taken {
+            counts.sent(amount);
+        } else {
+            counts.unsent(amount);
+        }
+    }
+
+    /// The run is cut with a send in flight.
+    pub(super) fn cut_send(&mut self, slot: u32, recorder: &mut Recorder) {
+        if let Some(Session { sending: Sending::Intro(_, amount) | Sending::Media(amount), place, .. }) = self.get(slot) {
+            recorder.media(*place).unsent(*amount);
+        }
+    }
+
+    /// A publisher sends nothing more: counts what was due and has not left. What became due a moment ago may have waited for
+    /// the tick at which messages leave together.
+    pub(super) fn end_media(&mut self, slot: u32, now: Time, plan: &SessionPlan, recorder: &mut Recorder) {
+        let Some(Session { hold: Hold { media: Some(cursor), .. }, is_held: true, place, .. }) = self.get(slot) else {
+            return;
+        };
+        let track = &plan.tracks[usize::from(cursor.track)].track;
+        let unsent = if (cursor.intro as usize) < track.intro_len() {
+            track.intro_amount()
+        } else {
+            let elapsed = now.as_nanos().saturating_sub((cursor.begun + LATE).as_nanos());
+            let (due, gone) = (track.due_by(elapsed / 1_000_000), track.before(cursor.playhead));
+            Amount {
+                messages: due.messages.saturating_sub(gone.messages),
+                payload: due.payload.saturating_sub(gone.payload),
+            }
+        };
+        let counts = recorder.media(*place);
+        counts.due(unsent);
+        counts.unsent(unsent);
+        self.parts(slot).0.hold.media = None;
     }
 
     /// The receive in flight only tells that there is something to read.
@@ -323,18 +382,15 @@ impl Context<'_> {
         let script = &self.plan.scripts[session.script as usize].script;
         let len = session.machine.write(script, name, self.buffers.send.bytes_mut(buffer)) as u32;
         session.times.asked.get_or_insert(self.now);
-        session.sending = Sending::Buffer(buffer);
+        (session.sending, session.sending_since) = (Sending::Commands(buffer), self.now);
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len } });
         self.acknowledge_at_once();
     }
 
-    /// The session's send is over.
-    pub(super) fn commands_sent(&mut self) {
-        let (session, _) = self.sessions.parts(self.slot);
-        if let Sending::Buffer(buffer) = std::mem::replace(&mut session.sending, Sending::Nothing) {
-            self.buffers.send.release(buffer);
-        }
+    /// The session's send is over; `taken`: the kernel took all of it.
+    pub(super) fn send_is_over(&mut self, taken: bool) {
+        self.sessions.send_is_over(self.slot, taken, self.buffers, self.recorder);
     }
 
     /// The session's instants, if its milestone is reached and no send is in flight.
@@ -447,6 +503,9 @@ impl Context<'_> {
         let (session, _) = self.sessions.parts(self.slot);
         session.hold = Hold { since: now, until, receive: Receive::Waiting, media: session.hold.media };
         session.is_held = true;
+        if session.hold.media.is_some() {
+            self.recorder.media(session.place).publishers += 1;
+        }
         self.listen();
         self.go_on()
     }
@@ -487,7 +546,7 @@ impl Context<'_> {
     /// # Errors
     /// The connection is lost.
     pub(super) fn held_sent(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
-        self.commands_sent();
+        self.send_is_over(result.is_ok());
         result.map_err(|errno| self.hung_up(Failure::lost(errno)))?;
         Ok(self.go_on())
     }
@@ -496,11 +555,19 @@ impl Context<'_> {
     pub(super) fn go_on(&mut self) -> Time {
         self.send_commands();
         self.send_media();
+        let now = self.now;
         let (session, _) = self.sessions.parts(self.slot);
-        let next_media = match session.hold.media {
+        let next_media = match &mut session.hold.media {
             // When the send is over it goes on by itself.
-            Some(_) if session.sending != Sending::Nothing => Time::MAX,
-            Some(Cursor { track, begun, playhead, .. }) => {
+            Some(cursor) if session.sending != Sending::Nothing => {
+                let stalls_at = session.sending_since + MediaCounts::STALLED;
+                if stalls_at <= now && !cursor.stalled {
+                    cursor.stalled = true;
+                    self.recorder.media(session.place).stalled += 1;
+                }
+                if cursor.stalled { Time::MAX } else { stalls_at }
+            }
+            &mut Some(Cursor { track, begun, playhead, .. }) => {
                 let MediaTrack { track, tick, .. } = &self.plan.tracks[usize::from(track)];
                 let due = begun + Nanos::from_millis(track.next_at_ms(playhead));
                 Time::from_nanos(due.as_nanos().next_multiple_of(tick.as_u64()))
@@ -513,7 +580,6 @@ impl Context<'_> {
     /// The hold is over: tells the server that the stream ends, as this client does. `false` if there is nothing to tell.
     pub(super) fn say_goodbye(&mut self) -> bool {
         let (session, _) = self.sessions.parts(self.slot);
-        session.hold.media = None;
         let script = &self.plan.scripts[session.script as usize].script;
         session.machine.say_goodbye(script);
         self.send_commands();
@@ -522,7 +588,7 @@ impl Context<'_> {
 
     /// A send is over, and the goodbye may still be due behind it. `false` once all is said.
     pub(super) fn goes_on_saying_goodbye(&mut self) -> bool {
-        self.commands_sent();
+        self.send_is_over(true);
         self.send_commands();
         self.sessions.parts(self.slot).0.sending != Sending::Nothing
     }
@@ -534,17 +600,16 @@ impl Context<'_> {
         let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
         let MediaTrack { track, offset, .. } = &self.plan.tracks[usize::from(cursor.track)];
         let counts = self.recorder.media(session.place);
-        let (payload, sent) = if (cursor.intro as usize) < track.intro_len() {
+        let (payload, sending) = if (cursor.intro as usize) < track.intro_len() {
             let buffer = self.buffers.send.take().expect("a send buffer for each slot");
             let out = &mut self.buffers.send.bytes_mut(buffer)[..self.plan.send_size as usize];
             let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
             cursor.intro += len;
             cursor.begun = now;
-            if cursor.intro as usize == track.intro_len() {
-                counts.sent_messages += u64::from(track.intro_messages());
-                counts.sent_bytes += u64::from(track.intro_payload());
-            }
-            (Payload::Buffer { buffer, len }, Sending::Buffer(buffer))
+            let is_whole = cursor.intro as usize == track.intro_len();
+            let amount = if is_whole { track.intro_amount() } else { Amount::default() };
+            counts.due(amount);
+            (Payload::Buffer { buffer, len }, Sending::Intro(buffer, amount))
         } else {
             let elapsed_ms = now.since(cursor.begun).as_u64() / 1_000_000;
             let before = cursor.playhead;
@@ -554,14 +619,15 @@ impl Context<'_> {
             let first_due = cursor.begun + Nanos::from_millis(track.next_at_ms(before));
             let is_late = |tag: &&Tag| now > first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into()) + LATE;
             counts.late_messages += due.iter().filter(is_late).count() as u64;
-            counts.sent_messages += due.len() as u64;
-            counts.sent_bytes += due.iter().map(|tag| u64::from(tag.payload)).sum::<u64>();
+            let payload = due.iter().map(|tag| u64::from(tag.payload)).sum();
+            let amount = Amount { messages: due.len() as u64, payload };
+            counts.due(amount);
             (
                 Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset },
-                Sending::Media,
+                Sending::Media(amount),
             )
         };
-        session.sending = sent;
+        (session.sending, session.sending_since) = (sending, now);
         let token = self.slots.arm(self.slot, OpKind::Send);
         self.ops.push(Op::Send { token, payload });
     }

@@ -286,7 +286,12 @@ impl Worker {
     ///
     /// # Panics
     /// If an arrival has no outcome or an attempt has two: the books of this program are wrong.
-    pub fn finish(self, now: Time) -> (Snapshot, Vec<Box<IntervalReport>>) {
+    pub fn finish(mut self, now: Time) -> (Snapshot, Vec<Box<IntervalReport>>) {
+        // Sessions of a run that was cut are held still.
+        for slot in 0..self.slots.len() {
+            self.sessions.end_media(slot, now, &self.session, &mut self.recorder);
+            self.sessions.cut_send(slot, &mut self.recorder);
+        }
         if let Err(error) = self.recorder.snapshot().check(&self.in_flight_by_stage()) {
             panic!("{error}");
         }
@@ -395,7 +400,10 @@ impl Worker {
             SlotState::Goodbye if token.kind() == OpKind::Send => {
                 let place = self.session_place(slot);
                 let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
-                if result.is_err() || !context.goes_on_saying_goodbye() {
+                if result.is_err() {
+                    context.send_is_over(false);
+                    self.goodbye_is_out(slot, now, buffers, ops);
+                } else if !context.goes_on_saying_goodbye() {
                     self.goodbye_is_out(slot, now, buffers, ops);
                 }
             }
@@ -413,7 +421,12 @@ impl Worker {
                 }
                 Err(_) => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             },
-            SlotState::Releasing { how, attempt } => self.close(slot, how, attempt, now, buffers, ops),
+            SlotState::Releasing { how, attempt } => {
+                if token.kind() == OpKind::Send {
+                    self.sessions.send_is_over(slot, result.is_ok(), buffers, &mut self.recorder);
+                }
+                self.close(slot, how, attempt, now, buffers, ops);
+            }
             SlotState::Closing => {
                 self.busy -= 1;
                 let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
@@ -697,6 +710,7 @@ impl Worker {
             _ => self.session_place(slot),
         };
         self.recorder.released(place, now);
+        self.sessions.end_media(slot, now, &self.session, &mut self.recorder);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.held -= 1;
         lane
@@ -736,7 +750,7 @@ impl Worker {
         if let Some(id) = attempt {
             self.free_attempt(id, buffers);
         }
-        self.sessions.end(slot, buffers);
+        self.sessions.end(slot, buffers, &mut self.recorder);
         self.slots.get_mut(slot).state = SlotState::Closing;
         let token = self.slots.arm(slot, OpKind::Close);
         ops.push(Op::Close { token, how });

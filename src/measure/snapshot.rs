@@ -9,6 +9,7 @@ use super::recorder::{RecorderLayout, StageInfo};
 use super::sample::{Metric, Place, Sample};
 use crate::base::Nanos;
 use crate::protocol::Negotiated;
+use crate::protocol::media::Amount;
 
 /// With at most this many stages, targets or clients their histograms are allocated before the run, else each on its first use.
 const ALLOCATED_AT_START: usize = 8;
@@ -89,11 +90,30 @@ pub struct BackendRecord {
 /// headers, on both sides: what the other end counts too, whatever its chunk size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MediaCounts {
-    /// Messages handed to the kernel.
+    /// Publishers that were held.
+    #[serde(default)]
+    pub publishers: u64,
+    /// Of them those that could not send: once at least nothing of what was to leave was taken for
+    /// [`STALLED`](Self::STALLED).
+    #[serde(default)]
+    pub stalled: u64,
+    /// Messages whose time came while their publisher was held: those sent, those on their way and those that never left.
+    #[serde(default)]
+    pub due_messages: u64,
+    /// Their payload bytes.
+    #[serde(default)]
+    pub due_bytes: u64,
+    /// Messages that the kernel took whole. What lies in its socket buffer may never reach the target.
     pub sent_messages: u64,
     /// Their payload bytes.
     pub sent_bytes: u64,
-    /// Of them those that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
+    /// Messages that had not left when the hold was over or the connection lost.
+    #[serde(default)]
+    pub unsent_messages: u64,
+    /// Their payload bytes.
+    #[serde(default)]
+    pub unsent_bytes: u64,
+    /// Messages that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
     /// too slowly, or this machine is late.
     pub late_messages: u64,
     /// Messages received.
@@ -684,13 +704,40 @@ impl PartialEq for Announcements {
 }
 
 impl MediaCounts {
+    /// A publisher of whose media nothing is taken for this long is stalled: beyond what a segment that is sent again takes.
+    pub const STALLED: Nanos = Nanos::from_secs(2);
+
     /// Nothing was sent or received.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
+    /// The time of so much came.
+    pub fn due(&mut self, amount: Amount) {
+        self.due_messages += amount.messages;
+        self.due_bytes += amount.payload;
+    }
+
+    /// The kernel took so much.
+    pub fn sent(&mut self, amount: Amount) {
+        self.sent_messages += amount.messages;
+        self.sent_bytes += amount.payload;
+    }
+
+    /// So much of what was due never left.
+    pub fn unsent(&mut self, amount: Amount) {
+        self.unsent_messages += amount.messages;
+        self.unsent_bytes += amount.payload;
+    }
+
     /// Adds `other`.
     pub fn merge(&mut self, other: &Self) {
+        self.publishers += other.publishers;
+        self.stalled += other.stalled;
+        self.due_messages += other.due_messages;
+        self.due_bytes += other.due_bytes;
+        self.unsent_messages += other.unsent_messages;
+        self.unsent_bytes += other.unsent_bytes;
         self.sent_messages += other.sent_messages;
         self.sent_bytes += other.sent_bytes;
         self.late_messages += other.late_messages;

@@ -30,8 +30,19 @@ pub struct Track {
     /// Bytes of the intro's messages.
     intro_payload: u32,
     tags: Box<[Tag]>,
+    /// Payload of the tags before each one, and of all of them.
+    payload_before: Box<[u64]>,
     bytes: Box<[u8]>,
     length_ms: u32,
+}
+
+/// So many messages and bytes of their payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of payload.
+    pub payload: u64,
 }
 
 /// A message of the part that is sent again and again.
@@ -168,7 +179,12 @@ impl Track {
                 payload: message.body.len() as u32,
             });
         }
+        let payload_before = std::iter::once(0).chain(tags.iter().scan(0, |sum, tag| {
+            *sum += u64::from(tag.payload);
+            Some(*sum)
+        }));
         Ok(Self {
+            payload_before: payload_before.collect(),
             intro: intro_bytes.into(),
             stream_ids_at: stream_ids_at.into(),
             intro_payload: intro.iter().map(|message| message.body.len() as u32).sum(),
@@ -183,14 +199,9 @@ impl Track {
         self.intro.len()
     }
 
-    /// Messages in the intro.
-    pub fn intro_messages(&self) -> u32 {
-        u32::try_from(self.stream_ids_at.len()).expect("their places are u32")
-    }
-
-    /// Bytes of the intro's messages, without chunk headers.
-    pub fn intro_payload(&self) -> u32 {
-        self.intro_payload
+    /// What the intro holds.
+    pub fn intro_amount(&self) -> Amount {
+        Amount { messages: self.stream_ids_at.len() as u64, payload: self.intro_payload.into() }
     }
 
     /// Writes the intro from its byte `from` on, for the message stream that `createStream` gave, as far as `out` goes;
@@ -232,6 +243,27 @@ impl Track {
     /// When the tag at `playhead` is due, in ms since the intro was sent.
     pub fn next_at_ms(&self, playhead: Playhead) -> u64 {
         u64::from(playhead.rounds) * u64::from(self.length_ms) + u64::from(self.tags[playhead.tag as usize].at_ms)
+    }
+
+    /// What is due up to `elapsed_ms` after the intro, from the beginning.
+    pub fn due_by(&self, elapsed_ms: u64) -> Amount {
+        let rounds = elapsed_ms / u64::from(self.length_ms);
+        let of_round = elapsed_ms % u64::from(self.length_ms);
+        // A tag that is due when the round ends is one of the round before.
+        self.amount(rounds, self.tags.partition_point(|tag| u64::from(tag.at_ms) <= of_round))
+    }
+
+    /// What lies before `playhead`, from the beginning.
+    pub fn before(&self, playhead: Playhead) -> Amount {
+        self.amount(playhead.rounds.into(), playhead.tag as usize)
+    }
+
+    fn amount(&self, rounds: u64, tags: usize) -> Amount {
+        let in_round = self.payload_before[self.tags.len()];
+        Amount {
+            messages: rounds * self.tags.len() as u64 + tags as u64,
+            payload: rounds * in_round + self.payload_before[tags],
+        }
     }
 
     /// The tags from `playhead` on that are due `elapsed_ms` after the intro, up to the end of the round and about `most`

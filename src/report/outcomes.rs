@@ -87,18 +87,27 @@ fn announced(result: &RunResult) -> impl Iterator<Item = (&'static str, String)>
 }
 
 fn media(media: &MediaCounts) -> String {
-    let sent = (media.sent_messages > 0).then(|| {
+    let published = media.sent_messages > 0 || media.unsent_messages > 0;
+    let sent = published.then(|| {
         let late = match media.late_messages {
             0 => ", none late".to_owned(),
-            late => format!(", {late} of them late ({})", percent(late, media.sent_messages)),
+            late => format!(", {late} of them late ({})", percent(late, media.due_messages.max(media.sent_messages))),
         };
-        format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes))
+        let sent = format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes));
+        match media.unsent_messages {
+            0 => sent,
+            unsent => format!("{sent}, {unsent} ({} of {}) never left", bytes(media.unsent_bytes), bytes(media.due_bytes)),
+        }
+    });
+    let stalled = (media.stalled > 0).then(|| {
+        let publishers = count(media.publishers as usize, "publisher");
+        format!("{} of {publishers} could not send for {} and more", media.stalled, MediaCounts::STALLED)
     });
     let received = (media.received_messages > 0).then(|| {
         let messages = count(media.received_messages as usize, "message");
         format!("{messages} ({}) received", bytes(media.received_bytes))
     });
-    sent.into_iter().chain(received).collect::<Vec<_>>().join("; ")
+    sent.into_iter().chain(stalled).chain(received).collect::<Vec<_>>().join("; ")
 }
 
 fn workers(result: &RunResult) -> Option<String> {

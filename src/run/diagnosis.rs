@@ -3,7 +3,7 @@
 use super::result::RunResult;
 use super::verdict::{Finding, Severity};
 use crate::base::Nanos;
-use crate::measure::{FailureKind, LatencyHistogram, Metric, Quantile, StageRecord, Step, Until};
+use crate::measure::{FailureKind, LatencyHistogram, MediaCounts, Metric, Quantile, StageRecord, Step, Until};
 
 /// Linux delays an ACK for 40 ms (`TCP_DELACK_MIN`, or `TCP_ATO_MIN`); a sender under Nagle's algorithm waits for it.
 const PLATEAU: [Nanos; 2] = [Nanos::from_millis(38), Nanos::from_millis(46)];
@@ -100,6 +100,26 @@ fn retry_times(linear: u32) -> Vec<Nanos> {
         times.push(at);
     }
     times
+}
+
+/// The finding of publishers whose media did not leave.
+pub(super) const MEDIA_UNSENT: &str = "media_unsent";
+
+/// Publishers that could not send, or by what part of it they fell behind.
+pub(super) fn media_unsent(media: &MediaCounts) -> Option<Finding> {
+    /// Of the bytes due: what is on its way when a hold ends, is no matter.
+    const MUCH: f64 = 0.01;
+    let part = media.unsent_bytes as f64 / media.due_bytes.max(1) as f64;
+    let stalled = match media.stalled {
+        0 => String::new(),
+        stalled => format!("{stalled} of {} publishers could not send for {}; ", media.publishers, MediaCounts::STALLED),
+    };
+    (media.stalled > 0 || part >= MUCH).then(|| Finding {
+        code: MEDIA_UNSENT.into(),
+        severity: Severity::Warning,
+        message: format!("{stalled}{:.1} % of the audio and video that was due never left", part * 100.0),
+        remedy: "the target reads too slowly, or the path is full: lower --bitrate, or hold fewer publishers".into(),
+    })
 }
 
 /// Says of publishers that were lost as soon as they were held that they may have been refused: nginx-rtmp's

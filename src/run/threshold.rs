@@ -10,7 +10,7 @@ use super::plan::{Population, RunPlan};
 use super::result::{Attempts, LatencyTable, Rates, Row, RunResult};
 use super::watch::WatchOutcome;
 use crate::base::{DurationText, Nanos};
-use crate::measure::ModeCounts;
+use crate::measure::{MediaCounts, ModeCounts};
 
 mod quantity;
 mod subject;
@@ -88,6 +88,8 @@ pub(super) struct Scope<'a> {
     pub(super) rate: &'a Rates,
     pub(super) modes: &'a ModeCounts,
     pub(super) latency: &'a LatencyTable,
+    /// That of a population or of all.
+    pub(super) media: &'a MediaCounts,
 }
 
 impl Threshold {
@@ -209,11 +211,14 @@ impl FromStr for Threshold {
         let error = |text: String| ThresholdError(format!("threshold '{expression}' {text}"));
         let (subject, condition, window_s) =
             quantity::parse_condition(expression, "in", "response.p99<50ms").map_err(error)?;
-        if let (Some(_), quantity @ (Quantity::Outage | Quantity::Downgraded)) = (window_s, condition.quantity) {
-            return Err(error(match quantity {
-                Quantity::Outage => "needs no window: an outage is looked for in the whole run".to_owned(),
-                _ => "cannot have a window: downgrades are counted for the whole run only".to_owned(),
-            }));
+        let why = match condition.quantity {
+            Quantity::Outage => "needs no window: an outage is looked for in the whole run",
+            Quantity::Downgraded => "cannot have a window: downgrades are counted for the whole run only",
+            Quantity::Stalled | Quantity::Unsent => "cannot have a window: media is counted for the whole run only",
+            _ => "",
+        };
+        if window_s.is_some() && !why.is_empty() {
+            return Err(error(why.to_owned()));
         }
         Ok(Self { expression: expression.to_owned(), subject, condition, window_s })
     }
@@ -265,11 +270,11 @@ impl<'a> Scope<'a> {
     }
 
     fn all(result: &'a RunResult) -> Self {
-        Self { attempts: &result.attempts, rate: &result.rate, modes: &result.modes, latency: &result.latency }
+        Self { attempts: &result.attempts, rate: &result.rate, modes: &result.modes, latency: &result.latency, media: &result.media }
     }
 
     fn row(row: &'a Row) -> Self {
-        Self { attempts: &row.attempts, rate: &row.rate, modes: &row.modes, latency: &row.latency }
+        Self { attempts: &row.attempts, rate: &row.rate, modes: &row.modes, latency: &row.latency, media: &row.media }
     }
 }
 

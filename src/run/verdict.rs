@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::diagnosis;
 use super::limiter;
 use super::plan::{Hold, Lane, LoadPlan, Pace, Population};
 use super::result::{FailureRow, ReactionRow, RunResult};
@@ -133,8 +134,9 @@ pub(super) const CPU_STEAL: &str = "cpu_steal";
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 9] = [
+const JUDGED: [&str; 10] = [
     "never_connected",
+    diagnosis::MEDIA_UNSENT,
     limiter::CODE,
     "local_errors",
     "late_starts",
@@ -300,6 +302,7 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
         }
     }
     remarks.extend(never_connected(result));
+    remarks.extend(diagnosis::media_unsent(&result.media));
     remarks.extend(limiter::finding(result));
     remarks.extend(cpu_contention(result));
     let busy = |percent: Option<f64>| percent.is_some_and(|percent| percent >= BUSY_PERCENT);

@@ -166,7 +166,8 @@ fn sessions_have_keys_of_their_own() {
     assert_conserved(&result);
     for (at, keys) in [
         ("/latency", "reply app_connect publish confirm"),
-        ("/media", "sent_messages sent_bytes late_messages received_messages received_bytes"),
+        ("/media", "publishers stalled due_messages due_bytes sent_messages sent_bytes unsent_messages unsent_bytes"),
+        ("/media", "late_messages received_messages received_bytes"),
         ("/by_backend/0", "name attempts rate latency"),
         ("/failures/0/reasons/0", "text count"),
     ] {

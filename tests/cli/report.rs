@@ -154,7 +154,8 @@ fn connections_lost_while_held() {
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots
                1 worker, sim, seed 1
-    result     10.0/s completed: 30 of 30 due, 0 failed (0 %), 25 lost while held
+    result     10.0/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while
+               held
     verdict    pass: no threshold asked; the generator kept the plan
 
     latency         p50  p90  p99  p99.9     max

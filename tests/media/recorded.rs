@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use shakedown::protocol::flv::{FlvError, FlvReader, TagKind, TagRole};
-use shakedown::protocol::media::Track;
+use shakedown::protocol::media::{Amount, Playhead, Track};
 
 use super::file::{decoded, encoded, flv, recorded};
 use super::wire::{Received, received, sent};
@@ -118,11 +118,31 @@ fn sound_that_is_much_later_than_the_pictures_is_not_sent_much_too_early() {
 fn the_payload_of_tags_is_what_a_receiver_counts() {
     for track in [Track::from_flv(&encoded(1), 128).unwrap(), Track::trickle(128)] {
         let messages = received(&sent(&track, 1), 128);
-        let (intro, tags) = messages.split_at(track.intro_messages() as usize);
+        let in_intro = track.intro_amount();
+        let (intro, tags) = messages.split_at(in_intro.messages as usize);
         let bytes = |messages: &[Received]| messages.iter().map(|message| message.payload.len() as u32).sum::<u32>();
-        assert_eq!(track.intro_payload(), bytes(intro));
+        assert_eq!(in_intro.payload, u64::from(bytes(intro)));
         assert_eq!(track.tags().iter().map(|tag| tag.payload).sum::<u32>(), bytes(tags));
         assert_eq!(track.tags().len(), tags.len());
+    }
+}
+
+#[test]
+fn what_is_due_is_what_is_taken() {
+    for track in [Track::from_flv(&encoded(1), 128).unwrap(), Track::trickle(128), Track::of_bit_rate(1_000_000, 4096).unwrap()] {
+        let (mut playhead, mut taken) = (Playhead::default(), Amount::default());
+        for elapsed_ms in (0..3 * u64::from(track.length_ms())).step_by(7) {
+            loop {
+                let tags = track.take_due(&mut playhead, elapsed_ms, 10_000);
+                if tags.is_empty() {
+                    break;
+                }
+                taken.messages += tags.len() as u64;
+                taken.payload += tags.iter().map(|tag| u64::from(tag.payload)).sum::<u64>();
+            }
+            assert_eq!(track.due_by(elapsed_ms), taken, "after {elapsed_ms} ms");
+            assert_eq!(track.before(playhead), taken);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::peer::PeerScript;
+use super::peer::{Peer, PeerScript};
 use super::wire::{ConnectionId, Event, Syn, ToClient, ToTarget, Wire};
 use crate::base::{Nanos, Time};
 use crate::io::{
@@ -43,7 +43,7 @@ struct Slot {
     socket: Socket,
     /// One bit for each [`OpKind`] submitted whose completion was not returned yet.
     in_flight: u8,
-    /// A `Send` queued behind the `Open`.
+    /// A `Send` queued behind the `Open`, or one for which the target leaves no room.
     queued_send: Option<Vec<u8>>,
     waiting_recv: Option<Destination>,
     send_buffer: Option<BufferId>,
@@ -71,6 +71,8 @@ struct Connection {
     reset: bool,
     /// What an RST left for the next op to report (the kernel's `sk_err`).
     error: Option<Errno>,
+    /// Bytes that it still takes from this side.
+    room: u64,
     taken: u64,
     window_told: u64,
     last_arrival: Time,
@@ -91,10 +93,12 @@ struct LocalLimit {
     most: u32,
     errno: Errno,
     open: u32,
+    /// Bytes that a connection takes.
+    room: u64,
 }
 
 impl Client {
-    pub(super) fn new(plan: &IoPlan, scripts: impl Iterator<Item = PeerScript>) -> Self {
+    pub(super) fn new(plan: &IoPlan, peers: impl Iterator<Item = Peer>) -> Self {
         Self {
             buffers: Buffers::new(plan.buffers),
             slots: (0..plan.slots).map(|_| Slot::new()).collect(),
@@ -102,7 +106,7 @@ impl Client {
             media: plan.media.clone(),
             sources: plan.sources.len(),
             keep_alive: plan.hold_check.map(KeepAlive::after),
-            local: scripts.map(|script| LocalLimit::of(&script)).collect(),
+            local: peers.map(|peer| LocalLimit::of(&peer)).collect(),
             completions: Vec::new(),
             connections: 0,
         }
@@ -155,6 +159,7 @@ impl Client {
                 connection.error = Some(if connection.fin { Errno::PIPE } else { Errno::CONNRESET });
                 connection.reset = true;
                 self.try_recv(slot, wire);
+                self.break_send(slot);
             }
         }
     }
@@ -183,7 +188,8 @@ impl Client {
         if next <= wire.now() {
             if connection.probes == KeepAlive::PROBES {
                 (connection.error, connection.reset) = (Some(Errno::TIMEDOUT), true);
-                return self.try_recv(slot, wire);
+                self.try_recv(slot, wire);
+                return self.break_send(slot);
             }
             connection.probes += 1;
             connection.send(ToTarget::Probe, wire);
@@ -221,11 +227,11 @@ impl Client {
         slot.generation = token.generation();
         slot.in_flight = bit(OpKind::Open);
         let local = &mut self.local[usize::from(target.0)];
-        let admitted = local.open < local.most;
+        let (admitted, room) = (local.open < local.most, local.room);
         local.open += u32::from(admitted);
         self.connections += 1;
         let id = ConnectionId(self.connections);
-        let mut connection = Box::new(Connection::new(id, target, admitted));
+        let mut connection = Box::new(Connection::new(id, target, admitted, room));
         if admitted {
             let syn = Syn { id, slot: token.slot(), target, opened_at: wire.now(), attempt: 0 };
             wire.send(&mut connection.last_arrival, Event::SynArrives(syn));
@@ -355,9 +361,26 @@ impl Client {
         self.try_recv(index, wire);
     }
 
-    /// The socket buffer takes everything at once.
+    /// The connection is over: a send that waits for room is, too.
+    fn break_send(&mut self, index: SlotIndex) {
+        if self.slots[index.0 as usize].queued_send.take().is_some() {
+            self.complete(index, OpKind::Send, Err(Errno::PIPE));
+        }
+    }
+
+    /// The socket buffer takes everything at once, as long as the target takes it.
     fn transmit(&mut self, index: SlotIndex, bytes: Vec<u8>, wire: &mut Wire) {
-        let Socket::Open(connection) = &mut self.slots[index.0 as usize].socket else { return };
+        let slot = &mut self.slots[index.0 as usize];
+        let Socket::Open(connection) = &mut slot.socket else { return };
+        if connection.error.is_none() && !connection.reset {
+            match connection.room.checked_sub(bytes.len() as u64) {
+                Some(room) => connection.room = room,
+                None => {
+                    slot.queued_send = Some(bytes);
+                    return;
+                }
+            }
+        }
         let result = match connection.error.take() {
             Some(errno) => Err(errno),
             None if connection.reset => Err(Errno::PIPE),
@@ -428,7 +451,7 @@ impl Slot {
 }
 
 impl Connection {
-    fn new(id: ConnectionId, target: TargetId, admitted: bool) -> Self {
+    fn new(id: ConnectionId, target: TargetId, admitted: bool, room: u64) -> Self {
         Self {
             id,
             target,
@@ -438,6 +461,7 @@ impl Connection {
             fin: false,
             reset: false,
             error: None,
+            room,
             taken: 0,
             window_told: 0,
             last_arrival: Time::ZERO,
@@ -486,14 +510,14 @@ impl Connection {
 }
 
 impl LocalLimit {
-    fn of(script: &PeerScript) -> Self {
-        let (most, errno) = match *script {
+    fn of(peer: &Peer) -> Self {
+        let (most, errno) = match peer.script {
             PeerScript::NoRoute => (0, Errno::NETUNREACH),
             PeerScript::NoDescriptors { beyond } => (beyond, Errno::NFILE),
             PeerScript::NoPorts { beyond } => (beyond, Errno::ADDRNOTAVAIL),
             _ => (u32::MAX, Errno::ADDRNOTAVAIL),
         };
-        Self { most, errno, open: 0 }
+        Self { most, errno, open: 0, room: peer.takes.unwrap_or(u64::MAX) }
     }
 }
 

@@ -105,14 +105,18 @@ const HOSTS: &[Host] = &[
     ("reset-after-publish.sim", "resets publishers after 500 ms", || {
         answers(SessionAnswers::ThenResets { last: Request::Publish, after: Nanos::from_millis(500) })
     }),
-    ("name-taken-late.sim", "lets publishers start, and says 500 ms later that the name is taken", || does(NAME_TAKEN_LATE)),
-    ("stream-failed.sim", "ends streams by NetStream.Failed after 500 ms, and stays connected", || does(STREAM_FAILED)),
-    ("unpublish.sim", "tells players after 500 ms that their stream is over", || does(UNPUBLISH)),
-    ("reconnect.sim", "asks clients after 500 ms to connect elsewhere, and closes 300 ms later", || does(RECONNECT)),
     ("ping.sim", "pings every second", || {
         Peer::conducting(SessionModel { ping_every: Nanos::from_secs(1), ..SessionModel::default() })
     }),
     ("noise-after-s2.sim", "sends what is no chunk after S2", || serves(&[], Nanos::ZERO, NOISE, false)),
+    ("name-taken-late.sim", "lets publishers start, and says 500 ms later that the name is taken", || does(NAME_TAKEN_LATE)),
+    ("stream-failed.sim", "ends streams by NetStream.Failed after 500 ms, and stays connected", || does(STREAM_FAILED)),
+    ("unpublish.sim", "tells players after 500 ms that their stream is over", || does(UNPUBLISH)),
+    ("reconnect.sim", "asks clients after 500 ms to connect elsewhere, and closes 300 ms later", || does(RECONNECT)),
+    ("stops-reading.sim", "lets publishers start, and takes 1 MB from each", || Peer {
+        takes: Some(1_000_000),
+        ..Peer::default()
+    }),
 ];
 
 /// What xiu sends with S2, unasked: Window Acknowledgement Size 5 000 000.

@@ -7,7 +7,8 @@
 //!
 //! The arithmetic is meant to be done on paper. With latency `L` each way and a service time `S`, an idle [`Peer`]
 //! answers a connect after `2 L` and C0C1 after `2 L + S`; whatever both sides compute takes no time. What the
-//! generator's host refuses itself it refuses after 1 ms. Bandwidth is unlimited; no packet is lost but a SYN, and
+//! generator's host refuses itself it refuses after 1 ms. Bandwidth is unlimited, unless a peer
+//! stops reading ([`Peer::takes`]); no packet is lost but a SYN, and
 //! those of a flow that vanishes ([`PeerScript::Vanishes`]).
 
 mod client;
@@ -93,7 +94,7 @@ impl SimNetwork {
         let last = config.peers.last().unwrap_or(&default);
         let peers = (0..plan.targets.len()).map(|target| config.peers.get(target).unwrap_or(last));
         Self {
-            client: Client::new(&plan, peers.clone().map(|peer| peer.script.clone())),
+            client: Client::new(&plan, peers.clone().cloned()),
             targets: (0..)
                 .zip(peers)
                 .map(|(id, peer)| Target::new(TargetId(id), peer.clone(), START, templates.clone()))

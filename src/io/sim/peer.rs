@@ -22,6 +22,9 @@ pub struct Peer {
     pub backlog: Option<u32>,
     /// How it goes on with clients that say something after C2, unless its script takes no interest.
     pub sessions: SessionModel,
+    /// Bytes that it takes from each client: with a send that goes beyond, its application has stopped reading and all
+    /// buffers on the way are full. `None`: it reads for ever.
+    pub takes: Option<u64>,
 }
 
 /// How a target conducts sessions.
@@ -255,7 +258,7 @@ impl Peer {
     /// The default peer with another script.
     pub fn scripted(script: PeerScript) -> Self {
         let (service, sessions) = (ServiceModel::default(), SessionModel::default());
-        Self { script, service, freezes: Vec::new(), backlog: None, sessions }
+        Self { script, service, freezes: Vec::new(), backlog: None, sessions, takes: None }
     }
 
     /// The default peer with other sessions.

@@ -337,6 +337,7 @@ fn sessions_tell_who_answered_and_what_was_sent() {
         late_messages: 3,
         received_messages: 1,
         received_bytes: 40,
+        ..MediaCounts::default()
     };
     result.by_population = ["encoders", "viewers"].map(|name| Row { name: name.to_owned(), ..row(&result) }).into();
     result.by_population[0].media = MediaCounts { sent_messages: 12_000, sent_bytes: 3_456_789, ..result.media };

@@ -17,6 +17,10 @@ pub(in crate::run) enum Quantity {
     Failed,
     /// Lost while held, of the connections held.
     Lost,
+    /// Publishers that could not send, of those held.
+    Stalled,
+    /// Bytes of media that never left, of those due.
+    Unsent,
     Dropped,
     Downgraded,
     Rate,
@@ -46,27 +50,27 @@ impl Quantity {
     pub(in crate::run) fn unit(self) -> Unit {
         match self {
             Self::Latency(..) | Self::Outage => Unit::Ns,
-            Self::Failed | Self::Lost | Self::Dropped | Self::Downgraded => Unit::Ratio,
+            Self::Failed | Self::Lost | Self::Stalled | Self::Unsent | Self::Dropped | Self::Downgraded => Unit::Ratio,
             Self::Rate => Unit::PerS,
         }
     }
 
     /// The value over a whole run, or why there is none.
     pub(super) fn measured(self, scope: &Scope) -> Result<f64, String> {
-        let share = |count: u64| match scope.attempts.due {
-            0 => Err("no attempt was due".to_owned()),
-            due => Ok(count as f64 / due as f64),
+        let part = |count: u64, of: u64, without: &str| match of {
+            0 => Err(without.to_owned()),
+            of => Ok(count as f64 / of as f64),
         };
+        let share = |count: u64| part(count, scope.attempts.due, "no attempt was due");
         match self {
             Self::Latency(metric, statistic) => {
                 let summary = scope.latency.get(metric).ok_or_else(|| format!("{metric} was not measured"))?;
                 statistic.of(summary).map(|value| value as f64)
             }
             Self::Failed => share(scope.attempts.failed + scope.attempts.taken_back),
-            Self::Lost => match scope.attempts.held {
-                0 => Err("no connection was held".to_owned()),
-                held => Ok(scope.attempts.lost_while_held as f64 / held as f64),
-            },
+            Self::Lost => part(scope.attempts.lost_while_held, scope.attempts.held, "no connection was held"),
+            Self::Stalled => part(scope.media.stalled, scope.media.publishers, "no publisher was held"),
+            Self::Unsent => part(scope.media.unsent_bytes, scope.media.due_bytes, "no publisher was held"),
             Self::Dropped => share(scope.attempts.dropped),
             Self::Downgraded => share(scope.modes.downgraded),
             Self::Rate => Ok(scope.rate.completed_per_s),
@@ -98,7 +102,7 @@ impl Quantity {
             Self::Dropped => share(counts.dropped),
             Self::Rate => Some(counts.completed as f64 / f64::from(seconds)),
             Self::Latency(Metric::Response, statistic) => statistic.of_counts(response).map(|value| value as f64),
-            Self::Latency(..) | Self::Downgraded | Self::Outage => None,
+            Self::Latency(..) | Self::Stalled | Self::Unsent | Self::Downgraded | Self::Outage => None,
         }
     }
 
@@ -125,14 +129,19 @@ impl Quantity {
                 }
                 Ok(limit.as_u64() as f64)
             }
-            Self::Failed | Self::Lost | Self::Dropped | Self::Downgraded => {
+            Self::Failed | Self::Lost | Self::Stalled | Self::Unsent | Self::Dropped | Self::Downgraded => {
                 let percent = text.strip_suffix('%').or((text == "0").then_some(text)).map(str::trim);
                 percent
                     .and_then(|number| number.parse().ok())
                     .filter(|percent| (0.0..=100.0).contains(percent))
                     .map(|percent: f64| percent / 100.0)
                     .ok_or_else(|| {
-                        let of = if self == Self::Lost { "held connections" } else { "due attempts" };
+                        let of = match self {
+                            Self::Lost => "held connections",
+                            Self::Stalled => "held publishers",
+                            Self::Unsent => "due media",
+                            _ => "due attempts",
+                        };
                         format!("has the value '{text}': a share of the {of} is written as 1% or 0.05%")
                     })
             }
@@ -286,7 +295,7 @@ fn parse_subject(text: &str) -> Result<(Subject, Quantity), String> {
         QuantityError::UnknownMetric => {
             let latencies = Metric::ALL.map(|metric| metric.to_string()).join(", ");
             format!(
-                "names no metric: there is failed, lost, dropped, downgraded, rate, outage, and with a statistic {latencies}"
+                "names no metric: there is failed, lost, stalled, unsent, dropped, downgraded, rate, outage, and with a statistic {latencies}"
             )
         }
         QuantityError::UnknownStatistic => {
@@ -305,6 +314,8 @@ fn parse_quantity(text: &str) -> Result<Quantity, QuantityError> {
     match text {
         "failed" => return Ok(Quantity::Failed),
         "lost" => return Ok(Quantity::Lost),
+        "stalled" => return Ok(Quantity::Stalled),
+        "unsent" => return Ok(Quantity::Unsent),
         "dropped" => return Ok(Quantity::Dropped),
         "downgraded" => return Ok(Quantity::Downgraded),
         "rate" => return Ok(Quantity::Rate),

@@ -4,7 +4,7 @@ use super::super::plan::{ClientPlan, Hold, Population, RunPlan, Target};
 use super::super::result::stages_of;
 use super::Quantity;
 use crate::base::REDACTED;
-use crate::measure::{Metric, StageInfo, WatchedRow};
+use crate::measure::{Metric, StageInfo, Until, WatchedRow};
 
 /// Whose attempts a condition is about, as the user named them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,14 @@ impl Subject {
                     "needs planned arrivals, and closed loop has none: use service.{statistic}, or give a rate (-R, or a \
                      stage's rate)"
                 ));
+            }
+        }
+        if let Quantity::Stalled | Quantity::Unsent = quantity {
+            if !about.iter().any(|population| population.until == Until::Publish && population.hold != Hold::ForNs(0)) {
+                return Err("has nothing to count: no publisher is held; use --until publish with a --hold".to_owned());
+            }
+            if let Self::Stage(_) | Self::Target(_) | Self::Client(_) = self {
+                return Err("is counted by population only: name one, or leave the scope out".to_owned());
             }
         }
         if quantity == Quantity::Lost && about.iter().all(|population| population.hold == Hold::ForNs(0)) {

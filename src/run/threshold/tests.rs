@@ -37,7 +37,7 @@ fn every_form_of_the_grammar_is_read() {
 #[test]
 fn errors_are_one_sentence_with_the_valid_names() {
     insta::assert_snapshot!(error("response.p99=50ms"), @"threshold 'response.p99=50ms' has no comparison: write for example 'response.p99<50ms' with < <= > or >=");
-    insta::assert_snapshot!(error("respons.p99<50ms"), @"threshold 'respons.p99<50ms' names no metric: there is failed, lost, dropped, downgraded, rate, outage, and with a statistic response, service, connect, tls, s0s1, s2, reply, app_connect, publish, first_frame, confirm, slot_wait, lateness");
+    insta::assert_snapshot!(error("respons.p99<50ms"), @"threshold 'respons.p99<50ms' names no metric: there is failed, lost, stalled, unsent, dropped, downgraded, rate, outage, and with a statistic response, service, connect, tls, s0s1, s2, reply, app_connect, publish, first_frame, confirm, slot_wait, lateness");
     insta::assert_snapshot!(error("response.p9<50ms"), @"threshold 'response.p9<50ms' has no such statistic: there is min, mean, p50 to p99.99 and max, as in response.p99");
     insta::assert_snapshot!(error("response<50ms"), @"threshold 'response<50ms' has no such statistic: there is min, mean, p50 to p99.99 and max, as in response.p99");
     insta::assert_snapshot!(error("response.p99<50"), @"threshold 'response.p99<50' has the value '50': a latency needs a unit, as 50ms or 1.5s");
@@ -45,7 +45,7 @@ fn errors_are_one_sentence_with_the_valid_names() {
     insta::assert_snapshot!(error("failed<5"), @"threshold 'failed<5' has the value '5': a share of the due attempts is written as 1% or 0.05%");
     insta::assert_snapshot!(error("failed<500%"), @"threshold 'failed<500%' has the value '500%': a share of the due attempts is written as 1% or 0.05%");
     insta::assert_snapshot!(error("rate>fast"), @"threshold 'rate>fast' has the value 'fast': a rate is written as 20k/s");
-    insta::assert_snapshot!(error("<5%"), @"threshold '<5%' names no metric: there is failed, lost, dropped, downgraded, rate, outage, and with a statistic response, service, connect, tls, s0s1, s2, reply, app_connect, publish, first_frame, confirm, slot_wait, lateness");
+    insta::assert_snapshot!(error("<5%"), @"threshold '<5%' names no metric: there is failed, lost, stalled, unsent, dropped, downgraded, rate, outage, and with a statistic response, service, connect, tls, s0s1, s2, reply, app_connect, publish, first_frame, confirm, slot_wait, lateness");
 }
 
 #[test]

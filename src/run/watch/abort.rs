@@ -97,7 +97,7 @@ impl FromStr for AbortCondition {
             | Quantity::Rate
             | Quantity::Outage
             | Quantity::Latency(Metric::Response, _) => Ok(Self { text: text.to_owned(), subject, condition, seconds }),
-            Quantity::Downgraded | Quantity::Latency(..) => Err(error(
+            Quantity::Stalled | Quantity::Unsent | Quantity::Downgraded | Quantity::Latency(..) => Err(error(
                 text,
                 "is not seen while the run goes on: there is failed, lost, dropped, rate, outage, and response with a statistic",
             )),
