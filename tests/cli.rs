@@ -11,6 +11,7 @@ mod cli {
     mod compare;
     mod exit_codes;
     mod files;
+    mod held;
     mod help;
     mod hostile;
     mod json;

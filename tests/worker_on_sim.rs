@@ -19,6 +19,7 @@ mod worker_on_sim {
     mod outcomes;
     mod sessions;
     mod storm;
+    mod unsent;
     mod verification;
     mod words;
 }

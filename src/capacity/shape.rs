@@ -108,6 +108,11 @@ impl<'a> Shape<'a> {
                 "the trials of a capacity search go to the same addresses; drop --resolve".to_owned(),
             ));
         }
+        if request.drain == Some(true) {
+            return Err(CapacityError::Usage(
+                "the trials of a capacity search end with their loads, and wait for no hold; drop --drain".to_owned(),
+            ));
+        }
         request.until = request.until.or(Some(Until::Reply).filter(|_| request.populations.is_empty()));
         for population in &mut request.populations {
             population.until = population.until.or(Some(Until::Reply));
@@ -488,5 +493,7 @@ mod tests {
         insta::assert_snapshot!(refusal(hostile), @"half-c1 wants no handshake, so there is no capacity for it; leave hostile clients to `run`");
         let resolve = Request { targets: target(), resolve_every: Some(Duration::from_secs(5)), ..Request::default() };
         insta::assert_snapshot!(refusal(resolve), @"the trials of a capacity search go to the same addresses; drop --resolve");
+        let drain = Request { targets: target(), drain: Some(true), ..Request::default() };
+        insta::assert_snapshot!(refusal(drain), @"the trials of a capacity search end with their loads, and wait for no hold; drop --drain");
     }
 }

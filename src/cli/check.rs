@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::base::DurationText;
 use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::run::{MemoryNeed, RunPlan};
+use crate::run::{MemoryNeed, RunPlan, preflight};
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
 use super::engine::EngineArg;
@@ -74,7 +74,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         paper::text(&plan, request.seed, &machine, &memory, output::width())
     };
     output::print(&text)?;
-    for note in notes {
+    for note in notes.into_iter().chain(preflight::cut_holds(&plan)) {
         output::tell(&format!("note: {note}"));
     }
     Ok(Exit::PASS)

@@ -63,6 +63,9 @@ pub(super) struct LoadArgs {
     /// Keep completed connections this long: 30s, exp:20m (exponential, mean 20m) or forever [default: 0s]
     #[arg(long, value_name = "DURATION|forever", help_heading = "Client")]
     hold: Option<HoldRequest>,
+    /// Wait for holds that go on when the load is over, instead of cutting them as -d does
+    #[arg(long, help_heading = "Client")]
+    drain: bool,
     /// Release held connections at this rate when the load is over [default: all at once]
     #[arg(long, value_name = "RATE", help_heading = "Client")]
     release: Option<Rate>,
@@ -405,6 +408,7 @@ impl LoadArgs {
             thresholds: self.threshold.clone(),
             abort_if: self.abort_if.clone(),
             guard: self.guard.clone(),
+            drain: self.drain.then_some(true),
             release: self.release,
             resolve_every: self.resolve.map(|every| every.0),
             proxy_protocol: self.proxy_protocol.map(ProxyVersion::from),

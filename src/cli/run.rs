@@ -14,6 +14,7 @@ use crate::observe::{self, Observer};
 use crate::report::{json, text};
 use crate::run::{
     Conduct, ControlRuntime, ExitCode, Interruption, Resolver, ResultFile, ResultFileError, RunPlan, RunResult,
+    preflight,
 };
 use crate::scenario::{Machine, Request, Resolved, resolve};
 use crate::sink::Sink;
@@ -33,8 +34,9 @@ Examples:
       Open loop: 2000 handshakes a second, whatever the server does
   shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
       A ramp of clients that stay
-  shakedown run rtmp://10.0.0.5/live -R 50 -d 1m --until publish --hold 5m
-      Encoders that publish streams of their own and stay on air
+  shakedown run 10.0.0.5:1935 -R 50 -d 1m --until publish --hold 5m --drain
+      Encoders that publish streams of their own, on air for 5 minutes each;
+      without --drain the end of the load would take them off the air
 
 Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
   response.p99<50ms   also service connect tls s0s1 s2 reply app_connect publish
@@ -42,13 +44,15 @@ Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
                       p50 to p99.99 max
   failed<1%           also dropped downgraded: shares of the attempts due
   lost<1%             lost while held, a share of the connections held
+  stalled<1%          publishers held that could not send for 2 s; unsent: the
+                      share of the media due that never left
   rate>=19k/s         completed per second
   outage<10s          the longest time in which nothing completed
   failed<1% in 1m     in every window of 1s to 1h; so too lost dropped rate
                       response
   encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
-  failed>5% for 5s    of --abort-if: failed lost dropped rate response outage, in each
-                      of so many seconds
+  failed>5% for 5s    of --abort-if: failed lost dropped rate response outage,
+                      in each of so many seconds
 
 Attempts that go on after the handshake (--until) call the target's own hooks, as
 on_connect and on_publish: load them only if they are yours.
@@ -222,7 +226,8 @@ fn announce(args: &RunArgs, plan: &RunPlan, notes: &[String], start_at: Option<S
     for line in announce::lines(plan, start_at) {
         args.load.tell(&line);
     }
-    for note in notes {
+    let cut = preflight::cut_holds(plan);
+    for note in notes.iter().chain(&cut) {
         args.load.tell(&format!("note: {note}"));
     }
 }

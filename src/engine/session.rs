@@ -159,7 +159,13 @@ impl Sessions {
     /// An attempt begins that goes on after the handshake.
     pub(super) fn begin(&mut self, slot: u32, start: SessionStart) {
         let SessionStart { script, course, until, place, identity, track } = start;
-        let media = track.map(|track| Cursor { track, intro: 0, begun: Time::ZERO, playhead: Playhead::default(), stalled: false });
+        let media = track.map(|track| Cursor {
+            track,
+            intro: 0,
+            begun: Time::ZERO,
+            playhead: Playhead::default(),
+            stalled: false,
+        });
         let session = Session {
             machine: ClientSession::new(course),
             script,
@@ -225,7 +231,8 @@ impl Sessions {
 
     /// The run is cut with a send in flight.
     pub(super) fn cut_send(&mut self, slot: u32, recorder: &mut Recorder) {
-        if let Some(Session { sending: Sending::Intro(_, amount) | Sending::Media(amount), place, .. }) = self.get(slot) {
+        if let Some(Session { sending: Sending::Intro(_, amount) | Sending::Media(amount), place, .. }) = self.get(slot)
+        {
             recorder.media(*place).unsent(*amount);
         }
     }

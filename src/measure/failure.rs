@@ -322,12 +322,8 @@ impl Failure {
             (_, Kind::LostSilently) => {
                 "the flow vanished: look for a firewall or balancer that forgets idle connections"
             }
-            (_, Kind::Ended) => {
-                "the server ended them in words, which stand here; its log says more"
-            }
-            (_, Kind::Unpublished) => {
-                "the played stream ended: its publisher left, or the server took it off the air"
-            }
+            (_, Kind::Ended) => "the server ended them in words, which stand here; its log says more",
+            (_, Kind::Unpublished) => "the played stream ended: its publisher left, or the server took it off the air",
             (_, Kind::BadCertificate | Kind::TlsRefused) => match self.detail {
                 FailureDetail::Tls(fault) => fault.advice(),
                 _ => "`shakedown probe` shows what the server says",

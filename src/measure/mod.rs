@@ -20,8 +20,8 @@ pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reactio
 pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
-    Announcement, Announcements, BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable, Latencies, MediaCounts, ModeCounts,
-    ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
+    Announcement, Announcements, BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable,
+    Latencies, MediaCounts, ModeCounts, ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;
 pub use timeline::{CompletedSecond, Timeline, TimelineRow};

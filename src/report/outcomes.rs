@@ -6,7 +6,7 @@ use super::observed;
 use super::quantity::{bytes, count, percent, seconds};
 use crate::base::Nanos;
 use crate::measure::{MediaCounts, Side};
-use crate::run::{FailureRow, Finding, ReasonRow, RunResult, StormRow};
+use crate::run::{FailureRow, Finding, ReasonRow, RunResult, StormRow, preflight};
 
 /// Labels and their sentences: those that there are.
 pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {
@@ -64,6 +64,9 @@ fn held(result: &RunResult) -> Option<String> {
         return None;
     }
     let mut held = format!("{} at most, {} when the load ended", connections.held_peak, connections.held);
+    if connections.held > 0 && !preflight::cut_holds(&result.plan).is_empty() {
+        held += ", which cut their holds";
+    }
     if connections.lost_while_held > 0 {
         write!(held, ", {} lost", connections.lost_while_held).expect("a String takes all");
         let age = connections.lost_age.as_ref().and_then(|age| age.p50_ns);
@@ -93,10 +96,13 @@ fn media(media: &MediaCounts) -> String {
             0 => ", none late".to_owned(),
             late => format!(", {late} of them late ({})", percent(late, media.due_messages.max(media.sent_messages))),
         };
-        let sent = format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes));
+        let sent =
+            format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes));
         match media.unsent_messages {
             0 => sent,
-            unsent => format!("{sent}, {unsent} ({} of {}) never left", bytes(media.unsent_bytes), bytes(media.due_bytes)),
+            unsent => {
+                format!("{sent}, {unsent} ({} of {}) never left", bytes(media.unsent_bytes), bytes(media.due_bytes))
+            }
         }
     });
     let stalled = (media.stalled > 0).then(|| {

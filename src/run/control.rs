@@ -356,7 +356,8 @@ fn launch_with<I: Io + 'static, E: std::fmt::Display>(
 impl RunPlan {
     /// Connections are held until every worker has drained, then released by an order.
     pub(super) fn releases_on_order(&self) -> bool {
-        self.feeds_players() || self.populations.iter().any(|population| population.hold == Hold::Forever)
+        let for_ever = || self.populations.iter().any(|population| population.hold == Hold::Forever);
+        !self.drain && (self.feeds_players() || for_ever())
     }
 
     /// Some attempts play, maybe what others publish: streams go on as long as a player still waits for its first frame.

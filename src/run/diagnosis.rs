@@ -112,7 +112,9 @@ pub(super) fn media_unsent(media: &MediaCounts) -> Option<Finding> {
     let part = media.unsent_bytes as f64 / media.due_bytes.max(1) as f64;
     let stalled = match media.stalled {
         0 => String::new(),
-        stalled => format!("{stalled} of {} publishers could not send for {}; ", media.publishers, MediaCounts::STALLED),
+        stalled => {
+            format!("{stalled} of {} publishers could not send for {}; ", media.publishers, MediaCounts::STALLED)
+        }
     };
     (media.stalled > 0 || part >= MUCH).then(|| Finding {
         code: MEDIA_UNSENT.into(),

@@ -2,8 +2,8 @@
 
 use super::plan::{Population, RunPlan};
 use super::result::{
-    AnnouncementRow, Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult, Window, counted_s,
-    measured_length_s,
+    AnnouncementRow, Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult,
+    Window, counted_s, measured_length_s,
 };
 use super::threshold::{Threshold, ThresholdError};
 use super::verdict;
@@ -386,6 +386,7 @@ fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String,
         .or_else(|| differ("the target", addresses(first), addresses(other), String::clone))
         .or_else(|| differ("the engine", first.engine, other.engine, |engine| engine.to_string()))
         .or_else(|| differ("what publishers send", &first.clip, &other.clip, |clip| format!("{clip:?}")))
+        .or_else(|| differ("--drain", first.drain, other.drain, bool::to_string))
         .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| list.join(" ")))
         .or_else(|| differ("the list of populations", names(first), names(other), String::clone))
         .or_else(|| {

@@ -39,6 +39,9 @@ pub struct RunPlan {
     pub thresholds: Vec<String>,
     /// Conditions that end the load early, as written by the user.
     pub abort_if: Vec<String>,
+    /// The end of the load waits until every hold is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
     /// Held connections released a second at the end; null: all at once.
     pub release_per_s: Option<f64>,
     /// Names are looked up again this often; null: once.

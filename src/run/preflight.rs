@@ -1,6 +1,8 @@
 //! What can be told of a plan before it runs: conditions under which its numbers mean less than they seem to.
 
-use crate::base::Nanos;
+use std::time::Duration;
+
+use crate::base::{DurationText, Nanos};
 use crate::doctor::{self, HeldPlan, MachineFacts, examine_held};
 use crate::engine::{ClosePolicy, Hold};
 
@@ -33,6 +35,38 @@ pub fn findings(plan: &RunPlan, ports: u32, cores: u32) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Holds that the end of the load will cut, a sentence for each population of which most are: the load is over before they
+/// are.
+pub fn cut_holds(plan: &RunPlan) -> Vec<String> {
+    let load = plan.length();
+    let cut = |population: &&Population| {
+        let hold = match population.hold {
+            Hold::ForNs(ns) | Hold::Exponential { mean_ns: ns } => ns,
+            Hold::Forever => 0,
+        };
+        let meant_to_stay = population.clients.iter().any(|share| !share.client.is_hostile());
+        meant_to_stay && hold > load.as_u64() / 2
+    };
+    let sentence = |population: &Population| {
+        let text = |ns| DurationText(Duration::from_nanos(ns));
+        let hold = match population.hold {
+            Hold::ForNs(ns) => text(ns).to_string(),
+            Hold::Exponential { mean_ns } => format!("{} on average", text(mean_ns)),
+            Hold::Forever => unreachable!("it has no end to be cut"),
+        };
+        let name = if plan.populations.len() > 1 { format!("{}: ", population.name) } else { String::new() };
+        format!(
+            "{name}connections are to be held {hold}, and the load is over after {}, which cuts most holds: lengthen the \
+             load, or let it wait for them (--drain)",
+            text(load.as_u64())
+        )
+    };
+    if plan.drain || load == Nanos::MAX {
+        return Vec::new();
+    }
+    plan.asked().filter(cut).map(sentence).collect()
 }
 
 /// Findings about the connections that `plan` holds at once, on a machine with these facts: whether its memory, files and

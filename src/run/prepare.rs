@@ -199,7 +199,7 @@ impl Preparation {
         };
         let plan = WorkerPlan {
             start,
-            hold_end: if self.plan.feeds_players() { Nanos::MAX } else { self.plan.length() },
+            hold_end: if self.plan.drain || self.plan.feeds_players() { Nanos::MAX } else { self.plan.length() },
             clients: parts.clients,
             lanes: (0..).zip(&self.lanes).map(spec).collect(),
             targets: self.plan.targets.len() as u16,

@@ -17,9 +17,9 @@ use crate::base::Nanos;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    Announcement, BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary,
-    MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side, Snapshot, StageInfo,
-    StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
+    Announcement, BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram,
+    LatencySummary, MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side,
+    Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
 use crate::observe::{Happening, Observation, Observed, TcpInfo};
 

@@ -270,7 +270,13 @@ impl<'a> Scope<'a> {
     }
 
     fn all(result: &'a RunResult) -> Self {
-        Self { attempts: &result.attempts, rate: &result.rate, modes: &result.modes, latency: &result.latency, media: &result.media }
+        Self {
+            attempts: &result.attempts,
+            rate: &result.rate,
+            modes: &result.modes,
+            latency: &result.latency,
+            media: &result.media,
+        }
     }
 
     fn row(row: &'a Row) -> Self {

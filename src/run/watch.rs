@@ -240,7 +240,10 @@ impl SlidingWindow {
         let end = second.index + 1;
         let period = self.followed.period;
         let Some(begin) = end.checked_sub(self.length).filter(|begin| period.contains(*begin, end)) else { return };
-        let Some(value) = self.condition.quantity.over(self.length, &self.counts, self.held_before, &self.response) else { return };
+        let Some(value) = self.condition.quantity.over(self.length, &self.counts, self.held_before, &self.response)
+        else {
+            return;
+        };
         let upper = self.condition.comparison.is_upper();
         let is_worse = |than: &Window| if upper { value > than.value } else { value < than.value };
         if self.worst.last().is_none_or(is_worse) {

@@ -87,6 +87,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
             item.read::<AbortCondition>().map(|condition| condition.to_string())
         })?,
         guard: optional(document.get("guard"), Item::read)?,
+        drain: optional(document.get("drain"), Item::flag)?,
         release: optional(document.get("release"), Item::read)?,
         resolve_every: optional(document.get("resolve"), Item::length)?,
         proxy_protocol: optional(document.get("proxy_protocol"), |item| {
@@ -134,6 +135,7 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "thresholds", example: "[\"failed<1% in 1m\"]" },
     Key { name: "abort_if", example: "\"failed>5% for 5s\"" },
     Key { name: "guard", example: "\"rtmp://10.0.0.5:1935/live\"" },
+    Key { name: "drain", example: "true" },
     Key { name: "release", example: "\"5k/s\"" },
     Key { name: "resolve", example: "\"30s\"" },
     Key { name: "proxy_protocol", example: "\"v2\"" },

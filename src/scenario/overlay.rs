@@ -63,6 +63,7 @@ impl Request {
         replace(&mut self.workers, &flags.workers, &mut self.origins, Setting::WORKERS);
         replace(&mut self.cpus, &flags.cpus, &mut self.origins, Setting::CPUS);
         replace(&mut self.guard, &flags.guard, &mut self.origins, Setting::GUARD);
+        replace(&mut self.drain, &flags.drain, &mut self.origins, Setting::DRAIN);
         replace(&mut self.release, &flags.release, &mut self.origins, Setting::RELEASE);
         replace(&mut self.resolve_every, &flags.resolve_every, &mut self.origins, Setting::RESOLVE);
         replace(&mut self.proxy_protocol, &flags.proxy_protocol, &mut self.origins, Setting::PROXY_PROTOCOL);

@@ -85,6 +85,8 @@ pub struct Request {
     pub abort_if: Vec<String>,
     /// A low-rate canary against this target ends the load when it fails.
     pub guard: Option<TargetText>,
+    /// The end of the load waits until every hold is over.
+    pub drain: Option<bool>,
     /// Held connections released a second at the end; all at once without.
     pub release: Option<Rate>,
     /// Names are looked up again this often.

@@ -134,6 +134,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         }
     }
     check_share(share, asked, &populations)?;
+    let drain = drain(request, asked, &populations)?;
     let plan = RunPlan {
         scenario: request.scenario.clone(),
         targets,
@@ -145,6 +146,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         sources,
         thresholds,
         abort_if,
+        drain,
         release_per_s: request.release.map(Rate::as_per_second),
         resolve_every_ns: resolve_every(request)?,
         proxy_protocol: proxy(request)?,
@@ -549,6 +551,22 @@ fn planned_attempts(stage: &StagePlan) -> f64 {
             (from_per_s + to_per_s) / 2.0 * stage.duration_ns.map_or(0.0, |ns| Nanos::new(ns).as_secs_f64())
         }
         Pace::Burst { count } => count as f64,
+    }
+}
+
+/// Whether the end of the load waits for what is held, which must come to an end by itself.
+fn drain(request: &Request, asked: &[PopulationRequest], populations: &[Population]) -> Result<bool, PlanError> {
+    let drains = request.drain == Some(true);
+    let for_ever = populations.iter().position(|population| population.hold == Hold::Forever);
+    match for_ever.and_then(|index| asked.get(index)).filter(|_| drains) {
+        Some(population) => Err(population.origins.refusal(
+            &[Setting::HOLD],
+            format!(
+                "{} waits for every hold, and one for ever has no end; give a hold time, or leave {0} out",
+                request.origins.name(Setting::DRAIN)
+            ),
+        )),
+        None => Ok(drains),
     }
 }
 

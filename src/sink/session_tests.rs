@@ -103,7 +103,11 @@ fn a_publisher_owns_no_buffer_between_its_messages() {
     assert_eq!((counts.connected, counts.published, counts.played, counts.rejected), (1, 1, 0, 0));
     assert_eq!(counts.media_messages, 4 + 2, "metadata, two sequence headers, a picture and two tags");
     let tags: u32 = track.tags()[..2].iter().map(|tag| tag.payload).sum();
-    assert_eq!(counts.media_bytes, track.intro_amount().payload + u64::from(tags), "payload, as the generator counts it");
+    assert_eq!(
+        counts.media_bytes,
+        track.intro_amount().payload + u64::from(tags),
+        "payload, as the generator counts it"
+    );
 
     bench.deliver(1, &said(Course::Publish).goodbye);
     assert_eq!(bench.sending(1), None, "an answer would meet a closed socket");

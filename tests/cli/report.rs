@@ -150,6 +150,7 @@ fn connections_lost_while_held() {
     insta::assert_snapshot!(seen("rtmp://close-held.sim/live -R 10 -d 3s --hold 2s"), @r"
     target rtmp://close-held.sim/live (10.255.0.32:1935), engine sim, seed 1
     peak rate 10/s, at most 64 connections at once, 1 worker of 64 slots, as shakedown
+    note: connections are to be held 2s, and the load is over after 3s, which cuts most holds: lengthen the load, or let it wait for them (--drain)
     target     rtmp://close-held.sim/live
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::command::{Ended, ended_in, finished, prepared};
 
 /// What `shakedown WORDS` does where `wrong.toml` has this content.
-fn with_file(content: impl AsRef<[u8]>, words: &str) -> Ended {
+pub fn with_file(content: impl AsRef<[u8]>, words: &str) -> Ended {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("wrong.toml"), content).expect("a writable folder");
     ended_in(folder.path(), words)

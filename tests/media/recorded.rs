@@ -129,7 +129,9 @@ fn the_payload_of_tags_is_what_a_receiver_counts() {
 
 #[test]
 fn what_is_due_is_what_is_taken() {
-    for track in [Track::from_flv(&encoded(1), 128).unwrap(), Track::trickle(128), Track::of_bit_rate(1_000_000, 4096).unwrap()] {
+    for track in
+        [Track::from_flv(&encoded(1), 128).unwrap(), Track::trickle(128), Track::of_bit_rate(1_000_000, 4096).unwrap()]
+    {
         let (mut playhead, mut taken) = (Playhead::default(), Amount::default());
         for elapsed_ms in (0..3 * u64::from(track.length_ms())).step_by(7) {
             loop {

@@ -30,6 +30,7 @@ pub fn plan(load: LoadPlan, slots: u32) -> RunPlan {
         sources: Vec::new(),
         thresholds: Vec::new(),
         abort_if: Vec::new(),
+        drain: false,
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,

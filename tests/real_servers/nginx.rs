@@ -117,7 +117,8 @@ fn nginx_accepts_any_c2() {
 fn connections_beyond_the_limit_of_nginx_are_its_failures() {
     let nginx = Nginx::start(NginxOptions { worker_connections: 64, ..NginxOptions::default() });
     let result = run(&format!("{} -c 200 -n 200 --hold forever", nginx.url("x")));
-    let Attempts { due, started, dropped: 0, completed, failed, observed: 0, in_flight: 0, .. } = result.attempts else {
+    let Attempts { due, started, dropped: 0, completed, failed, observed: 0, in_flight: 0, .. } = result.attempts
+    else {
         panic!("{:?}", result.attempts)
     };
     assert_eq!((due, started, completed + failed), (200, 200, 200));

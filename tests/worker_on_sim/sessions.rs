@@ -534,7 +534,11 @@ proptest! {
         prop_assert!(counts.completed <= reached, "{} of {:?}", counts.completed, peer);
         prop_assert_eq!(peer.bad_messages, 0, "our clients speak RTMP");
         let media = report.snapshot.measured().media;
-        prop_assert!(peer.media_messages <= media.sent_messages && peer.media_bytes <= media.sent_bytes);
+        prop_assert!(peer.media_messages <= media.due_messages && peer.media_bytes <= media.due_bytes);
+        if report.end == End::Finished {
+            prop_assert_eq!(media.due_messages, media.sent_messages + media.unsent_messages);
+            prop_assert_eq!(media.due_bytes, media.sent_bytes + media.unsent_bytes);
+        }
         for span in [Metric::Reply, Metric::Confirm] {
             prop_assert_eq!(report.spans(span).count(), counts.completed, "{}", span);
         }

@@ -191,6 +191,9 @@ impl Paper {
                 self.item(label, condition);
             }
         }
+        if plan.drain {
+            self.item("drain", "the end of the load waits until every hold is over");
+        }
         if let Some(per_s) = plan.release_per_s {
             self.item("release", &format!("{} of the connections held at the end", rate(per_s)));
         }

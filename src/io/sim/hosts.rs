@@ -109,7 +109,9 @@ const HOSTS: &[Host] = &[
         Peer::conducting(SessionModel { ping_every: Nanos::from_secs(1), ..SessionModel::default() })
     }),
     ("noise-after-s2.sim", "sends what is no chunk after S2", || serves(&[], Nanos::ZERO, NOISE, false)),
-    ("name-taken-late.sim", "lets publishers start, and says 500 ms later that the name is taken", || does(NAME_TAKEN_LATE)),
+    ("name-taken-late.sim", "lets publishers start, and says 500 ms later that the name is taken", || {
+        does(NAME_TAKEN_LATE)
+    }),
     ("stream-failed.sim", "ends streams by NetStream.Failed after 500 ms, and stays connected", || does(STREAM_FAILED)),
     ("unpublish.sim", "tells players after 500 ms that their stream is over", || does(UNPUBLISH)),
     ("reconnect.sim", "asks clients after 500 ms to connect elsewhere, and closes 300 ms later", || does(RECONNECT)),

@@ -169,6 +169,7 @@ fn plan(load: LoadPlan) -> RunPlan {
         sources: Vec::new(),
         thresholds: Vec::new(),
         abort_if: Vec::new(),
+        drain: false,
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,

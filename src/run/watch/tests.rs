@@ -65,6 +65,27 @@ fn the_worst_window_decides_and_says_when_it_was() {
     assert_eq!(met("failed<1% in 1s", &equal, 0, 3_000), Ok((0.1, Some(0))), "the worst of equals is the first");
 }
 
+/// Seconds in which so many were due, began to be held, were held no more, were lost, and were taken back.
+fn holding(run: &[[u64; 5]]) -> Vec<CompletedSecond> {
+    let mut seconds = counts_only(&vec![[0; 3]; run.len()]);
+    for (second, [due, kept, released, lost, taken_back]) in seconds.iter_mut().zip(run.iter().copied()) {
+        second.totals = IntervalCounts { due, kept, released, lost, taken_back, ..second.totals };
+    }
+    seconds
+}
+
+#[test]
+fn what_is_lost_is_a_share_of_all_that_was_held_in_the_window() {
+    let run = holding(&[[10, 10, 0, 0, 0], [10, 10, 5, 5, 0], [10, 0, 0, 0, 0], [10, 5, 3, 2, 2], [0, 0, 17, 0, 0]]);
+    // 10 held before and 10 more, of which 5 are lost; 15 before and 5 more, of which 2 are.
+    assert_eq!(met("lost<1% in 1s", &run, 0, 5_000), Ok((0.25, Some(1))));
+    assert_eq!(met("lost<1% in 2s", &run, 0, 5_000), Ok((0.25, Some(0))));
+    // 2 of 10 due and 15 held before.
+    assert_eq!(met("failed<1% in 1s", &run, 0, 4_000), Ok((0.08, Some(3))));
+    let none = holding(&[[5, 0, 0, 0, 0]; 2]);
+    assert!(met("lost<1% in 1s", &none, 0, 2_000).is_err());
+}
+
 #[test]
 fn warm_up_and_what_follows_the_load_are_left_out() {
     let run = counts_only(&[[9, 0, 9], [10, 10, 0], [10, 9, 1], [10, 10, 0], [0, 0, 0], [0, 0, 5], [0, 0, 0]]);

@@ -124,6 +124,7 @@ fn with_nothing_asked_everything_has_its_default() {
         sources: Vec::new(),
         thresholds: Vec::new(),
         abort_if: Vec::new(),
+        drain: false,
         release_per_s: None,
         resolve_every_ns: None,
         proxy_protocol: None,

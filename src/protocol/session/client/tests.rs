@@ -93,9 +93,7 @@ impl Bench {
                 Event::Pinged => Seen::Pinged,
                 Event::Acknowledged(bytes) => Seen::Acknowledged(bytes),
                 Event::Ended(status) => Seen::Ended(status.code.to_owned()),
-                Event::Announced(status) => {
-                    Seen::Announced(status.code.to_owned(), status.redirect.map(str::to_owned))
-                }
+                Event::Announced(status) => Seen::Announced(status.code.to_owned(), status.redirect.map(str::to_owned)),
                 Event::Other => Seen::Other,
             };
             self.seen.push(seen);
@@ -403,6 +401,44 @@ fn streams_end() {
     let mut bench = Bench::starting(Course::Play);
     assert_eq!(bench.see(&control(Control::StreamEof(1))), [Seen::Other], "of what played before");
     assert_eq!(bench.see(&status("status", "NetStream.Play.Stop")), [Seen::Other]);
+}
+
+#[test]
+fn servers_end_sessions_in_other_ways_too() {
+    let close = command(0, |payload| {
+        payload.string("close").number(0.0).null();
+    });
+    let unsubscribed = command(0, |payload| {
+        payload.string("onFCUnsubscribe").number(0.0).null();
+    });
+    let failed = error(0.0, "NetStream.Failed");
+    for course in [Course::Publish, Course::Play] {
+        assert_eq!(Bench::started(course).see(&close), [Seen::Ended("close".into())]);
+        assert_eq!(Bench::started(course).see(&failed), [Seen::Ended("NetStream.Failed".into())]);
+        let seen = Bench::started(course).see(&unsubscribed);
+        let expected = if course == Course::Play { Seen::Ended("onFCUnsubscribe".into()) } else { Seen::Other };
+        assert_eq!(seen, [expected]);
+    }
+    let mut publisher = Bench::started(Course::Publish);
+    assert_eq!(publisher.see(&control(Control::StreamEof(1))), [Seen::Other], "nothing is played");
+    assert_eq!(publisher.see(&error(0.0, "NetConnection.Call.Failed")), [Seen::Other], "FCPublish is unknown there");
+}
+
+#[test]
+fn announcements_end_nothing() {
+    let reconnect = command(1, |payload| {
+        payload.string("onStatus").number(0.0).null().object();
+        payload.key("level").string("status").key("code").string("NetConnection.Connect.ReconnectRequest");
+        payload.key("tcUrl").string("rtmp://b/live").end();
+    });
+    for mut bench in [Bench::starting(Course::Publish), Bench::started(Course::Publish), Bench::started(Course::Play)] {
+        let expected = Seen::Announced("NetConnection.Connect.ReconnectRequest".into(), Some("rtmp://b/live".into()));
+        assert_eq!(bench.see(&reconnect), [expected]);
+        let warning = Seen::Announced("NetStream.Play.InsufficientBW".into(), None);
+        assert_eq!(bench.see(&status("warning", "NetStream.Play.InsufficientBW")), [warning]);
+    }
+    let refused = Bench::started(Course::Publish).see(&status("warning", "NetStream.Publish.BadName"));
+    assert_eq!(refused, [Seen::Ended("NetStream.Publish.BadName".into())], "a refusal at whatever level");
 }
 
 #[test]
