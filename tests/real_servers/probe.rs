@@ -10,10 +10,10 @@ use crate::support::{Authority, Capture, FfmpegListen, Nginx, NginxOptions, Rtmp
 /// What `probe` prints, words apart by single spaces, and its exit code.
 fn probed(words: &[&str]) -> (String, Option<i32>) {
     let output = shakedown().arg("probe").args(words).output().unwrap();
-    (text(&output), output.status.code())
+    (printed(&output), output.status.code())
 }
 
-fn text(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
     stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -92,7 +92,7 @@ fn ffmpeg_and_librtmps_server_answer() {
     let url = format!("rtmp://{}/live", Rtmpsrv::ADDRESS);
     let output = command.args(["probe", &url, "--until", "connect"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_says(&text(&output), &["complex handshake completed, connect accepted", "answers like rtmpsrv"]);
+    assert_says(&printed(&output), &["complex handshake completed, connect accepted", "answers like rtmpsrv"]);
 }
 
 #[test]
