@@ -1,14 +1,17 @@
 //! Exact, mergeable latency distributions and their form in files.
 
 use std::fmt;
+use std::io::Read as _;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::iterators::IterationValue;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer as Reader, Serialize, Serializer as Writer};
 
 use crate::base::Nanos;
 
@@ -31,8 +34,10 @@ pub struct Quantile {
     per_10_000: u16,
 }
 
-/// A distribution in a result file: its numbers, and itself. Latencies are in nanoseconds.
+/// A distribution in a result file: its numbers, and itself. Latencies are in nanoseconds. One that is read from a file
+/// has a distribution that can be read, of as many samples as it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct LatencySummary {
     /// Number of samples, those beyond 60 s (ages: 30 days) included.
     pub count: u64,
@@ -75,8 +80,21 @@ pub struct DistributionPoint {
 
 /// Why a distribution in a file cannot be read back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("hdr_v2_base64 is not a HdrHistogram (V2 + DEFLATE, base64): {0}")]
-pub struct HistogramError(String);
+pub enum HistogramError {
+    /// Its bytes are none.
+    #[error("hdr_v2_base64 is not a HdrHistogram (V2 + DEFLATE, base64): {0}")]
+    Bytes(String),
+    /// It is not what the numbers beside it are made of.
+    #[error("hdr_v2_base64 holds {held} samples, but count is {count} and overflow {overflow}")]
+    OtherCount {
+        /// Samples in the distribution.
+        held: u64,
+        /// What the summary says.
+        count: u64,
+        /// What the summary says of samples beyond the range.
+        overflow: u64,
+    },
+}
 
 impl LatencyHistogram {
     /// The longest latency told apart.
@@ -209,18 +227,16 @@ impl LatencySummary {
     /// The distribution itself.
     ///
     /// # Errors
-    /// If `hdr_v2_base64` is damaged.
+    /// If `hdr_v2_base64` is damaged, was not written by this program, or is not of `count` samples.
     pub fn histogram(&self) -> Result<LatencyHistogram, HistogramError> {
-        let bytes = BASE64.decode(&self.hdr_v2_base64).map_err(|error| HistogramError(error.to_string()))?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| HistogramError(error.to_string()))?;
+        let read = from_base64(&self.hdr_v2_base64).map_err(HistogramError::Bytes)?;
+        if read.len() != self.count || self.overflow > self.count {
+            let (count, overflow) = (self.count, self.overflow);
+            return Err(HistogramError::OtherCount { held: read.len(), count, overflow });
+        }
         let ages = read.high() > LatencyHistogram::LONGEST.as_u64();
         let mut whole = if ages { LatencyHistogram::of_ages() } else { LatencyHistogram::new() };
-        // Whatever the precision of who wrote it, and within the range that is told apart here.
-        let mut same = bounded(whole.longest, DIGITS);
-        same.add(&read).map_err(|error| HistogramError(error.to_string()))?;
-        for step in same.iter_recorded() {
+        for step in read.iter_recorded() {
             let span = step.value_iterated_to().min(whole.longest.as_u64());
             whole.counts.record_many(BucketCounts::index(span), step.count_at_value());
         }
@@ -233,6 +249,19 @@ impl LatencySummary {
     /// If `hdr_v2_base64` is damaged.
     pub fn at(&self, quantile: Quantile) -> Result<Option<Nanos>, HistogramError> {
         Ok(self.histogram()?.at(quantile))
+    }
+}
+
+impl Serialize for LatencySummary {
+    fn serialize<W: Writer>(&self, writer: W) -> Result<W::Ok, W::Error> {
+        Self::serialize(self, writer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LatencySummary {
+    fn deserialize<R: Reader<'de>>(reader: R) -> Result<Self, R::Error> {
+        let summary = Self::deserialize(reader)?;
+        summary.histogram().map(|_| summary).map_err(R::Error::custom)
     }
 }
 
@@ -330,7 +359,7 @@ impl BucketCounts {
     /// as a power of two.
     const PARTS: u32 = 2_048;
     const HALF_BITS: u32 = (Self::PARTS / 2).ilog2();
-    /// Higher counts, which only a file can have, are cut to this.
+    /// Higher counts, which only files can add up to, are cut to this.
     const MOST: u64 = (1 << 48) - 1;
 
     fn up_to(longest: Nanos) -> Self {
@@ -398,6 +427,55 @@ fn to_base64(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("a Vec takes every histogram");
     BASE64.encode(bytes)
+}
+
+/// Reads what [`to_base64`] writes. The lengths that it gives are held against what is there before anything is allocated:
+/// the library believes them.
+fn from_base64(text: &str) -> Result<Histogram<u64>, String> {
+    /// Of both encodings: a cookie and the length of what follows.
+    const HEAD: usize = 8;
+    /// Before the counts of a histogram that is not compressed.
+    const V2_HEAD: usize = 40;
+    /// The range of ages has some 43 000 counts, of at most nine bytes.
+    const MOST_INFLATED: u64 = 1 << 20;
+    let compressed = BASE64.decode(text).map_err(|error| error.to_string())?;
+    let deflated = after_head(&compressed, [0x1c, 0x84, 0x93, 0x14], HEAD)?;
+    let mut bytes = Vec::new();
+    let inflated = ZlibDecoder::new(deflated).take(MOST_INFLATED + 1).read_to_end(&mut bytes);
+    inflated.map_err(|error| format!("it cannot be inflated: {error}"))?;
+    if bytes.len() as u64 > MOST_INFLATED {
+        return Err(format!("it inflates to more than {MOST_INFLATED} bytes, the most that its range can take"));
+    }
+    after_head(&bytes, [0x1c, 0x84, 0x93, 0x13], V2_HEAD)?;
+    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes of the head"));
+    // The digits are the lower half of the eight bytes that begin with an offset, which the library checks.
+    let (digits, lowest, longest) = (number(8) as u32, number(16), number(24));
+    let ranges = [LatencyHistogram::LONGEST, LatencyHistogram::LONGEST_AGE].map(Nanos::as_u64);
+    if digits != u32::from(DIGITS) || lowest != 1 || !ranges.contains(&longest) {
+        return Err(format!(
+            "its values have {digits} digits from {lowest} to {longest}; this program writes {DIGITS} from 1 to {} or {}",
+            ranges[0], ranges[1]
+        ));
+    }
+    let histogram: Histogram<u64> =
+        Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| error.to_string())?;
+    if histogram.len() > BucketCounts::MOST {
+        return Err(format!("it holds {} samples, more than can be measured", histogram.len()));
+    }
+    Ok(histogram)
+}
+
+/// What follows a head of so many bytes, which begins with `cookie` and the length of what follows.
+fn after_head(bytes: &[u8], cookie: [u8; 4], head: usize) -> Result<&[u8], String> {
+    let rest = bytes.get(head..).ok_or_else(|| format!("it has {} bytes, fewer than its head", bytes.len()))?;
+    if bytes[..4] != cookie {
+        return Err("its first four bytes are those of another format".to_owned());
+    }
+    let length = u32::from_be_bytes(bytes[4..8].try_into().expect("four bytes of the head"));
+    if length as usize != rest.len() {
+        return Err(format!("its head announces {length} bytes, and {} follow", rest.len()));
+    }
+    Ok(rest)
 }
 
 /// A histogram of nanoseconds from 1 to 60 s.
@@ -480,6 +558,52 @@ mod tests {
         for damaged in ["", "????", "AAAA", &summary.hdr_v2_base64.clone()[..8]] {
             summary.hdr_v2_base64 = damaged.to_owned();
             assert!(summary.histogram().unwrap_err().to_string().contains("hdr_v2_base64"), "{damaged}");
+        }
+    }
+
+    /// A summary of no samples whose payload is that of a histogram, changed.
+    fn changed(change: impl FnOnce(&mut Vec<u8>)) -> LatencySummary {
+        let mut bytes = Vec::new();
+        hdrhistogram::serialization::V2Serializer::new().serialize(&new_histogram(DIGITS), &mut bytes).unwrap();
+        change(&mut bytes);
+        let mut deflated = flate2::read::ZlibEncoder::new(bytes.as_slice(), flate2::Compression::fast());
+        let mut file = vec![0x1c, 0x84, 0x93, 0x14, 0, 0, 0, 0];
+        deflated.read_to_end(&mut file).unwrap();
+        let length = file.len() as u32 - 8;
+        file[4..8].copy_from_slice(&length.to_be_bytes());
+        LatencySummary { hdr_v2_base64: BASE64.encode(file), ..LatencyHistogram::new().summary() }
+    }
+
+    #[test]
+    fn lengths_and_ranges_of_a_file_are_not_believed() {
+        assert_eq!(changed(|_| ()).histogram(), Ok(LatencyHistogram::new()));
+        let refused = |change: fn(&mut Vec<u8>)| changed(change).histogram().unwrap_err().to_string();
+        let most = refused(|bytes| bytes[4..8].copy_from_slice(&[0xff; 4]));
+        assert!(most.ends_with("its head announces 4294967295 bytes, and 1 follow"), "{most}");
+        let bomb = refused(|bytes| bytes.resize(1 << 26, 0));
+        assert!(bomb.contains("it inflates to more than 1048576 bytes"), "{bomb}");
+        let nested = refused(|bytes| bytes[3] = 0x14);
+        assert!(nested.contains("another format"), "{nested}");
+        for change in [
+            (|bytes| bytes[15] = 5) as fn(&mut Vec<u8>),
+            |bytes| bytes[12] = 1,
+            |bytes| bytes[16] = 1,
+            |bytes| bytes[24] = 0xff,
+        ] {
+            let range = refused(change);
+            assert!(range.contains("this program writes 3 from 1 to 60000000000 or 2592000000000000"), "{range}");
+        }
+        assert!(refused(|bytes| bytes.truncate(30)).contains("fewer than its head"));
+    }
+
+    #[test]
+    fn a_summary_of_other_samples_than_its_distribution_is_not_read() {
+        let whole = serde_json::to_value(recorded(1..=1_000).summary()).unwrap();
+        for (key, number) in [("count", 999), ("overflow", 1_001)] {
+            let mut edited = whole.clone();
+            edited[key] = number.into();
+            let error = serde_json::from_value::<LatencySummary>(edited).unwrap_err().to_string();
+            assert!(error.contains("hdr_v2_base64 holds 1000 samples, but count is"), "{error}");
         }
     }
 

@@ -637,7 +637,8 @@ impl RunResult {
             reads: RESULT_SCHEMA,
             source,
         })?;
-        let possible = check::numbers(&value).and_then(|()| check::references(&result));
+        let possible =
+            check::numbers(&value).and_then(|()| check::references(&result)).and_then(|()| check::equations(&result));
         possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
     }
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{RunPlan, RunResult};
+use super::{Attempts, RunPlan, RunResult};
 use crate::base::Nanos;
-use crate::measure::TimelineRow;
+use crate::measure::{ModeCounts, TimelineRow};
 
 /// No count and no span in nanoseconds comes near this; sums over the machines of a merge stay below 2^64.
 const LARGEST: f64 = (1_u64 << 56) as f64;
@@ -18,6 +18,43 @@ const SIGNED: [&str; 2] = ["backlog_growth", "resolution"];
 /// Says which number in the JSON of a result nothing measured can have: the first one.
 pub fn numbers(result: &Value) -> Result<(), String> {
     numbers_of("", "", result)
+}
+
+/// The shortest span that a clock in nanoseconds tells from none: what is divided by a shorter one has no measure.
+const SHORTEST_S: f64 = 1e-9;
+
+/// Says what in `result` contradicts itself.
+pub(super) fn equations(result: &RunResult) -> Result<(), String> {
+    counts("attempts", &result.attempts, &result.modes)?;
+    let rows = [
+        ("by_population", &result.by_population),
+        ("by_target", &result.by_target),
+        ("by_client", &result.by_client),
+        ("by_backend", &result.by_backend),
+        ("by_stage", &result.by_stage),
+    ];
+    for (part, rows) in rows {
+        for (index, row) in rows.iter().enumerate() {
+            counts(&format!("{part}[{index}].attempts"), &row.attempts, &row.modes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says which of the equations of [`Attempts`] does not hold. No sum overflows: [`numbers`] has been asked before.
+fn counts(place: &str, attempts: &Attempts, modes: &ModeCounts) -> Result<(), String> {
+    let Attempts { due, started, dropped, completed, failed, observed, in_flight } = *attempts;
+    let ended = completed + failed + observed + in_flight;
+    if due != started + dropped {
+        return Err(format!("{place} has {due} due, which are not {started} started and {dropped} dropped"));
+    }
+    if started != ended {
+        return Err(format!("{place} has {started} started, of which {ended} ended or are in flight"));
+    }
+    if completed != modes.total() {
+        return Err(format!("{place} has {completed} completed, and modes are of {}", modes.total()));
+    }
+    Ok(())
 }
 
 /// Says what in `result` refers to nothing, or cannot be put together.
@@ -90,6 +127,9 @@ fn numbers_of(path: &str, key: &str, value: &Value) -> Result<(), String> {
             let seconds = key.ends_with("_s") && !key.ends_with("_per_s");
             let largest = if seconds { Nanos::MAX.as_secs_f64() } else { LARGEST };
             match number.as_f64() {
+                Some(value) if key == "duration_s" && value > 0.0 && value < SHORTEST_S => {
+                    Err(format!("{path} is {number}, shorter than any clock can tell"))
+                }
                 Some(value) if (0.0..=largest).contains(&value.abs()) && (value >= 0.0 || SIGNED.contains(&key)) => {
                     Ok(())
                 }

@@ -177,6 +177,15 @@ fn a_file_that_no_run_can_have_written_is_refused() {
     insta::assert_snapshot!(with("/attempts/due", u64::MAX.into()), @"r.json cannot be a result: attempts.due is 18446744073709551615; was it edited by hand?");
     insta::assert_snapshot!(with("/timeline/1/t_s", 0.into()), @"r.json cannot be a result: timeline goes from 0 s to 0 s; was it edited by hand?");
     insta::assert_snapshot!(with("/by_target", vec![serde_json::to_value(row(&open_result(&[]))).unwrap(); 2].into()), @"r.json cannot be a result: by_target has 2 rows for 1 in the plan; was it edited by hand?");
+    insta::assert_snapshot!(with("/window/duration_s", 1e-160.into()), @"r.json cannot be a result: window.duration_s is 1e-160, shorter than any clock can tell; was it edited by hand?");
+    insta::assert_snapshot!(with("/attempts/due", 2_001.into()), @"r.json cannot be a result: attempts has 2001 due, which are not 1990 started and 10 dropped; was it edited by hand?");
+    insta::assert_snapshot!(with("/attempts/in_flight", 1.into()), @"r.json cannot be a result: attempts has 1990 started, of which 1991 ended or are in flight; was it edited by hand?");
+    insta::assert_snapshot!(with("/modes/simple", 1.into()), @"r.json cannot be a result: attempts has 1980 completed, and modes are of 1981; was it edited by hand?");
+    let count = with("/latency/response/count", 7.into());
+    assert!(
+        count.contains("hdr_v2_base64 holds 1980 samples, but count is 7 and overflow 0 at line 1 column"),
+        "{count}"
+    );
 }
 
 #[test]
