@@ -57,6 +57,8 @@ pub(super) struct Record<'a> {
 /// Larger than the packets of any link; a record that claims more is damaged.
 const LARGEST_RECORD: usize = 16 << 20;
 const BUFFER: usize = 1 << 17;
+/// More than any machine has.
+const MOST_INTERFACES: usize = 1 << 16;
 
 /// Hands every packet of `file` to `take`, in the file's order.
 ///
@@ -167,6 +169,9 @@ impl Interfaces {
             PcapBlockOwned::NG(Block::SectionHeader(_)) => {
                 self.known.clear();
                 Ok(None)
+            }
+            PcapBlockOwned::NG(Block::InterfaceDescription(_)) if self.known.len() == MOST_INTERFACES => {
+                Err("it describes more interfaces than any machine has")
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(description)) => {
                 self.known.push(Interface::from(description));

@@ -19,6 +19,9 @@ use crate::protocol::{C0C1_SIZE, C2_SIZE, RTMP_VERSION, S0S1S2_SIZE, likely_clie
 const MOST_CONNECTIONS: usize = 1 << 18;
 /// Connections whose bytes are kept: 6 kB each.
 const MOST_HANDSHAKES: usize = 1 << 14;
+/// Bytes that all streams keep together: so many handshakes, each of a few segments. Only streams with holes or of tiny
+/// segments come to it earlier.
+const MOST_KEPT: usize = 160 << 20;
 /// Connections without a handshake that are listed.
 const MOST_OTHERS: usize = 1 << 10;
 
@@ -33,6 +36,9 @@ pub(super) struct Connections {
     most_handshakes: usize,
     sessions: Sessions,
     copies: Copies,
+    /// Bytes that the streams keep now, and the most they may.
+    kept: usize,
+    most_kept: usize,
     skipped: Skipped,
 }
 
@@ -47,6 +53,8 @@ impl Connections {
             most_handshakes: MOST_HANDSHAKES,
             sessions: Sessions::default(),
             copies: Copies::default(),
+            kept: 0,
+            most_kept: MOST_KEPT,
             skipped: Skipped::default(),
         }
     }
@@ -81,6 +89,7 @@ impl Connections {
         }
         let Some(index) = self.connection_of(&segment, record.at_ns) else { return };
         let connection = &mut self.connections[index];
+        let kept = connection.kept();
         let part = connection.take(&segment, record.at_ns);
         if connection.state == State::Undecided {
             connection.decide(self.port);
@@ -95,6 +104,16 @@ impl Connections {
         if connection.state == State::Candidate && self.most_handshakes == MOST_HANDSHAKES {
             connection.read_on(part, &mut self.sessions);
         }
+        self.kept = self.kept + connection.kept() - kept;
+        if self.kept > self.most_kept {
+            self.kept -= connection.kept();
+            connection.dismiss(State::BeyondLimit);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn keeping_at_most(self, most_kept: usize) -> Self {
+        Self { most_kept, ..self }
     }
 
     /// Explains what looks like a handshake.
@@ -261,6 +280,11 @@ impl Connection {
     /// RTMPE: what follows the handshake cannot be read.
     fn is_encrypted(&self) -> bool {
         self.streams.iter().any(|stream| stream.readable().first().is_some_and(|&byte| byte != RTMP_VERSION))
+    }
+
+    /// Bytes that its streams keep.
+    fn kept(&self) -> usize {
+        self.streams.iter().map(Stream::kept).sum()
     }
 
     /// Whether the first byte can be C0, once it is in. With a `port`, that is what tells.

@@ -44,8 +44,8 @@ pub use crate::protocol::transcript::Side;
 /// connections to that port count, and they do whatever the client's bytes are.
 ///
 /// Memory is bounded, however large the file: of each direction the first 3073 + 64 bytes are kept, of at most 16 384
-/// handshakes, and the first 16 bytes of other connections, of which the first 1024 are listed; what lies beyond is
-/// counted in [`Inspection::skipped`].
+/// handshakes, and the first 16 bytes of other connections, of which the first 1024 are listed; all streams together keep
+/// at most 160 MiB. What lies beyond is counted in [`Inspection::skipped`].
 pub fn capture(file: impl Read + Send, port: Option<u16>) -> Inspection {
     let mut connections = connections::Connections::new(port);
     let damage = capture_file::read_records(file, |record| connections.take(&record)).err();

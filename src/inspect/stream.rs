@@ -165,6 +165,11 @@ impl Stream {
         Trailing { bytes, ..Trailing::of(self.readable_from(S0S1S2_SIZE)) }
     }
 
+    /// Bytes that it holds.
+    pub(super) fn kept(&self) -> usize {
+        self.bytes.capacity() + self.pieces.capacity() * size_of::<Piece>()
+    }
+
     /// Frees what a stream of no interest holds.
     pub(super) fn forget(&mut self) {
         self.bytes = Vec::new();
@@ -203,6 +208,8 @@ impl Stream {
         let captured = &captured[..captured.len().min(hole.len())];
         let end = hole.start + captured.len();
         if self.bytes.len() < end {
+            // Twice as much each time, but never more than is kept.
+            self.bytes.reserve_exact((2 * self.bytes.len()).clamp(end, KEPT) - self.bytes.len());
             self.bytes.resize(end, 0);
         }
         self.bytes[hole.start..end].copy_from_slice(captured);

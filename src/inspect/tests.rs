@@ -502,6 +502,21 @@ fn an_address_pair_used_again_is_another_connection() {
 }
 
 #[test]
+fn streams_that_keep_too_much_are_given_up_and_counted() {
+    let lone_bytes = (0..20).map(|index| {
+        let client = format!("10.0.0.1:{}", 41_000 + index);
+        [Packet::new(&client, SERVER, 7, 0, SYN, b""), Packet::new(&client, SERVER, 3_008, 0, ACK, b"x")]
+    });
+    let packets: Vec<Packet> = handshake().into_iter().chain(lone_bytes.flatten()).collect();
+    let file = pcap(1, &packets, |packet| ethernet(&packet.ipv4()), usize::MAX);
+    let mut connections = connections::Connections::new(None).keeping_at_most(40_000);
+    capture_file::read_records(&file[..], |record| connections.take(&record)).unwrap();
+    let found = connections.finish(None);
+    assert_eq!((found.handshakes.len(), found.others.len(), found.skipped.beyond_limit), (1, 10, 10));
+    assert_eq!(found.handshakes[0].delivery, Delivery::default());
+}
+
+#[test]
 fn damage_is_told_with_its_place_after_what_was_read() {
     let whole = pcap(101, &handshake(), Packet::ipv4, usize::MAX);
     let cut = capture(&whole[..whole.len() - 1], None);
