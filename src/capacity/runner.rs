@@ -9,7 +9,9 @@ use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::measure::CompletedSecond;
 use crate::observe::Observer;
-use crate::run::{Conduct, ControlRuntime, Interruption, Notice, Ran, RunPlan, Signal, Watch, run, simulate_watched};
+use crate::run::{
+    Conduct, ControlRuntime, Interruption, Notice, Ran, RunPlan, Signal, Watch, check_room, run, simulate_watched,
+};
 
 use super::measurement::CapacityError;
 
@@ -91,6 +93,7 @@ impl Runner {
     /// # Errors
     /// If the workers cannot be set up, or one of them breaks.
     pub fn run(&mut self, plan: RunPlan, watch: &mut impl Watch) -> Result<Loaded, CapacityError> {
+        check_room(&plan).map_err(|error| CapacityError::Environment(error.to_string()))?;
         let plan = Arc::new(plan);
         let began = self.elapsed();
         let ran = match &mut self.engine {

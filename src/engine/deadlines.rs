@@ -60,6 +60,9 @@ impl Deadlines {
         }
     }
 
+    /// Bytes of each slot.
+    pub(super) const BYTES: usize = size_of::<Link>();
+
     /// Bytes of the links.
     pub(super) fn memory(&self) -> usize {
         self.links.capacity() * size_of::<Link>()

@@ -145,9 +145,12 @@ impl Sessions {
         }
     }
 
+    /// Bytes of each slot that has a session.
+    pub(super) const BYTES: usize = 2 * size_of::<u32>() + size_of::<Session>();
+
     /// Bytes when every slot has a session.
     pub(super) fn memory(&self) -> usize {
-        self.by_slot.len() * (2 * size_of::<u32>() + size_of::<Session>())
+        self.by_slot.len() * Self::BYTES
     }
 
     /// The session of `slot`, if its attempt has one.

@@ -80,6 +80,9 @@ impl Slots {
         (Self { slots: slots.into_boxed_slice() }, queues)
     }
 
+    /// Bytes of each slot.
+    pub(super) const BYTES: usize = size_of::<Slot>();
+
     pub(super) fn memory(&self) -> usize {
         size_of_val(&*self.slots)
     }

@@ -304,6 +304,12 @@ impl Worker {
         self.slots.memory() + self.attempts.memory() + self.deadlines.memory() + self.sessions.memory()
     }
 
+    /// The same for so many slots, before any is made; with sessions, if attempts go on after the handshake.
+    pub const fn memory_of(slots: u32, sessions: bool) -> usize {
+        let of_slot = Slots::BYTES + Attempts::BYTES + Deadlines::BYTES + if sessions { Sessions::BYTES } else { 0 };
+        slots as usize * of_slot
+    }
+
     /// What has been measured.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
@@ -994,6 +1000,9 @@ impl Attempts {
         let capacity = capacity as usize;
         Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), in_flight: 0 }
     }
+
+    /// Bytes of each that there is room for.
+    const BYTES: usize = size_of::<Attempt>() + size_of::<u32>();
 
     fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Attempt>() + self.free.capacity() * size_of::<u32>()

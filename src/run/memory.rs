@@ -5,15 +5,18 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::Time;
-use crate::doctor::KERNEL_BYTES_PER_END;
+use crate::doctor::{KERNEL_BYTES_PER_END, MachineFacts};
+use crate::engine::{Worker, WorkerPlan};
 use crate::fleet::BATCH_MEMORY;
 use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;
+use crate::io::sim::SimNetwork;
 use crate::io::tls::TlsIo;
 use crate::io::{Engine, IoPlan};
 use crate::measure::LatencyHistogram;
+use crate::protocol::C2_SIZE;
 
-use super::plan::RunPlan;
+use super::plan::{LoadPlan, RunPlan, Until};
 use super::prepare::{LoadError, Preparation};
 
 /// Bytes that a plan needs at most. Tables are written when a worker is made; buffers and histograms become resident
@@ -94,9 +97,89 @@ impl MemoryNeed {
     }
 }
 
+/// This process may not have the memory of a plan's slots.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{slots} slots need at least {need_mb} MB of memory, and {cause}; take fewer (-c), or raise the limit")]
+pub struct NoRoom {
+    slots: u32,
+    need_mb: u64,
+    cause: String,
+}
+
+/// Makes sure that this process may have the memory of a plan's slots, before any of them is made: an allocation that fails
+/// ends the process without a word.
+///
+/// # Errors
+/// Says how much is needed, how much there is, and what to do.
+pub fn check_room(plan: &RunPlan) -> Result<(), NoRoom> {
+    let need = Room::needed(plan);
+    let refused =
+        |bytes: u64, cause: String| NoRoom { slots: plan.concurrency(), need_mb: bytes.div_ceil(1_000_000), cause };
+    if Vec::<u8>::new().try_reserve_exact(need.address_space as usize).is_err() {
+        return Err(refused(need.address_space, "this process may not have so much (ulimit -v, ulimit -d)".to_owned()));
+    }
+    // Facts cost a few files; what is small fits.
+    const SMALL: u64 = 64 << 20;
+    match (need.resident > SMALL).then(|| MachineFacts::detect_without_ring().memory_left()).flatten() {
+        Some(left) if left < need.resident => {
+            Err(refused(need.resident, format!("this machine or its memory cgroup has {} MB left", left / 1_000_000)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The least that the slots of a plan take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// Written to as soon as the load runs.
+    resident: u64,
+    /// Reserved, too.
+    address_space: u64,
+}
+
+impl Room {
+    fn needed(plan: &RunPlan) -> Self {
+        let sessions = plan.populations.iter().any(|population| population.until > Until::Handshake);
+        let slots = plan.concurrency();
+        // A closed loop uses its slots at once, as far as it has attempts for them; other loads use as few as they can.
+        let lanes = plan.populations.iter().flat_map(|population| &population.lanes);
+        let used = lanes.map(|lane| match lane.load {
+            LoadPlan::Closed { attempts, .. } => attempts.unwrap_or(u64::MAX).min(lane.concurrency.into()),
+            LoadPlan::Open { .. } | LoadPlan::Storm { .. } => 0,
+        });
+        let used: u64 = used.sum();
+        let tables = Worker::memory_of(slots, sessions) as u64;
+        let buffers = (WorkerPlan::RECEIVE_SIZE + C2_SIZE) as u64;
+        let network = if plan.engine == Engine::Sim { SimNetwork::BYTES_PER_CONNECTION } else { 0 };
+        Self {
+            resident: tables + used * (buffers + network),
+            address_space: tables + u64::from(slots) * buffers + used * network,
+        }
+    }
+}
+
 impl WorkerMemory {
     /// All of it.
     pub const fn sum(&self) -> u64 {
         self.slots + self.buffers + self.templates + self.histograms + self.rings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::fixtures::open_plan;
+
+    #[test]
+    fn tables_have_the_size_that_is_said_before_they_are_made() {
+        for (until, sessions) in [(Until::Handshake, false), (Until::Publish, true)] {
+            let mut plan = open_plan();
+            plan.populations[0].until = until;
+            let slots = plan.concurrency();
+            let preparation = Preparation::new(Arc::new(plan)).unwrap();
+            let (parts, _) = preparation.parts(0);
+            let worker = preparation.worker(0, parts, Time::ZERO);
+            assert_eq!(worker.memory(), Worker::memory_of(slots, sessions), "{until:?}");
+        }
     }
 }

@@ -82,6 +82,9 @@ impl SimConfig {
 }
 
 impl SimNetwork {
+    /// What each connection in use takes beside its slot and its buffers: measured with complex handshakes, all at once.
+    pub const BYTES_PER_CONNECTION: u64 = 1_024;
+
     /// A network whose targets are those of the plan, played by the peers of the configuration. The addresses of the
     /// plan matter only by their number.
     ///
