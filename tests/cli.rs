@@ -22,4 +22,5 @@ mod cli {
     mod secrets;
     mod signals;
     mod sink;
+    mod untrusted;
 }

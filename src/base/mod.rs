@@ -1,11 +1,14 @@
-//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, and secrets that never show.
+//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, and secrets that never show,
+//! and texts of others that only show.
 
 mod random;
 mod secret;
+mod text;
 mod time;
 mod units;
 
 pub use random::{RandomStream, Seed, StreamPurpose};
 pub use secret::{REDACTED, Secret, SecretText, redact_bytes, redact_repeated, redact_url, redact_words};
+pub use text::{colored_lines, visible, visible_json, visible_lines};
 pub use time::{Nanos, Time};
 pub use units::{DurationError, DurationText, Rate, RateError, RateRange};

@@ -76,6 +76,7 @@ struct Ended {
 /// Carries the suite out.
 pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
     let suite = Suite::read(&args.suite).map_err(|error| CliError::usage(error.to_string()))?;
+    super::run::check_clock()?;
     check_commands(&args.suite, &suite)?;
     let targets = suite.subjects().into_iter().map(|target| describe(&suite, target)).collect::<Result<Vec<_>, _>>()?;
     if let Some(folder) = &args.output {
@@ -91,12 +92,12 @@ pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
     save(args, "bench.json", &result.to_text())?;
     save(args, "bench.md", &rendered::markdown(&result))?;
     save(args, "bench.html", &html::render_bench(&result))?;
-    output::print(&match if args.json { Format::Json } else { args.format } {
-        Format::Json => result.to_text(),
-        Format::Md => rendered::markdown(&result),
-        Format::Html => html::render_bench(&result),
-        Format::Text => rendered::text(&result, output::width()),
-    })?;
+    match if args.json { Format::Json } else { args.format } {
+        Format::Json => output::print_json(&result.to_text()),
+        Format::Md => output::write(&rendered::markdown(&result)),
+        Format::Html => output::write(&html::render_bench(&result)),
+        Format::Text => output::print(&rendered::text(&result, output::width())),
+    }?;
     Ok(exit(&result))
 }
 

@@ -243,6 +243,7 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
         Engine::IoUring | Engine::Epoll => {
             run::raise_descriptor_limit();
             run::check_descriptors()?;
+            run::check_clock()?;
             let mut runner = Runner::on_sockets(engine, interruption)?;
             let (sink, machine) = built_in_sink(&mut request, machine)?;
             let result = measure(&request, machine, &lookup::on_the_network, &mut runner, &mut stage);
@@ -254,12 +255,12 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
     };
     stage.bar.finish_and_clear();
     let result = result?;
-    let text = if args.load.json {
-        result.to_text()
+    if args.load.json {
+        output::print_json(&result.to_text())?;
     } else {
-        report::render(&result, text::Style { color: args.load.color.on_stdout(), width: output::width() })
-    };
-    output::print(&text)?;
+        let render = |color| report::render(&result, text::Style { color, width: output::width() });
+        output::write(&output::rendered(args.load.color.on_stdout(), render))?;
+    }
     if let Some(file) = file {
         file.write_text(&result.to_text()).map_err(|error| {
             CliError::environment(format!("{error}; the result is not saved, what stdout has is all"))

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::base::DurationText;
 use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::run::{MemoryNeed, RunPlan, preflight};
+use crate::run::{MemoryNeed, RunPlan, check_room, preflight};
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
 use super::engine::EngineArg;
@@ -67,13 +67,14 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
+    check_room(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let memory = MemoryNeed::of(&Arc::new(plan.clone())).map_err(|error| CliError::usage(error.to_string()))?;
-    let text = if args.json {
-        serde_json::to_string_pretty(&Checked { plan: &plan, memory: &memory }).expect("a plan is JSON") + "\n"
+    if args.json {
+        let checked = Checked { plan: &plan, memory: &memory };
+        output::print_json(&(serde_json::to_string_pretty(&checked).expect("a plan is JSON") + "\n"))?;
     } else {
-        paper::text(&plan, request.seed, &machine, &memory, output::width())
-    };
-    output::print(&text)?;
+        output::print(&paper::text(&plan, request.seed, &machine, &memory, output::width()))?;
+    }
     for note in notes.into_iter().chain(preflight::cut_holds(&plan)) {
         output::tell(&format!("note: {note}"));
     }

@@ -99,16 +99,18 @@ impl FromStr for Limit {
 pub(super) fn execute(args: &CompareArgs) -> Result<Exit, CliError> {
     let rules = Rules { anyway: args.anyway, regression: args.fail_on_regression.map(|limit| limit.0) };
     let comparison = compare(&sides(&args.sides)?, rules).map_err(|error| CliError::usage(error.to_string()))?;
-    let text = match if args.json { Format::Json } else { args.format } {
+    let format = if args.json { Format::Json } else { args.format };
+    let text = match format {
         Format::Json => rendered::json(&comparison),
         Format::Md => rendered::markdown(&comparison),
         Format::Text => {
             let color = args.output.is_none() && args.color.on_stdout();
-            rendered::text(&comparison, Style { color, width: output::width() })
+            output::rendered(color, |color| rendered::text(&comparison, Style { color, width: output::width() }))
         }
     };
     match &args.output {
-        None => output::print(&text)?,
+        None if format == Format::Json => output::print_json(&text)?,
+        None => output::write(&text)?,
         Some(path) => std::fs::write(path, text)
             .map_err(|error| CliError::environment(format!("cannot write {}: {error}", path.display())))?,
     }

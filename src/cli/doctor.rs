@@ -61,9 +61,10 @@ pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
     if args.json {
         let json = serde_json::to_string_pretty(&Findings { findings: &findings })
             .map_err(|error| CliError::environment(format!("cannot write the findings as JSON: {error}")))?;
-        output::print(&format!("{json}\n"))?;
+        output::print_json(&format!("{json}\n"))?;
     } else {
-        output::print(&render(&findings, output::width(), args.color.on_stdout()))?;
+        let text = output::rendered(args.color.on_stdout(), |color| render(&findings, output::width(), color));
+        output::write(&text)?;
     }
     let blocked = findings.iter().any(|finding| finding.severity == Severity::Blocking);
     Ok(if blocked { Exit(1) } else { Exit::PASS })

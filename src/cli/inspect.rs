@@ -128,18 +128,19 @@ fn print(
     if args.json {
         let json = serde_json::to_string_pretty(&Handshakes { handshakes, others, skipped })
             .map_err(|error| CliError::environment(format!("cannot write the handshakes as JSON: {error}")))?;
-        return output::print(&format!("{json}\n"));
+        return output::print_json(&format!("{json}\n"));
     }
     let (width, color) = (output::width(), args.color.on_stdout());
-    let mut texts: Vec<String> = handshakes.iter().map(|handshake| handshake.render(width, color)).collect();
+    let explained = |handshake: &Handshake| output::rendered(color, |color| handshake.render(width, color));
+    let mut texts: Vec<String> = handshakes.iter().map(explained).collect();
     let listed = &others[..others.len().min(MOST_OTHERS)];
     if !listed.is_empty() {
-        let mut list: String = listed.iter().map(|other| other.render(width)).collect();
+        let mut list: String = output::rendered(false, |_| listed.iter().map(|other| other.render(width)).collect());
         let other_connections = skipped.map_or(0, |skipped| skipped.other_connections);
         if other_connections > listed.len() {
             list.push_str(&format!("and {} other connections without a handshake\n", other_connections - listed.len()));
         }
         texts.push(list);
     }
-    output::print(&texts.join("\n"))
+    output::write(&texts.join("\n"))
 }

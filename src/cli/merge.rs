@@ -40,7 +40,7 @@ pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
     ResultFile::reserve(&args.output)
         .and_then(|file| file.write(&merged))
         .map_err(|error| CliError::environment(error.to_string()))?;
-    let style = text::Style { color: args.color.on_stdout(), width: output::width() };
-    output::print(&text::render(&merged, style))?;
+    let render = |color| text::render(&merged, text::Style { color, width: output::width() });
+    output::write(&output::rendered(args.color.on_stdout(), render))?;
     Ok(ExitCode::of(&merged).into())
 }

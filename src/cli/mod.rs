@@ -26,7 +26,7 @@ mod sink;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::base::{REDACTED, redact_repeated, redact_url};
+use crate::base::{REDACTED, redact_repeated, redact_url, visible};
 use exit::CliError;
 
 /// RTMP handshake load generator: open-loop load, exact latencies, one report that says whether to believe it.
@@ -79,12 +79,13 @@ pub fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let error = without_secrets(error);
-            let told = error.render().to_string();
-            match without_written_secrets(&told) {
-                // Help and version are no errors; a closed pipe under them ends quietly.
-                shown if shown == told => drop(error.print()),
-                shown => output::tell(shown.trim_end()),
+            let error = with_visible_words(without_secrets(error));
+            if error.use_stderr() {
+                // Without clap's colours: it takes those in the words of others for its own.
+                output::tell(without_written_secrets(&error.render().to_string()).trim_end());
+            } else {
+                // Help and version hold no words of others; a closed pipe under them ends quietly.
+                let _ = error.print();
             }
             return std::process::ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -107,7 +108,7 @@ pub fn main() -> std::process::ExitCode {
     match done {
         Ok(exit) => std::process::ExitCode::from(exit.0),
         Err(CliError { exit, message }) => {
-            output::tell(&format!("error: {}", without_written_secrets(&message)));
+            output::tell(&format!("error: {}", visible(&without_written_secrets(&message))));
             std::process::ExitCode::from(exit.0)
         }
     }
@@ -132,6 +133,20 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
             _ => continue,
         };
         error.insert(kind, ContextValue::String(shown));
+    }
+    error
+}
+
+/// An error about the command line shows its words as what they are; clap would leave out sequences that a terminal acts
+/// upon.
+fn with_visible_words(mut error: clap::Error) -> clap::Error {
+    let shown = |(kind, value): (_, &_)| match value {
+        ContextValue::String(word) => Some((kind, visible(word).into_owned())),
+        _ => None,
+    };
+    let words: Vec<_> = error.context().filter_map(shown).collect();
+    for (kind, word) in words {
+        error.insert(kind, ContextValue::String(word));
     }
     error
 }

@@ -1,9 +1,13 @@
 //! Where text goes: results to stdout, progress and findings to stderr. A closed pipe ends the program quietly.
+//!
+//! All of it goes through here, so no name, no word of a server and no text of a file acts upon a terminal: see
+//! [`visible_lines`].
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use super::exit::CliError;
+use crate::base::{colored_lines, visible_json, visible_lines};
 use crate::run::ResultFile;
 
 /// When to colour.
@@ -50,11 +54,34 @@ pub(super) fn width() -> u16 {
         .map_or(80, |columns| columns.clamp(*WIDTHS.start(), *WIDTHS.end()))
 }
 
-/// Writes a result to stdout.
+/// Text for people that `render` makes with colours or without: what goes to stdout or into a file.
+pub(super) fn rendered(color: bool, render: impl Fn(bool) -> String) -> String {
+    let plain = render(false);
+    if color { colored_lines(&plain, &render(true)) } else { visible_lines(&plain).into_owned() }
+}
+
+/// Writes text for people to stdout, without colours.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    write(&visible_lines(text))
+}
+
+/// Writes JSON to stdout.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn print_json(text: &str) -> Result<(), CliError> {
+    write(&visible_json(text))
+}
+
+/// Writes to stdout what is fit to be there as it is: a page, whose renderer escapes texts of others, or what
+/// [`rendered`] made.
 ///
 /// # Errors
 /// If stdout cannot be written; a reader that has gone away (`| head`) is no error.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
+pub(super) fn write(text: &str) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -76,5 +103,5 @@ pub(super) fn reserve(path: Option<&Path>) -> Result<Option<ResultFile>, CliErro
 
 /// Writes a line for people to stderr. Nobody is left to be told if that fails.
 pub(super) fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible_lines(line));
 }

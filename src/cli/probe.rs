@@ -94,6 +94,9 @@ struct Handshakes<'a> {
 /// Probes every address of the target, in the resolver's order. Passes if one of them came as far as was asked.
 pub(super) fn execute(args: &ProbeArgs) -> Result<Exit, CliError> {
     let plans = plans(args)?;
+    if args.target.tls {
+        super::run::check_clock()?;
+    }
     let mut reports = Vec::new();
     for (index, plan) in plans.iter().enumerate() {
         let turn = if plans.len() > 1 { format!(" ({} of {})", index + 1, plans.len()) } else { String::new() };
@@ -101,14 +104,15 @@ pub(super) fn execute(args: &ProbeArgs) -> Result<Exit, CliError> {
         let report = probe(plan);
         if !args.json {
             let gap = if index > 0 { "\n" } else { "" };
-            output::print(&format!("{gap}{}", report.render(output::width(), args.color.on_stdout())))?;
+            let text = output::rendered(args.color.on_stdout(), |color| report.render(output::width(), color));
+            output::write(&format!("{gap}{text}"))?;
         }
         reports.push(report);
     }
     if args.json {
         let json = serde_json::to_string_pretty(&Handshakes { handshakes: &reports })
             .map_err(|error| CliError::environment(format!("cannot write the reports as JSON: {error}")))?;
-        output::print(&format!("{json}\n"))?;
+        output::print_json(&format!("{json}\n"))?;
     }
     Ok(exit(&reports))
 }

@@ -85,7 +85,8 @@ pub(super) fn execute(args: &ReportArgs) -> Result<Exit, CliError> {
         Saved::Capacity(result) => of_capacity(result, format, args)?,
     };
     match &args.output {
-        None => output::print(&text)?,
+        None if format == Format::Json => output::print_json(&text)?,
+        None => output::write(&text)?,
         Some(path) => std::fs::write(path, text)
             .map_err(|error| CliError::environment(format!("cannot write {}: {error}", path.display())))?,
     }
@@ -107,7 +108,7 @@ fn read(path: &Path) -> Result<Saved, CliError> {
 
 fn of_run(result: &RunResult, format: Format, args: &ReportArgs) -> Result<String, CliError> {
     Ok(match format {
-        Format::Text => text::render(result, style(args)),
+        Format::Text => for_people(args, |style| text::render(result, style)),
         Format::Json => json::render(result),
         Format::Html => html::render_run(result),
         Format::Md => markdown::render_run(result),
@@ -121,7 +122,7 @@ fn of_run(result: &RunResult, format: Format, args: &ReportArgs) -> Result<Strin
 
 fn of_capacity(result: &CapacityResult, format: Format, args: &ReportArgs) -> Result<String, CliError> {
     Ok(match format {
-        Format::Text => capacity::render(result, style(args)),
+        Format::Text => for_people(args, |style| capacity::render(result, style)),
         Format::Json => result.to_text(),
         Format::Html => html::render_capacity(result),
         Format::Md => markdown::render_capacity(result),
@@ -141,8 +142,9 @@ fn of_capacity(result: &CapacityResult, format: Format, args: &ReportArgs) -> Re
     })
 }
 
-fn style(args: &ReportArgs) -> text::Style {
-    text::Style { color: args.output.is_none() && args.color.on_stdout(), width: output::width() }
+fn for_people(args: &ReportArgs, render: impl Fn(text::Style) -> String) -> String {
+    let color = args.output.is_none() && args.color.on_stdout();
+    output::rendered(color, |color| render(text::Style { color, width: output::width() }))
 }
 
 /// The distribution asked for: by default of what a client would have waited, as far as there is a plan.

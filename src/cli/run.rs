@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::base::{DurationText, RateRange};
 use crate::io::Engine;
@@ -131,6 +131,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
+    crate::run::check_room(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let observer = observer(&args.load.observe, plan.engine)?;
     let file = output::reserve(args.load.output.as_deref())?;
     let allowed = request.allowed.clone();
@@ -148,6 +149,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::IoUring | Engine::Epoll => {
             raise_descriptor_limit();
             check_descriptors()?;
+            check_clock()?;
             let runtime =
                 ControlRuntime::beside(plan.engine).map_err(|error| CliError::environment(error.to_string()))?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
@@ -155,12 +157,12 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
             runtime.block_on(on_sockets(args, plan, conduct, labels, file, sink))?
         }
     };
-    let text = if args.load.json {
-        json::render(&result)
+    if args.load.json {
+        output::print_json(&json::render(&result))?;
     } else {
-        text::render(&result, text::Style { color: args.load.color.on_stdout(), width: output::width() })
-    };
-    output::print(&text)?;
+        let render = |color| text::render(&result, text::Style { color, width: output::width() });
+        output::write(&output::rendered(args.load.color.on_stdout(), render))?;
+    }
     saved
         .map_err(|error| CliError::environment(format!("{error}; the result is not saved, what stdout has is all")))?;
     match broken {
@@ -262,6 +264,24 @@ pub(super) fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// The clock shows an instant that can be written (RFC 3339), and that certificates can be held against: neither is there
+/// before 1970.
+pub(super) fn check_clock() -> Result<(), CliError> {
+    check_instant(SystemTime::now())
+}
+
+fn check_instant(now: SystemTime) -> Result<(), CliError> {
+    /// 9999-01-01: the year after it has no room for a run's end.
+    const LAST: Duration = Duration::from_secs(253_370_764_800);
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) if since < LAST => Ok(()),
+        passed => Err(CliError::environment(format!(
+            "this machine's clock is {}, so no result could say when it was measured; set it (date, timedatectl)",
+            if passed.is_ok() { "past the year 9998" } else { "before 1970" }
+        ))),
+    }
+}
+
 /// The control thread has room for its own descriptors. tokio panics where there is none for its signal pipe.
 pub(super) fn check_descriptors() -> Result<(), CliError> {
     const PAIRS: usize = 4;
@@ -269,4 +289,18 @@ pub(super) fn check_descriptors() -> Result<(), CliError> {
     opened.map(drop).map_err(|error| {
         CliError::environment(format!("the control thread needs {} descriptors: {error}; raise `ulimit -n`", 2 * PAIRS))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_no_result_can_show_is_said() {
+        let at = |instant: Option<SystemTime>| check_instant(instant.unwrap()).map_err(|error| error.message);
+        let (epoch, day) = (SystemTime::UNIX_EPOCH, Duration::from_secs(86_400));
+        assert_eq!(at(epoch.checked_add(day)), Ok(()));
+        assert!(at(epoch.checked_sub(day)).unwrap_err().contains("clock is before 1970"));
+        assert!(at(epoch.checked_add(day * 365 * 8_100)).unwrap_err().contains("clock is past the year 9998"));
+    }
 }

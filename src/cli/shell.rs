@@ -17,7 +17,7 @@ pub(super) struct CompletionsArgs {
 pub(super) fn completions(args: &CompletionsArgs, command: &mut Command) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "shakedown", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    output::write(&String::from_utf8_lossy(&script))?;
     Ok(Exit::PASS)
 }
 
@@ -43,6 +43,6 @@ pub(super) fn manual(args: &ManArgs, mut program: Command) -> Result<Exit, CliEr
         .source(concat!("shakedown ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|error| CliError::environment(format!("cannot render the manual page: {error}")))?;
-    output::print(&String::from_utf8_lossy(&page))?;
+    output::write(&String::from_utf8_lossy(&page))?;
     Ok(Exit::PASS)
 }

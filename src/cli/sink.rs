@@ -101,6 +101,7 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     };
     super::run::raise_descriptor_limit();
     super::run::check_descriptors()?;
+    super::run::check_clock()?;
     let runtime = ControlRuntime::plain().map_err(|error| CliError::environment(error.to_string()))?;
     runtime.block_on(async {
         let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));

@@ -7,6 +7,7 @@ use super::compare::one_line;
 use super::markdown::escaped;
 use super::quantity::value;
 use super::tables::Table;
+use crate::base::visible_lines;
 use crate::bench::{BenchMetric, BenchResult, BenchRow, BenchTarget, Measure, RunRow};
 use crate::run::Unit;
 
@@ -68,7 +69,7 @@ pub fn markdown(result: &BenchResult) -> String {
     for target in &result.targets {
         for (name, text) in &target.attachments {
             page += &format!("\n## {} of {}\n\n", escaped(&one_line(name)), escaped(&one_line(&target.name)));
-            page += &fenced("", text);
+            page += &fenced("", &visible_lines(text));
         }
     }
     page

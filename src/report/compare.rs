@@ -5,6 +5,7 @@ use anstyle::AnsiColor;
 use super::markdown::escaped;
 use super::page::{BOLD, PLAIN, Page, Style, colored};
 use super::quantity::{count, share, value};
+use crate::base::visible;
 use crate::compare::{Comparison, Judgement, Kind, MetricRow, Outcome, Pair, Regression, RegressionRow, SideRow};
 use crate::run::Unit;
 
@@ -226,7 +227,7 @@ fn signed(value: f64) -> String {
 
 /// Names and labels are anybody's texts: no line ends, no control sequences.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    visible(text).into_owned()
 }
 
 fn row(cells: &[String; 6]) -> String {

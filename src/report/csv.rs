@@ -1,9 +1,13 @@
 //! Tables for spreadsheets: comma-separated, with a heading; numbers in the units of their names, nothing where there is
-//! no value. No text that others chose goes in, so no cell is taken for a formula.
+//! no value. No cell is taken for a formula, for the only text that may come from others begins with a quotation mark where it
+//! could be one.
+
+use std::borrow::Cow;
 
 use csv::Writer;
 use serde::Serialize;
 
+use crate::base::visible;
 use crate::capacity::{CapacityResult, TrialRow};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{LatencyTable, RunResult};
@@ -118,7 +122,7 @@ struct Trial<'a> {
     workers: u32,
     sources: u32,
     slots: u32,
-    limited: Option<&'a str>,
+    limited: Option<Cow<'a, str>>,
 }
 
 impl<'a> Trial<'a> {
@@ -149,8 +153,17 @@ impl<'a> Trial<'a> {
             workers: row.workers,
             sources: row.sources,
             slots: row.slots,
-            limited: row.limited.as_deref(),
+            limited: row.limited.as_deref().map(no_formula),
         }
+    }
+}
+
+/// Text that no spreadsheet computes (OWASP, "CSV Injection"), and that nothing acts upon.
+fn no_formula(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{}", visible(text)).into()
+    } else {
+        visible(text)
     }
 }
 
@@ -194,6 +207,15 @@ mod tests {
         ");
         let closed = closed_result(&[], Failure::new(Step::S0, FailureKind::Reset), None);
         assert!(!latency(&closed).contains("response"));
+    }
+
+    #[test]
+    fn no_text_is_a_formula() {
+        for (text, cell) in
+            [("=1+1", "'=1+1"), ("@a", "'@a"), ("the generator", "the generator"), ("a\n\u{1b}", r"a\n\u{1b}")]
+        {
+            assert_eq!(no_formula(text), cell);
+        }
     }
 
     #[test]

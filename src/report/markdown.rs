@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::summary::Summary;
 use super::tables::{self, Table};
 use super::{capacity as words, outcomes};
+use crate::base::visible;
 use crate::capacity::CapacityResult;
 use crate::run::{FailureRow, Finding, RunResult, Tool, Verdict};
 
@@ -206,7 +207,7 @@ impl Page {
 /// Text that is nothing but text: one line, and no mark-up, link or mention.
 pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in visible(text).chars() {
         match c {
             '&' => safe += "&amp;",
             '<' => safe += "&lt;",
@@ -214,7 +215,6 @@ pub(super) fn escaped(text: &str) -> String {
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => safe.extend(['\\', c]),
             // GitHub finds mentions in the text that it shows: a joiner of no width parts them.
             '@' => safe += "@\u{2060}",
-            c if c.is_control() => safe.push(' '),
             c => safe.push(c),
         }
     }
@@ -224,11 +224,14 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// Text as it is, in a code span (CommonMark 0.31, section 6.1): its fence is longer than any run of backticks in it.
 fn code(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.trim().is_empty() {
+        return String::new();
+    }
+    let text = visible(text);
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let padding = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    if text.trim().is_empty() { String::new() } else { format!("{fence}{padding}{text}{padding}{fence}") }
+    format!("{fence}{padding}{text}{padding}{fence}")
 }
 
 #[cfg(test)]
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(
             head,
             "### pass: x\\|y \\`code\\` \\*\\*bold\\*\\* &lt;img src=x onerror=alert(1)&gt; \\[a\\](http\\://h) \
-             @\u{2060}team \\#1 \\~\\~no\\~\\~  \\# title"
+             @\u{2060}team \\#1 \\~\\~no\\~\\~\\\\r\\\\n\\# title"
         );
         let detail = text.lines().find(|line| line.contains("s0 reset")).unwrap();
         assert!(detail.contains(": ``` `x|y `code` "), "{detail}");

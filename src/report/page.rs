@@ -1,10 +1,12 @@
-//! Text in columns: labels, wrapped words, tables, items.
+//! Text in columns: labels, wrapped words, tables, items. Every text is [`visible`] in it, so that none ends a line or takes
+//! other columns than it seems to.
 
 use anstyle::{AnsiColor, Style as Ansi};
 
 use super::outcomes::findings_by_severity;
 use super::quantity::count;
 use super::tables::Table;
+use crate::base::visible;
 use crate::run::{Finding, Severity, Verdict};
 
 /// How a report may look; asked of the terminal by the caller.
@@ -113,6 +115,9 @@ impl Page {
         if rows.is_empty() {
             return;
         }
+        let heading: Vec<_> = heading.iter().map(|cell| visible(cell)).collect();
+        let seen = |row: Vec<String>| row.iter().map(|cell| visible(cell).into_owned()).collect();
+        let rows: Vec<Vec<String>> = rows.into_iter().map(seen).collect();
         let mut widths: Vec<usize> = heading.iter().map(|cell| columns(cell)).collect();
         widths[0] = widths[0].max(LABEL);
         for row in &rows {
@@ -125,7 +130,7 @@ impl Page {
             let others = cells.iter().zip(&widths).skip(1).map(|(cell, width)| format!("  {cell:>width$}"));
             first + &others.collect::<String>()
         };
-        self.title(aligned("", heading).trim_end());
+        self.title(aligned("", &heading.iter().map(|cell| &**cell).collect::<Vec<_>>()).trim_end());
         for row in &rows {
             self.line(&aligned("  ", &row.iter().map(String::as_str).collect::<Vec<_>>()));
         }
@@ -160,11 +165,12 @@ impl Page {
     pub(super) fn lead(&self, pieces: &[(&str, Ansi)]) -> Lead {
         let mut lead = Lead { text: String::new(), columns: 0 };
         for (text, ansi) in pieces {
-            lead.columns += columns(text);
+            let text = visible(text);
+            lead.columns += columns(&text);
             if self.style.color && *ansi != PLAIN && !text.is_empty() {
                 lead.text += &format!("{ansi}{text}{ansi:#}");
             } else {
-                lead.text += text;
+                lead.text += &text;
             }
         }
         lead
@@ -174,11 +180,11 @@ impl Page {
 /// The words of `text`; a number and its unit are one.
 fn unbreakable(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(visible) {
         let unit = word.trim_end_matches([',', ';', ')', ':']);
         match words.last_mut() {
             Some(number) if ["ns", "us", "ms", "s", "%"].contains(&unit) => *number += &format!(" {word}"),
-            _ => words.push(word.to_owned()),
+            _ => words.push(word.into_owned()),
         }
     }
     words

@@ -3,6 +3,7 @@
 //! A result holds words of others: what a server said, names in files, labels. [`maud`] escapes everything that is put
 //! into an element; what is put in as it is are the drawings (numbers only) and the style sheet. Should a mark-up of
 //! others get through all the same, the page's own policy (`Content-Security-Policy`) forbids it to run or load anything.
+//! The page as a whole is made [visible](visible_lines): a text can turn around what stands beside it without any mark-up.
 
 mod bench;
 mod capacity;
@@ -13,6 +14,8 @@ mod percentiles;
 mod run;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::base::visible_lines;
 
 pub use bench::render as render_bench;
 pub use capacity::render as render_capacity;
@@ -38,5 +41,5 @@ pub(super) fn page(title: &str, body: &Markup) -> String {
             body { main { (body) } }
         }
     };
-    page.into_string()
+    visible_lines(&page.into_string()).into_owned()
 }
