@@ -137,6 +137,8 @@ const fn default_control() -> bool {
 
 /// More would be a typing error.
 const MOST_ROUNDS: u32 = 1_000;
+/// More would last for days, at a second each; they are listed before the first begins.
+const MOST_MEASUREMENTS: usize = 100_000;
 
 impl TryFrom<String> for Words {
     type Error = String;
@@ -188,6 +190,14 @@ impl Suite {
             if target.name == CONTROL || suite.targets[..index].iter().any(|other| other.name == target.name) {
                 return refused(format!("two targets are called '{}'; each needs a name of its own", target.name));
             }
+        }
+        let variants = [&suite.mode, &suite.until, &suite.close].map(|values| values.len().max(1));
+        let counts = variants.into_iter().chain([suite.rounds as usize, suite.subjects().len()]);
+        let measurements = counts.fold(1, usize::saturating_mul);
+        if measurements > MOST_MEASUREMENTS {
+            return refused(format!(
+                "its rounds, targets and variants make {measurements} measurements; the most is {MOST_MEASUREMENTS}"
+            ));
         }
         if suite.title.is_empty() {
             suite.title = path.file_stem().map_or_else(|| "suite".into(), |stem| stem.to_string_lossy().into_owned());

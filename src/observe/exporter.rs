@@ -101,6 +101,11 @@ impl ExporterReader {
     }
 }
 
+/// What a node_exporter's text says of its host.
+pub fn read_exposition(text: &str) -> ObservedSample {
+    HostReading::parse(text).since(&HostReading::default(), 1.0)
+}
+
 impl HostReading {
     fn parse(text: &str) -> Self {
         let mut reading = Self::default();

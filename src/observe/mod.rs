@@ -17,6 +17,7 @@ mod sockets;
 mod subject;
 mod usage;
 
+pub use exporter::read_exposition;
 pub use limit::{Limit, LimitKind, at_the_limit, limits};
 pub use listener::{Listening, ListeningProcess, accept_backlog, listener_of};
 pub use netstat::counters;

@@ -24,7 +24,7 @@ pub use request::{
 };
 pub use resolve::{Resolved, resolve};
 pub use safety::{Allowance, check_target, is_private};
-pub use stream_keys::read_stream_keys;
+pub use stream_keys::{parse_stream_keys, read_stream_keys};
 pub use target::{Lookup, TargetText, system_lookup};
 
 /// Why a request cannot become a plan: one sentence with the cause, and the remedy.

@@ -25,8 +25,11 @@ pub fn read_stream_keys(path: &Path) -> Result<StreamKeys, PlanError> {
     parse_stream_keys(&bytes).map_err(|error| PlanError::new(format!("stream keys in {}{error}", path.display())))
 }
 
-/// The keys in the bytes of a file; an error continues a text that names the file.
-fn parse_stream_keys(bytes: &[u8]) -> Result<StreamKeys, String> {
+/// The keys in the bytes of such a file.
+///
+/// # Errors
+/// As [`read_stream_keys`]; the text continues one that names the file.
+pub fn parse_stream_keys(bytes: &[u8]) -> Result<StreamKeys, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         format!(", line {line}: not UTF-8; save the file as UTF-8")
