@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::base::DurationText;
 use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::run::{MemoryNeed, RunPlan, check_room, preflight};
+use crate::run::{MemoryNeed, RunPlan, check_address_space, preflight};
 use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
 
 use super::engine::EngineArg;
@@ -67,7 +67,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
-    check_room(&plan).map_err(|error| CliError::environment(error.to_string()))?;
+    check_address_space(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let memory = MemoryNeed::of(&Arc::new(plan.clone())).map_err(|error| CliError::usage(error.to_string()))?;
     if args.json {
         let checked = Checked { plan: &plan, memory: &memory };

@@ -112,19 +112,31 @@ pub struct NoRoom {
 /// # Errors
 /// Says how much is needed, how much there is, and what to do.
 pub fn check_room(plan: &RunPlan) -> Result<(), NoRoom> {
-    let need = Room::needed(plan);
-    let refused =
-        |bytes: u64, cause: String| NoRoom { slots: plan.concurrency(), need_mb: bytes.div_ceil(1_000_000), cause };
-    if Vec::<u8>::new().try_reserve_exact(need.address_space as usize).is_err() {
-        return Err(refused(need.address_space, "this process may not have so much (ulimit -v, ulimit -d)".to_owned()));
-    }
+    check_address_space(plan)?;
+    let need = Room::needed(plan).resident;
     // Facts cost a few files; what is small fits.
     const SMALL: u64 = 64 << 20;
-    match (need.resident > SMALL).then(|| MachineFacts::detect_without_ring().memory_left()).flatten() {
-        Some(left) if left < need.resident => {
-            Err(refused(need.resident, format!("this machine or its memory cgroup has {} MB left", left / 1_000_000)))
+    match (need > SMALL).then(|| MachineFacts::detect_without_ring().memory_left()).flatten() {
+        Some(left) if left < need => {
+            Err(NoRoom::of(plan, need, format!("this machine or its memory cgroup has {} MB left", left / 1_000_000)))
         }
         _ => Ok(()),
+    }
+}
+
+/// The same of what this process may reserve, whatever the machine has: for a plan that is not carried out here.
+///
+/// # Errors
+/// As [`check_room`].
+pub fn check_address_space(plan: &RunPlan) -> Result<(), NoRoom> {
+    let need = Room::needed(plan).address_space;
+    let reserved = Vec::<u8>::new().try_reserve_exact(need as usize);
+    reserved.map_err(|_| NoRoom::of(plan, need, "this process may not have so much (ulimit -v, ulimit -d)".to_owned()))
+}
+
+impl NoRoom {
+    fn of(plan: &RunPlan, need: u64, cause: String) -> Self {
+        Self { slots: plan.concurrency(), need_mb: need.div_ceil(1_000_000), cause }
     }
 }
 

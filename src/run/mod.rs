@@ -24,7 +24,7 @@ mod watch;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
 pub use interruption::Interruption;
-pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_room};
+pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_address_space, check_room};
 pub use merge::MergeError;
 pub use names::Resolver;
 pub use plan::*;
