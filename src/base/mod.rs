@@ -1,10 +1,15 @@
-//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, and secrets that never show.
+//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, secrets that never show, and
+//! files that are read and written.
 
+mod host;
+pub mod input;
 mod random;
+pub mod save;
 mod secret;
 mod time;
 mod units;
 
+pub use host::host_address;
 pub use random::{RandomStream, Seed, StreamPurpose};
 pub use secret::{REDACTED, Secret, SecretText, redact_bytes, redact_repeated, redact_url, redact_words};
 pub use time::{Nanos, Time};

@@ -107,11 +107,7 @@ pub(super) fn execute(args: &CompareArgs) -> Result<Exit, CliError> {
             rendered::text(&comparison, Style { color, width: output::width() })
         }
     };
-    match &args.output {
-        None => output::print(&text)?,
-        Some(path) => std::fs::write(path, text)
-            .map_err(|error| CliError::environment(format!("cannot write {}: {error}", path.display())))?,
-    }
+    output::write(args.output.as_deref(), &text)?;
     Ok(match comparison.outcome() {
         Outcome::Pass => Exit::PASS,
         Outcome::Worse => ExitCode::Missed.into(),
