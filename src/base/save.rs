@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -186,18 +186,14 @@ fn open_fifo(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
 /// A new file in the folder of `target`, under a name that nobody has, with the permissions that the umask leaves.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".shakedown-").suffix(".partial").permissions(fs::Permissions::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(plain)
-}
-
-/// The system's answer, without the name of a file that nobody asked for.
-fn plain(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|error| error.source()).and_then(|cause| cause.downcast_ref::<io::Error>());
-    match cause.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
-    }
+    let mut cause = None;
+    let create = |path: &Path| {
+        let created = OpenOptions::new().write(true).create_new(true).mode(0o666).open(path);
+        created.inspect_err(|error| cause = error.raw_os_error())
+    };
+    let made = tempfile::Builder::new().prefix(".shakedown-").suffix(".partial").make_in(folder, create);
+    // The system's answer, without the name of a file that nobody asked for.
+    made.map_err(|error| cause.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Puts `bytes` in the place of `target`, or beside it if it is no longer what was `found` there.
@@ -252,7 +248,7 @@ fn put_beside(mut partial: NamedTempFile, target: &Path) -> io::Result<Option<Pa
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
