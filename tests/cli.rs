@@ -17,7 +17,9 @@ mod cli {
     mod json;
     mod limits;
     mod output;
+    mod pipes;
     mod report;
+    mod saving;
     mod scenario;
     mod secrets;
     mod signals;

@@ -41,7 +41,8 @@ impl Sink {
         let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         output.read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening on ").ok_or("the sink does not listen")?.to_owned();
+        let line: serde_json::Value = serde_json::from_str(&line)?;
+        let address = line["listening"].as_str().ok_or("the sink does not listen")?.to_owned();
         Ok(Self { child, output, address })
     }
 

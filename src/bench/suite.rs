@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{DurationText, REDACTED, redact_url};
+use crate::base::{DurationText, REDACTED, input, redact_url};
 use crate::scenario::line_and_column;
+
+/// Longer files are no suites.
+const LONGEST: u64 = 1 << 20;
 
 /// Several targets, and what is done to each.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -162,8 +164,10 @@ impl Suite {
     /// # Errors
     /// `FILE:LINE:COLUMN:` and the cause.
     pub fn read(path: &Path) -> Result<Self, SuiteError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| SuiteError(format!("cannot read {}: {error}; give a suite file", path.display())))?;
+        let text = input::read_text(path, LONGEST);
+        let path = input::name(path);
+        let text =
+            text.map_err(|error| SuiteError(format!("cannot read {}: {error}; give a suite file", path.display())))?;
         Self::parse(&text, path)
     }
 
@@ -200,9 +204,10 @@ impl Suite {
             ));
         }
         if suite.title.is_empty() {
-            suite.title = path.file_stem().map_or_else(|| "suite".into(), |stem| stem.to_string_lossy().into_owned());
+            let stem = path.file_stem().filter(|_| !input::is_open_already(path));
+            suite.title = stem.map_or_else(|| "suite".into(), |stem| stem.to_string_lossy().into_owned());
         }
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = input::folder(path);
         for file in suite.targets.iter_mut().flat_map(|target| &mut target.attach) {
             *file = folder.join(&file);
         }

@@ -2,11 +2,11 @@
 //! seconds as the names say.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::input;
 use crate::measure::{FailureKind, Side, Step, TimelineRow, Until};
 use crate::observe::{Observed, TcpInfo};
 use crate::run::{
@@ -567,9 +567,7 @@ impl CapacityResult {
     /// # Errors
     /// Names the file, what is wrong with it and what to do.
     pub fn read(path: &Path) -> Result<Self, ResultFileError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::parse(&ResultFileError::read(path)?, input::name(path))
     }
 
     /// Reads a capacity file's text; `path` is named in errors.

@@ -2,27 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Output, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use rustix::process::{Pid, Signal as Order, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::base::{DurationText, host_address, save};
 use crate::bench::{BenchResult, BenchTarget, Measurement, Suite, SuiteTarget, settings};
 use crate::compare::Measured;
 use crate::observe::{accept_backlog, listener_of};
 use crate::report::{bench as rendered, html};
-use crate::run::{ExitCode, Signal};
+use crate::run::{ExitCode, Signal, Signals};
 use crate::scenario::{PlanError, TargetText, check_target};
 
 use super::exit::{CliError, Exit};
+use super::load_args::attachment;
 use super::output;
+use super::progress::parse_every;
 use super::{Cli, Command};
 
 /// Below the flags in the help.
@@ -49,6 +51,9 @@ pub(super) struct BenchArgs {
     /// No line for each measurement
     #[arg(short, long)]
     quiet: bool,
+    /// Say this often that a measurement goes on
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every)]
+    progress_every: DurationText,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -79,33 +84,68 @@ pub(super) fn execute(args: &BenchArgs) -> Result<Exit, CliError> {
     super::run::check_clock()?;
     check_commands(&args.suite, &suite)?;
     let targets = suite.subjects().into_iter().map(|target| describe(&suite, target)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(folder) = &args.output {
-        fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
-    }
+    let _taken = args.output.as_deref().map(take_folder).transpose()?;
     let started_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut result = BenchResult::new(&suite, started_at, settings(), targets);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::environment(format!("no runtime for the measurements: {error}")))?;
-    runtime.block_on(measure(args, &suite, &mut result))?;
-    save(args, "bench.json", &result.to_text())?;
-    save(args, "bench.md", &rendered::markdown(&result))?;
-    save(args, "bench.html", &html::render_bench(&result))?;
+    let mut folder = Folder { path: args.output.as_deref(), unsaved: None };
+    runtime.block_on(measure(args, &suite, &mut result, &mut folder))?;
+    folder.save("bench.json", &result.to_text());
+    folder.save("bench.md", &rendered::markdown(&result));
+    folder.save("bench.html", &html::render_bench(&result));
+    output::end_by_signals();
     match if args.json { Format::Json } else { args.format } {
         Format::Json => output::print_json(&result.to_text()),
-        Format::Md => output::write(&rendered::markdown(&result)),
-        Format::Html => output::write(&html::render_bench(&result)),
+        Format::Md => output::print_rendered(&rendered::markdown(&result)),
+        Format::Html => output::print_rendered(&html::render_bench(&result)),
         Format::Text => output::print(&rendered::text(&result, output::width())),
     }?;
-    Ok(exit(&result))
+    folder.unsaved.map_or(Ok(exit(&result)), Err)
 }
 
-/// 130 or 143 if it was interrupted, 1 if a row has no result at all, else 0: how a target does is for the reader.
+/// Where results are kept.
+struct Folder<'a> {
+    path: Option<&'a Path>,
+    /// The first file that could not be written. What can be measured and printed still is.
+    unsaved: Option<CliError>,
+}
+
+impl Folder<'_> {
+    fn save(&mut self, name: &str, text: &str) {
+        let Some(path) = self.path else { return };
+        if let Err(error) = save::save(&path.join(name), text) {
+            output::tell(&format!("{error}"));
+            let text = format!("{error}; give -o a folder that can be written");
+            self.unsaved.get_or_insert(CliError::environment(text));
+        }
+    }
+}
+
+/// Makes sure that results can be kept in `folder`, and that no other suite keeps its there meanwhile.
+fn take_folder(folder: &Path) -> Result<File, CliError> {
+    let cannot = |error: std::io::Error| {
+        let text = format!("cannot write {}: {error}; give -o a folder that can be written", folder.display());
+        CliError::environment(text)
+    };
+    fs::create_dir_all(folder).map_err(cannot)?;
+    let taken = File::open(folder).map_err(cannot)?;
+    match taken.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(CliError::environment(format!(
+            "another `shakedown bench` keeps its results in {}; give -o another folder",
+            folder.display()
+        ))),
+        // Without locks on this file system nobody is kept away.
+        Ok(()) | Err(TryLockError::Error(_)) => save::check_folder(folder).map(|()| taken).map_err(cannot),
+    }
+}
+
+/// That of a signal if it was interrupted, 1 if a row has no result at all, else 0: how a target does is for the reader.
 fn exit(result: &BenchResult) -> Exit {
     match result.interrupted {
-        Some(Signal::Interrupt) => ExitCode::Interrupted.into(),
-        Some(Signal::Terminate) => ExitCode::Terminated.into(),
+        Some(signal) => ExitCode::from(signal).into(),
         None if result.missing().next().is_some() => ExitCode::CouldNotRun.into(),
         None => Exit::PASS,
     }
@@ -161,10 +201,7 @@ fn describe(suite: &Suite, target: Option<usize>) -> Result<BenchTarget, CliErro
     described.url = Some(target.shown_url());
     described.labels = target.labels.clone();
     for path in &target.attach {
-        let text = fs::read_to_string(path)
-            .map_err(|error| CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display())))?;
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
-        described.attachments.insert(name, text);
+        described.attachments.extend([attachment(path)?]);
     }
     if let Some(address) = target.url().parse().ok().and_then(|target| address_of(&target)) {
         let listening = listener_of(address);
@@ -175,7 +212,12 @@ fn describe(suite: &Suite, target: Option<usize>) -> Result<BenchTarget, CliErro
     Ok(described)
 }
 
-async fn measure(args: &BenchArgs, suite: &Suite, result: &mut BenchResult) -> Result<(), CliError> {
+async fn measure(
+    args: &BenchArgs,
+    suite: &Suite,
+    result: &mut BenchResult,
+    folder: &mut Folder<'_>,
+) -> Result<(), CliError> {
     let measurements = suite.measurements();
     let tell = |line: &str| {
         if !args.quiet {
@@ -188,7 +230,8 @@ async fn measure(args: &BenchArgs, suite: &Suite, result: &mut BenchResult) -> R
         suite.subjects().len(),
         suite.rounds
     ));
-    let mut signals = Signals::new()?;
+    let no_signals = |error| CliError::environment(format!("signals cannot be received: {error}"));
+    let mut signals = Signals::new().map_err(no_signals)?;
     // What is refused once is refused again.
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     for (index, measurement) in measurements.iter().enumerate() {
@@ -199,15 +242,18 @@ async fn measure(args: &BenchArgs, suite: &Suite, result: &mut BenchResult) -> R
             continue;
         }
         if index > 0 {
-            result.interrupted = signals.within(suite.pause()).await;
+            result.interrupted = signal_within(&mut signals, suite.pause()).await;
             if result.interrupted.is_some() {
                 break;
             }
         }
         let labels = measurement.target.map(|target| &suite.targets[target]).into_iter().flat_map(labels);
-        let ended = one(measurement, &labels.collect::<Vec<_>>(), &mut signals).await?;
-        if let (Some(text), Some(_)) = (&ended.text, &args.output) {
-            save(args, &file_name(index, name, measurement), text)?;
+        let began = tokio::time::Instant::now();
+        let goes_on = || tell(&format!("{}: measured for {} s", at.trim_end(), began.elapsed().as_secs()));
+        let beat = Beat { every: args.progress_every.0, goes_on: &goes_on };
+        let ended = one(measurement, &labels.collect::<Vec<_>>(), &mut signals, &beat).await?;
+        if let Some(text) = &ended.text {
+            folder.save(&file_name(index, name, measurement), text);
         }
         tell(&format!("{}: {}", at.trim_end(), told(&ended)));
         if let (Some(2), Err(why)) = (ended.exit_code, &ended.measured) {
@@ -222,8 +268,19 @@ async fn measure(args: &BenchArgs, suite: &Suite, result: &mut BenchResult) -> R
     Ok(())
 }
 
+/// What is said while a measurement goes on.
+struct Beat<'a> {
+    every: Duration,
+    goes_on: &'a dyn Fn(),
+}
+
 /// One measurement, in a process of its own. A signal goes on to it, and what it then gives is kept.
-async fn one(measurement: &Measurement, labels: &[OsString], signals: &mut Signals) -> Result<Ended, CliError> {
+async fn one(
+    measurement: &Measurement,
+    labels: &[OsString],
+    signals: &mut Signals,
+    beat: &Beat<'_>,
+) -> Result<Ended, CliError> {
     let cannot_start = |error| CliError::environment(format!("cannot start a measurement: {error}"));
     let mut command = std::process::Command::new(std::env::current_exe().map_err(cannot_start)?);
     command
@@ -237,14 +294,17 @@ async fn one(measurement: &Measurement, labels: &[OsString], signals: &mut Signa
     let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
     let mut output = pin!(child.wait_with_output());
     let mut interrupted = None;
+    let mut beats = tokio::time::interval_at(tokio::time::Instant::now() + beat.every, beat.every);
     loop {
         tokio::select! {
+            _ = beats.tick() => (beat.goes_on)(),
             output = &mut output => return Ok(ended(output.map_err(cannot_start)?, interrupted)),
             received = signals.next() => {
                 interrupted = interrupted.or(Some(received));
                 let order = match received {
                     Signal::Interrupt => Order::INT,
                     Signal::Terminate => Order::TERM,
+                    Signal::Hangup => Order::HUP,
                 };
                 // If it is gone already, its output comes next.
                 let _ = pid.map(|pid| kill_process(pid, order));
@@ -287,7 +347,7 @@ fn labels(target: &SuiteTarget) -> Vec<OsString> {
 
 /// The address of a target that is given by one: names are looked up by the measurements alone.
 fn address_of(target: &TargetText) -> Option<SocketAddr> {
-    target.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, target.port))
+    host_address(&target.host).map(|ip| SocketAddr::new(ip, target.port))
 }
 
 fn told(ended: &Ended) -> String {
@@ -319,38 +379,7 @@ fn file_name(index: usize, name: &str, measurement: &Measurement) -> String {
     format!("{:03}-{}-round-{}.json", index + 1, parts.join("-"), measurement.round)
 }
 
-fn save(args: &BenchArgs, name: &str, text: &str) -> Result<(), CliError> {
-    let Some(folder) = &args.output else { return Ok(()) };
-    let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| cannot_write(&path, &error))
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::environment(format!("cannot write {}: {error}; give -o a folder that can be written", path.display()))
-}
-
-/// SIGINT and SIGTERM of this process.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        let listen =
-            |kind| signal(kind).map_err(|error| CliError::environment(format!("signals cannot be received: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
-        }
-    }
-
-    /// The signal that comes within `pause`, if one does.
-    async fn within(&mut self, pause: std::time::Duration) -> Option<Signal> {
-        tokio::time::timeout(pause, self.next()).await.ok()
-    }
+/// The signal that comes within `pause`, if one does.
+async fn signal_within(signals: &mut Signals, pause: Duration) -> Option<Signal> {
+    tokio::time::timeout(pause, signals.next()).await.ok()
 }

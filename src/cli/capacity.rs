@@ -15,13 +15,14 @@ use crate::io::Engine;
 use crate::load::Reconnect;
 use crate::protocol::ClientProfile;
 use crate::report::{capacity as report, text, wrapped};
-use crate::run::{Interruption, Notice, Signal};
-use crate::scenario::{Machine, Request, TargetText};
+use crate::run::{Interruption, Notice};
+use crate::scenario::{Machine, Request, TargetText, resolve};
 use crate::sink::{Sink, SinkPlan};
 
 use super::exit::{CliError, Exit};
 use super::load_args::LoadArgs;
-use super::output;
+use super::output::{self, Saving};
+use super::progress::Lines;
 use super::{lookup, run};
 
 /// Below the flags in the help of `capacity`.
@@ -48,7 +49,8 @@ Exit codes:
   3         the need is missed, a condition was missed, or there is no capacity
   4         cannot be told: the generator was the limit, or trials contradict
   5         nothing completed: the target or the network failed
-  130, 143  ended by SIGINT or SIGTERM; what was known is reported and saved";
+  130, 143  ended by SIGINT or SIGTERM; what was known is reported and saved
+  129       likewise, by SIGHUP: its terminal or connection is gone";
 
 /// Flags of `shakedown capacity`.
 #[derive(clap::Args, Debug)]
@@ -232,7 +234,8 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
     let load = args.load.over_scenario(args.load.flags()?)?;
     let mut request = args.request(load)?;
     let engine = request.load.engine();
-    let file = output::reserve(args.saves_to())?;
+    let saving = Saving::reserve(args.saves_to())?;
+    read_pipes(&request.load, &machine);
     let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
     let mut stage = Stage::new(&args.load, request.resumed().map_or(0, |resumed| resumed.trials.len()));
     let result = match engine {
@@ -255,18 +258,19 @@ pub(super) fn execute(args: &CapacityArgs) -> Result<Exit, CliError> {
     };
     stage.bar.finish_and_clear();
     let result = result?;
-    if args.load.json {
-        output::print_json(&result.to_text())?;
-    } else {
-        let render = |color| report::render(&result, text::Style { color, width: output::width() });
-        output::write(&output::rendered(args.load.color.on_stdout(), render))?;
-    }
-    if let Some(file) = file {
-        file.write_text(&result.to_text()).map_err(|error| {
-            CliError::environment(format!("{error}; the result is not saved, what stdout has is all"))
-        })?;
-    }
+    let render = |color| report::render(&result, text::Style { color, width: output::width() });
+    args.load.deliver(saving, &result.to_text(), || output::rendered(args.load.color.on_stdout(), render))?;
     Ok(result.exit_code().into())
+}
+
+/// Reads the pipes among a plan's files before signals are taken over: their writers may let us wait. What is wrong with
+/// the plan is said later.
+fn read_pipes(load: &Request, machine: &Machine) {
+    let keys = load.populations.iter().map(|population| &population.stream_keys);
+    let mut files = [&load.stream_keys, &load.media, &load.tls.ca].into_iter().chain(keys).flatten();
+    if files.any(|file| !file.is_file()) {
+        let _plan = resolve(load, machine, &|host, port| Ok(vec![lookup::stand_in(host, port)]));
+    }
 }
 
 /// Without a target the built-in sink is it, on one half of the cores.
@@ -307,6 +311,7 @@ impl From<CapacityError> for CliError {
 /// Shows on stderr how the search goes: a line a trial, and a bar while one runs.
 struct Stage {
     bar: ProgressBar,
+    lines: Lines,
     quiet: bool,
     /// Trials so far, those of a search that is gone on with among them.
     trials: usize,
@@ -321,7 +326,7 @@ impl Stage {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, quiet: args.quiet, trials }
+        Self { bar, lines: Lines::new(args.progress_every, hidden), quiet: args.quiet, trials }
     }
 
     fn tell(&self, line: &str) {
@@ -339,20 +344,23 @@ impl Audience for Stage {
     fn progress(&mut self, purpose: TrialPurpose, rate_per_s: f64, progress: &Progress, elapsed: Nanos, length: Nanos) {
         self.bar.set_length(length.as_u64() / 1_000_000);
         self.bar.set_position(elapsed.min(length).as_u64() / 1_000_000);
-        self.bar.set_message(format!(
+        let message = format!(
             "{} at {rate_per_s:.0}/s  {:.1}s of {:.1}s  {} completed  {} failed",
             purpose.plural(1),
             elapsed.min(length).as_secs_f64(),
             length.as_secs_f64(),
             progress.completed,
             progress.failed
-        ));
+        );
+        if self.lines.is_due() {
+            output::tell(&format!("     {message}"));
+        }
+        self.bar.set_message(message);
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
         let line = match notice {
-            Notice::Stopping(Signal::Interrupt, _) => "interrupted: what is known so far follows".to_owned(),
-            Notice::Stopping(Signal::Terminate, _) => "terminated: what is known so far follows".to_owned(),
+            Notice::Stopping(signal, _) => format!("{}: what is known so far follows", signal.participle()),
             Notice::Tripped(trip) => format!("{}: the trial is ended", trip.text),
             Notice::Abandoning => "stopping at once".to_owned(),
             Notice::Refused => "every target refuses every connection".to_owned(),

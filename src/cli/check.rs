@@ -3,13 +3,13 @@
 mod curves;
 mod paper;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::DurationText;
+use crate::base::{DurationText, host_address};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::run::{MemoryNeed, RunPlan, check_address_space, preflight};
@@ -63,7 +63,9 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let request = file.overridden_by(&flags)?;
     let machine = Machine::detect();
     let Resolved { mut plan, notes } = match request.engine() {
-        Engine::IoUring | Engine::Epoll => resolve(&request, &machine, &|host, port| Ok(vec![stand_in(host, port)]))?,
+        Engine::IoUring | Engine::Epoll => {
+            resolve(&request, &machine, &|host, port| Ok(vec![lookup::stand_in(host, port)]))?
+        }
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     forget_stand_ins(&mut plan);
@@ -81,15 +83,10 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(Exit::PASS)
 }
 
-/// The address, or one in place of a name's.
-fn stand_in(host: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
-}
-
 /// A name that was not looked up has the address 0.0.0.0, which nobody takes for a server's.
 fn forget_stand_ins(plan: &mut RunPlan) {
     let named = plan.engine != Engine::Sim && !plan.built_in_sink;
-    for target in plan.targets.iter_mut().filter(|target| named && target.host.parse::<IpAddr>().is_err()) {
+    for target in plan.targets.iter_mut().filter(|target| named && host_address(&target.host).is_none()) {
         target.address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }
 }

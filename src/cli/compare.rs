@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::base::visible_json;
 use crate::compare::{Measured, Outcome, Rules, Side, compare};
 use crate::report::{Style, compare as rendered};
 use crate::run::ExitCode;
@@ -108,12 +109,8 @@ pub(super) fn execute(args: &CompareArgs) -> Result<Exit, CliError> {
             output::rendered(color, |color| rendered::text(&comparison, Style { color, width: output::width() }))
         }
     };
-    match &args.output {
-        None if format == Format::Json => output::print_json(&text)?,
-        None => output::write(&text)?,
-        Some(path) => std::fs::write(path, text)
-            .map_err(|error| CliError::environment(format!("cannot write {}: {error}", path.display())))?,
-    }
+    let text = if format == Format::Json { visible_json(&text).into_owned() } else { text };
+    output::write(args.output.as_deref(), &text)?;
     Ok(match comparison.outcome() {
         Outcome::Pass => Exit::PASS,
         Outcome::Worse => ExitCode::Missed.into(),

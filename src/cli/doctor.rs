@@ -64,7 +64,7 @@ pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
         output::print_json(&format!("{json}\n"))?;
     } else {
         let text = output::rendered(args.color.on_stdout(), |color| render(&findings, output::width(), color));
-        output::write(&text)?;
+        output::print_rendered(&text)?;
     }
     let blocked = findings.iter().any(|finding| finding.severity == Severity::Blocking);
     Ok(if blocked { Exit(1) } else { Exit::PASS })

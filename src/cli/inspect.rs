@@ -1,13 +1,13 @@
 //! `shakedown inspect`: recorded handshakes and sessions, explained as `probe` explains its own.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
+use crate::base::input;
 use crate::inspect::{self, Handshake, Inspection, OtherConnection, Skipped, is_capture};
 
 /// Explain recorded handshakes and the sessions behind them
@@ -46,29 +46,30 @@ const MOST_OTHERS: usize = 32;
 /// Explains every handshake in the files. A pcap or pcapng file is told by its magic bytes.
 pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
     let first = &args.files[0];
+    let mut file = input::open(first).map_err(|error| unreadable(first, &error))?;
     let mut head = Vec::new();
-    read(first, 4, &mut head)?;
+    file.by_ref().take(4).read_to_end(&mut head).map_err(|error| unreadable(first, &error))?;
+    let file = Cursor::new(head.clone()).chain(file);
     if !is_capture(&head) {
-        print(args, &[streams(args)?], &[], None)?;
+        print(args, &[streams(args, file)?], &[], None)?;
         return Ok(Exit::PASS);
     }
     if args.files.len() > 1 {
-        return Err(CliError::usage(format!("{} is a capture: inspect one at a time", first.display())));
+        return Err(CliError::usage(format!("{} is a capture: inspect one at a time", shown(first))));
     }
-    let file = File::open(first).map_err(|error| unreadable(first, &error))?;
     let Inspection { handshakes, others, skipped, damage } = inspect::capture(file, args.port);
     skipped.findings().iter().for_each(|finding| output::tell(finding));
     if let Some(damage) = damage {
         if !handshakes.is_empty() || !others.is_empty() {
             print(args, &handshakes, &others, Some(&skipped))?;
         }
-        return Err(CliError::usage(format!("{}: {damage}", first.display())));
+        return Err(CliError::usage(format!("{}: {damage}", shown(first))));
     }
     if handshakes.is_empty() {
         let to = args.port.map_or(String::new(), |port| format!(" to port {port}"));
         output::tell(&format!(
             "no RTMP handshake{to} in {}: {} other connection(s) ({})",
-            first.display(),
+            shown(first),
             skipped.other_connections,
             skipped.contents()
         ));
@@ -80,17 +81,17 @@ pub(super) fn execute(args: &InspectArgs) -> Result<Exit, CliError> {
 /// The handshake, and of the session behind it more than sets it up.
 const MOST_OF_A_STREAM: u64 = 16 << 20;
 
-fn streams(args: &InspectArgs) -> Result<Handshake, CliError> {
-    let mut streams = Vec::new();
-    for path in &args.files {
-        let mut bytes = Vec::new();
-        read(path, MOST_OF_A_STREAM, &mut bytes)?;
-        streams.push(bytes);
+/// `first` is the first of the files, opened already.
+fn streams(args: &InspectArgs, first: impl Read) -> Result<Handshake, CliError> {
+    let mut streams = vec![beginning(&args.files[0], first)?];
+    for path in &args.files[1..] {
+        let file = input::open(path).map_err(|error| unreadable(path, &error))?;
+        streams.push(beginning(path, file)?);
     }
     match streams.as_slice() {
         [only] => Err(CliError::usage(format!(
             "{} is neither pcap nor pcapng (it begins with{}): give a capture, or the raw streams C0C1 S0S1S2 [C2]",
-            args.files[0].display(),
+            shown(&args.files[0]),
             only.iter().take(4).map(|byte| format!(" {byte:02x}")).collect::<String>()
         ))),
         _ if args.port.is_some() => {
@@ -99,7 +100,7 @@ fn streams(args: &InspectArgs) -> Result<Handshake, CliError> {
         [c0c1, s0s1s2, c2 @ ..] => match streams.iter().position(|bytes| is_capture(bytes)) {
             Some(index) => Err(CliError::usage(format!(
                 "{} is a capture: inspect it alone, or give the raw streams C0C1 S0S1S2 [C2]",
-                args.files[index].display()
+                shown(&args.files[index])
             ))),
             None => Ok(inspect::streams(c0c1, s0s1s2, c2.first().map(Vec::as_slice))),
         },
@@ -107,15 +108,19 @@ fn streams(args: &InspectArgs) -> Result<Handshake, CliError> {
     }
 }
 
-/// Reads the first `limit` bytes.
-fn read(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<(), CliError> {
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    file.take(limit).read_to_end(bytes).map_err(|error| unreadable(path, &error))?;
-    Ok(())
+/// The first bytes of `file`, as many as are looked at.
+fn beginning(path: &Path, file: impl Read) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    file.take(MOST_OF_A_STREAM).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn shown(path: &Path) -> impl std::fmt::Display {
+    input::name(path).display()
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::usage(format!("cannot read {}: {error}", path.display()))
+    CliError::usage(format!("cannot read {}: {error}", shown(path)))
 }
 
 /// `others` are the first of the other connections.
@@ -142,5 +147,5 @@ fn print(
         }
         texts.push(list);
     }
-    output::write(&texts.join("\n"))
+    output::print_rendered(&texts.join("\n"))
 }

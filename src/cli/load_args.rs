@@ -1,12 +1,13 @@
 //! The flags that `run` and `capacity` share: targets, clients, generator and result.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::ValueHint;
 use ipnet::IpNet;
 
-use crate::base::{DurationText, Rate, Seed};
+use crate::base::{DurationText, Rate, Seed, input};
 use crate::engine::{ClosePolicy, Verify};
 use crate::fleet::CpuList;
 use crate::io::Engine;
@@ -22,7 +23,9 @@ use crate::scenario::{
 use super::cpus;
 use super::engine::EngineArg;
 use super::exit::CliError;
-use super::output::{self, Color};
+use super::output::{self, Color, Report, Saving};
+use super::progress::parse_every;
+use super::shell::Offering;
 
 /// The target of a simulated run without one.
 const SIMULATED_TARGET: &str = "rtmp://serve.sim/live";
@@ -30,9 +33,9 @@ const SIMULATED_TARGET: &str = "rtmp://serve.sim/live";
 /// Who is loaded, by whom, and what becomes of the result.
 #[derive(clap::Args, Debug)]
 pub(super) struct LoadArgs {
-    /// Targets: rtmp://host[:port][/app[/stream]], host:port or [v6]:port, or a scenario file, whose values the flags
-    /// override; none starts the built-in sink
-    #[arg(value_name = "TARGET|SCENARIO.toml")]
+    /// Targets: rtmp://host[:port][/app[/stream]], host:port or [v6]:port, or a scenario file (- is stdin), whose values the
+    /// flags override; none starts the built-in sink
+    #[arg(value_name = "TARGET|SCENARIO.toml", value_hint = ValueHint::FilePath)]
     subjects: Vec<Subject>,
 
     /// Slots: attempts in flight plus connections held [default: 64; open loop: sized from the plan]
@@ -43,7 +46,8 @@ pub(super) struct LoadArgs {
     arrival: Option<ArrivalArg>,
 
     /// Imitate these clients, mixed by weight, such as ffmpeg=60,obs=40 [default: shakedown, this program's own]
-    #[arg(long, value_name = "NAME[=WEIGHT]", value_delimiter = ',', help_heading = "Client")]
+    #[arg(long, value_name = "NAME[=WEIGHT]", value_delimiter = ',', value_parser = Offering::clients(),
+          hide_possible_values = true, help_heading = "Client")]
     client: Vec<ClientRequest>,
     /// Handshake mode asked of the server [default: complex]
     #[arg(long, value_enum, help_heading = "Client")]
@@ -150,7 +154,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "CIDR|NAME", help_heading = "Generator")]
     allow_target: Vec<String>,
     /// End the load early, such as 'failed>5% for 5s'
-    #[arg(long, value_name = "CONDITION", help_heading = "Generator")]
+    #[arg(long, value_name = "CONDITION", value_parser = Offering::conditions(), hide_possible_values = true,
+          help_heading = "Generator")]
     abort_if: Vec<String>,
     /// Try this target once a second and end the load when it fails
     #[arg(long, value_name = "TARGET", help_heading = "Generator")]
@@ -160,7 +165,8 @@ pub(super) struct LoadArgs {
     pub(super) keep_going: bool,
 
     /// A condition on the result, such as 'response.p99<50ms'; exit 3 if it is missed
-    #[arg(long, value_name = "CONDITION", help_heading = "Result")]
+    #[arg(long, value_name = "CONDITION", value_parser = Offering::conditions(), hide_possible_values = true,
+          help_heading = "Result")]
     threshold: Vec<String>,
     /// Save a key and value with the result
     #[arg(long, value_name = "K=V", value_parser = parse_label, help_heading = "Result")]
@@ -172,7 +178,7 @@ pub(super) struct LoadArgs {
     /// node_exporter; what is used up is named in the report
     #[arg(long, value_name = "pid:N|URL", help_heading = "Result")]
     pub(super) observe: Vec<crate::observe::Subject>,
-    /// Write the result file
+    /// Write the result file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE", help_heading = "Result")]
     pub(super) output: Option<PathBuf>,
     /// Print the result as JSON
@@ -181,9 +187,12 @@ pub(super) struct LoadArgs {
     /// No progress and no notes on stderr
     #[arg(short, long, help_heading = "Result")]
     pub(super) quiet: bool,
-    /// No progress bar
+    /// No progress: neither a bar nor lines
     #[arg(long, help_heading = "Result")]
     pub(super) no_progress: bool,
+    /// Without a terminal, say this often how far it is
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every, help_heading = "Result")]
+    pub(super) progress_every: DurationText,
     /// When to colour
     #[arg(long, value_enum, default_value_t, help_heading = "Result")]
     pub(super) color: Color,
@@ -337,12 +346,26 @@ impl FromStr for Subject {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        if text.ends_with(".toml") && !text.contains("://") {
+        let is_file = text.ends_with(".toml") && !text.contains("://");
+        if is_file || input::is_open_already(Path::new(text)) {
             Ok(Self::Scenario(text.into()))
         } else {
             text.parse().map(Self::Target)
         }
     }
+}
+
+/// The longest text that is attached: it is saved with every result.
+const LONGEST_ATTACHMENT: u64 = 16 << 20;
+
+/// What an attached file is called, and its text.
+pub(super) fn attachment(path: &Path) -> Result<(String, String), CliError> {
+    let path_shown = input::name(path);
+    let text = input::read_text(path, LONGEST_ATTACHMENT).map_err(|error| {
+        CliError::usage(format!("cannot attach {}: {error}; give a text file", path_shown.display()))
+    })?;
+    let name = path_shown.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+    Ok((name, text))
 }
 
 impl LoadArgs {
@@ -434,14 +457,20 @@ impl LoadArgs {
     pub(super) fn labels(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut labels: BTreeMap<String, String> = self.label.iter().cloned().collect();
         for path in &self.attach {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                CliError::usage(format!("cannot attach {}: {error}; give a text file", path.display()))
-            })?;
-            let name =
-                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+            let (name, text) = attachment(path)?;
             labels.insert(format!("attach:{name}"), text);
         }
         Ok(labels)
+    }
+
+    /// Saves a result, then shows it: as `text` renders it, or with `--json` as its file.
+    ///
+    /// # Errors
+    /// If it cannot be saved or shown.
+    pub(super) fn deliver(&self, saving: Saving, file: &str, text: impl FnOnce() -> String) -> Result<(), CliError> {
+        let text = if self.json { None } else { Some(text()) };
+        let report = text.as_deref().map_or(Report::Json, |text| Report::Text { text, quiet: self.quiet });
+        saving.deliver(file, &report)
     }
 
     /// Says a line to people, unless they want none.

@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::base::host_address;
 use crate::io::sim::SIM_HOSTS;
 use crate::run::Target;
 use crate::scenario::{Allowance, PlanError, TargetText, check_target, system_lookup};
@@ -10,6 +11,11 @@ use crate::scenario::{Allowance, PlanError, TargetText, check_target, system_loo
 /// The system's resolver.
 pub(super) fn on_the_network(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
     system_lookup(host, port)
+}
+
+/// Without a look-up: the address, or one in place of a name's.
+pub(super) fn stand_in(host: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(host_address(host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
 }
 
 /// Looks a target's name up again; its addresses must be allowed like the first ones.
@@ -24,7 +30,7 @@ pub(super) fn again(target: &Target, allowed: &[Allowance]) -> Result<Vec<Socket
 
 /// The hosts of the simulated network; addresses stand for its default peer.
 pub(super) fn in_the_simulation(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
+    if let Some(address) = host_address(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     match (1..).zip(SIM_HOSTS).find(|(_, (name, _))| name.eq_ignore_ascii_case(host)) {

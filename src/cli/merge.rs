@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::report::text;
-use crate::run::{ExitCode, ResultFile, RunResult};
+use crate::run::{ExitCode, RunResult};
 
 use super::exit::{CliError, Exit};
-use super::output::{self, Color};
+use super::output::{self, Color, Report, Saving};
 
 /// Flags of `shakedown merge`.
 #[derive(clap::Args, Debug)]
@@ -14,9 +14,12 @@ pub(super) struct MergeArgs {
     /// Result files of runs of one plan, one for each --share
     #[arg(value_name = "RESULT.json", required = true)]
     results: Vec<PathBuf>,
-    /// Write the merged result file
+    /// Write the merged result file; - is stdout, and the report goes to stderr
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Print the merged result as JSON
+    #[arg(long)]
+    json: bool,
     /// When to colour the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
@@ -37,10 +40,9 @@ pub(super) fn execute(args: &MergeArgs) -> Result<Exit, CliError> {
         .map(|path| RunResult::read(path).map_err(|error| CliError::usage(error.to_string())))
         .collect::<Result<Vec<_>, _>>()?;
     let merged = RunResult::merge(results).map_err(|error| CliError::usage(error.to_string()))?;
-    ResultFile::reserve(&args.output)
-        .and_then(|file| file.write(&merged))
-        .map_err(|error| CliError::environment(error.to_string()))?;
     let render = |color| text::render(&merged, text::Style { color, width: output::width() });
-    output::write(&output::rendered(args.color.on_stdout(), render))?;
+    let text = output::rendered(args.color.on_stdout(), render);
+    let report = if args.json { Report::Json } else { Report::Text { text: &text, quiet: false } };
+    Saving::reserve(Some(&args.output))?.deliver(&merged.to_text(), &report)?;
     Ok(ExitCode::of(&merged).into())
 }

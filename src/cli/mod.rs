@@ -31,7 +31,7 @@ use exit::CliError;
 
 /// RTMP handshake load generator: open-loop load, exact latencies, one report that says whether to believe it.
 #[derive(Parser, Debug)]
-#[command(name = "shakedown", version = VERSION, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "shakedown", version = VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,6 +76,7 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
+    crate::io::survive_file_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

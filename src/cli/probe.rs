@@ -105,7 +105,7 @@ pub(super) fn execute(args: &ProbeArgs) -> Result<Exit, CliError> {
         if !args.json {
             let gap = if index > 0 { "\n" } else { "" };
             let text = output::rendered(args.color.on_stdout(), |color| report.render(output::width(), color));
-            output::write(&format!("{gap}{text}"))?;
+            output::print_rendered(&format!("{gap}{text}"))?;
         }
         reports.push(report);
     }

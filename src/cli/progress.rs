@@ -1,20 +1,67 @@
 //! Progress of a run on stderr: a bar, the rate of completions, and what happened.
 
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::base::{DurationText, Nanos};
 use crate::fleet;
-use crate::run::{LoadPlan, Notice, RunPlan, Signal, Watch};
+use crate::run::{LoadPlan, Notice, RunPlan, Watch};
 
-use super::output::{self, Color};
+use super::load_args::LoadArgs;
+use super::output;
 
 /// The rate shown is that of about the last second.
 const RATE_OVER: Nanos = Nanos::from_millis(1_000);
+
+/// How often a bar is drawn; a simulated run has news more often.
+const DRAWN_EVERY: Duration = Duration::from_millis(50);
+/// Lines more often than this would hide what is said beside them.
+const LEAST_EVERY: Duration = Duration::from_millis(100);
+
+/// Reads how often a line says how far things are.
+pub(super) fn parse_every(text: &str) -> Result<DurationText, String> {
+    let every: DurationText = text.parse().map_err(|error: crate::base::DurationError| error.to_string())?;
+    if every.0 < LEAST_EVERY {
+        return Err("give 100ms or more; --no-progress shows none".to_owned());
+    }
+    Ok(every)
+}
+
+/// Off a terminal, where a bar cannot be drawn: when it is time for a line again.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// Never, if there is none.
+    next: Option<Instant>,
+    every: Duration,
+}
+
+impl Lines {
+    /// One each time `every` has passed, unless they are `hidden` or stderr is a terminal.
+    pub(super) fn new(every: DurationText, hidden: bool) -> Self {
+        let off_terminal = !hidden && !std::io::stderr().is_terminal();
+        Self { next: off_terminal.then(|| Instant::now() + every.0), every: every.0 }
+    }
+
+    /// Whether it is time for the next one.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.next.is_some_and(|next| now >= next);
+        if is_due {
+            self.next = Some(now + self.every);
+        }
+        is_due
+    }
+}
 
 /// Shows how far a run is.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
+    lines: Lines,
+    /// When it was shown last.
+    shown: Option<Instant>,
     quiet: bool,
     /// What the bar counts to: milliseconds of load, or attempts.
     length: Length,
@@ -32,8 +79,9 @@ enum Length {
 }
 
 impl Progress {
-    /// Nothing is shown off a terminal.
-    pub(super) fn new(plan: &RunPlan, quiet: bool, hidden: bool, color: Color) -> Self {
+    /// What the flags want to be shown of `plan`.
+    pub(super) fn new(plan: &RunPlan, args: &LoadArgs) -> Self {
+        let (quiet, hidden) = (args.quiet, args.quiet || args.no_progress);
         let attempts =
             plan.asked().flat_map(|population| &population.lanes).map(|lane| lane.load.attempts()).sum::<Option<u64>>();
         let length = match (attempts, plan.length()) {
@@ -46,11 +94,12 @@ impl Progress {
         };
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = if color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
+        let template = if args.color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, quiet, length, warmup: plan.warmup(), since: (Nanos::ZERO, 0), rate: 0.0 }
+        let lines = Lines::new(args.progress_every, hidden);
+        Self { bar, lines, shown: None, quiet, length, warmup: plan.warmup(), since: (Nanos::ZERO, 0), rate: 0.0 }
     }
 
     /// Takes the bar away.
@@ -61,6 +110,10 @@ impl Progress {
 
 impl Watch for Progress {
     fn progress(&mut self, progress: &fleet::Progress, elapsed: Nanos) {
+        if self.shown.is_some_and(|shown| shown.elapsed() < DRAWN_EVERY) {
+            return;
+        }
+        self.shown = Some(Instant::now());
         let span = elapsed.saturating_sub(self.since.0);
         if span >= RATE_OVER || self.rate == 0.0 && span > Nanos::ZERO {
             self.rate = (progress.completed - self.since.1.min(progress.completed)) as f64 / span.as_secs_f64();
@@ -91,6 +144,9 @@ impl Watch for Progress {
                 message.push_str(&format!("  {count} {what}"));
             }
         }
+        if self.lines.is_due() {
+            output::tell(&message);
+        }
         self.bar.set_message(message);
     }
 
@@ -101,10 +157,7 @@ impl Watch for Progress {
         let line = match notice {
             Notice::Stopping(signal, in_flight) => format!(
                 "{}: no new attempts, waiting for {in_flight} in flight; a second signal stops at once",
-                match signal {
-                    Signal::Interrupt => "interrupted",
-                    Signal::Terminate => "terminated",
-                }
+                signal.participle()
             ),
             Notice::Tripped(trip) => format!("{}: ending the load", trip.text),
             Notice::Abandoning => "stopping at once".into(),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::visible_json;
+use crate::base::input;
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult};
 use crate::measure::Metric;
 use crate::report::{capacity, csv, hgrm, html, json, markdown, text};
@@ -9,6 +11,7 @@ use crate::run::{ExitCode, LatencyTable, ResultFileError, RunResult, schema_kind
 
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
+use super::shell::Offering;
 
 /// Flags of `shakedown report`.
 #[derive(clap::Args, Debug)]
@@ -26,7 +29,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_enum)]
     rows: Option<Rows>,
     /// Which latency, with --format hgrm [default: response; in closed loop service]
-    #[arg(long, value_name = "METRIC", value_parser = metric)]
+    #[arg(long, value_name = "METRIC", value_parser = Offering::metrics(), hide_possible_values = true)]
     metric: Option<Metric>,
     /// Write here instead of stdout
     #[arg(short, long, value_name = "FILE")]
@@ -84,12 +87,8 @@ pub(super) fn execute(args: &ReportArgs) -> Result<Exit, CliError> {
         Saved::Run(result) => of_run(result, format, args)?,
         Saved::Capacity(result) => of_capacity(result, format, args)?,
     };
-    match &args.output {
-        None if format == Format::Json => output::print_json(&text)?,
-        None => output::write(&text)?,
-        Some(path) => std::fs::write(path, text)
-            .map_err(|error| CliError::environment(format!("cannot write {}: {error}", path.display())))?,
-    }
+    let text = if format == Format::Json { visible_json(&text).into_owned() } else { text };
+    output::write(args.output.as_deref(), &text)?;
     Ok(match saved {
         Saved::Run(result) => ExitCode::of(&result).into(),
         Saved::Capacity(result) => result.exit_code().into(),
@@ -97,13 +96,13 @@ pub(super) fn execute(args: &ReportArgs) -> Result<Exit, CliError> {
 }
 
 fn read(path: &Path) -> Result<Saved, CliError> {
-    let read = match RunResult::read(path) {
+    let parse = |text: &str| match RunResult::parse(text, input::name(path)) {
         Err(ResultFileError::UnknownSchema { schema, .. }) if schema_kind(&schema) == schema_kind(CAPACITY_SCHEMA) => {
-            CapacityResult::read(path).map(|result| Saved::Capacity(Box::new(result)))
+            CapacityResult::parse(text, input::name(path)).map(|result| Saved::Capacity(Box::new(result)))
         }
-        read => read.map(|result| Saved::Run(Box::new(result))),
+        parsed => parsed.map(|result| Saved::Run(Box::new(result))),
     };
-    read.map_err(|error| CliError::usage(error.to_string()))
+    ResultFileError::read(path).and_then(|text| parse(&text)).map_err(|error| CliError::usage(error.to_string()))
 }
 
 fn of_run(result: &RunResult, format: Format, args: &ReportArgs) -> Result<String, CliError> {
@@ -160,11 +159,4 @@ fn distribution(latency: &LatencyTable, args: &ReportArgs) -> Result<String, Cli
         return Err(CliError::usage(format!("{} has no such latency: it has {known}", args.result.display())));
     };
     hgrm::render(summary).map_err(|error| CliError::usage(format!("{}: {error}", args.result.display())))
-}
-
-fn metric(text: &str) -> Result<Metric, String> {
-    Metric::ALL.into_iter().find(|metric| metric.to_string() == text).ok_or_else(|| {
-        let names: Vec<_> = Metric::ALL.iter().map(ToString::to_string).collect();
-        format!("one of {}", names.join(", "))
-    })
 }

@@ -13,15 +13,14 @@ use crate::load::Share;
 use crate::observe::{self, Observer};
 use crate::report::{json, text};
 use crate::run::{
-    Conduct, ControlRuntime, ExitCode, Interruption, Resolver, ResultFile, ResultFileError, RunPlan, RunResult,
-    preflight,
+    Conduct, ControlRuntime, ExitCode, Interruption, Ran, Resolver, RunPlan, RunResult, preflight,
 };
 use crate::scenario::{Machine, Request, Resolved, resolve};
 use crate::sink::Sink;
 
 use super::exit::{CliError, Exit};
 use super::load_args::LoadArgs;
-use super::output;
+use super::output::{self, Saving};
 use super::progress::Progress;
 use super::{announce, built_in_sink, lookup};
 
@@ -64,7 +63,8 @@ Exit codes:
   3         a condition was missed, or --abort-if or --guard ended the load
   4         cannot be told: the generator was the limit, or samples are too few
   5         nothing completed: the target or the network failed
-  130, 143  ended by SIGINT or SIGTERM; the report is of what was measured";
+  130, 143  ended by SIGINT or SIGTERM; the report is of what was measured
+  129       likewise, by SIGHUP: its terminal or connection is gone";
 
 /// Flags of `shakedown run`.
 #[derive(clap::Args, Debug)]
@@ -133,18 +133,18 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
     check_local(&request, &plan)?;
     crate::run::check_room(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let observer = observer(&args.load.observe, plan.engine)?;
-    let file = output::reserve(args.load.output.as_deref())?;
+    let saving = Saving::reserve(args.load.output.as_deref())?;
     let allowed = request.allowed.clone();
     let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
     let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver), observer };
-    let Reported { result, saved, broken } = match plan.engine {
+    let (result, broken) = match plan.engine {
         Engine::Sim => {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
             announce(args, &plan, &notes, None);
-            let ran = crate::run::simulate_until(Arc::new(plan), &interruption);
-            let result = finish(ran.parts, labels);
-            let saved = file.map_or(Ok(()), |file| file.write(&result));
-            Reported { result, saved, broken: ran.broken }
+            let mut progress = Progress::new(&plan, &args.load);
+            let ran = crate::run::simulate_watched(Arc::new(plan), &interruption, &mut progress);
+            progress.finish();
+            (finish(ran.parts, labels), ran.broken)
         }
         Engine::IoUring | Engine::Epoll => {
             raise_descriptor_limit();
@@ -154,17 +154,13 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
                 ControlRuntime::beside(plan.engine).map_err(|error| CliError::environment(error.to_string()))?;
             let sink = plan.built_in_sink.then(|| built_in_sink::start(&mut plan, &machine)).transpose()?;
             announce(args, &plan, &notes, start_at);
-            runtime.block_on(on_sockets(args, plan, conduct, labels, file, sink))?
+            let ran = runtime.block_on(on_sockets(args, plan, conduct, sink))?;
+            (finish(ran.parts, labels), ran.broken)
         }
     };
-    if args.load.json {
-        output::print_json(&json::render(&result))?;
-    } else {
-        let render = |color| text::render(&result, text::Style { color, width: output::width() });
-        output::write(&output::rendered(args.load.color.on_stdout(), render))?;
-    }
-    saved
-        .map_err(|error| CliError::environment(format!("{error}; the result is not saved, what stdout has is all")))?;
+    let render = |color| text::render(&result, text::Style { color, width: output::width() });
+    let text = || output::rendered(args.load.color.on_stdout(), render);
+    args.load.deliver(saving, &json::render(&result), text)?;
     match broken {
         Some(reason) => Err(CliError::environment(format!("a worker's backend broke during the run: {reason}"))),
         None => Ok(ExitCode::of(&result).into()),
@@ -184,38 +180,14 @@ fn observer(subjects: &[observe::Subject], engine: Engine) -> Result<Option<Obse
     }
 }
 
-/// A run whose result is assembled; it is shown even where it could not be saved.
-struct Reported {
-    result: RunResult,
-    saved: Result<(), ResultFileError>,
-    /// A worker's backend broke during the run: the reason.
-    broken: Option<String>,
-}
-
-async fn on_sockets(
-    args: &RunArgs,
-    plan: RunPlan,
-    conduct: Conduct,
-    labels: BTreeMap<String, String>,
-    file: Option<ResultFile>,
-    sink: Option<Sink>,
-) -> Result<Reported, CliError> {
-    let engine = plan.engine;
-    let mut progress = Progress::new(&plan, args.load.quiet, args.load.quiet || args.load.no_progress, args.load.color);
+async fn on_sockets(args: &RunArgs, plan: RunPlan, conduct: Conduct, sink: Option<Sink>) -> Result<Ran, CliError> {
+    let mut progress = Progress::new(&plan, &args.load);
     let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
     progress.finish();
     if let Some(sink) = sink {
         sink.stop();
     }
-    let ran = ran.map_err(|error| CliError::environment(error.to_string()))?;
-    let result = finish(ran.parts, labels);
-    let saved = match (file, engine) {
-        (None, _) => Ok(()),
-        #[cfg(not(target_env = "musl"))]
-        (Some(file), Engine::IoUring) => file.write_on_ring(&result).await,
-        (Some(file), _) => file.write(&result),
-    };
-    Ok(Reported { result, saved, broken: ran.broken })
+    ran.map_err(|error| CliError::environment(error.to_string()))
 }
 
 fn finish(mut parts: crate::run::ResultParts, labels: BTreeMap<String, String>) -> RunResult {

@@ -1,15 +1,15 @@
 //! `shakedown sink`: the built-in target.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tokio::signal::unix::{SignalKind, signal};
+use serde::Serialize;
 
 use crate::base::{DurationText, Nanos, Seed};
 use crate::fleet::{CpuList, allowed_cpus};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
-use crate::run::ControlRuntime;
+use crate::run::{ControlRuntime, Signals};
 use crate::scenario::Machine;
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
@@ -55,7 +55,7 @@ pub(super) struct SinkArgs {
     /// Who executes the operations; epoll where io_uring is forbidden
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
-    /// Print the counts as JSON
+    /// Print JSON, an object a line: the address, and the counts at the end
     #[arg(long)]
     json: bool,
 }
@@ -71,12 +71,18 @@ impl From<VerifyArg> for VerifyC2 {
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let with_zone = || text.contains('%').then(|| text.to_socket_addrs().ok()?.next()).flatten();
+    text.parse().ok().or_else(with_zone).ok_or_else(|| {
         format!("'{text}' is not an address and a port; write for example 127.0.0.1:1935, 0.0.0.0:0 or [::]:1935")
     })
 }
 
-/// Serves until SIGINT or SIGTERM, then prints what was seen.
+/// A line of JSON.
+fn line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("it has string keys only") + "\n"
+}
+
+/// Serves until a signal ends it, then prints what was seen.
 pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
     let (default_workers, cpus) = match &args.cpus {
@@ -105,8 +111,7 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
     let runtime = ControlRuntime::plain().map_err(|error| CliError::environment(error.to_string()))?;
     runtime.block_on(async {
         let failed = |error| CliError::environment(format!("cannot listen for signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut signals = Signals::new().map_err(failed)?;
         let sink = Sink::start(SinkPlan {
             listen: args.listen,
             engine: args.engine.into(),
@@ -121,18 +126,15 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
             seed: Seed::random(),
         })
         .map_err(|error| CliError::environment(error.to_string()))?;
-        output::print(&format!("listening on {}\n", sink.address()))?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        let address = sink.address();
+        output::print(&match args.json {
+            true => line(&serde_json::json!({ "listening": address.to_string() })),
+            false => format!("listening on {address}\n"),
+        })?;
+        signals.next().await;
         let counts = sink.stop();
-        let text = if args.json {
-            serde_json::to_string_pretty(&counts).expect("counts have string keys only") + "\n"
-        } else {
-            format!("{counts}\n")
-        };
-        output::print(&text)?;
+        output::end_by_signals();
+        output::print(&if args.json { line(&counts) } else { format!("{counts}\n") })?;
         Ok(Exit::PASS)
     })
 }

@@ -1,14 +1,13 @@
 //! What a comparison takes from a result file.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plans;
-use crate::base::Seed;
+use crate::base::{Seed, input};
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{
@@ -99,9 +98,7 @@ impl Measured {
     /// # Errors
     /// As [`RunResult::read`] and [`CapacityResult::read`].
     pub fn read(path: &Path) -> Result<Self, ResultFileError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::parse(&ResultFileError::read(path)?, input::name(path))
     }
 
     /// Reads a result file's text; `path` is named in errors.

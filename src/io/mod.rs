@@ -10,6 +10,7 @@
 mod buffers;
 mod clock;
 pub mod epoll;
+mod file_size;
 mod free_slots;
 mod op;
 mod plan;
@@ -22,6 +23,7 @@ pub mod tls;
 
 pub use buffers::{Arrivals, BufferId, BufferPlan, BufferPool, Buffers};
 pub use clock::monotonic_now;
+pub use file_size::survive_file_size_limit;
 pub use op::{
     CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,
 };

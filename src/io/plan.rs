@@ -1,6 +1,6 @@
 //! What a backend is told once, at its start.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -57,6 +57,23 @@ pub struct IoPlan {
     pub media: Bytes,
     /// How many buffers of which size.
     pub buffers: BufferPlan,
+}
+
+impl IoPlan {
+    /// The local addresses as sockets are bound to them. A link-local one is bound to the interface that leads to the
+    /// targets.
+    pub(super) fn bound_sources(&self) -> Vec<SocketAddr> {
+        let zones = self.targets.iter().filter_map(|target| match target {
+            SocketAddr::V6(target) => Some(target.scope_id()).filter(|zone| *zone > 0),
+            SocketAddr::V4(_) => None,
+        });
+        let zone = zones.min().unwrap_or(0);
+        let bound = |source: &IpAddr| match source {
+            IpAddr::V6(source) if source.is_unicast_link_local() => SocketAddrV6::new(*source, 0, 0, zone).into(),
+            source => SocketAddr::new(*source, 0),
+        };
+        self.sources.iter().map(bound).collect()
+    }
 }
 
 /// When a silent peer is asked whether it is still there, in whole seconds as the kernel takes them.

@@ -9,7 +9,7 @@ use crate::capacity::{
     TrialRow, criteria,
 };
 use crate::measure::Metric;
-use crate::run::{Signal, Verdict};
+use crate::run::Verdict;
 
 /// Most findings of failures past the limit.
 const MOST_FAILURES: usize = 4;
@@ -151,11 +151,7 @@ pub(super) fn unloaded(baseline: &Baseline) -> String {
 /// Why the verdict is what it is.
 pub(super) fn reason(result: &CapacityResult) -> String {
     if let Some(signal) = result.interrupted {
-        let signal = match signal {
-            Signal::Interrupt => "interrupted",
-            Signal::Terminate => "terminated",
-        };
-        return format!("{signal}; what was known until then");
+        return format!("{}; what was known until then", signal.participle());
     }
     if let Some(reason) = &result.ended_by {
         return reason.clone();

@@ -8,8 +8,8 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, Signal,
-    StagePlan, ThresholdResult, Verdict, Verify, nothing_completed, unexpected_reactions,
+    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, StagePlan,
+    ThresholdResult, Verdict, Verify, nothing_completed, unexpected_reactions,
 };
 
 /// What matters most about a result, in words.
@@ -227,10 +227,7 @@ fn happened(result: &RunResult) -> String {
     }
     parts.extend(lost_while_held(result));
     if let Some(signal) = result.interrupted {
-        let signal = match signal {
-            Signal::Interrupt => "SIGINT",
-            Signal::Terminate => "SIGTERM",
-        };
+        let signal = signal.name();
         let load_s = result.window.warmup_s + result.window.duration_s;
         // The timeline goes on to the end, by whole rows; the load itself may be over while its connections are held.
         let last_s = result.timeline.last().map_or(0.0, |row| f64::from(row.t_s));

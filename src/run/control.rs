@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::base::{Nanos, Time};
@@ -25,6 +24,7 @@ use super::plan::{Hold, Population, RunPlan, Until};
 use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
+use super::signals::Signals;
 use super::verdict::{Finding, Severity, Signal};
 use super::watch::{RunWatch, Trip};
 
@@ -107,8 +107,7 @@ pub struct Ran {
 /// # Errors
 /// If the workers or the signal handlers cannot be set up; once the load has begun there is always a result.
 pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -> Result<Ran, ControlError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ControlError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ControlError::Signals)?;
+    let mut signals = Signals::new().map_err(ControlError::Signals)?;
     let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
     let mut fleet = launch(&plan, &preparation)?;
     let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
@@ -145,8 +144,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     while !fleet.collect() {
         let received = tokio::select! {
             _ = ticks.tick() => None,
-            _ = interrupt.recv() => Some(Signal::Interrupt),
-            _ = terminate.recv() => Some(Signal::Terminate),
+            signal = signals.next() => Some(signal),
         };
         // All seconds are taken in, also those after one that ends the run.
         let (mut tripped, mut seen_enough) = (None, false);

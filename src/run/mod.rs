@@ -15,8 +15,8 @@ mod proxy;
 mod recovery;
 mod result;
 mod runtime;
-mod save;
 mod sessions;
+mod signals;
 mod simulate;
 mod threshold;
 mod verdict;
@@ -37,9 +37,9 @@ pub use result::{
     schema_kind,
 };
 pub use runtime::ControlRuntime;
-pub use save::ResultFile;
 pub use sessions::DEFAULT_STREAM;
-pub use simulate::{simulate, simulate_until, simulate_watched};
+pub use signals::{Signals, on_each_signal};
+pub use simulate::{simulate, simulate_watched};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use verdict::{
     ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,

@@ -1,10 +1,11 @@
 //! Names that are looked up again while the load runs.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::plan::{RunPlan, Target};
+use crate::base::host_address;
 
 /// Looks a target's name up and checks that its addresses may be loaded.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Names {
     pub(super) fn of(plan: &RunPlan) -> Self {
         let mut names: Vec<Name> = Vec::new();
         for (index, target) in (0..).zip(&plan.targets) {
-            if target.host.parse::<IpAddr>().is_ok() {
+            if host_address(&target.host).is_some() {
                 continue;
             }
             match names.iter_mut().find(|name| name.target.name == target.name) {

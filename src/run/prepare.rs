@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::base::{Nanos, StreamPurpose, Time};
+use crate::base::{Nanos, StreamPurpose, Time, host_address};
 use crate::engine::{Client, Headers, Hold, LaneSpec, Load, Worker, WorkerPlan};
 use crate::io::tls::{Tls, TlsClient, TlsClientPlan, TlsError, Trust};
 use crate::io::{BufferPlan, Bytes, Engine, IoPlan, SourceId, TargetId};
@@ -320,7 +320,10 @@ fn tls_of(plan: &RunPlan) -> Result<Option<Tls>, LoadError> {
     };
     let client = |target: &Target| {
         target.tls.then(|| TlsClientPlan {
-            server_name: asked.server_name.clone().unwrap_or_else(|| target.host.clone()),
+            server_name: asked.server_name.clone().unwrap_or_else(|| {
+                // A zone is this machine's alone, no certificate names it.
+                host_address(&target.host).map_or_else(|| target.host.clone(), |address| address.to_string())
+            }),
             trust: trust.clone(),
             resume: asked.resume,
         })

@@ -1,7 +1,6 @@
 //! The result of a run, as it is saved (`shakedown.result/1`): units in key names, latencies in nanoseconds.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use super::recovery::{self, RecoveryRow, StormRow};
 use super::threshold::{Threshold, ThresholdResult};
 use super::verdict::{self, Finding, Signal, Verdict};
 use super::watch::{self, Trip, WatchOutcome};
-use crate::base::Nanos;
+use crate::base::{Nanos, input};
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
@@ -504,14 +503,6 @@ pub enum ResultFileError {
         /// Where in it, and what stands there.
         what: String,
     },
-    /// The file cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 /// The stages, populations, targets and clients of a plan in the order in which recorders count them: stages are
@@ -619,9 +610,7 @@ impl RunResult {
     /// # Errors
     /// Names the file, what is wrong with it and what to do.
     pub fn read(path: &Path) -> Result<Self, ResultFileError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ResultFileError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        Self::parse(&ResultFileError::read(path)?, input::name(path))
     }
 
     /// Reads a result file's text; `path` is named in errors.
@@ -655,7 +644,18 @@ pub fn schema_kind(schema: &str) -> &str {
     schema.split_once('/').map_or(schema, |(kind, _)| kind)
 }
 
+/// The longest result file that is read; those of the longest runs have some megabytes.
+const LONGEST: u64 = 256 << 20;
+
 impl ResultFileError {
+    /// The text of a result file of any schema.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(path: &Path) -> Result<String, Self> {
+        input::read_text(path, LONGEST).map_err(|source| Self::Read { path: input::name(path).to_owned(), source })
+    }
+
     /// Reads the JSON `text` of a file and makes sure that it has the schema `reads`.
     ///
     /// # Errors

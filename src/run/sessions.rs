@@ -1,10 +1,9 @@
 //! What attempts that go on after the handshake say and send, made ready before the load: the commands of each kind of
 //! client to each target, and audio and video as bytes that all publishers share.
 
-use std::fs;
 use std::sync::Arc;
 
-use crate::base::{Nanos, Secret};
+use crate::base::{Nanos, Secret, input};
 use crate::engine::{MediaTrack, ScriptSpec, SessionPlan, SessionRules};
 use crate::io::Bytes;
 use crate::load::{MAX_STREAM_NAME, StreamKeys, StreamName};
@@ -15,6 +14,9 @@ use crate::protocol::media::Track;
 use crate::protocol::session::{ClientSession, Course, ScriptOptions, SessionScript};
 
 use super::plan::{ClipSource, Population, RunPlan, Target};
+
+/// The longest file of audio and video that is read: more could not be addressed.
+const LONGEST_MEDIA: u64 = 4 << 30;
 
 /// The name of streams that nobody names.
 pub const DEFAULT_STREAM: &str = "shakedown-{id}";
@@ -185,9 +187,10 @@ impl PreparedSessions {
                 Track::of_bit_rate(*rate, key.chunk_size).map_err(|error| error.to_string())?
             }
             Some(ClipSource::File(path)) => {
-                let file = fs::read(path)
-                    .map_err(|error| format!("cannot read {}: {error}; give --media an FLV file", path.display()))?;
-                Track::from_flv(&file, key.chunk_size).map_err(|error| format!("{}: {error}", path.display()))?
+                let named = input::name(path).display();
+                let file = input::read(path, LONGEST_MEDIA)
+                    .map_err(|error| format!("cannot read {named}: {error}; give --media an FLV file"))?;
+                Track::from_flv(&file, key.chunk_size).map_err(|error| format!("{named}: {error}"))?
             }
         };
         let offset = u32::try_from(self.media.len() + track.bytes().len())

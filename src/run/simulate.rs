@@ -28,18 +28,10 @@ const STARTED_AT: &str = "1970-01-01T00:00:00.000Z";
 /// # Panics
 /// If the plan is not one that [`Preparation::new`] takes: it is checked when it is made.
 pub fn simulate(plan: Arc<RunPlan>) -> Ran {
-    simulate_until(plan, &Interruption::default())
+    simulate_watched(plan, &Interruption::default(), &mut Unwatched)
 }
 
-/// Runs `plan` on the simulated network, unless it is interrupted before its end.
-///
-/// # Panics
-/// As [`simulate`].
-pub fn simulate_until(plan: Arc<RunPlan>, interruption: &Interruption) -> Ran {
-    simulate_watched(plan, interruption, &mut Unwatched)
-}
-
-/// The same while `watch` looks on, in virtual time.
+/// The same, unless it is interrupted before its end, while `watch` looks on, in virtual time.
 ///
 /// # Panics
 /// As [`simulate`].

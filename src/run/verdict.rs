@@ -65,6 +65,28 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP.
+    Hangup,
+}
+
+impl Signal {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+        }
+    }
+
+    /// What it has done to a command.
+    pub const fn participle(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "terminated",
+            Self::Hangup => "ended by SIGHUP",
+        }
+    }
 }
 
 /// Why nothing completed.
@@ -92,7 +114,9 @@ pub enum ExitCode {
     Inconclusive = 4,
     /// Nothing completed, and all failures are the target's or the network's.
     NothingCompleted = 5,
-    /// Ended by SIGINT; the report is of what was measured.
+    /// Ended by SIGHUP; the report is of what was measured.
+    HungUp = 129,
+    /// Ended by SIGINT; likewise.
     Interrupted = 130,
     /// Ended by SIGTERM; likewise.
     Terminated = 143,
@@ -205,7 +229,7 @@ impl ExitCode {
         })
     }
 
-    /// Precedence: 2, 1, 130 or 143, 5, 4, 3, 0.
+    /// Precedence: 2, 1, that of a signal, 5, 4, 3, 0.
     pub fn decide(facts: ExitFacts) -> Self {
         if facts.usage_error {
             return Self::Usage;
@@ -213,10 +237,8 @@ impl ExitCode {
         if facts.could_not_run || facts.nothing_completed == Some(Obstacle::OwnLimits) {
             return Self::CouldNotRun;
         }
-        match facts.interrupted {
-            Some(Signal::Interrupt) => return Self::Interrupted,
-            Some(Signal::Terminate) => return Self::Terminated,
-            None => {}
+        if let Some(signal) = facts.interrupted {
+            return signal.into();
         }
         if facts.nothing_completed == Some(Obstacle::Target) {
             return Self::NothingCompleted;
@@ -231,6 +253,17 @@ impl ExitCode {
     /// The number the shell sees.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+}
+
+impl From<Signal> for ExitCode {
+    /// What a shell says of a command that the signal ended.
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::Interrupted,
+            Signal::Terminate => Self::Terminated,
+            Signal::Hangup => Self::HungUp,
+        }
     }
 }
 
@@ -546,12 +579,13 @@ mod tests {
         };
         // Each fact alone, in order of precedence.
         type Set = fn(&mut ExitFacts);
-        let facts: [(u8, Set); 8] = [
+        let facts: [(u8, Set); 9] = [
             (2, |facts| facts.usage_error = true),
             (1, |facts| facts.could_not_run = true),
             (1, |facts| facts.nothing_completed = Some(Obstacle::OwnLimits)),
             (130, |facts| facts.interrupted = Some(Signal::Interrupt)),
             (143, |facts| facts.interrupted = Some(Signal::Terminate)),
+            (129, |facts| facts.interrupted = Some(Signal::Hangup)),
             (5, |facts| facts.nothing_completed = Some(Obstacle::Target)),
             (4, |facts| facts.verdict = Verdict::Inconclusive),
             (3, |facts| facts.verdict = Verdict::Fail),

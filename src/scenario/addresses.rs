@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::base::Secret;
+use crate::base::{Secret, host_address};
 use crate::io::Engine;
 use crate::run::DEFAULT_APP;
 use crate::run::{Target, TargetShare};
@@ -134,7 +134,11 @@ impl Target {
     pub fn of(text: &TargetText, address: SocketAddr) -> Self {
         let app = text.app.clone().unwrap_or_else(|| DEFAULT_APP.to_owned());
         let scheme = if text.tls { "rtmps" } else { "rtmp" };
-        let host = if text.host.contains(':') { format!("[{}]", text.host) } else { text.host.clone() };
+        let host = match host_address(&text.host) {
+            // Without its zone, which means something on this machine only.
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => text.host.clone(),
+        };
         Self {
             name: text.text.clone(),
             host: text.host.clone(),

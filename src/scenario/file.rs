@@ -4,12 +4,12 @@ mod document;
 mod population;
 mod stage;
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::base::input;
 use crate::io::Engine;
 use crate::run::{AbortCondition, ProxyVersion, Threshold};
 
@@ -22,21 +22,17 @@ pub use document::{ScenarioError, line_and_column};
 use population::{POPULATION_KEYS, population, sources};
 
 /// Longer files are no scenarios.
-const LONGEST: usize = 1 << 20;
+const LONGEST: u64 = 1 << 20;
 
 /// Reads the scenario of a file.
 ///
 /// # Errors
 /// If the file cannot be read or is not UTF-8, and those of [`read`].
 pub fn read_file(path: &Path) -> Result<Request, ScenarioError> {
-    let unreadable = |why: String| ScenarioError::of_file(path, format!("cannot be read: {why}"));
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LONGEST as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(format!("{error}; give a scenario file")))?;
-    if bytes.len() > LONGEST {
-        return Err(unreadable("it is longer than 1 MiB, which no scenario is; give a scenario file".into()));
-    }
+    let bytes = input::read(path, LONGEST);
+    let path = input::name(path);
+    let bytes = bytes
+        .map_err(|error| ScenarioError::of_file(path, format!("cannot be read: {error}; give a scenario file")))?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => read(text, path),
         Err(error) => {
@@ -72,7 +68,8 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
     let (thresholds, places) = thresholds(&document)?;
     let mut origins = document.origins();
     origins.set_elements(Setting::THRESHOLDS, places);
-    let file_stem = || path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
+    let stem = path.file_stem().filter(|_| !input::is_open_already(path));
+    let file_stem = || stem.map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
     let mut request = Request {
         scenario: Some(document.get("name").map_or_else(|| Ok(file_stem()), |item| item.label())?),
         populations,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::{Rate, RateRange, Seed};
+use crate::base::{Rate, RateRange, Seed, host_address};
 use crate::engine::{ClosePolicy, Verify};
 use crate::fleet::CpuList;
 use crate::io::Engine;
@@ -416,11 +416,13 @@ impl FromStr for SourceRange {
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
         let address = |part: &str| {
-            part.trim().parse::<IpAddr>().map_err(|_| {
+            host_address(part.trim()).ok_or_else(|| {
                 PlanError::new(format!("source '{text}' is not ADDR or ADDR-ADDR (example: 10.0.1.2-10.0.1.33)"))
             })
         };
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        // A zone may hold a dash. It is the target's, for a packet leaves by one interface.
+        let range = text.split_once('-').filter(|(first, _)| host_address(text).is_none() && !first.contains('%'));
+        let (first, last) = range.unwrap_or((text, text));
         let range = Self { first: address(first)?, last: address(last)? };
         match range.len() {
             Some(1..=MAX_RANGE) => Ok(range),

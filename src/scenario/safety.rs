@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::PlanError;
 use super::target::TargetText;
+use crate::base::host_address;
 
 /// What the user allows beyond loopback and private addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,9 @@ impl From<&str> for Allowance {
     /// An address or a range in CIDR notation; anything else is a host name.
     fn from(text: &str) -> Self {
         text.parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map_or_else(|_| Self::Name(text.to_ascii_lowercase()), Self::Range)
+            .ok()
+            .or_else(|| host_address(text).map(IpNet::from))
+            .map_or_else(|| Self::Name(text.to_ascii_lowercase()), Self::Range)
     }
 }
 

@@ -6,7 +6,11 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use super::PlanError;
+use crate::base::input;
 use crate::load::{MAX_STREAM_NAME, StreamKeys};
+
+/// The longest file that is read: millions of keys.
+const LONGEST: u64 = 1 << 30;
 
 /// Reads a CSV file with a stream key in the first column of each line.
 ///
@@ -19,10 +23,10 @@ use crate::load::{MAX_STREAM_NAME, StreamKeys};
 /// If the file cannot be read, has no key, has one twice, or a line has none that can be sent. Errors name the line and
 /// never show a key.
 pub fn read_stream_keys(path: &Path) -> Result<StreamKeys, PlanError> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        PlanError::new(format!("cannot read the stream keys in {}: {error}; check the path", path.display()))
-    })?;
-    parse_stream_keys(&bytes).map_err(|error| PlanError::new(format!("stream keys in {}{error}", path.display())))
+    let named = input::name(path).display();
+    let bytes = input::read(path, LONGEST)
+        .map_err(|error| PlanError::new(format!("cannot read the stream keys in {named}: {error}; check the path")))?;
+    parse_stream_keys(&bytes).map_err(|error| PlanError::new(format!("stream keys in {named}{error}")))
 }
 
 /// The keys in the bytes of such a file.

@@ -1,12 +1,13 @@
 //! Targets as people write them, and the addresses they stand for.
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use url::{Host, Url};
 
 use super::PlanError;
-use crate::base::redact_url;
+use crate::base::{host_address, redact_url};
 use crate::load::StreamName;
 
 /// The RTMP port of IANA's registry.
@@ -52,10 +53,13 @@ impl FromStr for TargetText {
             )));
         }
         let scheme = text.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| !scheme.contains('/'));
+        let (zoneless, zone) = without_zone(text);
         let url = match scheme {
-            Some("rtmp" | "rtmps") => Url::parse(text),
+            Some(scheme) if ["rtmp", "rtmps"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+                Url::parse(&zoneless)
+            }
             Some(scheme) => return refuse(&format!("has scheme '{scheme}', which is not RTMP")),
-            None => Url::parse(&format!("rtmp://{text}")),
+            None => Url::parse(&format!("rtmp://{zoneless}")),
         };
         let url = match url {
             Ok(url) => url,
@@ -72,7 +76,11 @@ impl FromStr for TargetText {
         }
         let host = match url.host() {
             None | Some(Host::Domain("")) => return refuse("names no host"),
-            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => match zone {
+                None => address.to_string(),
+                Some(zone) if host_address(&format!("{address}%{zone}")).is_some() => format!("{address}%{zone}"),
+                Some(_) => return refuse("has a zone, which is the interface of a link-local address (fe80::1%eth0)"),
+            },
             Some(host) => host.to_string(),
         };
         let tls = url.scheme() == "rtmps";
@@ -88,6 +96,19 @@ impl FromStr for TargetText {
         let (app, app_query) = (app.map(str::to_owned), app_query.map(str::to_owned));
         Ok(Self { text: shown, host, port, tls, app, app_query, stream })
     }
+}
+
+/// A target without the zone of its address, which no parser of URLs reads, and that zone: in `[fe80::1%eth0]:1935` as it
+/// is, in a URL behind `%25` (RFC 6874).
+fn without_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
+    let (begin, is_url) = text.find("://").map_or((0, false), |at| (at + "://".len(), true));
+    let bracketed = text[begin..].strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let Some((address, zone)) = bracketed.and_then(|(inside, _)| inside.split_once('%')) else {
+        return (text.into(), None);
+    };
+    let rest = &text[begin + "[".len() + address.len() + "%".len() + zone.len()..];
+    let unescaped = zone.strip_prefix("25").filter(|rest| is_url && !rest.is_empty());
+    (format!("{}[{address}{rest}", &text[..begin]).into(), Some(unescaped.unwrap_or(zone)))
 }
 
 /// What follows host and port, as it is written: placeholders are not percent-encoded.
@@ -144,9 +165,19 @@ impl TargetText {
 /// The system's resolver.
 ///
 /// # Errors
-/// Whatever the resolver says.
+/// Whatever the resolver says; and that a link-local address is without its zone, or has one that is not there.
 pub fn system_lookup(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    Ok((host, port).to_socket_addrs()?.collect())
+    let zone = host_address(host).and_then(|_| host.split_once('%')).map(|(_, zone)| zone);
+    let found: Vec<SocketAddr> = match ((host, port).to_socket_addrs(), zone) {
+        (Err(_), Some(zone)) => return Err(std::io::Error::other(format!("this host has no interface '{zone}'"))),
+        (found, _) => found?.collect(),
+    };
+    let lacks_zone = |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
+    if found.iter().any(lacks_zone) {
+        let text = format!("a link-local address needs the interface that leads to it, such as {host}%eth0");
+        return Err(std::io::Error::other(text));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -166,6 +197,36 @@ mod tests {
         assert_eq!(parsed("[::1]:1935"), ("::1".into(), 1935));
         assert_eq!(parsed("rtmp://[::1]/live"), ("::1".into(), 1935));
         assert_eq!(parsed("localhost:1935"), ("localhost".into(), 1935));
+        for text in ["RTMP://10.0.0.5/live", "Rtmp://10.0.0.5:1935/live"] {
+            assert_eq!(parsed(text), ("10.0.0.5".into(), 1935));
+        }
+        let secure: TargetText = "RTMPS://h/live".parse().unwrap();
+        assert_eq!((secure.port, secure.tls), (443, true));
+    }
+
+    #[test]
+    fn a_link_local_address_has_its_zone() {
+        for (text, host) in [
+            ("rtmp://[fe80::1%25eth0]/live/key", "fe80::1%eth0"),
+            ("RTMP://[fe80::1%25eth0]:1935/live/key", "fe80::1%eth0"),
+            ("rtmp://[fe80::1%eth0]/live/key", "fe80::1%eth0"),
+            ("rtmp://[fe80::1%25]/live/key", "fe80::1%25"),
+            ("[fe80::1%br-lan]:1935", "fe80::1%br-lan"),
+            ("[fe80::1%251]:1935", "fe80::1%251"),
+        ] {
+            let target: TargetText = text.parse().unwrap();
+            assert_eq!((target.host.as_str(), target.port), (host, 1935), "{text}");
+            assert_eq!(target.app, text.contains("live").then(|| "live".into()), "{text}");
+        }
+        for text in ["rtmp://[::1%25lo]/live", "[fe80::1%]:1935"] {
+            assert!(text.parse::<TargetText>().unwrap_err().to_string().contains("has a zone"), "{text}");
+        }
+        let addresses = |host| system_lookup(host, 1935).map_err(|error| error.to_string());
+        let SocketAddr::V6(found) = addresses("fe80::1%lo").unwrap()[0] else { panic!("no IPv6 address") };
+        assert_eq!((found.ip().to_string().as_str(), found.port()), ("fe80::1", 1935));
+        assert_ne!(found.scope_id(), 0);
+        assert!(addresses("fe80::1%nowhere").unwrap_err().contains("no interface 'nowhere'"));
+        assert!(addresses("fe80::1").unwrap_err().contains("fe80::1%eth0"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ fn saved(folder: &Path, words: &str) -> Ended {
     ended_in(folder, &format!("run --engine sim --seed 1 -o result.json {words}"))
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

@@ -124,3 +124,60 @@ fn the_help_of_run_says_how_conditions_are_written() {
         assert!(conditions.contains(part), "{part}: {conditions}");
     }
 }
+
+#[test]
+fn help_of_a_command_is_that_of_its_flag() {
+    for command in COMMANDS {
+        assert_eq!(printed(&format!("help {command}")), printed(&format!("{command} --help")), "{command}");
+    }
+    assert_eq!(printed("help"), printed("--help"));
+}
+
+/// Words that bash offers for what is typed, the last word of which is not complete.
+fn offered(typed: &str) -> String {
+    let words: Vec<&str> = typed.split(' ').collect();
+    let (current, previous) = (words[words.len() - 1], words[words.len() - 2]);
+    let script = format!(
+        "{}\nCOMP_WORDS=({typed}) COMP_CWORD={}; _shakedown shakedown \"{current}\" {previous}; echo \"${{COMPREPLY[@]}}\"",
+        printed("completions bash"),
+        words.len() - 1
+    );
+    let output = assert_cmd::Command::new("bash").args(["--norc", "-s"]).write_stdin(script).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn completions_offer_clients_conditions_and_metrics() {
+    for (typed, offers) in [
+        ("shakedown run --client ff", "ffmpeg"),
+        ("shakedown run --threshold response.p99", "response.p99 response.p99.9"),
+        ("shakedown capacity --abort-if out", "outage"),
+        ("shakedown report --metric s0", "s0s1"),
+        ("shakedown help cap", "capacity"),
+    ] {
+        assert!(
+            offered(typed).split(' ').any(|offer| offers.split(' ').any(|one| one == offer)),
+            "{typed}: {}",
+            offered(typed)
+        );
+    }
+    // They are no limit.
+    let ended = ended("run --engine sim -n 10 -q --client ffmpeg=2,obs --threshold failed<50%");
+    assert!(matches!(ended.code, Some(0 | 4)), "{ended:#?}");
+}
+
+#[test]
+fn manual_pages_keep_examples_and_tables_as_they_stand() {
+    for command in ["run", "capacity", "compare", "bench"] {
+        let help = printed(&format!("{command} --help"));
+        let page = printed(&format!("man {command}"));
+        let kept = page.split(".nf\n").skip(1).map(|block| block.split(".fi\n").next().expect("a block ends"));
+        let kept: Vec<String> = kept.flat_map(str::lines).map(|line| line.replace('\\', "")).collect();
+        let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  shakedown ")).collect();
+        assert!(!examples.is_empty(), "{help}");
+        for example in examples {
+            assert!(kept.iter().any(|line| line == example), "{command}: {example} is not in {page}");
+        }
+        assert!(kept.iter().all(|line| line.chars().count() <= 80), "{page}");
+    }
+}

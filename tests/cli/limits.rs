@@ -8,11 +8,16 @@ use super::command::{ended, finished, prepared};
 use crate::support::SinkProcess;
 
 /// Lets `command` run with `descriptors` as its soft and hard limit of open files.
-pub fn with_descriptors(mut command: Command, descriptors: u64) -> Command {
-    let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+pub fn with_descriptors(command: Command, descriptors: u64) -> Command {
+    with_limit(command, libc::RLIMIT_NOFILE, descriptors)
+}
+
+/// Lets `command` run with `most` as its soft and hard limit of a resource (getrlimit(2)).
+pub fn with_limit(mut command: Command, resource: libc::__rlimit_resource_t, most: u64) -> Command {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: between fork and exec the closure makes one system call on a value of its own; it allocates nothing and
     // takes no lock.
-    unsafe { command.pre_exec(move || ok(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))) };
+    unsafe { command.pre_exec(move || ok(libc::setrlimit(resource, &limit))) };
     command
 }
 

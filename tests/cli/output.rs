@@ -170,3 +170,25 @@ fn a_load_begins_at_the_instant_that_was_asked() {
     let said = result["generator"]["findings"].as_array().unwrap().iter().any(|finding| finding["code"] == late);
     assert!(began == asked || said && began > asked.as_str(), "{began}, not {asked}: {result}");
 }
+
+#[test]
+fn off_a_terminal_a_line_says_now_and_then_how_far_it_is() {
+    let told = |flags: &str| ended(&format!("run -d 1s -c 1 -t 1 {flags}")).stderr;
+    let is_progress = |line: &str| line.contains("s of 1s") && line.contains("/s");
+    let often = told("--progress-every 100ms");
+    assert!(often.lines().any(is_progress), "{often}");
+    for flags in ["--progress-every 1h", "--progress-every 100ms --no-progress", "--progress-every 100ms -q"] {
+        let never = told(flags);
+        assert!(!never.lines().any(is_progress), "{flags}: {never}");
+    }
+    ended("run --progress-every 0s").assert_error(2, &["100ms or more", "--no-progress"]);
+}
+
+#[test]
+fn schemes_are_read_in_any_case() {
+    for target in ["RTMP://serve.sim/live", "Rtmp://serve.sim:1935/live"] {
+        let ended = ended(&format!("run --engine sim {target} -n 10 -q --json"));
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(ended.json()["plan"]["targets"][0]["host"], "serve.sim");
+    }
+}

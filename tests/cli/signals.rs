@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first ends the load and drains, the second ends everything at once; both leave a report.
+//! SIGINT, SIGTERM and SIGHUP: the first ends the load and drains, the second ends everything at once; both leave a report.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,12 +12,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 use shakedown::protocol::{C0C1_SIZE, C2_SIZE};
 
-use super::command::{Ended, assert_conserved, ended_in, failures, prepared};
+use super::command::{BINARY, Ended, assert_conserved, ended_in, failures, prepared};
 use super::hostile::{answer, send, until_closed};
 use crate::support::{PATIENCE, ScriptedPeer, Server, scripted_peer};
 
 /// A server that says when a connection got so far, and waits with all of them until it may go on.
-struct Peer {
+pub struct Peer {
     scripted: ScriptedPeer,
     reached: Receiver<()>,
     /// Dropped: all may go on.
@@ -34,7 +34,7 @@ impl Peer {
     }
 
     /// Reads C0C1, says so, and closes when it may.
-    fn silent() -> Self {
+    pub fn silent() -> Self {
         Self::new(|stream, reach, gate| {
             if stream.read_exact(&mut [0; C0C1_SIZE]).is_ok() {
                 let _test_is_over = reach.send(());
@@ -44,7 +44,7 @@ impl Peer {
     }
 
     /// Serves a handshake, says when C2 has come, and keeps the connection.
-    fn serving() -> Self {
+    pub fn serving() -> Self {
         Self::new(|stream, reach, _| {
             let mut c0c1 = [0; C0C1_SIZE];
             if stream.read_exact(&mut c0c1).is_ok() && send(stream, &answer(&c0c1)) {
@@ -56,7 +56,7 @@ impl Peer {
         })
     }
 
-    fn wait_for(&self, connections: usize) {
+    pub fn wait_for(&self, connections: usize) {
         for _ in 0..connections {
             self.reached.recv_timeout(PATIENCE).expect("the generator connects");
         }
@@ -67,7 +67,7 @@ impl Peer {
     }
 
     /// A run of two clients against it, with its output in `folder`.
-    fn start(&self, folder: &Path, flags: &str) -> Server {
+    pub fn start(&self, folder: &Path, flags: &str) -> Server {
         let stdout = File::create(folder.join("stdout")).unwrap();
         let words = format!("run {} -c 2 -d 10m --timeout 10m -o result.json {flags}", self.scripted.address());
         Server::start(prepared(&words).current_dir(folder).stdin(Stdio::null()).stdout(stdout))
@@ -77,7 +77,11 @@ impl Peer {
 /// Sends `signal` and waits until the run says that it has seen it.
 fn signal(run: &mut Server, signal: Signal) {
     run.signal(signal);
-    let word = if signal == Signal::INT { "interrupted:" } else { "terminated:" };
+    let word = match signal {
+        Signal::INT => "interrupted:",
+        Signal::TERM => "terminated:",
+        _ => "ended by SIGHUP:",
+    };
     run.wait_until(|line| line.starts_with(word)).expect("it binds no port");
 }
 
@@ -95,7 +99,9 @@ fn finish(run: Server, folder: &Path) -> (Option<i32>, Value) {
 
 #[test]
 fn the_first_signal_drains_what_is_in_flight() {
-    for (number, word, code) in [(Signal::INT, "interrupt", 130), (Signal::TERM, "terminate", 143)] {
+    for (number, word, code) in
+        [(Signal::INT, "interrupt", 130), (Signal::TERM, "terminate", 143), (Signal::HUP, "hangup", 129)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let mut peer = Peer::silent();
         let mut run = peer.start(folder.path(), "");
@@ -114,7 +120,9 @@ fn the_first_signal_drains_what_is_in_flight() {
 
 #[test]
 fn the_second_signal_ends_at_once_and_counts_what_it_cut() {
-    for (first, second, code) in [(Signal::INT, Signal::INT, 130), (Signal::TERM, Signal::INT, 143)] {
+    for (first, second, code) in
+        [(Signal::INT, Signal::INT, 130), (Signal::TERM, Signal::INT, 143), (Signal::HUP, Signal::HUP, 129)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let peer = Peer::silent();
         let mut run = peer.start(folder.path(), "");
@@ -165,4 +173,38 @@ fn a_simulated_run_is_interrupted_like_a_real_one() {
     let (exit, result) = finish(run, folder.path());
     assert_eq!((exit, &result["interrupted"]), (Some(143), &"terminate".into()));
     assert_eq!(result["attempts"]["in_flight"], 0);
+}
+
+#[test]
+fn a_signal_that_was_ignored_before_is_ignored_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::silent();
+    let stdout = File::create(folder.path().join("stdout")).unwrap();
+    let mut command = std::process::Command::new("nohup");
+    command
+        .arg(BINARY)
+        .args(format!("run {} -c 2 -d 10m --timeout 10m -o result.json", peer.scripted.address()).split(' '));
+    let mut run = Server::start(command.current_dir(folder.path()).stdin(Stdio::null()).stdout(stdout));
+    peer.wait_for(2);
+    run.signal(Signal::HUP);
+    signal(&mut run, Signal::TERM);
+    run.signal(Signal::TERM);
+    let (exit, result) = finish(run, folder.path());
+    assert_eq!((exit, &result["interrupted"]), (Some(143), &"terminate".into()));
+}
+
+#[test]
+fn a_search_that_is_hung_up_on_saves_what_it_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let peer = Peer::silent();
+    let words = format!("capacity {} -o c.json --no-control --budget 10m", peer.scripted.address());
+    let mut run = Server::start(prepared(&words).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()));
+    peer.wait_for(1);
+    run.signal(Signal::HUP);
+    run.wait_until(|line| line.starts_with("ended by SIGHUP:")).expect("it binds no port");
+    run.signal(Signal::HUP);
+    let (status, told) = run.finish();
+    let saved = std::fs::read_to_string(folder.path().join("c.json")).unwrap();
+    let saved: Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!((status.code(), &saved["interrupted"]), (Some(129), &"hangup".into()), "{told:#?}");
 }

@@ -23,7 +23,12 @@ impl Running {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a readable pipe");
-        let address = line.strip_prefix("listening on ").and_then(|rest| rest.trim_end().parse().ok());
+        let address = if flags.contains("--json") {
+            let line: Value = serde_json::from_str(&line).expect("every line is JSON");
+            line["listening"].as_str().and_then(|address| address.parse().ok())
+        } else {
+            line.strip_prefix("listening on ").and_then(|rest| rest.trim_end().parse().ok())
+        };
         Self { child, stdout, address: address.unwrap_or_else(|| panic!("the first line is {line:?}")) }
     }
 
@@ -90,7 +95,7 @@ fn it_counts_what_it_served_as_json() {
     let sink = Running::start("--json -t 2");
     sink.load("-n 40 -c 8");
     let counts = sink.end(Signal::TERM);
-    assert_eq!(counts.code, Some(0));
+    assert_eq!((counts.code, counts.stdout.lines().count()), (Some(0), 1), "an object a line");
     let counts = counts.json();
     for (key, count) in [("accepted", 40), ("complex", 40), ("c2_valid", 40), ("reset", 40)] {
         assert_eq!(counts[key], count, "{key}: {counts}");
@@ -98,6 +103,13 @@ fn it_counts_what_it_served_as_json() {
     for key in ["simple", "c2_echo", "c2_invalid"] {
         assert_eq!(counts[key], 0, "{key}: {counts}");
     }
+}
+
+#[test]
+fn a_terminal_that_is_gone_ends_it_as_well() {
+    let sink = Running::start("-t 1");
+    let ended = sink.end(Signal::HUP);
+    assert_eq!((ended.code, ended.stdout.starts_with("accepted 0\n")), (Some(0), true), "{ended:#?}");
 }
 
 #[test]

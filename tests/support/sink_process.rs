@@ -31,7 +31,8 @@ impl SinkProcess {
         let mut printed = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
         let mut first = String::new();
         printed.read_line(&mut first).expect("a readable pipe");
-        let address = first.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        let line: Option<serde_json::Value> = serde_json::from_str(&first).ok();
+        let address = line.and_then(|line| line["listening"].as_str()?.parse().ok());
         match address {
             Some(address) => Self { process, printed, address },
             None => panic!("the sink did not start: {:?}", process.finish()),

@@ -1,6 +1,5 @@
 //! The effective plan on paper.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
@@ -8,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::super::sessions;
 use super::curves;
-use crate::base::{DurationText, Nanos, Rate, Seed};
+use crate::base::{DurationText, Nanos, Rate, Seed, host_address};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::ArrivalPattern;
@@ -307,7 +306,7 @@ fn targets(plan: &RunPlan, shares: &[TargetShare]) -> String {
 
 /// What is not known of a name without asking for it.
 fn unknown(plan: &RunPlan, target: &Target) -> &'static str {
-    let named = !plan.built_in_sink && target.host.parse::<IpAddr>().is_err();
+    let named = !plan.built_in_sink && host_address(&target.host).is_none();
     if named && target.address.ip().is_unspecified() { " (not looked up)" } else { "" }
 }
 

@@ -169,6 +169,7 @@ impl Epoll {
             return Err(EpollError::TooManySlots { slots: plan.slots, limit });
         }
         let instance = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| EpollError::Instance { errno })?;
+        let sources = plan.bound_sources().into_iter().map(SockAddr::from).collect();
         let listeners = accept::prepare(plan.listeners, plan.nodelay, &instance)?;
         let accepting = if listeners.is_empty() { 0 } else { plan.slots };
         let at_once = plan.buffers.count as usize;
@@ -183,7 +184,7 @@ impl Epoll {
             slot_freed: false,
             listeners,
             targets: plan.targets.into_iter().map(SockAddr::from).collect(),
-            sources: plan.sources.into_iter().map(|address| SockAddr::from(SocketAddr::new(address, 0))).collect(),
+            sources,
             nodelay: plan.nodelay,
             options: socket::options(plan.hold_check, plan.ports),
             shared_bytes: plan.shared_bytes,

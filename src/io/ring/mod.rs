@@ -205,6 +205,7 @@ impl Ring {
     /// As [`Ring::new`].
     pub fn with_descriptors(plan: IoPlan, descriptors: Descriptors) -> Result<Self, RingError> {
         let ring = setup::make_ring(plan.slots, descriptors)?;
+        let sources = plan.bound_sources().into_iter().map(SockAddr::from).collect();
         let listeners = accept::prepare(plan.listeners, plan.nodelay)?;
         let slots = plan.slots as usize;
         let sockets = if descriptors == Descriptors::Ordinary { slots } else { 0 };
@@ -222,11 +223,7 @@ impl Ring {
             free_slots: FreeSlots::new(accepting),
             listeners,
             targets: plan.targets.into_iter().map(SockAddr::from).collect(),
-            sources: plan
-                .sources
-                .into_iter()
-                .map(|address| SockAddr::from(std::net::SocketAddr::new(address, 0)))
-                .collect(),
+            sources,
             nodelay: plan.nodelay,
             options: options.into_boxed_slice(),
             nagle: vec![false; slots].into_boxed_slice(),

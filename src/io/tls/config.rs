@@ -18,6 +18,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, Ser
 use serde::{Deserialize, Serialize};
 
 use super::verifier::Verifier;
+use crate::base::input;
+
+/// The longest PEM file that is read; all the world's authorities take a quarter of a megabyte.
+const LONGEST_PEM: u64 = 16 << 20;
 
 /// TLS of one target, as planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +182,7 @@ impl TlsServer {
     pub fn load(plan: &TlsServerPlan) -> Result<Self, TlsError> {
         let chain = certificates(&plan.certificate, "the certificate")?;
         let unreadable = |source| TlsError::File { what: "the private key", path: plan.key.clone(), source };
-        let key = PrivateKeyDer::from_pem_file(&plan.key).map_err(unreadable)?;
+        let key = pem(&plan.key).and_then(|text| PrivateKeyDer::from_pem_slice(&text)).map_err(unreadable)?;
         let refused =
             |source| TlsError::Identity { certificate: plan.certificate.clone(), key: plan.key.clone(), source };
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -255,13 +259,18 @@ fn authorities(path: &Path) -> Result<Roots, TlsError> {
 
 /// All certificates of a PEM file; at least one.
 pub(super) fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
+    let certificates: Vec<_> = pem(path)
+        .and_then(|text| CertificateDer::pem_slice_iter(&text).collect())
         .map_err(|source| TlsError::File { what, path: path.to_owned(), source })?;
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate { path: path.to_owned() });
     }
     Ok(certificates)
+}
+
+/// The text of a PEM file.
+fn pem(path: &Path) -> Result<Vec<u8>, pem::Error> {
+    input::read(path, LONGEST_PEM).map_err(pem::Error::Io)
 }
 
 /// Accepts every certificate, even one that cannot be read, and every signature.

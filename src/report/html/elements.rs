@@ -43,11 +43,7 @@ pub(super) fn head(head: &Head<'_>) -> Markup {
             p.meta {
                 time datetime=(head.started_at) { (head.started_at) }
                 " \u{b7} " (tool(head.tool))
-                @match head.interrupted {
-                    Some(Signal::Interrupt) => { " \u{b7} ended by SIGINT" }
-                    Some(Signal::Terminate) => { " \u{b7} ended by SIGTERM" }
-                    None => {}
-                }
+                @if let Some(signal) = head.interrupted { " \u{b7} ended by " (signal.name()) }
             }
         }
     }

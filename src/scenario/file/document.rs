@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::base::{DurationText, Nanos, redact_repeated};
+use crate::base::{DurationText, Nanos, input, redact_repeated};
 use crate::scenario::origins::{Origin, Origins};
 
 /// Why a file is not a scenario: its place, the cause and the remedy, in one line.
@@ -245,7 +245,7 @@ impl<'a> Item<'a> {
         if text.is_empty() {
             return Err(self.error("the path is empty; name a file"));
         }
-        Ok(self.source.path.parent().unwrap_or(Path::new("")).join(text))
+        Ok(input::folder(self.source.path).join(text))
     }
 
     /// A name for the report: short, and without characters that would spoil a table.
