@@ -4,7 +4,7 @@ mod announce;
 mod conclude;
 mod connections;
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate, rate_text};
 use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
@@ -22,7 +22,7 @@ use super::runner::Runner;
 use super::settings::{Settings, check_same_search};
 use super::shape::{Load, Shape, holds_forever, rate};
 use super::site::Site;
-use super::statement::{rate_text, statement};
+use super::statement::statement;
 use super::trial::{Trial, run_requested, serious};
 use super::verdict::{advice, half_finding, not_repeated, verdict};
 use super::warm_up::warm_up;

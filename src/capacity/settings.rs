@@ -1,6 +1,6 @@
 //! What was asked, with every default applied; and whether a saved search asked the same.
 
-use crate::base::{Nanos, Rate};
+use crate::base::{Nanos, Rate, rate_text};
 use crate::run::RunPlan;
 
 use super::fleet_need::need_of;
@@ -8,7 +8,7 @@ use super::measurement::CapacityError;
 use super::request::{CapacityRequest, GoalRequest};
 use super::result::{CapacityResult, Find, FleetNeed};
 use super::rfc9411::SUSTAIN_S;
-use super::statement::{percent_text, rate_text};
+use super::statement::percent_text;
 
 const DEFAULT_BUDGET: Nanos = Nanos::from_secs(300);
 /// The strict goal needs longer: a sustain phase of 300 s, and the search before it.

@@ -1,6 +1,6 @@
 //! The capacity in one plain sentence: what was measured is part of the number.
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::engine::ClosePolicy;
 use crate::measure::Until;
 use crate::protocol::HandshakeMode;
@@ -25,32 +25,6 @@ pub fn statement(result: &CapacityResult) -> String {
         Some(false) => format!("{sentence}; it did not recover from the overload{}", overload_rate(result)),
         _ => sentence,
     }
-}
-
-/// A rate with four significant digits, as people write it: a search ends at a width of a percent, so that three would
-/// round a bound to something that was not shown.
-pub fn rate_text(per_s: f64) -> String {
-    let rounded = four_digits(per_s);
-    let in_units = |unit: f64, symbol: &str| {
-        let digits = format!("{:.3}", rounded / unit);
-        format!("{}{symbol}/s", digits.trim_end_matches('0').trim_end_matches('.'))
-    };
-    match Rate::per_second(rounded) {
-        Ok(rate) if rounded < PLAIN => rate.to_string(),
-        _ if rounded < 1e6 => in_units(1e3, "k"),
-        _ => in_units(1e6, "M"),
-    }
-}
-
-/// Below this a rate of four digits is no longer without its `k`.
-const PLAIN: f64 = 10_000.0;
-
-fn four_digits(per_s: f64) -> f64 {
-    if !(per_s.is_finite() && per_s > 0.0) {
-        return 0.0;
-    }
-    let unit = 10f64.powi(per_s.log10().floor() as i32 - 3);
-    if unit >= 1.0 { (per_s / unit).round() * unit } else { (per_s * unit.recip()).round() / unit.recip() }
 }
 
 /// A share in percent without needless digits.
@@ -287,15 +261,10 @@ fn deadline(result: &CapacityResult) -> String {
 }
 
 fn bounds(goal: &GoalResult) -> String {
-    // Both are written in one way.
-    let highest = goal.upper_bound_per_s.unwrap_or(0.0);
-    let whole = |rate: f64| match highest < PLAIN {
-        true => four_digits(rate).to_string(),
-        false => rate_text(rate).trim_end_matches("/s").to_owned(),
-    };
+    let number = |rate: f64| rate_text(rate).trim_end_matches("/s").to_owned();
     match (goal.lower_bound_per_s, goal.upper_bound_per_s) {
-        (Some(lower), Some(upper)) => format!(" (search {}-{})", whole(lower), whole(upper)),
-        (None, Some(upper)) => format!(" (below {})", whole(upper)),
+        (Some(lower), Some(upper)) => format!(" (search {}-{})", number(lower), number(upper)),
+        (None, Some(upper)) => format!(" (below {})", rate_text(upper)),
         _ => String::new(),
     }
 }
@@ -337,12 +306,6 @@ fn contradicted(result: &CapacityResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rates_have_four_digits_and_the_units_of_the_command_line() {
-        let texts = [15_234.0, 999.96, 1.2344, 0.5, 1_234_567.0, 20.0, 6_935.0, 0.0].map(rate_text);
-        assert_eq!(texts, ["15.23k/s", "1k/s", "1.234/s", "0.5/s", "1.235M/s", "20/s", "6935/s", "0/s"]);
-    }
 
     #[test]
     fn shares_have_no_needless_digits() {

@@ -1,5 +1,6 @@
 //! What a search came to: outcomes, the verdict, and what to do next.
 
+use crate::base::rate_text;
 use crate::measure::FailureKind;
 use crate::run::{Finding, Severity, Verdict};
 use crate::search::GoalConclusion;
@@ -7,7 +8,7 @@ use crate::search::GoalConclusion;
 use super::request::GoalRequest;
 use super::result::*;
 use super::settings::Settings;
-use super::statement::{percent_text, rate_text};
+use super::statement::percent_text;
 
 /// Bounds further apart than this, or than three times the width asked for, are no capacity.
 const CLOSE: f64 = 0.05;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate, rate_text};
 use crate::capacity::{
     Audience, CapacityError, CapacityRequest, CapacityResult, ControlRequest, Deadline, Find, FleetRequest,
     GoalRequest, Runner, TrialPurpose, TrialRow, measure, share,
@@ -339,8 +339,9 @@ impl Audience for Stage {
         self.bar.set_length(length.as_u64() / 1_000_000);
         self.bar.set_position(elapsed.min(length).as_u64() / 1_000_000);
         self.bar.set_message(format!(
-            "{} at {rate_per_s:.0}/s  {:.1}s of {:.1}s  {} completed  {} failed",
+            "{} at {}  {:.1}s of {:.1}s  {} completed  {} failed",
             purpose.plural(1),
+            rate_text(rate_per_s),
             elapsed.min(length).as_secs_f64(),
             length.as_secs_f64(),
             progress.completed,

@@ -245,7 +245,7 @@ fn a_file_that_no_search_can_have_written_is_refused() {
 fn goals_that_only_a_high_rate_decides_are_said_beforehand() {
     let ended = searched(Path::new("."), &format!("rtmp://queue.sim/live --goal strict {SHORT}"));
     let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    let note = "to tell a loss of 0.001 % takes 300000 attempts, so a confirmation of 5s decides the goal strict from 60k/s on";
+    let note = "to tell a loss of 0.001 % takes 300000 attempts, so a confirmation of 5s decides the goal strict from 60000/s on";
     assert!(told.contains(note), "{told}");
     let usual = searched(Path::new("."), &format!("rtmp://queue.sim/live {SHORT}"));
     assert!(!usual.stderr.contains("to tell a loss"), "{usual:#?}");

@@ -36,9 +36,9 @@ fn closed_loop() {
 fn open_loop_with_conditions_met() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p99<50ms --threshold failed<1%"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
+    peak rate 1000/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for 2s,
                2000 slots
                1 worker, sim, seed 1
     result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
@@ -66,9 +66,9 @@ fn open_loop_with_conditions_met() {
 fn open_loop_with_a_condition_missed() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p50<50us"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
+    peak rate 1000/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for 2s,
                2000 slots
                1 worker, sim, seed 1
     result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
@@ -92,9 +92,9 @@ fn open_loop_with_a_condition_missed() {
 fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 100:1k -w 500ms -d 2s --arrival poisson"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
+    peak rate 1000/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 100/s to 1k/s poisson
+    load       complex, until handshake, close rst; open loop, 100/s to 1000/s poisson
                for 2s after a warm-up of 500ms, 2500 slots
                1 worker, sim, seed 1
     result     542/s completed: 1084 of 1084 due, 0 failed (0 %)

@@ -1,12 +1,12 @@
 //! What is said before and between the trials.
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::run::RunPlan;
 use crate::search::{Search, attempts_to_tell};
 
 use super::super::result::{Baseline, Control, TrialPurpose};
 use super::super::rfc9411::SUSTAIN_S;
-use super::super::statement::{percent_text, rate_text};
+use super::super::statement::percent_text;
 use super::connections::{longest_watch, quarter};
 use super::{Audience, BASELINE, CONTROL, Measurement, after_reserve};
 
