@@ -5,8 +5,9 @@ use crate::engine::ClosePolicy;
 use crate::measure::Until;
 use crate::protocol::HandshakeMode;
 use crate::run::{Finding, Hold, RunPlan, Verdict};
+use crate::search::{attempts_to_tell, loss_at_most};
 
-use super::result::{CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome, Qualification};
+use super::result::{CapacityResult, Concurrent, Confirmation, GoalResult, LimitedBy, Outcome, Qualification};
 
 /// The sentence at the top of every report.
 pub fn statement(result: &CapacityResult) -> String {
@@ -109,7 +110,10 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
             percent_text(1.0 - goal.loss_ratio),
             deadline(result)
         ),
-        (Outcome::NotDecidable, ..) => format!("not decidable: {}", goal.because),
+        (Outcome::NotDecidable, _, Some(rate)) => {
+            format!("about {} by short trials{bounds}, which is not decidable: {}", rate_text(rate), goal.because)
+        }
+        (Outcome::NotDecidable, _, None) => format!("not decidable: {}", goal.because),
         (Outcome::DidNotRecover, _, Some(rate)) => {
             format!("at least {} {}, not confirmed", rate_text(rate), measured(result, goal, false))
         }
@@ -122,7 +126,9 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
         ),
         (_, None, Some(rate)) => {
             format!(
-                "about {} {}, not confirmed: the search ended first{bounds}",
+                "{} {} {}, not confirmed: the search ended first{bounds}",
+                // What met the goal is no estimate of what would miss it.
+                if goal.upper_bound_per_s.is_some() { "about" } else { "at least" },
                 rate_text(rate),
                 measured(result, goal, false)
             )
@@ -199,8 +205,9 @@ fn nothing(result: &CapacityResult) -> String {
 fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> String {
     let confirmation = match &result.confirmation {
         Some(confirmation) if confirmed => format!(
-            " confirmed for {}",
-            DurationText(Nanos::from_millis((confirmation.duration_s * 1e3).round() as u64).into())
+            " confirmed for {}{}",
+            DurationText(Nanos::from_millis((confirmation.duration_s * 1e3).round() as u64).into()),
+            what_few_attempts_show(confirmation, goal)
         ),
         _ => String::new(),
     };
@@ -217,6 +224,19 @@ fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> Stri
         percent_text(1.0 - goal.loss_ratio),
         deadline(result)
     )
+}
+
+/// How many attempts a confirmation rests on, and what they show, where they are few for the goal.
+fn what_few_attempts_show(confirmation: &Confirmation, goal: &GoalResult) -> String {
+    /// So many times the attempts without which nothing can be told leave no doubt worth a word.
+    const MANY: u64 = 5;
+    if confirmation.attempts >= MANY * attempts_to_tell(goal.loss_ratio) {
+        return String::new();
+    }
+    let most = loss_at_most(confirmation.lost, confirmation.attempts);
+    // No more digits than the approximation has.
+    let most = percent_text((most * 1e4).ceil() / 1e4);
+    format!(" ({} of {} attempts lost: at most {most} at 95 % confidence)", confirmation.lost, confirmation.attempts)
 }
 
 /// "complex handshakes", or what several kinds of clients make.
@@ -282,7 +302,9 @@ fn limit(goal: &GoalResult) -> String {
 
 /// How far the generator is from its own ceiling.
 fn generator(result: &CapacityResult) -> String {
-    match result.control.as_ref().and_then(|control| control.headroom) {
+    // No share of what is only known to be possible.
+    let ceiling = result.control.as_ref().filter(|control| !control.at_least);
+    match ceiling.and_then(|control| control.headroom) {
         Some(headroom) if headroom > 0.0 => format!("; generator at {:.0} % of its ceiling", 100.0 / headroom),
         _ => String::new(),
     }

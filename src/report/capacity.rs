@@ -226,7 +226,12 @@ pub(super) fn generator(result: &CapacityResult) -> String {
                 (false, _) => "",
             };
             let cached = if control.cached { ", measured before" } else { "" };
-            format!("; ceiling {} against {}{shared}{cached}", rate_text(control.ceiling_per_s), control.target)
+            let at_least = if control.at_least { "at least " } else { "" };
+            format!(
+                "; ceiling {at_least}{} against {}{shared}{cached}",
+                rate_text(control.ceiling_per_s),
+                control.target
+            )
         }
         None => String::new(),
     };

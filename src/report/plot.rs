@@ -253,7 +253,7 @@ mod tests {
             (0..6).map(|t_s| TimelineRow { held: u64::from(t_s) * 100, ..row(t_s, 50, 50, 0) }).collect();
         insta::assert_snapshot!(timeline(&rows, false, false, 40), @r"
         completed per second
-          50.0/s │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
+            50/s │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
                  │
                  │
                  │

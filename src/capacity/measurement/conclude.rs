@@ -100,7 +100,7 @@ impl<A: Audience> Measurement<'_, A> {
                 control.headroom = Some(headroom);
                 // A sink on the workers' cores makes a ceiling that is too low.
                 let proves = control.own_cores || busy.is_none_or(|busy| busy >= BUSY_PERCENT);
-                if outcome == Outcome::Confirmed && headroom < LEAST_HEADROOM && proves {
+                if outcome == Outcome::Confirmed && !control.at_least && headroom < LEAST_HEADROOM && proves {
                     outcome = Outcome::GeneratorLimited;
                     reason = Some(format!(
                         "the same load against {} comes to {} only, {headroom:.2} times this rate; {LEAST_HEADROOM} times \

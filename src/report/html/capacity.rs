@@ -105,7 +105,9 @@ fn key_figures(result: &CapacityResult) -> Vec<Tile> {
     if let Some(control) = &result.control {
         let headroom =
             control.headroom.map(|headroom| format!("{headroom:.2} times the found rate")).unwrap_or_default();
-        tiles.push(Tile::new("generator's ceiling", rate_text(control.ceiling_per_s), headroom));
+        let at_least = if control.at_least { "at least " } else { "" };
+        let ceiling = format!("{at_least}{}", rate_text(control.ceiling_per_s));
+        tiles.push(Tile::new("generator's ceiling", ceiling, headroom));
     }
     if result.overload.is_some() {
         let (value, note) = match result.recovered {
