@@ -22,6 +22,39 @@ fn main() {
     print_rows(None, seeds);
     println!("\nThe same servers, but they stand still for 0.3 s every 5 s:\n");
     print_rows(Some(FREEZE), seeds);
+    println!("\nServers with low limits, T 1 s, 200 searches and 200 questions a cell:\n");
+    print_low_limits();
+}
+
+/// What small fleets meet: found rates, and the share of needs that get a yes, at these parts of the true rate.
+fn print_low_limits() {
+    const SEEDS: std::ops::Range<u64> = FIRST_SEED..FIRST_SEED + 200;
+    const MARGIN: f64 = 1.2;
+    const PARTS: [f64; 5] = [0.9, 0.95, 1.02, 1.05, 1.1];
+    let deadline = Nanos::from_secs(1);
+    let spec = SearchSpec { budget: SWEEP_BUDGET, ..SearchSpec::new(deadline) };
+    println!(
+        "| limit | found | errors | time: median, longest | {} |",
+        PARTS.map(|part| format!("yes at {part}")).join(" | ")
+    );
+    println!("|--:|--:|--:|--:|{}", "--:|".repeat(PARTS.len()));
+    for limit in [3.0, 20.0, 80.0, 300.0] {
+        let servers = Catalogue::low(deadline, spec.goals[0].loss_ratio, &[limit]);
+        let search = servers.sweep(&spec, Method::Search, 0.0, SEEDS);
+        let answers = PARTS.map(|part| {
+            let answers = servers.qualify(&spec, part, MARGIN, SEEDS);
+            let percent = |count: usize| 100.0 * count as f64 / 200.0;
+            format!("{:.0} % ({:.0} % not told)", percent(answers.met), percent(answers.inconclusive))
+        });
+        println!(
+            "| {limit}/s | {} | {} | {:.0} s, {:.0} s | {} |",
+            share(search.found, &search),
+            errors(&search),
+            search.median_time.as_secs_f64(),
+            search.longest_time.as_secs_f64(),
+            answers.join(" | ")
+        );
+    }
 }
 
 fn print_parameters() {

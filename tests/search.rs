@@ -249,8 +249,15 @@ fn goals_share_trials() {
 #[test]
 fn a_goal_that_needs_more_attempts_than_there_is_time_for_is_not_decided() {
     let goals = vec![Goal::strict(Nanos::from_millis(100))];
-    let goal = find(SearchSpec { goals: goals.clone(), ..spec() }, Target::of(2_000.0));
+    let goal = find(SearchSpec { goals: goals.clone(), ..spec() }, Target::of(500.0));
+    assert!(matches!(goal.verdict, Verdict::NotDecidable { attempts: 60_000..=150_000, needed: 300_000 }), "{goal:?}");
+    // A confirmation that may not be longer has too few of them at a higher rate, too.
+    let short = SearchSpec { goals: goals.clone(), longest_confirm: Nanos::from_secs(60), ..spec() };
+    let goal = find(short, Target::of(2_000.0));
     assert!(matches!(goal.verdict, Verdict::NotDecidable { attempts: 100_000..=130_000, needed: 300_000 }), "{goal:?}");
+    let (under_way, conclusion) = run(SearchSpec { goals: goals.clone(), ..spec() }, Target::of(2_000.0));
+    let confirming = &under_way.trials()[conclusion.goals[0].confirming_trial.unwrap()];
+    assert!(confirming.attempts >= 300_000 && confirming.request.duration > under_way.spec().confirm, "{confirming:?}");
     let fast = find(SearchSpec { goals, ..spec() }, Target::of(20_000.0));
     assert_eq!(fast.verdict, Verdict::Confirmed);
     assert!(fast.loss_resolution.unwrap() <= 0.000_01);
@@ -267,6 +274,51 @@ fn a_qualification_offers_no_more_than_the_need_and_its_margin() {
     assert!(offered(&under_way) < 8_000.0, "half of the need is enough to know");
     let limited = Target { generator_per_s: 5_000.0, ..Target::of(15_000.0) };
     assert_eq!(qualify(8_000.0, limited).1, QualificationVerdict::Inconclusive);
+}
+
+/// A qualification of a need that the target takes, with so much time.
+fn small_need(need: f64, seconds: u64) -> (Search, Conclusion) {
+    let mode = Mode::Qualify { need: rate(need), margin: 1.2 };
+    let (low, budget) = (rate(need.min(1.0)), Nanos::from_secs(seconds));
+    let confirm = Nanos::from_secs(60).min(Nanos::from_secs(seconds / 5));
+    run(SearchSpec { mode, min_rate: low, start_rate: rate(need), budget, confirm, ..spec() }, Target::of(1e3))
+}
+
+#[test]
+fn a_low_need_is_confirmed_for_as_long_as_its_attempts_take() {
+    for (need, seconds) in [(2.0, 300), (5.0, 150), (50.0, 60)] {
+        let (under_way, conclusion) = small_need(need, seconds);
+        let last = under_way.trials().last().unwrap();
+        assert_eq!(conclusion.qualification.unwrap().verdict, QualificationVerdict::Met, "{need}");
+        assert!(last.request.purpose == Purpose::Confirm && last.attempts >= 600, "{need}: {last:?}");
+        assert!(offered(&under_way) <= need * 1.2, "{need}");
+    }
+}
+
+#[test]
+fn a_low_need_that_the_time_is_too_short_for_is_not_decidable_at_the_rate_of_its_confirmation() {
+    let (under_way, conclusion) = small_need(2.0, 60);
+    assert!(!under_way.time_plan().answers);
+    assert_eq!(conclusion.qualification.unwrap().verdict, QualificationVerdict::Inconclusive);
+    // 2.4 a second for nearly a minute, not the climb's rate.
+    let verdict = &conclusion.goals[0].verdict;
+    assert!(matches!(verdict, Verdict::NotDecidable { attempts: 90..=144, needed: 600 }), "{verdict:?}");
+}
+
+#[test]
+fn a_climb_that_is_interrupted_has_met_so_much_and_nothing_is_too_few() {
+    let mut under_way = Search::new(SearchSpec { start_rate: rate(10.0), ..spec() }).unwrap();
+    let mut target = Target::of(1e9);
+    for _ in 0..2 {
+        let Step::Trial(request) = under_way.next() else { panic!("it goes on") };
+        let Ok(outcome) = target.trial(&request);
+        under_way.record(outcome);
+    }
+    let goal = &under_way.stop().goals[0];
+    assert_eq!(
+        (goal.lower_bound_per_s, goal.upper_bound_per_s, &goal.verdict),
+        (Some(20.0), None, &Verdict::Undecided)
+    );
 }
 
 #[test]
@@ -302,6 +354,37 @@ fn noisy_servers_are_measured_within_the_budget_and_never_flattered() {
         let tally = sweep(deadline_ms, None, 0.1, 60);
         assert_eq!(tally.over, 0, "{tally:?}");
         assert!(tally.good >= 54 && tally.longest_time <= Nanos::from_secs(300), "{tally:?}");
+    }
+}
+
+/// Such limits have small fleets; five minutes are to be enough.
+fn low_limit(limit_per_s: f64) -> (Catalogue, SearchSpec) {
+    let deadline = Nanos::from_secs(1);
+    let spec = SearchSpec { budget: SWEEP_BUDGET, ..SearchSpec::new(deadline) };
+    (Catalogue::low(deadline, 0.005, &[limit_per_s]), spec)
+}
+
+#[test]
+fn low_limits_are_found_but_for_a_few_attempts() {
+    for (limit, least_found) in [(3.0, 8), (20.0, 18), (80.0, 18), (300.0, 20)] {
+        let (servers, spec) = low_limit(limit);
+        let tally = servers.sweep(&spec, Method::Search, 0.0, 0..20);
+        // 3/s leave no time for narrow bounds: some searches confirm nothing. 600 attempts take some percent too much.
+        assert!(tally.found >= least_found && tally.highest < 0.05, "{limit}/s: {tally:?}");
+        assert!(tally.longest_time <= SWEEP_BUDGET && tally.unstable == 0, "{limit}/s: {tally:?}");
+    }
+}
+
+#[test]
+fn needs_of_small_fleets_are_told_from_what_is_too_much() {
+    for limit in [3.0, 20.0, 80.0, 300.0] {
+        let (servers, spec) = low_limit(limit);
+        let answers = |share| servers.qualify(&spec, share, 1.2, 0..20);
+        let (enough, over, twice) = (answers(0.95), answers(1.1), answers(2.0));
+        assert!(enough.met >= 18 && enough.missed == 0, "{limit}/s: {enough:?}");
+        assert!(over.met == 0, "{limit}/s: {over:?}");
+        assert!(twice.met == 0 && twice.missed >= 18, "{limit}/s: {twice:?}");
+        assert!(enough.longest_time.max(over.longest_time) <= SWEEP_BUDGET, "{limit}/s");
     }
 }
 

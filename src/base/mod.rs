@@ -15,4 +15,4 @@ pub use random::{RandomStream, Seed, StreamPurpose};
 pub use secret::{REDACTED, Secret, SecretText, redact_bytes, redact_repeated, redact_url, redact_words};
 pub use text::{colored_lines, visible, visible_json, visible_lines};
 pub use time::{Nanos, Time};
-pub use units::{DurationError, DurationText, Rate, RateError, RateRange};
+pub use units::{DurationError, DurationText, Rate, RateError, RateRange, rate_text};

@@ -1,6 +1,6 @@
 //! The unloaded target: what is measured against, and whether there is anything to measure.
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, Rate};
 use crate::fleet::Progress;
 use crate::measure::FailureKind;
 use crate::run::{Finding, Notice, RunResult, Severity, Watch};
@@ -16,10 +16,20 @@ use super::trial::run_trial;
 const FIRST: u32 = 5;
 /// Attempts of the baseline: the 95th percentile has ten samples above it.
 const ATTEMPTS: f64 = 200.0;
-/// What is certainly low.
+/// Attempts that are enough for a median.
+const ATTEMPTS_OF_A_MEDIAN: f64 = 24.0;
+/// A low rate makes the baseline no longer than this, as far as that is enough for a median.
+const LONGEST: Nanos = Nanos::from_secs(10);
+/// What is low for a target that takes five attempts at once and answers them together.
 const LOWEST_PER_S: f64 = 20.0;
 /// What is low for a target that answers at once.
 const HIGHEST_PER_S: f64 = 100.0;
+/// A target that answers one attempt after the other gets this share of what it answers a second.
+const SHARE_OF_A_QUEUE: f64 = 0.5;
+/// A loss of this share may be that of a load: a target with a low limit is looked at again at a lower rate.
+const OVERLOADED: f64 = 0.05;
+/// No look is at a lower rate for a loss.
+const LEAST_PER_S: f64 = 1.0;
 /// The share of a single server's time that the baseline takes.
 const SHARE: f64 = 0.25;
 /// Round trips of an attempt: connect, C0C1, C2 with a command.
@@ -42,7 +52,13 @@ pub struct Unloaded {
     pub stalled: Option<Finding>,
 }
 
-/// Measures the unloaded target.
+/// What the baseline takes against a target that answers at once, if no more than `highest` may be offered.
+pub fn planned(highest: Option<Rate>) -> Nanos {
+    const FIRST_LOOKS: Nanos = Nanos::from_secs(2);
+    length(highest.map_or(HIGHEST_PER_S, |highest| highest.as_per_second().min(HIGHEST_PER_S))) + FIRST_LOOKS
+}
+
+/// Measures the unloaded target, at no more than `highest`.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -51,6 +67,7 @@ pub fn measure_baseline(
     audience: &mut impl Audience,
     shape: &Shape<'_>,
     asked: Deadline,
+    highest: Option<Rate>,
 ) -> Result<Unloaded, CapacityError> {
     let mut first = first_look(runner, audience, shape)?;
     // Slow, or met by a stall.
@@ -65,23 +82,34 @@ pub fn measure_baseline(
         let baseline = baseline_of(&first, attempts, lost, 0.0);
         return Ok(Unloaded { baseline, dead: true, result: first, stalled: None });
     }
-    let per_s = low_rate(&first);
-    let length = Nanos::from_secs_f64(ATTEMPTS / per_s);
-    let mut look = || -> Result<Unloaded, CapacityError> {
-        let plan = shape.plan(Load::Rate(rate(per_s), length))?;
+    let mut look = |per_s: f64| -> Result<Unloaded, CapacityError> {
+        let plan = shape.plan(Load::Rate(rate(per_s), length(per_s)))?;
         let trial = run_trial(runner, audience, plan, TrialPurpose::Probe, shape.deadline())?;
         let baseline = baseline_of(&trial.result, trial.row.attempts, trial.row.lost, per_s);
         let dead = trial.result.attempts.completed == 0 && !trial.cut_short;
         Ok(Unloaded { baseline, dead, result: trial.result, stalled: None })
     };
-    let mut unloaded = look()?;
+    let mut unloaded = look(highest.map_or(f64::INFINITY, Rate::as_per_second).min(low_rate(&first)))?;
     for looks in 1..LOOKS {
         let is_interrupted = unloaded.result.interrupted.is_some();
-        if unloaded.dead || is_interrupted || !stalls_now_and_then(asked, &unloaded.baseline) {
+        if unloaded.dead || is_interrupted {
+            break;
+        }
+        let per_s = unloaded.baseline.rate_per_s;
+        if let Some(lower) = lower_rate(&unloaded.baseline) {
+            let again = look(lower)?;
+            if again.dead || again.baseline.loss_ratio >= unloaded.baseline.loss_ratio {
+                // Not the load's doing.
+                break;
+            }
+            unloaded = again;
+            continue;
+        }
+        if !stalls_now_and_then(asked, &unloaded.baseline) {
             break;
         }
         let stalled = stalled(asked, &unloaded.baseline, looks);
-        let again = look()?;
+        let again = look(per_s)?;
         let quality = |baseline: &Baseline| Some((baseline.lost, baseline.highest_percentile()?.1));
         // A look that a signal cut short may have no percentile to compare.
         if quality(&again.baseline).is_some_and(|quality_again| Some(quality_again) < quality(&unloaded.baseline)) {
@@ -90,6 +118,19 @@ pub fn measure_baseline(
         unloaded.stalled = Some(stalled);
     }
     Ok(unloaded)
+}
+
+/// How long attempts arrive at so many a second.
+fn length(per_s: f64) -> Nanos {
+    let whole = Nanos::from_secs_f64(ATTEMPTS / per_s);
+    whole.min(LONGEST.max(Nanos::from_secs_f64(ATTEMPTS_OF_A_MEDIAN / per_s)))
+}
+
+/// The rate for another look where so much was lost that the rate itself may have been too much.
+fn lower_rate(baseline: &Baseline) -> Option<f64> {
+    let served_per_s = baseline.rate_per_s * (1.0 - baseline.loss_ratio);
+    let lower = (SHARE_OF_A_QUEUE * served_per_s).max(LEAST_PER_S);
+    (baseline.loss_ratio >= OVERLOADED && lower < baseline.rate_per_s).then_some(lower)
 }
 
 /// A few attempts at once.
@@ -169,7 +210,15 @@ fn low_rate(first: &RunResult) -> f64 {
     let round_trip = least(&first.latency.connect).unwrap_or(0.0);
     // What is left of an answer without the way: at least a part of it, for round trips vary.
     let serving = (service - ROUND_TRIPS * round_trip).max(service / 10.0);
-    (SHARE / serving.max(1e-9)).clamp(LOWEST_PER_S, HIGHEST_PER_S)
+    let lowest = LOWEST_PER_S.min(SHARE_OF_A_QUEUE / apart_s(first).max(1e-9));
+    (SHARE / serving.max(1e-9)).clamp(lowest, HIGHEST_PER_S)
+}
+
+/// How far apart the answers to attempts that were made at once came, on average: far where one waits for the other.
+fn apart_s(first: &RunResult) -> f64 {
+    let Some(service) = &first.latency.service else { return 0.0 };
+    let span = service.max_ns.unwrap_or(0).saturating_sub(service.min_ns.unwrap_or(0));
+    Nanos::new(span).as_secs_f64() / (service.count.max(2) - 1) as f64
 }
 
 fn baseline_of(result: &RunResult, attempts: u64, lost: u64, rate_per_s: f64) -> Baseline {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::Nanos;
+use crate::base::{DurationText, Nanos, Rate};
 use crate::run::{Finding, RunPlan, RunResult, Tool};
 use crate::scenario::TargetText;
 use crate::sink::{Sink, SinkPlan};
@@ -23,10 +23,35 @@ use super::shape::{Load, Shape};
 const SLOTS_PER_WORKER: u32 = 64;
 /// Long enough for a steady state.
 const LENGTH: Nanos = Nanos::from_secs(3);
+/// Long enough to see that a planned rate is kept.
+const PLANNED_LENGTH: Nanos = Nanos::from_secs(1);
 /// Attempts to be completed before a ceiling is one.
 const LEAST_ATTEMPTS: u64 = 100;
 
-/// Measures the generator's ceiling, or takes it from the `cache` if it may; none if it is not to be had.
+/// How the ceiling is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlOrder<'a> {
+    /// Against whom.
+    pub asked: &'a ControlRequest,
+    /// No trial offers more than this, so the control need not.
+    pub highest: Option<Rate>,
+    /// The cores of this machine.
+    pub allowed: &'a [u32],
+    /// What was measured before will do.
+    pub cache: bool,
+}
+
+/// What a control came to.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    per_s: f64,
+    /// It is what was asked, and more may be possible.
+    at_least: bool,
+    /// The workers had their cores for themselves.
+    alone: bool,
+}
+
+/// Measures the generator's ceiling, or takes it from the cache; none if it is not to be had.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -34,29 +59,28 @@ pub fn measure_control(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    asked: &ControlRequest,
-    allowed: &[u32],
-    cache: bool,
+    order: ControlOrder<'_>,
 ) -> Result<Option<Control>, CapacityError> {
-    match asked {
+    match order.asked {
         ControlRequest::Skip => Ok(None),
         ControlRequest::Target(target) => {
-            let plan = shape.plan_against((**target).clone(), closed(shape))?;
-            let ceiling = ceiling(runner, audience, plan)?.map(|(ceiling, _)| ceiling);
-            let control = |ceiling_per_s| Control {
-                target: target.text.clone(),
-                built_in_sink: false,
-                own_cores: true,
-                ceiling_per_s,
-                headroom: None,
-                cached: false,
-            };
+            say_how(audience, &target.text, order.highest);
+            let mut plan_of = |load| shape.plan_against((**target).clone(), load);
+            let ceiling = ceiling(runner, audience, shape, order.highest, &mut plan_of)?;
             if ceiling.is_none() {
                 audience.say(&format!("note: the control {} completes nothing; there is no ceiling", target.text));
             }
-            Ok(ceiling.map(control))
+            Ok(ceiling.map(|ceiling| Control {
+                target: target.text.clone(),
+                built_in_sink: false,
+                own_cores: true,
+                ceiling_per_s: ceiling.per_s,
+                at_least: ceiling.at_least,
+                headroom: None,
+                cached: false,
+            }))
         }
-        ControlRequest::BuiltInSink => built_in(runner, audience, shape, allowed, cache),
+        ControlRequest::BuiltInSink => built_in(runner, audience, shape, order),
     }
 }
 
@@ -64,9 +88,9 @@ fn built_in(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    allowed: &[u32],
-    cache: bool,
+    order: ControlOrder<'_>,
 ) -> Result<Option<Control>, CapacityError> {
+    const TARGET: &str = "the built-in sink on this machine";
     let request = shape.request();
     if request.proxy_protocol.is_some() {
         audience.say("note: no control: the built-in sink does not speak the PROXY protocol; give --control TARGET");
@@ -75,41 +99,68 @@ fn built_in(
     let secured = request.targets.iter().any(|target| target.tls);
     let scheme = if secured { "rtmps" } else { "rtmp" };
     let placeholder: TargetText = format!("{scheme}://{NAME}:1").parse()?;
-    let sketch = shape.plan_against(placeholder, closed(shape))?;
-    let others: Vec<u32> = allowed.iter().copied().filter(|cpu| !sketch.cpus.contains(cpu)).collect();
+    let sketch = shape.plan_against(placeholder.clone(), closed(shape))?;
+    let others: Vec<u32> = order.allowed.iter().copied().filter(|cpu| !sketch.cpus.contains(cpu)).collect();
     let (cpus, own_cores) = if others.is_empty() { (sketch.cpus.clone(), false) } else { (others, true) };
-    let key = cache_key(&sketch, &cpus, allowed);
-    let control = |ceiling_per_s, cached| Control {
-        target: "the built-in sink on this machine".to_owned(),
+    let key = cache_key(&sketch, &cpus, order.allowed);
+    let control = |ceiling: Ceiling, cached| Control {
+        target: TARGET.to_owned(),
         built_in_sink: true,
         own_cores,
-        ceiling_per_s,
+        ceiling_per_s: ceiling.per_s,
+        at_least: ceiling.at_least,
         headroom: None,
         cached,
     };
-    if let Some(known) = Cached::read(&key).filter(|_| cache) {
-        return Ok(Some(control(known.ceiling_per_s, true)));
+    if let Some(known) = Cached::read(&key).filter(|_| order.cache) {
+        return Ok(Some(control(Ceiling { per_s: known.ceiling_per_s, at_least: false, alone: true }, true)));
     }
+    say_how(audience, TARGET, order.highest);
+    let slots = match order.highest {
+        Some(highest) => shape.plan_against(placeholder, planned(highest))?.concurrency(),
+        None => 0,
+    };
     let identity = if secured { Some(ControlIdentity::new()?) } else { None };
-    let descriptors = shape.machine().descriptors;
     let sink = Sink::start(SinkPlan {
         tls: identity.as_ref().map(ControlIdentity::server).transpose()?,
-        ..SinkPlan::for_load(sketch.engine, sketch.concurrency(), cpus, descriptors, sketch.seed)
+        ..SinkPlan::for_load(
+            sketch.engine,
+            sketch.concurrency().max(slots),
+            cpus,
+            shape.machine().descriptors,
+            sketch.seed,
+        )
     })
     .map_err(|error| CapacityError::Environment(error.to_string()))?;
     let target: TargetText = format!("{scheme}://{}/live", sink.address()).parse()?;
-    let mut plan = shape.plan_against(target, closed(shape))?;
-    if let (Some(identity), Some(tls)) = (&identity, &mut plan.tls) {
-        (tls.ca, tls.server_name) = (Some(identity.certificate()), None);
-    }
-    let ceiling = ceiling(runner, audience, plan);
+    let mut plan_of = |load| {
+        let mut plan = shape.plan_against(target.clone(), load)?;
+        if let (Some(identity), Some(tls)) = (&identity, &mut plan.tls) {
+            (tls.ca, tls.server_name) = (Some(identity.certificate()), None);
+        }
+        Ok(plan)
+    };
+    let ceiling = ceiling(runner, audience, shape, order.highest, &mut plan_of);
     sink.stop();
     let ceiling = ceiling?;
     // What was measured beside other work is no ceiling of this machine for another time.
-    if let Some((ceiling_per_s, true)) = ceiling {
-        Cached { ceiling_per_s }.write(&key);
+    if let Some(Ceiling { per_s, at_least: false, alone: true }) = ceiling {
+        Cached { ceiling_per_s: per_s }.write(&key);
     }
-    Ok(ceiling.map(|(ceiling, _)| control(ceiling, false)))
+    Ok(ceiling.map(|ceiling| control(ceiling, false)))
+}
+
+/// It may be a heavier load than anybody expects on this machine, whose target may share it.
+fn say_how(audience: &mut impl Audience, target: &str, highest: Option<Rate>) {
+    let length = |length: Nanos| DurationText(length.into());
+    audience.say(&match highest {
+        Some(highest) => {
+            format!("control: {target} at {highest}, the most that is offered, for {}", length(PLANNED_LENGTH))
+        }
+        None => {
+            format!("control: {target} as fast as this machine goes, for {} (--no-control skips it)", length(LENGTH))
+        }
+    });
 }
 
 fn closed(shape: &Shape<'_>) -> Load {
@@ -117,17 +168,35 @@ fn closed(shape: &Shape<'_>) -> Load {
     Load::Closed { slots: workers.max(1).saturating_mul(SLOTS_PER_WORKER), attempts: None, length: Some(LENGTH) }
 }
 
-/// Completed a second, and whether the workers had their cores for themselves; none if hardly anything completed.
+const fn planned(highest: Rate) -> Load {
+    Load::Rate(highest, PLANNED_LENGTH)
+}
+
+/// The highest rate that is needed, if it is kept; else what a closed loop completes, which is less then. None if hardly
+/// anything completed.
 fn ceiling(
     runner: &mut Runner,
     audience: &mut impl Audience,
-    plan: RunPlan,
-) -> Result<Option<(f64, bool)>, CapacityError> {
-    let loaded = runner.run(plan, &mut Silent(audience))?;
-    let result = RunResult::assemble(loaded.ran.parts);
+    shape: &Shape<'_>,
+    highest: Option<Rate>,
+    plan_of: &mut impl FnMut(Load) -> Result<RunPlan, CapacityError>,
+) -> Result<Option<Ceiling>, CapacityError> {
+    let mut run = |load| -> Result<RunResult, CapacityError> {
+        let loaded = runner.run(plan_of(load)?, &mut Silent(audience))?;
+        Ok(RunResult::assemble(loaded.ran.parts))
+    };
+    if let Some(highest) = highest {
+        let result = run(planned(highest))?;
+        let is_kept = result.attempts.completed == result.attempts.due && !result.generator.limited;
+        if is_kept || result.interrupted.is_some() {
+            let ceiling = Ceiling { per_s: highest.as_per_second(), at_least: true, alone: true };
+            return Ok(is_kept.then_some(ceiling));
+        }
+    }
+    let result = run(closed(shape))?;
     let whole = result.interrupted.is_none() && result.attempts.completed >= LEAST_ATTEMPTS;
     let alone = !result.generator.findings.iter().any(Finding::is_lost_cpu_time);
-    Ok(whole.then_some((result.rate.completed_per_s, alone)))
+    Ok(whole.then_some(Ceiling { per_s: result.rate.completed_per_s, at_least: false, alone }))
 }
 
 /// No machine makes more handshakes: a file that says so is none of ours.

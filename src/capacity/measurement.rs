@@ -3,26 +3,27 @@
 mod announce;
 mod conclude;
 mod connections;
+mod room;
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{Nanos, rate_text};
 use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
 use crate::run::{ClosePolicy, Finding, Notice, RunResult};
 use crate::scenario::{Lookup, Machine};
-use crate::search::{Conclusion, Goal, Mode, Recovery, Search, SearchSpec, Step, TrialOutcome, TrialRequest};
+use crate::search::{Conclusion, Search, Step, TrialOutcome, TrialRequest};
 
 use super::after::{SHARES, half_of_the_sources, load_at};
 use super::baseline::{Unloaded, deadline_over, measure_baseline};
 use super::blame::Evidence;
-use super::control::measure_control;
+use super::control::{ControlOrder, measure_control};
 use super::request::{CapacityRequest, Deadline};
 use super::result::*;
 use super::runner::Runner;
 use super::settings::{Settings, check_same_search};
 use super::shape::{Load, Shape, holds_forever, rate};
 use super::site::Site;
-use super::statement::{rate_text, statement};
+use super::statement::statement;
 use super::trial::{Trial, run_requested, serious};
 use super::verdict::{advice, half_finding, not_repeated, verdict};
 use super::warm_up::warm_up;
@@ -31,10 +32,6 @@ use conclude::LEAST_HEADROOM;
 const DEFAULT_DEADLINE: Nanos = Nanos::from_millis(100);
 /// Setting up workers, draining, and a short cooldown.
 const OVERHEAD: Nanos = Nanos::from_millis(500);
-/// What the baseline takes against a target that answers at once.
-const BASELINE: Nanos = Nanos::from_secs(4);
-/// What a control takes that is not cached.
-const CONTROL: Nanos = Nanos::from_secs(4);
 
 /// Why a capacity cannot be measured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,12 +184,11 @@ impl<A: Audience> Measurement<'_, A> {
     fn run(&mut self) -> Result<CapacityResult, CapacityError> {
         let first_plan = self.shape.plan(Load::Rate(rate(100.0), Nanos::from_secs(1)))?;
         // Whether the search can be is known before the first packet.
-        let planned =
-            if self.request.find == Find::Rate { Some(self.search(rate(200.0), Nanos::ZERO, &[])?) } else { None };
+        let planned = if self.request.find == Find::Rate { Some(self.planned_search()?) } else { None };
         self.announce(&first_plan, planned.as_ref());
         let started_at = self.started_at();
         let began = self.runner.elapsed();
-        let unloaded = measure_baseline(self.runner, self.audience, &self.shape, self.asked_deadline)?;
+        let unloaded = measure_baseline(self.runner, self.audience, &self.shape, self.asked_deadline, self.highest())?;
         self.time.baseline_s = self.runner.elapsed().saturating_sub(began).as_secs_f64();
         self.note_findings(&unloaded.result, false);
         self.findings.extend(unloaded.stalled.clone());
@@ -213,71 +209,6 @@ impl<A: Audience> Measurement<'_, A> {
         Ok(result)
     }
 
-    /// The search of this budget, told of the trials that were made before.
-    fn search(&self, start: Rate, spent: Nanos, goals: &[usize]) -> Result<Search, CapacityError> {
-        let settings = &self.settings;
-        let deadline = self.shape.deadline();
-        let all: Vec<usize> = (0..settings.goals.len()).collect();
-        let goals = if goals.is_empty() { &all } else { goals };
-        let default = SearchSpec::new(deadline);
-        let (least, least_budget) = (least_search(settings, goals, deadline), least_budget(settings, goals, deadline));
-        let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
-        let final_trial = goals[0].final_trial;
-        let highest = match (self.request.max_rate, settings.need) {
-            (_, Some((need, margin))) => need.as_per_second() * margin,
-            (Some(most), None) => most.as_per_second(),
-            (None, None) => f64::INFINITY,
-        };
-        let lowest = default.min_rate.as_per_second().min(highest / 10.0);
-        let start = start.as_per_second().max(lowest).min(highest);
-        let climb_trial = default.climb_trial.min(final_trial);
-        if settings.budget < least_budget {
-            let needed = self.budget_needed(least_budget)?;
-            return Err(CapacityError::Usage(format!(
-                "a budget of {} has no room for the baseline, the trials that decide and a confirmation of {}; give at \
-                 least --budget {}, or a shorter --confirm or --trial",
-                DurationText(settings.budget.into()),
-                DurationText(settings.confirm.into()),
-                DurationText(needed.into())
-            )));
-        }
-        let left = settings.budget.saturating_sub(spent.max(BASELINE)).saturating_sub(after_reserve(settings));
-        let spec = SearchSpec {
-            goals,
-            min_rate: rate(lowest),
-            max_rate: self.request.max_rate,
-            start_rate: rate(start),
-            // A slow baseline does not take the whole search along.
-            budget: left.max(least),
-            confirm: settings.confirm,
-            climb_trial,
-            warm_up: self.request.warmup.unwrap_or(default.warm_up),
-            trial_overhead: OVERHEAD,
-            recovery: Some(Recovery { probe: Nanos::from_secs(1), within: Nanos::from_secs(20) }),
-            mode: settings.need.map_or(Mode::Find, |(need, margin)| Mode::Qualify { need, margin }),
-            ..default
-        };
-        let mut search = Search::new(spec).map_err(|error| CapacityError::Usage(error.to_string()))?;
-        self.request.trials_before().for_each(|outcome| search.record(outcome.clone()));
-        Ok(search)
-    }
-
-    /// The shortest budget from `least` on that has room for a search: what it is divided into grows with it.
-    fn budget_needed(&self, least: Nanos) -> Result<Nanos, CapacityError> {
-        let mut budget = least;
-        loop {
-            budget = Nanos::from_secs(budget.as_secs_f64().ceil() as u64);
-            let request = CapacityRequest { budget: Some(budget), ..self.request.clone() };
-            let settings = Settings::of(&request)?;
-            let all: Vec<usize> = (0..settings.goals.len()).collect();
-            let least = least_budget(&settings, &all, self.shape.deadline());
-            if least <= budget {
-                return Ok(budget);
-            }
-            budget = least;
-        }
-    }
-
     fn find_rate(&mut self, result: &mut CapacityResult, unloaded: &Unloaded) -> Result<(), CapacityError> {
         if self.request.built_in_sink || self.site.own_sink {
             self.audience
@@ -295,7 +226,9 @@ impl<A: Audience> Measurement<'_, A> {
         // A ceiling of another time is not what convicts the generator.
         let found = searched.conclusion.as_ref().and_then(|conclusion| conclusion.goals.first());
         let found = found.and_then(|goal| goal.confirmed_per_s.or(goal.lower_bound_per_s));
-        let is_close = |control: &Control| found.is_some_and(|found| control.ceiling_per_s < LEAST_HEADROOM * found);
+        let is_close = |control: &Control| {
+            !control.at_least && found.is_some_and(|found| control.ceiling_per_s < LEAST_HEADROOM * found)
+        };
         if result.control.as_ref().is_some_and(|control| control.cached && is_close(control)) {
             self.measure_control(result, false)?;
         }
@@ -309,12 +242,15 @@ impl<A: Audience> Measurement<'_, A> {
     /// Measures the generator's ceiling, unless the `cache` has it.
     fn measure_control(&mut self, result: &mut CapacityResult, cache: bool) -> Result<(), CapacityError> {
         let began = self.runner.elapsed();
-        let asked = &self.request.control;
-        result.control = measure_control(self.runner, self.audience, &self.shape, asked, &self.allowed, cache)?;
+        let order =
+            ControlOrder { asked: &self.request.control, highest: self.highest(), allowed: &self.allowed, cache };
+        result.control = measure_control(self.runner, self.audience, &self.shape, order)?;
         self.time.control_s += self.runner.elapsed().saturating_sub(began).as_secs_f64();
         if let Some(control) = &result.control {
             let cached = if control.cached { " (measured before)" } else { "" };
-            let line = format!("control: {} against {}{cached}", rate_text(control.ceiling_per_s), control.target);
+            let at_least = if control.at_least { "at least " } else { "" };
+            let line =
+                format!("control: {at_least}{} against {}{cached}", rate_text(control.ceiling_per_s), control.target);
             self.audience.say(&line);
         }
         self.say_whether_the_need_is_in_reach(result.control.as_ref());
@@ -334,8 +270,7 @@ impl<A: Audience> Measurement<'_, A> {
 
     fn run_search(&mut self, searched: &mut Searched, unloaded: &Unloaded) -> Result<(), CapacityError> {
         let began = self.runner.elapsed();
-        let start = rate((2.0 * unloaded.baseline.rate_per_s).max(1.0));
-        let mut search = self.search(start, began, &searched.goals)?;
+        let mut search = self.search(unloaded.baseline.rate_per_s, began, &searched.goals)?;
         searched.warmup = self.request.resumed().and_then(|resumed| resumed.warmup.clone());
         let conclusion = loop {
             if self.runner.interrupted().is_some() {
@@ -487,38 +422,6 @@ impl<A: Audience> Measurement<'_, A> {
         result.advice = advice(result, self.request.saved_as.as_deref());
         result.statement = statement(result);
     }
-}
-
-/// A goal as it is searched for, with trials that fit the budget.
-fn goal_of(settings: &Settings, index: usize, deadline: Nanos) -> Goal {
-    let asked = &settings.goals[index];
-    let goal = Goal::new(&asked.name, asked.loss_ratio, deadline);
-    let fitting = || goal.final_trial.min(Nanos::new(settings.budget.as_u64() / 20)).max(Nanos::from_secs(1));
-    let final_trial = settings.trial.unwrap_or_else(fitting);
-    let sum = final_trial.as_secs_f64() * (goal.duration_sum.as_secs_f64() / goal.final_trial.as_secs_f64());
-    Goal { width: settings.width, duration_sum: Nanos::from_secs_f64(sum), final_trial, ..goal }
-}
-
-/// Less time than this is no search.
-fn least_search(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
-    let goals: Vec<Goal> = goals.iter().map(|index| goal_of(settings, *index, deadline)).collect();
-    let climb_trial = SearchSpec::new(deadline).climb_trial.min(goals[0].final_trial);
-    let sums = goals.iter().fold(climb_trial, |sum, goal| sum + goal.duration_sum);
-    settings.confirm + sums + OVERHEAD + OVERHEAD
-}
-
-/// The same with what comes before and after the search.
-fn least_budget(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos {
-    BASELINE + least_search(settings, goals, deadline) + after_reserve(settings)
-}
-
-/// Time kept for what comes after the search.
-fn after_reserve(settings: &Settings) -> Nanos {
-    if settings.need.is_some() {
-        return Nanos::ZERO;
-    }
-    let one = (settings.load_length() + OVERHEAD).as_secs_f64();
-    Nanos::from_secs_f64(one * (SHARES.len() as f64 + 1.0))
 }
 
 impl From<crate::search::Purpose> for TrialPurpose {

@@ -11,6 +11,9 @@ use crate::scenario::{PlanError, Request, TargetText};
 use crate::search::TrialOutcome;
 
 use super::result::{CapacityResult, Find, GoalResult};
+use super::rfc9411::SUSTAIN_S;
+
+const DEFAULT_CONFIRM: Nanos = Nanos::from_secs(60);
 
 /// A capacity search as asked for.
 #[derive(Clone, Debug, Default)]
@@ -174,7 +177,9 @@ impl CapacityRequest {
         // Another budget has a confirmation of its own length.
         if self.budget.is_none() {
             self.budget = Some(Nanos::new(asked.budget_ns));
-            self.confirm = self.confirm.or(Some(Nanos::new(asked.confirm_ns)));
+            let confirm = Nanos::new(asked.confirm_ns);
+            let is_given = confirm != default_confirm(Nanos::new(asked.budget_ns), asked.rfc9411);
+            self.confirm = self.confirm.or(is_given.then_some(confirm));
         }
         self.trial = self.trial.or(asked.trial_ns.map(Nanos::new));
         self.width = self.width.or(Some(asked.width));
@@ -210,6 +215,14 @@ impl fmt::Display for Deadline {
     }
 }
 
+impl fmt::Display for GoalRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A product that is whole but for the last bit is written as what it is.
+        let percent = (self.loss_ratio * 1e9).round() / 1e7;
+        write!(f, "{}={percent}%", self.name)
+    }
+}
+
 impl FromStr for GoalRequest {
     type Err = PlanError;
 
@@ -235,6 +248,12 @@ impl FromStr for GoalRequest {
             _ => refuse("has no share between 0 and 100 %"),
         }
     }
+}
+
+/// The length of a confirmation that nobody gave one: a short budget has a short one.
+pub(super) fn default_confirm(budget: Nanos, rfc9411: bool) -> Nanos {
+    let (whole, part) = if rfc9411 { (Nanos::from_secs_f64(SUSTAIN_S), 3) } else { (DEFAULT_CONFIRM, 5) };
+    whole.min(Nanos::new(budget.as_u64() / part))
 }
 
 /// Reads a share: `0.5%` or `0.005`.

@@ -366,8 +366,11 @@ pub struct Control {
     pub built_in_sink: bool,
     /// The sink had none of the workers' cores.
     pub own_cores: bool,
-    /// Completed a second at most.
+    /// Completed a second at most; or the highest rate that the search may offer, which it kept.
     pub ceiling_per_s: f64,
+    /// More may be possible: no higher rate was tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// The ceiling over the found rate; null without one.
     pub headroom: Option<f64>,
     /// It was measured before, on this machine in the same shape, and taken from the cache.

@@ -1,26 +1,30 @@
 //! What was asked, with every default applied; and whether a saved search asked the same.
 
-use crate::base::{Nanos, Rate};
+use crate::base::{Nanos, Rate, rate_text};
 use crate::run::RunPlan;
 
 use super::fleet_need::need_of;
 use super::measurement::CapacityError;
-use super::request::{CapacityRequest, GoalRequest};
+use super::request::{CapacityRequest, GoalRequest, default_confirm};
 use super::result::{CapacityResult, Find, FleetNeed};
-use super::rfc9411::SUSTAIN_S;
-use super::statement::{percent_text, rate_text};
+use super::statement::percent_text;
 
 const DEFAULT_BUDGET: Nanos = Nanos::from_secs(300);
 /// The strict goal needs longer: a sustain phase of 300 s, and the search before it.
 const RFC9411_BUDGET: Nanos = Nanos::from_secs(900);
-const DEFAULT_CONFIRM: Nanos = Nanos::from_secs(60);
 const DEFAULT_MARGIN: f64 = 1.2;
 const DEFAULT_WIDTH: f64 = 0.01;
+
+/// Losses that are proposed where a smaller one cannot be told.
+pub(super) const LOSSES: [f64; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
 
 /// What was asked, with every default applied.
 pub(super) struct Settings {
     pub(super) budget: Nanos,
+    /// The confirmation, at rates that make enough attempts in that time.
     pub(super) confirm: Nanos,
+    /// How long it may be at lower rates.
+    pub(super) longest_confirm: Nanos,
     pub(super) trial: Option<Nanos>,
     pub(super) width: f64,
     pub(super) goals: Vec<GoalRequest>,
@@ -62,14 +66,10 @@ impl Settings {
                 "{flag} asks for attempts a second and --find concurrent looks for connections; drop one of them"
             )));
         }
-        let whole = if request.rfc9411 { Nanos::from_secs_f64(SUSTAIN_S) } else { DEFAULT_CONFIRM };
-        // A short budget has a short confirmation.
-        let confirm = request
-            .confirm
-            .unwrap_or_else(|| whole.min(Nanos::new(budget.as_u64() / if request.rfc9411 { 3 } else { 5 })));
         Ok(Self {
             budget,
-            confirm,
+            confirm: request.confirm.unwrap_or_else(|| default_confirm(budget, request.rfc9411)),
+            longest_confirm: request.confirm.unwrap_or(budget),
             trial: request.trial,
             width: request.width.unwrap_or(DEFAULT_WIDTH),
             goals,

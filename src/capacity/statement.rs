@@ -1,12 +1,13 @@
 //! The capacity in one plain sentence: what was measured is part of the number.
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::engine::ClosePolicy;
 use crate::measure::Until;
 use crate::protocol::HandshakeMode;
 use crate::run::{Finding, Hold, RunPlan, Verdict};
+use crate::search::{attempts_to_tell, loss_at_most};
 
-use super::result::{CapacityResult, Concurrent, GoalResult, LimitedBy, Outcome, Qualification};
+use super::result::{CapacityResult, Concurrent, Confirmation, GoalResult, LimitedBy, Outcome, Qualification};
 
 /// The sentence at the top of every report.
 pub fn statement(result: &CapacityResult) -> String {
@@ -25,32 +26,6 @@ pub fn statement(result: &CapacityResult) -> String {
         Some(false) => format!("{sentence}; it did not recover from the overload{}", overload_rate(result)),
         _ => sentence,
     }
-}
-
-/// A rate with four significant digits, as people write it: a search ends at a width of a percent, so that three would
-/// round a bound to something that was not shown.
-pub fn rate_text(per_s: f64) -> String {
-    let rounded = four_digits(per_s);
-    let in_units = |unit: f64, symbol: &str| {
-        let digits = format!("{:.3}", rounded / unit);
-        format!("{}{symbol}/s", digits.trim_end_matches('0').trim_end_matches('.'))
-    };
-    match Rate::per_second(rounded) {
-        Ok(rate) if rounded < PLAIN => rate.to_string(),
-        _ if rounded < 1e6 => in_units(1e3, "k"),
-        _ => in_units(1e6, "M"),
-    }
-}
-
-/// Below this a rate of four digits is no longer without its `k`.
-const PLAIN: f64 = 10_000.0;
-
-fn four_digits(per_s: f64) -> f64 {
-    if !(per_s.is_finite() && per_s > 0.0) {
-        return 0.0;
-    }
-    let unit = 10f64.powi(per_s.log10().floor() as i32 - 3);
-    if unit >= 1.0 { (per_s / unit).round() * unit } else { (per_s * unit.recip()).round() / unit.recip() }
 }
 
 /// A share in percent without needless digits.
@@ -135,7 +110,10 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
             percent_text(1.0 - goal.loss_ratio),
             deadline(result)
         ),
-        (Outcome::NotDecidable, ..) => format!("not decidable: {}", goal.because),
+        (Outcome::NotDecidable, _, Some(rate)) => {
+            format!("about {} by short trials{bounds}, which is not decidable: {}", rate_text(rate), goal.because)
+        }
+        (Outcome::NotDecidable, _, None) => format!("not decidable: {}", goal.because),
         (Outcome::DidNotRecover, _, Some(rate)) => {
             format!("at least {} {}, not confirmed", rate_text(rate), measured(result, goal, false))
         }
@@ -148,7 +126,9 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
         ),
         (_, None, Some(rate)) => {
             format!(
-                "about {} {}, not confirmed: the search ended first{bounds}",
+                "{} {} {}, not confirmed: the search ended first{bounds}",
+                // What met the goal is no estimate of what would miss it.
+                if goal.upper_bound_per_s.is_some() { "about" } else { "at least" },
                 rate_text(rate),
                 measured(result, goal, false)
             )
@@ -225,8 +205,9 @@ fn nothing(result: &CapacityResult) -> String {
 fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> String {
     let confirmation = match &result.confirmation {
         Some(confirmation) if confirmed => format!(
-            " confirmed for {}",
-            DurationText(Nanos::from_millis((confirmation.duration_s * 1e3).round() as u64).into())
+            " confirmed for {}{}",
+            DurationText(Nanos::from_millis((confirmation.duration_s * 1e3).round() as u64).into()),
+            what_few_attempts_show(confirmation, goal)
         ),
         _ => String::new(),
     };
@@ -243,6 +224,19 @@ fn measured(result: &CapacityResult, goal: &GoalResult, confirmed: bool) -> Stri
         percent_text(1.0 - goal.loss_ratio),
         deadline(result)
     )
+}
+
+/// How many attempts a confirmation rests on, and what they show, where they are few for the goal.
+fn what_few_attempts_show(confirmation: &Confirmation, goal: &GoalResult) -> String {
+    /// So many times the attempts without which nothing can be told leave no doubt worth a word.
+    const MANY: u64 = 5;
+    if confirmation.attempts >= MANY * attempts_to_tell(goal.loss_ratio) {
+        return String::new();
+    }
+    let most = loss_at_most(confirmation.lost, confirmation.attempts);
+    // No more digits than the approximation has.
+    let most = percent_text((most * 1e4).ceil() / 1e4);
+    format!(" ({} of {} attempts lost: at most {most} at 95 % confidence)", confirmation.lost, confirmation.attempts)
 }
 
 /// "complex handshakes", or what several kinds of clients make.
@@ -287,15 +281,10 @@ fn deadline(result: &CapacityResult) -> String {
 }
 
 fn bounds(goal: &GoalResult) -> String {
-    // Both are written in one way.
-    let highest = goal.upper_bound_per_s.unwrap_or(0.0);
-    let whole = |rate: f64| match highest < PLAIN {
-        true => four_digits(rate).to_string(),
-        false => rate_text(rate).trim_end_matches("/s").to_owned(),
-    };
+    let number = |rate: f64| rate_text(rate).trim_end_matches("/s").to_owned();
     match (goal.lower_bound_per_s, goal.upper_bound_per_s) {
-        (Some(lower), Some(upper)) => format!(" (search {}-{})", whole(lower), whole(upper)),
-        (None, Some(upper)) => format!(" (below {})", whole(upper)),
+        (Some(lower), Some(upper)) => format!(" (search {}-{})", number(lower), number(upper)),
+        (None, Some(upper)) => format!(" (below {})", rate_text(upper)),
         _ => String::new(),
     }
 }
@@ -313,7 +302,9 @@ fn limit(goal: &GoalResult) -> String {
 
 /// How far the generator is from its own ceiling.
 fn generator(result: &CapacityResult) -> String {
-    match result.control.as_ref().and_then(|control| control.headroom) {
+    // No share of what is only known to be possible.
+    let ceiling = result.control.as_ref().filter(|control| !control.at_least);
+    match ceiling.and_then(|control| control.headroom) {
         Some(headroom) if headroom > 0.0 => format!("; generator at {:.0} % of its ceiling", 100.0 / headroom),
         _ => String::new(),
     }
@@ -337,12 +328,6 @@ fn contradicted(result: &CapacityResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rates_have_four_digits_and_the_units_of_the_command_line() {
-        let texts = [15_234.0, 999.96, 1.2344, 0.5, 1_234_567.0, 20.0, 6_935.0, 0.0].map(rate_text);
-        assert_eq!(texts, ["15.23k/s", "1k/s", "1.234/s", "0.5/s", "1.235M/s", "20/s", "6935/s", "0/s"]);
-    }
 
     #[test]
     fn shares_have_no_needless_digits() {

@@ -1,13 +1,16 @@
 //! What a search came to: outcomes, the verdict, and what to do next.
 
+use std::time::Duration;
+
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::measure::FailureKind;
 use crate::run::{Finding, Severity, Verdict};
-use crate::search::GoalConclusion;
+use crate::search::{GoalConclusion, attempts_to_tell};
 
 use super::request::GoalRequest;
 use super::result::*;
-use super::settings::Settings;
-use super::statement::{percent_text, rate_text};
+use super::settings::{LOSSES, Settings};
+use super::statement::percent_text;
 
 /// Bounds further apart than this, or than three times the width asked for, are no capacity.
 const CLOSE: f64 = 0.05;
@@ -38,13 +41,36 @@ pub(super) fn outcome_of(goal: &GoalConclusion, settings: &Settings) -> (Outcome
         Search::NotDecidable { attempts, needed } => (
             Outcome::NotDecidable,
             Some(format!(
-                "{attempts} attempts are too few to tell a loss of {}: {needed} are needed; give a longer --confirm and \
-                 --budget, or a goal that allows more",
-                percent_text(goal.loss_ratio)
+                "{attempts} attempts are too few to tell a loss of {}: {needed} are needed; {}",
+                percent_text(goal.loss_ratio),
+                more_attempts(*attempts, *needed, goal, settings)
             )),
         ),
         Search::Undecided => (Outcome::Undecided, None),
     }
+}
+
+/// How to get the attempts that are needed, or by with those there are.
+fn more_attempts(attempts: u64, needed: u64, goal: &GoalConclusion, settings: &Settings) -> String {
+    let offered = settings.need.map(|(need, margin)| need.as_per_second() * margin);
+    let text = |seconds: f64| DurationText(Nanos::from_secs_f64((seconds / 10.0).ceil() * 10.0).into());
+    let is_given = settings.longest_confirm < settings.budget;
+    let longer = match offered.or(goal.lower_bound_per_s) {
+        Some(per_s) if is_given => format!("--confirm {}", text(needed as f64 / per_s)),
+        Some(per_s) => {
+            let missing_s = needed.saturating_sub(attempts) as f64 / per_s;
+            format!("--budget {}", text(settings.budget.as_secs_f64() + 1.1 * missing_s))
+        }
+        None => "a longer --budget".to_owned(),
+    };
+    let looser = LOSSES.into_iter().find(|loss| attempts_to_tell(*loss) < attempts);
+    let looser = looser.map_or_else(String::new, |loss| {
+        format!(
+            ", or a goal that so many can tell: --goal {}",
+            GoalRequest { name: goal.name.clone(), loss_ratio: loss }
+        )
+    });
+    format!("give {longer} or more{looser}")
 }
 
 pub(super) fn not_decidable(asked: &GoalRequest, floor: f64) -> GoalResult {
@@ -205,10 +231,8 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
             advice.push("restart the target, and keep clients away from such an overload".to_owned());
         }
         Outcome::Undecided | Outcome::NotConfirmed => {
-            advice.push(format!("give it more time: {}", resume(" --budget 10m")));
-        }
-        Outcome::NotDecidable if goal.limited_by == LimitedBy::Unattributed => {
-            advice.push("give a longer --confirm and --budget, or a goal that allows more".to_owned());
+            let longer = DurationText(Duration::from_secs(2 * (result.asked.budget_ns / 1_000_000_000)));
+            advice.push(format!("give it more time: {}", resume(&format!(" --budget {longer}"))));
         }
         Outcome::NotDecidable | Outcome::RangeLimited => {}
     }
@@ -278,7 +302,7 @@ mod tests {
         let few = Search::NotDecidable { attempts: 500, needed: 600 };
         let (outcome, reason) = outcome_of(&concluded(few, None), &settings());
         assert_eq!(outcome, Outcome::NotDecidable);
-        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to tell a loss of 0.5 %: 600 are needed; give a longer --confirm and --budget, or a goal that allows more");
+        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to tell a loss of 0.5 %: 600 are needed; give --budget 5m10s or more, or a goal that so many can tell: --goal slo=1%");
     }
 
     #[test]

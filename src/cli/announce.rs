@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::base::{Nanos, Rate};
+use crate::base::{Nanos, rate_text};
 use crate::run::{Population, RunPlan};
 
 use super::sessions;
@@ -21,9 +21,7 @@ pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String>
         let name = if plan.populations.len() > 1 { format!("{}: ", population.name) } else { String::new() };
         let rate = match population.peak_per_s() {
             None => "closed loop".to_string(),
-            Some(peak) => {
-                format!("peak rate {}", Rate::per_second(peak).map(|rate| rate.to_string()).unwrap_or_default())
-            }
+            Some(peak) => format!("peak rate {}", rate_text(peak)),
         };
         let concurrency = population.concurrency();
         lines.push(format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::{DurationText, Nanos, Rate};
+use crate::base::{DurationText, Nanos, Rate, rate_text};
 use crate::capacity::{
     Audience, CapacityError, CapacityRequest, CapacityResult, ControlRequest, Deadline, Find, FleetRequest,
     GoalRequest, Runner, TrialPurpose, TrialRow, measure, share,
@@ -77,7 +77,7 @@ pub(super) struct CapacityArgs {
     /// The search ends when its bounds are this close [default: 1%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_width, help_heading = "Search")]
     width: Option<f64>,
-    /// Length of the confirmation [default: 60s, a fifth of a shorter budget]
+    /// Length of the confirmation [default: 60s, a fifth of a shorter budget; longer at rates of too few attempts]
     #[arg(long, value_name = "DURATION", help_heading = "Search")]
     confirm: Option<DurationText>,
     /// Length of the warm-up before trials that decide [default: until the target is steady, at most 60s]
@@ -345,8 +345,9 @@ impl Audience for Stage {
         self.bar.set_length(length.as_u64() / 1_000_000);
         self.bar.set_position(elapsed.min(length).as_u64() / 1_000_000);
         let message = format!(
-            "{} at {rate_per_s:.0}/s  {:.1}s of {:.1}s  {} completed  {} failed",
+            "{} at {}  {:.1}s of {:.1}s  {} completed  {} failed",
             purpose.plural(1),
+            rate_text(rate_per_s),
             elapsed.min(length).as_secs_f64(),
             length.as_secs_f64(),
             progress.completed,

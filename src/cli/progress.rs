@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::fleet;
 use crate::run::{LoadPlan, Notice, RunPlan, Watch};
 
@@ -132,7 +132,7 @@ impl Watch for Progress {
             _ if elapsed < self.warmup => "  warming up",
             _ => "",
         };
-        let mut message = format!("{:.1}s{so_far}{phase}  {:.0}/s", elapsed.as_secs_f64(), self.rate);
+        let mut message = format!("{:.1}s{so_far}{phase}  {}", elapsed.as_secs_f64(), rate_text(self.rate));
         // What is unusual first: a narrow terminal cuts the end off.
         for (count, what) in [
             (progress.failed, "failed"),

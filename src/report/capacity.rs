@@ -1,9 +1,9 @@
 //! The report of a capacity search for people: one sentence, then what it rests on.
 
 use super::page::{PLAIN, Page, Style, verdict_style};
-use super::quantity::{count, per_s, percent, seconds, share, span};
+use super::quantity::{count, percent, seconds, share, span};
 use super::tables::Table;
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::capacity::{
     Baseline, CapacityResult, Concurrent, Find, GoalResult, HalfSources, LimitedBy, Outcome, Overload, TrialPurpose,
     TrialRow, criteria,
@@ -43,7 +43,7 @@ pub fn trial_line(row: &TrialRow) -> String {
     format!(
         "{:<12} {:>9} for {:>5}  lost {:>8}  {response:>13}  {}",
         row.purpose.plural(1),
-        per_s(row.rate_per_s),
+        rate_text(row.rate_per_s),
         short(row.duration_s),
         share(lost(row)),
         meaning(row)
@@ -108,7 +108,7 @@ fn head(page: &mut Page, result: &CapacityResult) {
         let steady = if warmup.steady { "steady" } else { "not steady" };
         page.labelled(
             "warm-up",
-            &format!("{steady} after {} at {}", seconds(warmup.duration_s), per_s(warmup.rate_per_s)),
+            &format!("{steady} after {} at {}", seconds(warmup.duration_s), rate_text(warmup.rate_per_s)),
         );
     }
     page.labelled("generator", &generator(result));
@@ -222,7 +222,12 @@ pub(super) fn generator(result: &CapacityResult) -> String {
                 (false, _) => "",
             };
             let cached = if control.cached { ", measured before" } else { "" };
-            format!("; ceiling {} against {}{shared}{cached}", per_s(control.ceiling_per_s), control.target)
+            let at_least = if control.at_least { "at least " } else { "" };
+            format!(
+                "; ceiling {at_least}{} against {}{shared}{cached}",
+                rate_text(control.ceiling_per_s),
+                control.target
+            )
         }
         None => String::new(),
     };
@@ -237,7 +242,7 @@ fn next(page: &mut Page, result: &CapacityResult) {
 
 /// A row for each goal.
 pub(super) fn goal_table(result: &CapacityResult) -> Table {
-    let bound = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), per_s);
+    let bound = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), rate_text);
     let row = |goal: &GoalResult| {
         vec![
             format!("{} {}", goal.name, share(goal.loss_ratio)),
@@ -277,7 +282,7 @@ pub(super) fn trial_table(result: &CapacityResult) -> Table {
                 "{number} {}",
                 if row.purpose == TrialPurpose::Confirm { "confirm" } else { row.purpose.plural(1) }
             ),
-            per_s(row.rate_per_s),
+            rate_text(row.rate_per_s),
             short(row.duration_s),
             share(lost(row)),
             span(row.response_p50_ns),
@@ -297,7 +302,7 @@ pub(super) fn load_table(result: &CapacityResult) -> Table {
         let response = load.latency.get(Metric::Response);
         let at = |value: Option<u64>| span(value);
         let mut row =
-            vec![format!("{} at {}", share(load.share), per_s(load.rate_per_s)), percent(load.lost, load.attempts)];
+            vec![format!("{} at {}", share(load.share), rate_text(load.rate_per_s)), percent(load.lost, load.attempts)];
         row.extend([
             at(response.and_then(|summary| summary.p50_ns)),
             at(response.and_then(|summary| summary.p90_ns)),
@@ -324,7 +329,7 @@ pub(super) fn half_sources(half: &HalfSources) -> String {
         Some(false) => "no limit per source",
         None => "the generator was the limit: nothing is shown",
     };
-    let (sources, goodput) = (count(half.sources as usize, "source"), per_s(half.goodput_per_s));
+    let (sources, goodput) = (count(half.sources as usize, "source"), rate_text(half.goodput_per_s));
     format!("from {} of {sources}: {goodput} in time: {means}", half.half)
 }
 
@@ -349,8 +354,8 @@ pub(super) fn overloaded(overload: &Overload) -> String {
     let factor = overload.factor.map_or_else(String::new, |factor| format!(" ({factor:.2} times the found rate)"));
     format!(
         "at {}{factor}: {} completed, {} lost, response p99 {}",
-        per_s(overload.rate_per_s),
-        per_s(overload.completed_per_s),
+        rate_text(overload.rate_per_s),
+        rate_text(overload.completed_per_s),
         share(overload.loss_ratio),
         span(overload.response_p99_ns)
     )
@@ -379,7 +384,7 @@ pub(super) fn held_text(concurrent: &Concurrent) -> String {
     );
     format!(
         "the server {idle}; ramp at {}: {} at once at most, {} of {} attempts lost, {} lost while held, {} idled out",
-        per_s(concurrent.ramp_per_s),
+        rate_text(concurrent.ramp_per_s),
         concurrent.held_peak,
         concurrent.lost,
         concurrent.attempts,

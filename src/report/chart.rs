@@ -12,8 +12,8 @@ use plotters::prelude::*;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::quantity::{per_s, share, span};
-use crate::base::DurationText;
+use super::quantity::{share, span};
+use crate::base::{DurationText, rate_text};
 
 /// What is drawn.
 #[derive(Clone, Debug)]
@@ -323,7 +323,7 @@ impl Axis {
     /// A value in the words of the tables.
     pub(super) fn value(self, value: f64) -> String {
         match self {
-            Self::PerS | Self::PerSAround => per_s(value),
+            Self::PerS | Self::PerSAround => rate_text(value),
             Self::Share => share(value),
             Self::Span | Self::LogSpan => span(Some(value as u64)),
             _ => self.label(value),

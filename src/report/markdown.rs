@@ -252,7 +252,7 @@ mod tests {
 
         failed&lt;0.1% is missed: 0.50 %
 
-        - complex, until handshake, close rst; open loop, 1k/s uniform for 2s, 64 slots
+        - complex, until handshake, close rst; open loop, 1000/s uniform for 2s, 64 slots
         - 1 worker, io\_uring, seed 7
 
         | thresholds | measured |  |

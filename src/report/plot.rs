@@ -7,8 +7,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style as Ansi};
 use textplots::{Chart, Plot, Shape};
 
-use super::quantity::{per_s, span};
-use crate::base::DurationText;
+use super::quantity::span;
+use crate::base::{DurationText, rate_text};
 use crate::measure::TimelineRow;
 
 /// What a curve's values are.
@@ -183,7 +183,7 @@ impl Drawing {
         match self.quantity {
             Quantity::Span => span(Some(value as u64)),
             _ if value == 0.0 => "0".to_owned(),
-            Quantity::PerS => per_s(value),
+            Quantity::PerS => rate_text(value),
             Quantity::Count => format!("{value:.0}"),
         }
     }
@@ -253,7 +253,7 @@ mod tests {
             (0..6).map(|t_s| TimelineRow { held: u64::from(t_s) * 100, ..row(t_s, 50, 50, 0) }).collect();
         insta::assert_snapshot!(timeline(&rows, false, false, 40), @r"
         completed per second
-          50.0/s │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
+            50/s │⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉⠉
                  │
                  │
                  │

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::quantity::{count, per_s, percent, seconds, value};
-use crate::base::{DurationText, Nanos, Rate};
+use super::quantity::{count, percent, seconds, value};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
@@ -181,17 +181,16 @@ fn asked_span(ns: u64) -> String {
 }
 
 fn rates(stages: &[&StagePlan]) -> String {
-    let text = |per_s: f64| Rate::per_second(per_s).map_or_else(|_| per_s.to_string(), |rate| rate.to_string());
     let stage = |stage: &&StagePlan| match stage.pace {
-        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => text(from_per_s),
-        Pace::Rate { from_per_s, to_per_s } => format!("{} to {}", text(from_per_s), text(to_per_s)),
+        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => rate_text(from_per_s),
+        Pace::Rate { from_per_s, to_per_s } => format!("{} to {}", rate_text(from_per_s), rate_text(to_per_s)),
         Pace::Burst { count } => format!("{count} at once"),
     };
     if stages.len() <= 3 {
         few(stages.iter().map(stage).collect(), "stage")
     } else {
         let peak = stages.iter().map(|stage| stage.peak_per_s()).fold(0.0, f64::max);
-        format!("{} with a peak of {}", count(stages.len(), "stage"), text(peak))
+        format!("{} with a peak of {}", count(stages.len(), "stage"), rate_text(peak))
     }
 }
 
@@ -211,7 +210,7 @@ fn happened(result: &RunResult) -> String {
     let bounded = not_a_capacity(result).map(|why| format!(" ({why})")).unwrap_or_default();
     let mut parts = vec![format!(
         "{} completed{bounded}: {} of {} due",
-        per_s(result.rate.completed_per_s),
+        rate_text(result.rate.completed_per_s),
         attempts.completed,
         attempts.due
     )];

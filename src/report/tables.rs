@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::quantity::{per_s, percent, span};
+use super::quantity::{percent, span};
 use super::summary::measured;
+use crate::base::rate_text;
 use crate::measure::{LatencySummary, Metric, Until};
 use crate::run::{ReactionRow, Row, RunResult, StormRow, ThresholdResult};
 
@@ -132,7 +133,7 @@ fn breakdown<'a>(title: &str, rows: impl Iterator<Item = &'a Row> + Clone, due: 
         vec![
             name(row),
             row.attempts.due.to_string(),
-            per_s(row.rate.completed_per_s),
+            rate_text(row.rate.completed_per_s),
             percent(row.attempts.failed, row.attempts.due),
             quantile(|summary| summary.p50_ns),
             quantile(|summary| summary.p99_ns),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::doctor::{self, HeldPlan, MachineFacts, examine_held};
 use crate::engine::{ClosePolicy, Hold};
 
@@ -172,9 +172,12 @@ fn time_wait(population: &Population, tuples: f64, ports: u32) -> Option<Finding
         code: "time_wait".into(),
         severity: Severity::Warning,
         message: format!(
-            "closing by FIN leaves each port in TIME_WAIT for {TIME_WAIT}: {sustainable:.0}/s can last, {rate:.0}/s are planned"
+            "closing by FIN leaves each port in TIME_WAIT for {TIME_WAIT}: {} can last, {} are planned",
+            rate_text(sustainable),
+            rate_text(rate)
         ),
-        remedy: "close by RST (--close rst), let the server close (--close peer), or give more --source addresses".into(),
+        remedy: "close by RST (--close rst), let the server close (--close peer), or give more --source addresses"
+            .into(),
     })
 }
 
@@ -185,7 +188,7 @@ fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Findi
     (interval < TIME_WAIT.as_secs_f64()).then(|| Finding {
         code: "tuple_reuse".into(),
         severity: Severity::Warning,
-        message: format!("at {rate:.0}/s each local port is used again after {interval:.1} s"),
+        message: format!("at {} each local port is used again after {interval:.1} s", rate_text(rate)),
         remedy:
             "firewalls and NATs on the way may drop such SYNs: give more --source addresses, or see that there are none"
                 .into(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Population, RunPlan};
 use super::result::{Attempts, LatencyTable, Rates, Row, RunResult};
 use super::watch::WatchOutcome;
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::measure::{MediaCounts, ModeCounts};
 
 mod quantity;
@@ -242,7 +242,7 @@ impl Unit {
         match self {
             Self::Ns => Nanos::new(value as u64).to_string(),
             Self::Ratio => format!("{:.1} %", value * 100.0),
-            Self::PerS => format!("{value:.0}/s"),
+            Self::PerS => rate_text(value),
             Self::Count => format!("{value:.0}"),
         }
     }

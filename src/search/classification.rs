@@ -17,6 +17,11 @@ const SIMILAR_GROWTH: f64 = 0.5;
 /// A growth that is far above its noise: a tenth of the load or so is not served.
 pub(super) const TELLING_GROWTH: f64 = 0.05;
 
+/// With fewer attempts a short trial would miss an overload of some percent.
+const TELLING_ATTEMPTS: f64 = 40.0;
+/// A short trial stays shorter than this.
+const LONGEST_STRETCH: f64 = 4.0;
+
 /// How long a load may be tried, in duration sums, before a verdict that hangs on pooled loss is final.
 const LONGEST_DOUBT: f64 = 2.0;
 
@@ -25,13 +30,30 @@ const LONGEST_DOUBT: f64 = 2.0;
 pub(super) struct Rule {
     pub(super) loss_ratio: f64,
     exceed_ratio: f64,
-    /// Trials of at least this length count in full.
-    pub(super) full_trial: Nanos,
+    /// Trials of at least this length count in full, at rates that make enough attempts in that time.
+    full_trial: Nanos,
+    /// That many are enough; at a lower rate all lengths are longer,
+    enough_attempts: f64,
+    /// but no more than so many times.
+    longest_stretch: f64,
     duration_sum: Nanos,
     /// Whether the loss pooled over a load's trials must meet the goal as well.
     pools: bool,
     /// Whether two trials whose backlog grows, and none that meets the goal, settle that the load is too much.
     growth_settles: bool,
+}
+
+/// Without a failure among N attempts, the loss ratio is below 3/N at 95 % confidence.
+const RULE_OF_THREE: f64 = 3.0;
+
+/// Attempts without which this loss ratio cannot be told from a higher one.
+pub fn attempts_to_tell(loss_ratio: f64) -> u64 {
+    (RULE_OF_THREE / loss_ratio).ceil() as u64
+}
+
+/// The smallest loss ratio that so many attempts can tell from none.
+pub(super) fn loss_resolution(attempts: u64) -> f64 {
+    RULE_OF_THREE / attempts as f64
 }
 
 /// What a load is.
@@ -54,11 +76,14 @@ pub(super) struct Load<'a> {
 
 impl Rule {
     /// The rule by which a goal's loads are decided.
-    pub(super) const fn of_goal(goal: &Goal) -> Self {
+    pub(super) fn of_goal(goal: &Goal) -> Self {
         Self {
             loss_ratio: goal.loss_ratio,
             exceed_ratio: goal.exceed_ratio,
             full_trial: goal.final_trial,
+            // Two of them have what the goal needs.
+            enough_attempts: attempts_to_tell(goal.loss_ratio) as f64 / 2.0,
+            longest_stretch: f64::INFINITY,
             duration_sum: goal.duration_sum,
             pools: true,
             growth_settles: false,
@@ -73,10 +98,27 @@ impl Rule {
             loss_ratio: goal.loss_ratio,
             exceed_ratio: 2.0 / 3.0,
             full_trial: trial,
+            enough_attempts: TELLING_ATTEMPTS,
+            longest_stretch: LONGEST_STRETCH,
             duration_sum: trial + trial + trial,
             pools: false,
             growth_settles: true,
         }
+    }
+
+    /// The length of a full trial at this rate.
+    pub(super) fn full_trial(&self, rate_per_s: f64) -> Nanos {
+        Nanos::from_secs_f64(self.full_trial.as_secs_f64() * self.stretch(rate_per_s))
+    }
+
+    /// How many times longer a trial is at a rate so low that it would have too few attempts.
+    fn stretch(&self, rate_per_s: f64) -> f64 {
+        (self.enough_attempts / (rate_per_s * self.full_trial.as_secs_f64())).clamp(1.0, self.longest_stretch)
+    }
+
+    /// The trial time that classifies a load, in seconds.
+    fn duration_sum_s(&self, rate_per_s: f64) -> f64 {
+        self.duration_sum.as_secs_f64() * self.stretch(rate_per_s)
     }
 
     /// Whether a trial misses the goal: too much was lost, or a backlog grew that a longer trial would have lost.
@@ -94,7 +136,7 @@ impl Rule {
         let mut sums = DurationSums::default();
         for trial in &load.trials {
             let length = trial.request.duration.as_secs_f64();
-            let is_full = trial.request.duration >= self.full_trial;
+            let is_full = self.is_full(trial);
             match (is_full, self.exceeds(trial)) {
                 (true, false) => sums.good += length,
                 (true, true) => sums.bad += length,
@@ -110,7 +152,7 @@ impl Rule {
         }
         let balancing = sums.short_good * self.exceed_ratio / (1.0 - self.exceed_ratio);
         let bad = sums.bad + (sums.short_bad - balancing).max(0.0);
-        let duration_sum = self.duration_sum.as_secs_f64();
+        let duration_sum = self.duration_sum_s(load.rate_per_s);
         let whole = (sums.good + bad).max(duration_sum);
         // Sums of seconds are equal only to rounding.
         let allowed = whole * self.exceed_ratio * (1.0 + 1e-9);
@@ -152,7 +194,7 @@ impl Rule {
         let mut full: Vec<_> = self.full_trials(load).collect();
         full.sort_by(|a, b| a.loss_ratio().total_cmp(&b.loss_ratio()));
         let length = |trial: &TrialOutcome| trial.request.duration.as_secs_f64();
-        let whole = full.iter().map(|trial| length(trial)).sum::<f64>().max(self.duration_sum.as_secs_f64());
+        let whole = full.iter().map(|trial| length(trial)).sum::<f64>().max(self.duration_sum_s(load.rate_per_s));
         let mut remaining = whole * (1.0 - self.exceed_ratio);
         let mut quantile_loss = 0.0;
         for trial in full {
@@ -166,9 +208,14 @@ impl Rule {
     }
 
     /// The trials of full length at a load.
-    pub(super) fn full_trials<'a>(&self, load: &'a Load<'_>) -> impl Iterator<Item = &'a TrialOutcome> {
-        let full = self.full_trial;
-        load.trials.iter().copied().filter(move |trial| trial.request.duration >= full)
+    pub(super) fn full_trials<'a>(&'a self, load: &'a Load<'_>) -> impl Iterator<Item = &'a TrialOutcome> {
+        load.trials.iter().copied().filter(|trial| self.is_full(trial))
+    }
+
+    fn is_full(&self, trial: &TrialOutcome) -> bool {
+        /// Lengths of trials are rounded.
+        const ROUNDING: Nanos = Nanos::from_micros(1);
+        trial.request.duration + ROUNDING >= self.full_trial(trial.request.rate_per_s)
     }
 }
 

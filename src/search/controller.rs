@@ -113,6 +113,18 @@ impl Search {
         self.spec.budget.saturating_sub(self.spent() + self.longest_drain())
     }
 
+    /// What trials other than confirmations leave of the budget, the drain of one confirmation taken off.
+    pub(super) fn left_for_confirmations(&self) -> Nanos {
+        let others = self.trials.iter().filter(|trial| trial.request.purpose != Purpose::Confirm);
+        let spent = others.fold(Nanos::ZERO, |sum, trial| sum + trial.took);
+        self.spec.budget.saturating_sub(spent + self.longest_drain())
+    }
+
+    /// Whether nothing is to be tried any more: the answer is there, or what is missing does not fit the budget.
+    pub(super) fn is_over(&self) -> bool {
+        self.wanted().is_none()
+    }
+
     /// What a trial may take beyond its length: as much as any before, at least what is always needed.
     pub(super) fn longest_drain(&self) -> Nanos {
         let beyond = self.trials.iter().map(|trial| trial.took.saturating_sub(trial.request.duration));

@@ -1,9 +1,9 @@
 //! The search for one goal: climb, warm-up, decision, confirmation.
 
 use super::bounds::{Bounds, Guess, Progress, rounded};
-use super::classification::{Class, Rule};
+use super::classification::{Class, Rule, attempts_to_tell};
 use super::controller::Search;
-use super::spec::Goal;
+use super::spec::{Goal, Mode};
 use super::trial::{OVERLOAD, Purpose, TrialOutcome, TrialRequest};
 use crate::base::Nanos;
 
@@ -17,6 +17,8 @@ const CLIMB_STEP: f64 = 1.0;
 const WARM_UP_SHARE: f64 = 0.3;
 /// The warm-up may take this share of the budget at most.
 const WARM_UP_BUDGET: f64 = 0.2;
+/// A lower rate warms nothing, and its medians are never the same.
+const LEAST_WARM_UP_PER_S: f64 = 10.0;
 /// Deciding leaves time for so many confirmations: one may meet a load that is just too much or be spoiled, and such ones end
 /// early.
 const CONFIRMATIONS: usize = 2;
@@ -34,8 +36,8 @@ const LAST_SHARE: f64 = 0.5;
 const DRIFTING_CONFIRMATIONS: usize = 3;
 /// Stalls that confirmations show are believed from so many on.
 const STALLED_CONFIRMATIONS: usize = 2;
-/// Without a failure among N attempts, the loss ratio is below 3/N at 95 % confidence.
-const RULE_OF_THREE: f64 = 3.0;
+/// A confirmation has so many more attempts than are needed: some may fail for a reason of the generator's.
+const SPARE_ATTEMPTS: f64 = 0.01;
 /// Stalls lose a similar share at any load, an overload loses less at half of it: this part of it at most.
 const STALL_SHARE: f64 = 0.5;
 /// A confirmation that stalls lose, not its load, loses no more than this.
@@ -48,9 +50,14 @@ const FAR_LESS: f64 = 0.25;
 /// Above this loss a load is an overload first of all.
 const OVERLOAD_LOSS: f64 = 0.3;
 
-/// Attempts without which this loss ratio cannot be told from a higher one.
-pub fn attempts_to_tell(loss_ratio: f64) -> u64 {
-    (RULE_OF_THREE / loss_ratio).ceil() as u64
+/// The largest loss ratio that so many lost of so many attempts are compatible with at 95 % confidence: the upper limit of a
+/// Poisson distribution's mean, by the approximation of Wilson and Hilferty (within 1 % of the exact one).
+pub fn loss_at_most(lost: u64, attempts: u64) -> f64 {
+    /// The normal distribution's quantile at 95 %.
+    const QUANTILE: f64 = 1.645;
+    let more = lost as f64 + 1.0;
+    let mean = more * (1.0 - 1.0 / (9.0 * more) + QUANTILE / (3.0 * more.sqrt())).powi(3);
+    (mean / attempts.max(1) as f64).min(1.0)
 }
 
 /// A goal and everything that the trials say about it.
@@ -59,7 +66,7 @@ pub(super) struct GoalSearch<'a> {
     index: usize,
     pub(super) goal: &'a Goal,
     pub(super) rule: Rule,
-    climb_rule: Rule,
+    pub(super) climb_rule: Rule,
     pub(super) climb: Bounds<'a>,
     pub(super) decided: Bounds<'a>,
 }
@@ -100,7 +107,7 @@ impl<'a> GoalSearch<'a> {
             Progress::Try(rate) if !is_deciding || self.climb.upper().is_none() => {
                 let is_bracketed = self.climb.lower().is_some() && self.climb.upper().is_some();
                 let warm_up = if is_bracketed { self.warm_up() } else { None };
-                let trial = || self.request(rate, self.search.spec().climb_trial, Purpose::Climb);
+                let trial = || self.request(rate, self.climb_rule.full_trial(rate), Purpose::Climb);
                 let request = warm_up.unwrap_or_else(trial);
                 return self.affordable(request).or_else(|| self.confirm());
             }
@@ -133,16 +140,30 @@ impl<'a> GoalSearch<'a> {
         attempts_to_tell(self.goal.loss_ratio)
     }
 
-    /// The smallest loss ratio that so many attempts can tell from none.
-    pub(super) fn loss_resolution(attempts: u64) -> f64 {
-        RULE_OF_THREE / attempts as f64
-    }
-
     /// Attempts that a confirmation would have, where they are too few for the goal.
     pub(super) fn too_few_attempts(&self) -> Option<u64> {
-        let rate = self.decided.lower().or(self.climb.lower())?.rate_per_s;
-        let attempts = rate * self.search.spec().confirm.as_secs_f64();
+        let spec = self.search.spec();
+        match spec.mode {
+            Mode::Find => self.too_few_attempts_at(self.decided.lower().or(self.climb.lower())?.rate_per_s),
+            Mode::Qualify { .. } => self.too_few_attempts_at(spec.highest_per_s()),
+        }
+    }
+
+    /// Attempts that a confirmation of this rate would have in what the other trials leave of the budget, where they are
+    /// too few for the goal.
+    pub(super) fn too_few_attempts_at(&self, rate_per_s: f64) -> Option<u64> {
+        let length = self.confirmation(rate_per_s).min(self.search.left_for_confirmations());
+        let attempts = rate_per_s * length.as_secs_f64();
         (attempts < self.attempts_needed() as f64).then_some(attempts as u64)
+    }
+
+    /// The length of a confirmation of this rate: as long as the attempts take that the goal needs, and no shorter than
+    /// planned.
+    pub(super) fn confirmation(&self, rate_per_s: f64) -> Nanos {
+        let spec = self.search.spec();
+        let longest = spec.longest_confirm.max(spec.confirm);
+        let needed_s = (self.attempts_needed() as f64 * (1.0 + SPARE_ATTEMPTS) / rate_per_s).ceil();
+        spec.confirm.max(Nanos::from_secs_f64(needed_s.min(longest.as_secs_f64())))
     }
 
     /// Whether the trials miss the goal for another reason than their load. Either two loads of which one is half of the
@@ -193,7 +214,15 @@ impl<'a> GoalSearch<'a> {
             return None;
         }
         let rate = rounded(self.climb.lower()?.rate_per_s * WARM_UP_SHARE).max(spec.min_rate.as_per_second());
+        if !Self::warms(rate) {
+            return None;
+        }
         self.affordable(self.request(rate, duration, Purpose::WarmUp))
+    }
+
+    /// Whether a warm-up at this rate would do anything.
+    pub(super) fn warms(rate_per_s: f64) -> bool {
+        rate_per_s >= LEAST_WARM_UP_PER_S
     }
 
     fn decide(&self) -> Option<TrialRequest> {
@@ -205,18 +234,12 @@ impl<'a> GoalSearch<'a> {
             high_per_s: self.climb.upper().map(|load| load.rate_per_s),
         };
         match self.decided.progress(&self.rule, self.goal.width, FIRST_STEP_WIDTHS * self.goal.width, guess) {
-            Progress::Try(rate) => {
-                self.affordable(self.request(rate, self.length(rate), Purpose::Decide)).or_else(|| self.confirm())
-            }
+            Progress::Try(rate) => self
+                .affordable(self.request(rate, self.rule.full_trial(rate), Purpose::Decide))
+                .or_else(|| self.confirm()),
             Progress::Closed => self.confirm(),
             Progress::NothingBelow => None,
         }
-    }
-
-    /// The length of a trial that decides: two of them have the attempts that the goal needs.
-    pub(super) fn length(&self, rate_per_s: f64) -> Nanos {
-        let needed = Nanos::from_secs_f64(self.attempts_needed() as f64 / 2.0 / rate_per_s);
-        self.goal.final_trial.max(needed)
     }
 
     /// The next confirmation: at the lower bound; below the one that failed; and with time left, once more where one
@@ -227,10 +250,10 @@ impl<'a> GoalSearch<'a> {
             None => self.first_confirmation().or_else(|| self.undecided_confirmation())?,
             Some((_, trial)) => self.above_the_confirmed(trial.request.rate_per_s)?,
         };
-        if self.too_few_attempts().is_some() || rate < self.search.spec().min_rate.as_per_second() {
+        if self.too_few_attempts_at(rate).is_some() || rate < self.search.spec().min_rate.as_per_second() {
             return None;
         }
-        let request = self.request(rate, self.search.spec().confirm, Purpose::Confirm);
+        let request = self.request(rate, self.confirmation(rate), Purpose::Confirm);
         self.search.affords(request.duration, Nanos::ZERO).then_some(request).or_else(|| self.last_confirmation(rate))
     }
 
@@ -242,11 +265,17 @@ impl<'a> GoalSearch<'a> {
         }
         let spec = self.search.spec();
         let failed = self.failed_confirmations().map(|trial| trial.request.rate_per_s);
-        let seconds = Nanos::from_secs(self.search.left().as_u64() / Nanos::from_secs(1).as_u64());
         let rate = failed.reduce(f64::min).map_or(rate_per_s, |lowest| rounded(lowest / (1.0 + WIDE_CLEARANCE)));
-        let is_enough = rate * seconds.as_secs_f64() >= self.attempts_needed() as f64
-            && seconds.as_secs_f64() >= LAST_SHARE * spec.confirm.as_secs_f64();
-        (is_enough && rate >= spec.min_rate.as_per_second()).then(|| self.request(rate, seconds, Purpose::Confirm))
+        let length = self.shorter_confirmation(rate).filter(|_| rate >= spec.min_rate.as_per_second())?;
+        Some(self.request(rate, length, Purpose::Confirm))
+    }
+
+    /// The length of a confirmation of this rate in what is left of the time, if that is enough for one.
+    pub(super) fn shorter_confirmation(&self, rate_per_s: f64) -> Option<Nanos> {
+        let left = Nanos::from_secs(self.search.left().as_u64() / Nanos::from_secs(1).as_u64());
+        let is_enough = rate_per_s * left.as_secs_f64() >= self.attempts_needed() as f64
+            && left.as_secs_f64() >= LAST_SHARE * self.search.spec().confirm.as_secs_f64();
+        is_enough.then_some(left)
     }
 
     /// The lower bound, or a little less where something is known to be too much.
@@ -312,8 +341,18 @@ impl<'a> GoalSearch<'a> {
             (None, None) if self.index == 0 && self.undecided_confirmation().is_some() => 1,
             (None, None) => 0,
         };
-        let confirmation = (spec.confirm + self.search.longest_drain()).as_secs_f64();
-        let reserve = Nanos::from_secs_f64(confirmation * (own + later_goals) as f64);
+        // As long as the climb goes up, it may reach rates that need no longer one.
+        let length = match (self.decided.lower(), self.climb.upper(), self.undecided_confirmation()) {
+            (Some(lower), ..) => self.confirmation(lower.rate_per_s),
+            (None, Some(_), Some(rate)) => self.confirmation(rate),
+            (None, ..) => spec.confirm,
+        };
+        let confirmation = (length + self.search.longest_drain()).as_secs_f64();
+        let mut reserve = Nanos::from_secs_f64(confirmation * (own + later_goals) as f64);
+        if length > spec.confirm {
+            // The last one that is long enough; and a trial that is too much is followed by probes.
+            reserve += request.duration + self.search.longest_drain();
+        }
         self.search.affords(request.duration, reserve).then_some(request)
     }
 
@@ -328,5 +367,20 @@ impl<'a> GoalSearch<'a> {
 
     fn is_own(&self, trial: &TrialOutcome, purpose: Purpose) -> bool {
         trial.request.purpose == purpose && trial.request.goal == self.index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_attempts_show_is_the_upper_limit_of_a_poisson_mean() {
+        // Exact limits: chi-squared quantiles, 2 (lost + 1) degrees of freedom, halved.
+        for (lost, mean) in [(0, 2.996), (1, 4.744), (3, 7.754), (10, 16.962), (100, 118.079)] {
+            let found = 600.0 * loss_at_most(lost, 600);
+            assert!((found / mean - 1.0).abs() < 0.01, "{lost}: {found}, not {mean}");
+        }
+        assert_eq!((loss_at_most(7, 7), loss_at_most(0, 0)), (1.0, 1.0));
     }
 }

@@ -17,9 +17,10 @@ mod time_plan;
 mod trial;
 mod verdict;
 
+pub use classification::attempts_to_tell;
 pub use conclusion::{Conclusion, GoalConclusion, Qualification, QualificationVerdict, Verdict};
 pub use controller::{Measurer, Search, Step, search};
-pub use goal_search::attempts_to_tell;
+pub use goal_search::loss_at_most;
 pub use spec::{Goal, Mode, Recovery, SearchSpec, SpecError};
 pub use time_plan::{PlannedTrials, TimePlan};
 pub use trial::{Purpose, TrialOutcome, TrialRequest};

@@ -20,10 +20,10 @@ pub(super) fn next(search: &Search, need: Rate, margin: f64) -> Option<TrialRequ
     let Standing::Needs(rate_per_s, purpose) = standing else { return None };
     let spec = search.spec();
     let duration = match purpose {
-        Purpose::Climb => spec.climb_trial,
+        Purpose::Climb => ladder.goal.climb_rule.full_trial(rate_per_s),
         Purpose::WarmUp => spec.warm_up.min(spec.confirm),
-        Purpose::Confirm => spec.confirm,
-        Purpose::Decide | Purpose::Probe => ladder.goal.length(rate_per_s),
+        Purpose::Confirm => ladder.confirmation_length(rate_per_s)?,
+        Purpose::Decide | Purpose::Probe => ladder.goal.rule.full_trial(rate_per_s),
     };
     let request = search.request(rate_per_s, duration, purpose, 0);
     search.affords(duration, Nanos::ZERO).then_some(request)
@@ -64,9 +64,6 @@ impl<'a> Ladder<'a> {
 
     fn standing(&self) -> Standing {
         use QualificationVerdict::{Inconclusive, Met, Missed};
-        if self.goal.too_few_attempts().is_some() {
-            return Standing::Answered(Inconclusive);
-        }
         for rung in self.rungs() {
             match self.rung(rung) {
                 Rung::Needs(purpose) => return Standing::Needs(rung, purpose),
@@ -97,6 +94,9 @@ impl<'a> Ladder<'a> {
             (_, Class::Lower) => Standing::Answered(MarginMissed),
             (Class::Upper, _) | (_, Class::Upper) => Standing::Answered(Missed),
             (Class::Lower, Class::Undecided) => Standing::Needs(self.need_per_s, Purpose::Confirm),
+            (Class::Undecided, Class::Undecided) if self.is_decided_by_confirming(self.need_per_s) => {
+                Standing::Needs(self.need_per_s, Purpose::Confirm)
+            }
             (Class::Undecided, Class::Undecided) => Standing::Needs(self.need_per_s, Purpose::Decide),
         }
     }
@@ -105,7 +105,9 @@ impl<'a> Ladder<'a> {
     fn rungs(&self) -> impl Iterator<Item = f64> {
         let steps = STEPS_BEFORE.map(|share| rounded(self.target_per_s * share));
         let need = (self.need_per_s < self.target_per_s).then_some(self.need_per_s);
-        steps.into_iter().chain(need).chain([self.target_per_s])
+        // The unloaded target was offered as much as the lowest of them already.
+        let start = self.search.spec().start_rate.as_per_second();
+        steps.into_iter().chain(need).filter(move |rate| *rate >= start).chain([self.target_per_s])
     }
 
     /// A short trial that meets the goal is enough below the target rate; nothing fails without trials of full length.
@@ -117,10 +119,22 @@ impl<'a> Ladder<'a> {
         match (self.goal.decided.class(rate_per_s), self.goal.climb.class(rate_per_s)) {
             (Class::Upper, _) => Rung::Fails,
             (Class::Lower, _) => Rung::Holds,
-            (Class::Undecided, Class::Lower) if !is_target => Rung::Holds,
+            (Class::Undecided, Class::Lower) if !is_target || self.is_decided_by_confirming(rate_per_s) => Rung::Holds,
             (Class::Undecided, Class::Undecided) => Rung::Needs(Purpose::Climb),
             (Class::Undecided, _) => Rung::Needs(Purpose::Decide),
         }
+    }
+
+    /// Whether a decision would need half of what the confirmation does, so that it is none before it.
+    fn is_decided_by_confirming(&self, rate_per_s: f64) -> bool {
+        self.goal.rule.full_trial(rate_per_s) > self.goal.goal.final_trial
+    }
+
+    /// The length of a confirmation, in what is left of the time; none if that is too short.
+    fn confirmation_length(&self, rate_per_s: f64) -> Option<Nanos> {
+        let length = self.goal.confirmation(rate_per_s);
+        let fits = self.search.affords(length, Nanos::ZERO) && self.goal.too_few_attempts_at(rate_per_s).is_none();
+        if fits { Some(length) } else { self.goal.shorter_confirmation(rate_per_s) }
     }
 
     /// How the confirmations at a rate went.
@@ -141,7 +155,7 @@ impl<'a> Ladder<'a> {
     fn needs_warm_up(&self) -> bool {
         let spec = self.search.spec();
         let is_warm = self.search.trials().iter().any(|trial| trial.request.purpose == Purpose::WarmUp);
-        !is_warm && spec.warm_up > Nanos::ZERO
+        !is_warm && spec.warm_up > Nanos::ZERO && GoalSearch::warms(self.warm_up_rate())
     }
 }
 

@@ -13,13 +13,15 @@ pub struct SearchSpec {
     pub min_rate: Rate,
     /// The highest rate that may be offered.
     pub max_rate: Option<Rate>,
-    /// The first rate of the climb.
+    /// The first rate of the climb. A qualification begins no lower either: less than this was offered before.
     pub start_rate: Rate,
     /// All the time the trials may take, overheads included ([`TrialOutcome::took`](super::TrialOutcome::took)).
     pub budget: Nanos,
-    /// Length of the confirmation.
+    /// Length of the confirmation, at rates that make enough attempts in that time.
     pub confirm: Nanos,
-    /// Length of a trial of the climb.
+    /// How long a confirmation may be at lower rates, which need longer for as many attempts; within the budget.
+    pub longest_confirm: Nanos,
+    /// Length of a trial of the climb, at rates that make enough attempts in that time.
     pub climb_trial: Nanos,
     /// Longest warm-up between the climb and the trials that decide; zero for none.
     pub warm_up: Nanos,
@@ -87,6 +89,7 @@ impl SearchSpec {
             start_rate: Rate::per_second(500.0).expect("finite and above zero"),
             budget: Nanos::from_secs(300),
             confirm: Nanos::from_secs(60),
+            longest_confirm: Nanos::from_secs(300),
             climb_trial: Nanos::from_secs(2).max(deadline + deadline),
             warm_up: Nanos::from_secs(60),
             trial_overhead: Nanos::from_secs(1),

@@ -6,14 +6,14 @@ use std::thread;
 
 use rand::RngExt;
 
-use super::conclusion::Verdict;
+use super::conclusion::{QualificationVerdict, Verdict};
 use super::controller::{Measurer, Search, search};
 use super::simulated::{
     Backlog, Freeze, SYN_RETRIES_EXPONENTIAL, SYN_RETRIES_LINEAR, Server, SimulatedServer, sustainable_rate,
 };
-use super::spec::SearchSpec;
+use super::spec::{Mode, SearchSpec};
 use super::trial::{Purpose, TrialRequest};
-use crate::base::{Nanos, Seed, StreamPurpose};
+use crate::base::{Nanos, Rate, Seed, StreamPurpose};
 
 /// The searches of a sweep have this much of the 5 minutes; the rest is for the baseline and for what follows a search.
 pub const SWEEP_BUDGET: Nanos = Nanos::from_secs(270);
@@ -77,8 +77,26 @@ impl Catalogue {
             spoiled: 0.0,
         };
         let servers: Vec<Server> = (0..count).map(&mut server).collect();
+        Self::of(&servers, deadline, loss_ratio)
+    }
+
+    /// Servers with these low limits, such as small fleets meet: half of them as even as a limiter, half with service times
+    /// that vary by 0.3 of their mean.
+    pub fn low(deadline: Nanos, loss_ratio: f64, limits_per_s: &[f64]) -> Self {
+        let server = |capacity_per_s: &f64, variation| Server {
+            capacity_per_s: *capacity_per_s,
+            variation,
+            backlog: None,
+            freeze: None,
+            spoiled: 0.0,
+        };
+        let servers = limits_per_s.iter().flat_map(|limit| [0.0, 0.3].map(|variation| server(limit, variation)));
+        Self::of(&servers.collect::<Vec<_>>(), deadline, loss_ratio)
+    }
+
+    fn of(servers: &[Server], deadline: Nanos, loss_ratio: f64) -> Self {
         let with_truth = |server: &Server| (*server, sustainable_rate(*server, deadline, loss_ratio));
-        Self { deadline, servers: on_all_cores(&servers, with_truth) }
+        Self { deadline, servers: on_all_cores(servers, with_truth) }
     }
 
     /// The servers with their true rates: what ten minutes sustain without spoiled trials.
@@ -94,6 +112,7 @@ impl Catalogue {
             let server = Server { spoiled, ..server };
             let seed = Seed::new(*number);
             let simulated = SimulatedServer::new(server, self.deadline, spec.trial_overhead, seed);
+            let spec = &begun_at(spec, server.capacity_per_s);
             let found = match method {
                 Method::Search => by_search(spec, simulated),
                 Method::Bisection => by_bisection(spec, simulated),
@@ -101,6 +120,57 @@ impl Catalogue {
             Found { error: found.error.map(|rate| rate / truth - 1.0), ..found }
         });
         Tally::of(&results, spec.goals[0].width + OVER)
+    }
+}
+
+/// Answers to the same question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The need is met, with its margin.
+    pub met: usize,
+    /// It is not, or its margin is not.
+    pub missed: usize,
+    /// It could not be told.
+    pub inconclusive: usize,
+    /// The longest time taken.
+    pub longest_time: Nanos,
+}
+
+impl Catalogue {
+    /// Whether the servers take what they are offered as need and margin, at this share of their true rates: one
+    /// qualification per seed, the servers in turn, no trial spoiled.
+    pub fn qualify(&self, spec: &SearchSpec, share: f64, margin: f64, seeds: Range<u64>) -> Answers {
+        let numbers: Vec<u64> = seeds.collect();
+        let results = on_all_cores(&numbers, |number| {
+            let (server, truth) = self.servers[*number as usize % self.servers.len()];
+            let need = Rate::per_second(truth * share / margin).expect("a true rate is one");
+            let spec = SearchSpec { mode: Mode::Qualify { need, margin }, ..begun_at(spec, server.capacity_per_s) };
+            let mut simulated = SimulatedServer::new(server, self.deadline, spec.trial_overhead, Seed::new(*number));
+            let mut under_way = Search::new(spec).expect("the spec of a sweep is sound");
+            let Ok(conclusion) = search(&mut under_way, &mut simulated);
+            (conclusion.qualification.expect("one was asked for").verdict, under_way.spent())
+        });
+        let mut answers = Answers::default();
+        for (verdict, took) in results {
+            match verdict {
+                QualificationVerdict::Met => answers.met += 1,
+                QualificationVerdict::Missed | QualificationVerdict::MarginMissed => answers.missed += 1,
+                QualificationVerdict::Inconclusive => answers.inconclusive += 1,
+            }
+            answers.longest_time = answers.longest_time.max(took);
+        }
+        answers
+    }
+}
+
+/// The search begins where a baseline would have it begin: not above what the server takes.
+fn begun_at(spec: &SearchSpec, capacity_per_s: f64) -> SearchSpec {
+    let at_most =
+        |rate: Rate, most: f64| Rate::per_second(rate.as_per_second().min(most)).expect("a capacity is a rate");
+    SearchSpec {
+        start_rate: at_most(spec.start_rate, capacity_per_s),
+        min_rate: at_most(spec.min_rate, capacity_per_s / 10.0),
+        ..spec.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use super::conclusion::QualificationVerdict;
 use super::controller::{Measurer, Search, search};
 use super::trial::{Purpose, TrialOutcome, TrialRequest};
 use crate::base::Nanos;
@@ -15,6 +16,8 @@ pub struct TimePlan {
     pub total: Nanos,
     /// What the search may take at most.
     pub budget: Nanos,
+    /// Whether such a target gets an answer in that time: a rate for the first goal, or a yes.
+    pub answers: bool,
 }
 
 /// The trials of one purpose.
@@ -39,7 +42,11 @@ impl TimePlan {
         let spec = begun.spec();
         let mut ideal = IdealTarget { capacity_per_s: assumed_capacity_per_s(begun), overhead: spec.trial_overhead };
         let mut thought = begun.clone();
-        let Ok(_) = search(&mut thought, &mut ideal);
+        let Ok(conclusion) = search(&mut thought, &mut ideal);
+        let answers = match &conclusion.qualification {
+            Some(qualification) => qualification.verdict == QualificationVerdict::Met,
+            None => conclusion.goals[0].confirmed_per_s.is_some(),
+        };
         let mut parts: Vec<PlannedTrials> = Vec::new();
         for trial in &thought.trials()[begun.trials().len()..] {
             let purpose = trial.request.purpose;
@@ -48,7 +55,7 @@ impl TimePlan {
                 None => parts.push(PlannedTrials { purpose, count: 1, takes: trial.took }),
             }
         }
-        Self { parts, total: thought.spent().saturating_sub(begun.spent()), budget: spec.budget }
+        Self { parts, total: thought.spent().saturating_sub(begun.spent()), budget: spec.budget, answers }
     }
 }
 

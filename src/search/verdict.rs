@@ -1,5 +1,6 @@
 //! From trials to a conclusion.
 
+use super::classification::loss_resolution;
 use super::conclusion::{Conclusion, GoalConclusion, Verdict};
 use super::controller::{Recovered, Search};
 use super::goal_search::GoalSearch;
@@ -49,7 +50,7 @@ impl GoalSearch<'_> {
             confirming_trial: confirmed.map(|(index, _)| index),
             conditional_throughput_per_s: lower.map(|load| self.rule.conditional_throughput(load)),
             resolution: bounds.map(|(lower, upper)| upper.rate_per_s / lower.rate_per_s - 1.0),
-            loss_resolution: attempts.filter(|attempts| *attempts > 0).map(Self::loss_resolution),
+            loss_resolution: attempts.filter(|attempts| *attempts > 0).map(loss_resolution),
             verdict: self.verdict(search),
         }
     }
@@ -77,7 +78,8 @@ impl GoalSearch<'_> {
         if self.decided.upper().or(self.climb.upper()).is_some_and(|load| load.rate_per_s <= lowest) {
             return Verdict::NothingSustained;
         }
-        if let Some(attempts) = self.too_few_attempts() {
+        // What a search that goes on, or was interrupted, may still come to is not known.
+        if let Some(attempts) = self.too_few_attempts().filter(|_| search.is_over()) {
             return Verdict::NotDecidable { attempts, needed: self.attempts_needed() };
         }
         if let Some(limited) = generator_limited() {

@@ -75,10 +75,7 @@ fn the_budget_that_a_refusal_names_is_enough() {
         assert_eq!(refused.code, Some(2), "{refused:#?}");
         let named = refused.stderr.split("at least --budget ").nth(1).and_then(|rest| rest.split(',').next());
         let named = named.unwrap_or_else(|| panic!("{refused:#?}")).to_owned();
-        // A rate that is too low to decide ends it soon.
-        let taken = ended(&format!(
-            "capacity rtmp://queue.sim/live --engine sim --seed 1 --max-rate 20 --budget {named} {flags}"
-        ));
+        let taken = ended(&format!("capacity rtmp://queue.sim/live --engine sim --seed 1 --budget {named} {flags}"));
         assert_ne!(taken.code, Some(2), "{named}: {taken:#?}");
     }
 }
@@ -123,6 +120,53 @@ fn a_need_is_answered_without_ever_offering_more() {
     let fleet = result(0, &format!("rtmp://queue.sim/live --fleet 1000 --recover-in 4s {SHORT}"));
     assert_eq!(number(&fleet["qualification"]["need_per_s"]), 500.0);
     assert_eq!(fleet["qualification"]["fleet"]["reconnect"], "obs");
+}
+
+#[test]
+fn fleets_of_a_few_dozen_get_an_answer() {
+    // It serves 50 a second.
+    for (words, code, need) in [
+        ("--need 2", 0, 2.0),
+        ("--need 5", 0, 5.0),
+        ("--need 40 --budget 60s", 0, 40.0),
+        ("--fleet 20 --recover-in 10s", 0, 2.5),
+        ("--fleet 50 --recover-in 10s", 0, 6.25),
+        ("--need 50 --budget 60s", 3, 50.0),
+        ("--fleet 500 --recover-in 10s", 3, 62.5),
+    ] {
+        let found = result(code, &format!("rtmp://slow.sim/live {words}"));
+        let answer = &found["qualification"];
+        assert_eq!((number(&answer["need_per_s"]), &answer["qualified"]), (need, &(code == 0).into()), "{words}");
+        assert!(highest(&found) <= need * 1.2 * 1.001, "{words}: {}", highest(&found));
+        assert!(number(&found["baseline"]["rate_per_s"]) <= need * 1.2 * 1.001, "{words}: {}", found["baseline"]);
+        assert!(number(&found["time"]["total_s"]) <= number(&found["time"]["budget_s"]), "{words}: {}", found["time"]);
+        let statement = found["statement"].as_str().unwrap();
+        if code == 0 {
+            assert!(number(&found["confirmation"]["attempts"]) >= 600.0, "{words}: {statement}");
+            assert!(statement.contains("attempts lost: at most 0."), "{words}: {statement}");
+        }
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_tell_is_refused_with_one_that_can_and_a_goal_that_this_one_tells() {
+    for (asked, offered) in
+        [("--need 2", "a need of 2/s with a margin of 1.2 is 2.4/s"), ("--max-rate 3", "3/s is allowed")]
+    {
+        let refused = searched(Path::new("."), &format!("rtmp://slow.sim/live {asked} --budget 60s -q"));
+        refused.assert_error(
+            2,
+            &[offered, "the 600 attempts that tell a loss of 0.5 % take", "a budget of 1m is too short"],
+        );
+        let after = |part: &str| {
+            let rest = refused.stderr.split_whitespace().skip_while(|word| *word != part).nth(1);
+            rest.map(|word| word.trim_end_matches(',').to_owned()).unwrap_or_else(|| panic!("{part}: {refused:#?}"))
+        };
+        result(0, &format!("rtmp://slow.sim/live {asked} --budget {}", after("--budget")));
+        result(0, &format!("rtmp://slow.sim/live {asked} --budget 60s --goal {}", after("--goal")));
+    }
+    let short = searched(Path::new("."), "rtmp://slow.sim/live --need 5 --confirm 30s -q");
+    short.assert_error(2, &["take 1m40s", "a confirmation of 30s is too short", "--confirm 1m40s or more"]);
 }
 
 #[test]
@@ -245,7 +289,7 @@ fn a_file_that_no_search_can_have_written_is_refused() {
 fn goals_that_only_a_high_rate_decides_are_said_beforehand() {
     let ended = searched(Path::new("."), &format!("rtmp://queue.sim/live --goal strict {SHORT}"));
     let told = ended.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-    let note = "to tell a loss of 0.001 % takes 300000 attempts, so a confirmation of 5s decides the goal strict from 60k/s on";
+    let note = "to tell a loss of 0.001 % takes 300000 attempts, so a confirmation of 5s decides the goal strict above 60000/s";
     assert!(told.contains(note), "{told}");
     let usual = searched(Path::new("."), &format!("rtmp://queue.sim/live {SHORT}"));
     assert!(!usual.stderr.contains("to tell a loss"), "{usual:#?}");
@@ -303,9 +347,9 @@ fn rfc_9411_has_a_table_of_its_own() {
         searched(Path::new("."), "rtmp://queue.sim/live --rfc9411 --max-rate 100 --goal slo --confirm 20s").stderr;
     let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains("a sustain phase of 300 s, and the confirmation takes 20s"), "{told}");
-    // Its own goal needs more attempts than 100 a second are in 300 s.
-    let strict = result(4, "rtmp://queue.sim/live --rfc9411 --max-rate 100");
-    assert_eq!(strict["goals"][0]["outcome"], "not_decidable");
+    // Its own goal needs more attempts than 100 a second are in 15 minutes.
+    let strict = searched(Path::new("."), "rtmp://queue.sim/live --rfc9411 --max-rate 100 -q");
+    strict.assert_error(2, &["the 300000 attempts that tell a loss of 0.001 % take 50m", "--budget"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn addresses_peak_rate_and_peak_connections_are_said_first() {
         lines[0].starts_with("target built-in sink (127.0.0.1:") && lines[0].ends_with("engine io_uring, seed 5"),
         "{ended:#?}"
     );
-    assert_eq!(lines[1], "peak rate 1k/s, at most 40 connections at once, 1 worker of 40 slots, as shakedown");
+    assert_eq!(lines[1], "peak rate 1000/s, at most 40 connections at once, 1 worker of 40 slots, as shakedown");
     assert_eq!(lines[2], "3 local addresses, 127.0.0.2 to 127.0.0.4");
     assert!(ended.stdout.starts_with("target     the built-in sink, 127.0.0.1:"), "{ended:#?}");
 }

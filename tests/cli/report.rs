@@ -36,10 +36,10 @@ fn closed_loop() {
 fn open_loop_with_conditions_met() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p99<50ms --threshold failed<1%"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
+    peak rate 1000/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               2000 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 2000 slots
                1 worker, sim, seed 1
     result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
     verdict    pass: both thresholds are met; the generator kept the plan
@@ -66,10 +66,10 @@ fn open_loop_with_conditions_met() {
 fn open_loop_with_a_condition_missed() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 1k -d 2s --threshold response.p50<50us"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
+    peak rate 1000/s, at most 2000 connections at once, 1 worker of 2000 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               2000 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 2000 slots
                1 worker, sim, seed 1
     result     1000/s completed: 2000 of 2000 due, 0 failed (0 %)
     verdict    fail: response.p50<50us is missed: 568 us
@@ -92,10 +92,10 @@ fn open_loop_with_a_condition_missed() {
 fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
     insta::assert_snapshot!(seen("rtmp://noisy.sim/live -R 100:1k -w 500ms -d 2s --arrival poisson"), @r"
     target rtmp://noisy.sim/live (10.255.0.5:1935), engine sim, seed 1
-    peak rate 1k/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
+    peak rate 1000/s, at most 2500 connections at once, 1 worker of 2500 slots, as shakedown
     target     rtmp://noisy.sim/live
-    load       complex, until handshake, close rst; open loop, 100/s to 1k/s poisson
-               for 2s after a warm-up of 500ms, 2500 slots
+    load       complex, until handshake, close rst; open loop, 100/s to 1000/s
+               poisson for 2s after a warm-up of 500ms, 2500 slots
                1 worker, sim, seed 1
     result     542/s completed: 1084 of 1084 due, 0 failed (0 %)
     verdict    pass: no threshold asked; the generator kept the plan
@@ -155,8 +155,7 @@ fn connections_lost_while_held() {
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots
                1 worker, sim, seed 1
-    result     10.0/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while
-               held
+    result     10/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while held
     verdict    pass: no threshold asked; the generator kept the plan
 
     latency         p50  p90  p99  p99.9     max
@@ -255,8 +254,8 @@ fn nothing_answers() {
     load       complex, until handshake, close rst; closed loop, 20 in flight up to
                20 attempts
                1 worker, sim, seed 1
-    result     0.00/s completed (not a capacity: 20 in flight): 0 of 20 due, 20
-               failed (100 %)
+    result     0/s completed (not a capacity: 20 in flight): 0 of 20 due, 20 failed
+               (100 %)
     verdict    fail: nothing completed: the target or the way to it failed
 
     failures
@@ -276,7 +275,7 @@ fn one_of_two_targets_refuses() {
     load       complex, until handshake, close rst; open loop, 100/s uniform for 2s,
                200 slots
                1 worker, sim, seed 1
-    result     50.0/s completed: 100 of 200 due, 100 failed (50.0 %)
+    result     50/s completed: 100 of 200 due, 100 failed (50.0 %)
     verdict    pass: no threshold asked; the generator kept the plan
 
     latency         p50     p90  p99  p99.9     max
@@ -297,8 +296,8 @@ fn one_of_two_targets_refuses() {
            reached; one per source address vanishes with more --source
 
     by target                                    due  completed  failed  response p50  p99
-      rtmp://serve.sim/live (10.255.0.1:1935)    100     50.0/s     0 %        600 us    -
-      rtmp://refuse.sim/live (10.255.0.13:1935)  100     0.00/s   100 %             -    -
+      rtmp://serve.sim/live (10.255.0.1:1935)    100       50/s     0 %        600 us    -
+      rtmp://refuse.sim/live (10.255.0.13:1935)  100        0/s   100 %             -    -
     exit 0
     ");
 }
@@ -312,7 +311,7 @@ fn this_machine_is_the_limit() {
     load       complex, until handshake, hold 1s, close rst; open loop, 100/s
                uniform for 5s, 500 slots
                1 worker, sim, seed 1
-    result     16.0/s completed: 80 of 500 due, 420 failed (84.0 %)
+    result     16/s completed: 80 of 500 due, 420 failed (84.0 %)
     verdict    inconclusive: the generator was the limit, the numbers are a lower
                bound (see findings)
 
@@ -540,7 +539,7 @@ fn players_of_streams() {
 
     over time
       completed per second
-        3.00/s │⠉⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⢹⢸⡇⣿⢸⢹⡏⡇⣿⢸⡇⡏⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⠉
+           3/s │⠉⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⢹⢸⡇⣿⢸⢹⡏⡇⣿⢸⡇⡏⣿⢹⡏⡇⣿⢸⡇⡏⣿⢹⢸⡇⣿⢸⢹⡏⣿⠉
                │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
                │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
                │ ⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿⢸⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⡇⡇⣿⢸⢸⡇⣿⢸⢸⡇⣿
@@ -555,8 +554,8 @@ fn players_of_streams() {
                 0s                                           59s
 
     by client    due  completed  failed  service p50  p99
-      vlc         60     1.03/s     0 %      1.20 ms    -
-      mpv         30     0.52/s     0 %      1.20 ms    -
+      vlc         60    1.034/s     0 %      1.20 ms    -
+      mpv         30   0.5168/s     0 %      1.20 ms    -
     exit 0
     ");
 }

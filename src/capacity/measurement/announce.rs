@@ -1,14 +1,16 @@
 //! What is said before and between the trials.
 
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::run::RunPlan;
 use crate::search::{Search, attempts_to_tell};
 
+use super::super::baseline;
 use super::super::result::{Baseline, Control, TrialPurpose};
 use super::super::rfc9411::SUSTAIN_S;
-use super::super::statement::{percent_text, rate_text};
+use super::super::statement::percent_text;
 use super::connections::{longest_watch, quarter};
-use super::{Audience, BASELINE, CONTROL, Measurement, after_reserve};
+use super::room::after_reserve;
+use super::{Audience, Measurement};
 
 impl<A: Audience> Measurement<'_, A> {
     /// Targets, limits and the time plan, before the first packet.
@@ -44,15 +46,16 @@ impl<A: Audience> Measurement<'_, A> {
                 parts.push("no more trials".to_owned());
             }
             let left = self.settings.budget.saturating_sub(self.request.spent_before());
-            let total = (plan.total + BASELINE + CONTROL + after_reserve(&self.settings)).min(left);
+            let before_search = self.before_search();
+            let total = (plan.total + before_search + after_reserve(&self.settings)).min(left);
             self.time.planned_s = total.as_secs_f64();
             let before = match self.request.trials_before().count() {
                 0 => String::new(),
                 trials => format!(" after the {trials} that took {}", seconds(self.request.spent_before())),
             };
             self.audience.say(&format!(
-                "time plan: baseline {}, {}, latency at parts of the capacity {}: about {} of {}{before}",
-                seconds(BASELINE + CONTROL),
+                "time plan: baseline and control {}, {}, latency at parts of the capacity {}: about {} of {}{before}",
+                seconds(before_search),
                 parts.join(", "),
                 seconds(after_reserve(&self.settings)),
                 seconds(total),
@@ -64,7 +67,7 @@ impl<A: Audience> Measurement<'_, A> {
             self.time.planned_s = budget.as_secs_f64();
             self.audience.say(&format!(
                 "time plan: baseline {}, idle time-out {} at most, a rate for the ramp {} at most, then the ramp: {} at most",
-                seconds(BASELINE),
+                seconds(baseline::planned(self.highest())),
                 seconds(longest_watch(budget)),
                 if self.request.max_rate.is_some() { "0s".to_owned() } else { seconds(quarter(budget)) },
                 seconds(budget)
@@ -84,15 +87,19 @@ impl<A: Audience> Measurement<'_, A> {
                 seconds(confirm)
             ));
         }
+        let (what, flag, longest) = match self.request.confirm {
+            Some(confirm) => ("confirmation", "--confirm", confirm),
+            None => ("budget", "--budget", self.settings.budget),
+        };
         for goal in &self.settings.goals {
             let needed = attempts_to_tell(goal.loss_ratio);
-            let from_per_s = needed as f64 / confirm.as_secs_f64();
+            let from_per_s = needed as f64 / longest.as_secs_f64();
             if from_per_s >= WORTH_SAYING_PER_S {
                 self.audience.say(&format!(
-                    "note: to tell a loss of {} takes {needed} attempts, so a confirmation of {} decides the goal {} from {} on; \
-                     a longer --confirm decides it below",
+                    "note: to tell a loss of {} takes {needed} attempts, so a {what} of {} decides the goal {} above {}; a longer \
+                     {flag} decides it below",
                     percent_text(goal.loss_ratio),
-                    seconds(confirm),
+                    seconds(longest),
                     goal.name,
                     rate_text(from_per_s)
                 ));
@@ -104,7 +111,7 @@ impl<A: Audience> Measurement<'_, A> {
     pub(super) fn say_whether_the_need_is_in_reach(&mut self, control: Option<&Control>) {
         let Some(((need, margin), control)) = self.settings.need.zip(control) else { return };
         let offered = need.as_per_second() * margin;
-        if control.ceiling_per_s < offered {
+        if !control.at_least && control.ceiling_per_s < offered {
             self.audience.say(&format!(
                 "note: {} is more than the {} that this machine comes to: a yes is not to be expected; several machines have \
                  more (`run --share`)",
@@ -116,8 +123,8 @@ impl<A: Audience> Measurement<'_, A> {
 
     /// What the unloaded target looks like.
     pub(super) fn say_baseline(&mut self, baseline: &Baseline) {
-        let percentile =
-            baseline.highest_percentile().map_or_else(String::new, |(name, value)| format!(", {name} {value}"));
+        let higher = baseline.highest_percentile().filter(|(name, _)| *name != "p50");
+        let percentile = higher.map_or_else(String::new, |(name, value)| format!(", {name} {value}"));
         let p50 = baseline.p50_ns.map_or_else(String::new, |ns| format!(", p50 {}", Nanos::new(ns)));
         let rtt = baseline.rtt_ns.map_or_else(String::new, |ns| format!("connect {}", Nanos::new(ns)));
         self.audience.say(&format!(

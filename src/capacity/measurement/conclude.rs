@@ -1,6 +1,6 @@
 //! From what the trials showed to the result.
 
-use crate::base::{Nanos, Rate};
+use crate::base::{Nanos, Rate, rate_text};
 use crate::run::{Tool, Verdict};
 use crate::search::QualificationVerdict;
 
@@ -8,7 +8,6 @@ use super::super::baseline::Unloaded;
 use super::super::blame::blame;
 use super::super::result::*;
 use super::super::settings::{client_names, target_names};
-use super::super::statement::rate_text;
 use super::super::trial::busiest_worker;
 use super::super::verdict::{OWN_SINK, not_decidable, outcome_of};
 use super::{Audience, Measurement, Searched};
@@ -101,7 +100,7 @@ impl<A: Audience> Measurement<'_, A> {
                 control.headroom = Some(headroom);
                 // A sink on the workers' cores makes a ceiling that is too low.
                 let proves = control.own_cores || busy.is_none_or(|busy| busy >= BUSY_PERCENT);
-                if outcome == Outcome::Confirmed && headroom < LEAST_HEADROOM && proves {
+                if outcome == Outcome::Confirmed && !control.at_least && headroom < LEAST_HEADROOM && proves {
                     outcome = Outcome::GeneratorLimited;
                     reason = Some(format!(
                         "the same load against {} comes to {} only, {headroom:.2} times this rate; {LEAST_HEADROOM} times \

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::super::sessions;
 use super::curves;
-use crate::base::{DurationText, Nanos, Rate, Seed, host_address};
+use crate::base::{DurationText, Nanos, Seed, host_address, rate_text};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::ArrivalPattern;
@@ -153,7 +153,7 @@ impl Paper {
         self.item("length", &length(plan));
         self.item("attempts", &attempts(plan));
         let bursts = if burst > 0 { format!(", and {burst} at once") } else { String::new() };
-        let peak = if peak > 0.0 { format!("{}{bursts}", rate(peak)) } else { format!("none planned{bursts}") };
+        let peak = if peak > 0.0 { format!("{}{bursts}", rate_text(peak)) } else { format!("none planned{bursts}") };
         self.item("peak rate", &peak);
         self.item("connections", &format!("at most {slots}"));
         let pairs = |population: &Population| (population.sources.len().max(1) * population.targets.len()) as u64;
@@ -194,7 +194,7 @@ impl Paper {
             self.item("drain", "the end of the load waits until every hold is over");
         }
         if let Some(per_s) = plan.release_per_s {
-            self.item("release", &format!("{} of the connections held at the end", rate(per_s)));
+            self.item("release", &format!("{} of the connections held at the end", rate_text(per_s)));
         }
         let described = [
             ("media", sessions::media(plan)),
@@ -268,8 +268,8 @@ fn rows(lane: &Lane) -> Vec<[String; 6]> {
 fn open(stage: &StagePlan) -> String {
     let load = match stage.pace {
         Pace::Burst { count } => format!("{count} at once"),
-        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => rate(from_per_s),
-        Pace::Rate { from_per_s, to_per_s } => format!("{} to {}", rate(from_per_s), rate(to_per_s)),
+        Pace::Rate { from_per_s, to_per_s } if from_per_s == to_per_s => rate_text(from_per_s),
+        Pace::Rate { from_per_s, to_per_s } => format!("{} to {}", rate_text(from_per_s), rate_text(to_per_s)),
     };
     if stage.probe { format!("probe, {load}") } else { load }
 }
@@ -390,16 +390,6 @@ fn length(plan: &RunPlan) -> String {
 
 fn span(ns: u64) -> String {
     DurationText(Duration::from_nanos(ns)).to_string()
-}
-
-fn rate(per_s: f64) -> String {
-    const LONG: usize = 9;
-    let written = |per_s| Rate::per_second(per_s).map_or_else(|_| per_s.to_string(), |rate| rate.to_string());
-    match written(per_s) {
-        // A ramp that was cut ends anywhere.
-        long if long.len() > LONG => written((per_s * 10.0).round() / 10.0),
-        short => short,
-    }
 }
 
 fn count(number: u64, thing: &str) -> String {

@@ -6,12 +6,12 @@ use super::elements::{self, Head, Tile, contents, details, facts, figure, sectio
 use super::over_time::OverTime;
 use super::run::distribution;
 use super::{observed, page, percentiles};
-use crate::base::{DurationText, Nanos};
+use crate::base::{DurationText, Nanos, rate_text};
 use crate::capacity::{CapacityResult, GoalResult, LimitedBy, TrialPurpose, TrialRow};
 use crate::measure::{Metric, TimelineRow};
 use crate::report::capacity as words;
 use crate::report::chart::{Axis, Chart, Form, Ink, Series};
-use crate::report::quantity::{per_s, seconds, share};
+use crate::report::quantity::{seconds, share};
 use crate::report::tables;
 
 /// The page of `result`: a whole file.
@@ -71,16 +71,16 @@ fn key_figures(result: &CapacityResult) -> Vec<Tile> {
         tiles.push(match (goal.confirmed_per_s, goal.lower_bound_per_s) {
             (Some(confirmed), _) => {
                 let length = result.confirmation.as_ref().map(|run| format!("for {}", seconds(run.duration_s)));
-                Tile::new("confirmed", per_s(confirmed), length.unwrap_or_default())
+                Tile::new("confirmed", rate_text(confirmed), length.unwrap_or_default())
             }
-            (None, Some(lower)) => Tile::new("at least", per_s(lower), "not confirmed"),
+            (None, Some(lower)) => Tile::new("at least", rate_text(lower), "not confirmed"),
             (None, None) => Tile::new("capacity", "-", words::outcome(goal)),
         });
         if let (Some(lower), Some(upper)) = (goal.lower_bound_per_s, goal.upper_bound_per_s) {
             let width = goal.resolution.map(|width| format!("{} apart", share(width))).unwrap_or_default();
             tiles.push(Tile::new(
                 "search",
-                format!("{} to {}", per_s(lower).trim_end_matches("/s"), per_s(upper)),
+                format!("{} to {}", rate_text(lower).trim_end_matches("/s"), rate_text(upper)),
                 width,
             ));
         }
@@ -94,8 +94,8 @@ fn key_figures(result: &CapacityResult) -> Vec<Tile> {
             Some(false) => "no",
             None => "cannot be told",
         };
-        let offered = format!("offered up to {}", per_s(qualification.offered_per_s));
-        let need = Tile::new(format!("takes {}?", per_s(qualification.need_per_s)), answer, offered);
+        let offered = format!("offered up to {}", rate_text(qualification.offered_per_s));
+        let need = Tile::new(format!("takes {}?", rate_text(qualification.need_per_s)), answer, offered);
         tiles.insert(0, need.marked(qualification.qualified == Some(false)));
     }
     if let Some(concurrent) = &result.concurrent {
@@ -105,7 +105,9 @@ fn key_figures(result: &CapacityResult) -> Vec<Tile> {
     if let Some(control) = &result.control {
         let headroom =
             control.headroom.map(|headroom| format!("{headroom:.2} times the found rate")).unwrap_or_default();
-        tiles.push(Tile::new("generator's ceiling", per_s(control.ceiling_per_s), headroom));
+        let at_least = if control.at_least { "at least " } else { "" };
+        let ceiling = format!("{at_least}{}", rate_text(control.ceiling_per_s));
+        tiles.push(Tile::new("generator's ceiling", ceiling, headroom));
     }
     if result.overload.is_some() {
         let (value, note) = match result.recovered {
@@ -243,14 +245,14 @@ fn with_bounds(result: &CapacityResult, mut chart: Chart) -> Chart {
     }
     if let Some(confirmed) = goal.confirmed_per_s {
         chart.marks.push((confirmed, Ink::Purple));
-        chart.notes.push((Ink::Purple, format!("confirmed, {}", per_s(confirmed))));
+        chart.notes.push((Ink::Purple, format!("confirmed, {}", rate_text(confirmed))));
     }
     chart
 }
 
 fn loads(result: &CapacityResult) -> Markup {
     let named = result.loads.iter().filter_map(|load| {
-        let name = format!("{} of the capacity, {}", share(load.share), per_s(load.rate_per_s));
+        let name = format!("{} of the capacity, {}", share(load.share), rate_text(load.rate_per_s));
         Some((name, load.latency.get(Metric::Response)?))
     });
     html! {
@@ -275,7 +277,7 @@ fn confirmation(result: &CapacityResult) -> Markup {
     };
     html! {
         p {
-            (per_s(run.rate_per_s)) " for " (seconds(run.duration_s)) ": " (run.lost) " of " (run.attempts)
+            (rate_text(run.rate_per_s)) " for " (seconds(run.duration_s)) ": " (run.lost) " of " (run.attempts)
             " attempts lost (" (share(run.loss_ratio)) "), " (passed) (before) "."
         }
         (distribution("Latency by percentile", &run.latency))

@@ -5,8 +5,9 @@ use maud::{Markup, html};
 use super::elements::{self, Head, Tile, contents, details, facts, figure, section, table, tiles};
 use super::over_time::OverTime;
 use super::{observed, page, percentiles};
+use crate::base::rate_text;
 use crate::measure::{LatencySummary, Metric};
-use crate::report::quantity::{per_s, percent, seconds, span};
+use crate::report::quantity::{percent, seconds, span};
 use crate::report::summary::Summary;
 use crate::report::{outcomes, tables};
 use crate::run::{LatencyTable, Row, RunResult};
@@ -80,10 +81,10 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
     let asked = result
         .rate
         .intended_per_s
-        .map_or_else(|| "not a capacity".to_owned(), |intended| format!("of {} intended", per_s(intended)));
+        .map_or_else(|| "not a capacity".to_owned(), |intended| format!("of {} intended", rate_text(intended)));
     let of_due = |count: u64| format!("{count} of {}", attempts.due);
     let mut tiles = vec![
-        Tile::new("rate", per_s(result.rate.completed_per_s), asked),
+        Tile::new("rate", rate_text(result.rate.completed_per_s), asked),
         Tile::new("completed", percent(attempts.completed, attempts.due), of_due(attempts.completed)),
         Tile::new("failed", percent(attempts.failed, attempts.due), of_due(attempts.failed))
             .marked(attempts.failed > 0),

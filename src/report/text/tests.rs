@@ -14,8 +14,8 @@ fn reset() -> Failure {
 fn an_open_loop_run_with_a_few_failures() {
     insta::assert_snapshot!(render(&open_result(&[]), PLAIN_80), @r"
     target     rtmp://127.0.0.1:1935/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               64 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 64 slots
                1 worker, io_uring, seed 7
     result     990/s completed: 1980 of 2000 due, 10 failed (0.50 %), 10 dropped
                (0.50 %)
@@ -81,8 +81,8 @@ fn a_missed_threshold_is_the_reason() {
     let head = render(&result, PLAIN_80).lines().take(9).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(head, @r"
     target     rtmp://127.0.0.1:1935/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               64 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 64 slots
                1 worker, io_uring, seed 7
     result     990/s completed: 1980 of 2000 due, 10 failed (0.50 %), 10 dropped
                (0.50 %)
@@ -98,8 +98,8 @@ fn a_limited_generator_is_told_before_the_numbers() {
     let run = OpenRun { lateness_ms: 9, dropped: 100, failure: no_ports, ..OpenRun::default() };
     insta::assert_snapshot!(render(&run.result(&["response.p50<10ms"]), PLAIN_80), @r"
     target     rtmp://127.0.0.1:1935/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               64 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 64 slots
                1 worker, io_uring, seed 7
     result     990/s completed: 1980 of 2090 due, 10 failed (0.48 %), 100 dropped
                (4.78 %)
@@ -149,11 +149,11 @@ fn nothing_completed_and_why() {
     };
     insta::assert_snapshot!(render(&run.result(&[]), PLAIN_80), @r"
     target     rtmp://127.0.0.1:1935/live
-    load       complex, until handshake, close rst; open loop, 1k/s uniform for 2s,
-               64 slots
+    load       complex, until handshake, close rst; open loop, 1000/s uniform for
+               2s, 64 slots
                1 worker, io_uring, seed 7
-    result     0.00/s completed: 0 of 10 due, 10 failed (100 %), ended by SIGINT
-               after 2.00 s
+    result     0/s completed: 0 of 10 due, 10 failed (100 %), ended by SIGINT after
+               2.00 s
     verdict    fail: nothing completed: the target or the way to it failed
 
     network    syn_retransmits 3 (of the whole host)
@@ -351,8 +351,8 @@ fn sessions_tell_who_answered_and_what_was_sent() {
     let page = render(&result, PLAIN_80);
     let part = |from: &str, to: &str| page[page.find(from).unwrap()..page.find(to).unwrap_or(page.len())].to_owned();
     insta::assert_snapshot!(part("load ", "result "), @r"
-    load       complex, until publish of shakedown-{id}, close rst; open loop, 1k/s
-               uniform for 2s, 64 slots
+    load       complex, until publish of shakedown-{id}, close rst; open loop,
+               1000/s uniform for 2s, 64 slots
                1 worker, io_uring, seed 7
     ");
     insta::assert_snapshot!(part("modes ", "network "), @r"
