@@ -641,7 +641,7 @@ fn conduct(mut stream: TcpStream, policy: &ServerPolicy) {
     let signed = sign(&read_exactly(&mut stream, C0C1_SIZE));
     answer_on(&mut stream, &signed);
     read_exactly(&mut stream, C2_SIZE);
-    let (mut session, mut store) = (ServerSession::new(policy), MessageStore::new());
+    let (mut session, mut store) = (ServerSession::new(policy), MessageStore::for_requests());
     let (mut received, mut answer) = ([0; 4096], [0; ServerSession::MAX_OUTPUT]);
     loop {
         let size = session.write(policy, &mut answer);

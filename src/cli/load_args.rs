@@ -11,7 +11,7 @@ use crate::base::{DurationText, Rate, Seed, input};
 use crate::engine::{ClosePolicy, Verify};
 use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, StreamName};
+use crate::load::{AppName, ArrivalPattern, StreamName};
 use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::run::{ProxyVersion, Until};
@@ -101,6 +101,9 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "CIDR", help_heading = "Client")]
     client_ips: Option<IpNet>,
 
+    /// The application that clients connect to, with its query [default: what each client finds in the target's URL]
+    #[arg(long, value_name = "APP", help_heading = "Session")]
+    app: Option<AppName>,
     /// Names of the streams, with {id}, {id%N}, {slot}, {worker}, {source} or {key} in them [default: those of the
     /// targets, else shakedown-{id}]
     #[arg(long, value_name = "NAME", help_heading = "Session")]
@@ -416,6 +419,7 @@ impl LoadArgs {
             wrong_c2: self.wrong_c2,
             verify: self.verify.map(Verify::from),
             until: self.until.map(Until::from),
+            app: self.app.clone(),
             stream: self.stream.clone(),
             stream_keys: self.stream_keys.clone(),
             hold: self.hold,

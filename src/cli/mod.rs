@@ -122,11 +122,12 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
         _ => None,
     };
     let flag = text(&error, ContextKind::InvalidArg).unwrap_or_default();
-    let (names_streams, is_value) = (flag.starts_with("--stream "), error.get(ContextKind::InvalidValue).is_some());
+    let may_hold_keys = flag.starts_with("--stream ") || flag.starts_with("--app ");
+    let is_value = error.get(ContextKind::InvalidValue).is_some();
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
         let Some(text) = text(&error, kind) else { continue };
         let shown = match kind {
-            ContextKind::InvalidValue if names_streams && !text.is_empty() => REDACTED.to_owned(),
+            ContextKind::InvalidValue if may_hold_keys && !text.is_empty() => REDACTED.to_owned(),
             ContextKind::InvalidValue if flag.starts_with("--reject ") => without_pattern(&text),
             ContextKind::InvalidValue if flag.contains("TARGET") => redact_url(&text),
             ContextKind::InvalidArg if is_value || text.contains('<') => continue,
@@ -188,6 +189,7 @@ mod tests {
             ("sink --reject publish:name=S3CRET", "'publish:name=***'"),
             ("run --stream S3CRET{idd}", "did you mean {id}?"),
             ("run --stream=S3CRET{", "'***' for '--stream <NAME>'"),
+            ("run --app live?S3CRET{id}", "'***' for '--app <APP>'"),
             ("probe 127.0.0.1:1 rtmp://h/live/S3CRET", "'rtmp://h/live/***'"),
             ("check a.toml rtmp://h/live/S3CRET.toml", "'rtmp://h/live/***'"),
         ] {

@@ -20,10 +20,18 @@ pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> 
         [stream] => format!(" {stream}"),
         [first, others @ ..] => format!(" {first} and {} more", others.len()),
     };
-    let what = match population.until {
-        Until::Publish => format!("connects and publishes{streams}"),
-        Until::Play => format!("connects and plays{streams}"),
+    let connects = match population.apps(plan).as_slice() {
+        // Where a URL may be divided in more than one way, it is said how it is.
+        [first, others @ ..] if !others.is_empty() || population.app.is_some() || first.contains('/') => {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            format!("connects to {first}{more}")
+        }
         _ => "connects".to_owned(),
+    };
+    let what = match population.until {
+        Until::Publish => format!("{connects} and publishes{streams}"),
+        Until::Play => format!("{connects} and plays{streams}"),
+        _ => connects,
     };
     let fired = match plan.engine {
         Engine::Sim => String::new(),

@@ -78,7 +78,7 @@ pub(super) struct Wire {
 pub(super) enum C2 {
     /// It is signed, and C0C1's send has not completed: two sends of one connection are never in flight together. It
     /// cannot be signed later, for the receive that waits for S2 has the buffer with S1.
-    WaitsForC0C1 { send: BufferId, len: u16 },
+    WaitsForC0C1 { send: BufferId, len: u32 },
     /// Its send is in flight.
     Sending(BufferId),
     /// Handed to the kernel.
@@ -207,17 +207,20 @@ impl Connection {
             return play.sent(result, context);
         }
         let step = self.send_step(context);
+        if let Self::InSession { .. } = self {
+            context.send_is_over(result.is_ok());
+            if let Err(errno) = result {
+                return self.breaks(Failure::from_errno(step, errno), context);
+            }
+            context.send_commands();
+            return self.settle(context);
+        }
         if let Err(errno) = result {
             return Progress::Failed(Failure::from_errno(step, errno));
         }
         if let Self::SendingHeader { begin, connected } = *self {
             self.secure(begin, connected, context);
             return Progress::Pending;
-        }
-        if let Self::InSession { .. } = self {
-            context.send_is_over(true);
-            context.send_commands();
-            return self.settle(context);
         }
         if let Some(wire) = self.wire_mut()
             && usize::from(wire.issued) < C0C1_SIZE
@@ -302,10 +305,14 @@ impl Connection {
         let step = context.session_step();
         let Self::InSession { wire, .. } = self else { unreachable!("only in a session") };
         let bytes = match result {
-            Err(errno) => return Progress::Failed(context.hung_up(wire.lost(Failure::from_errno(step, errno)))),
+            Err(errno) => {
+                let failure = context.hung_up(wire.lost(Failure::from_errno(step, errno)));
+                return Progress::Failed(context.explained(failure));
+            }
             Ok(0) => {
                 let detail = FailureDetail::Received(wire.received);
-                return Progress::Failed(context.hung_up(Failure { step, kind: FailureKind::Closed, detail }));
+                let failure = context.hung_up(Failure { step, kind: FailureKind::Closed, detail });
+                return Progress::Failed(context.explained(failure));
             }
             Ok(bytes) => bytes,
         };
@@ -324,10 +331,20 @@ impl Connection {
 
     /// The attempt is complete once its milestone is reached and no send is in flight.
     fn settle(&self, context: &Context<'_>) -> Progress {
+        context.settled().map_or(Progress::Pending, |milestone| self.complete(milestone))
+    }
+
+    /// A session's attempt is complete as of its milestone: what was sent meanwhile is no time of the target's.
+    fn complete(&self, (session, reached): (SessionTimes, Time)) -> Progress {
         let Self::InSession { wire, s0s1, s2, negotiated } = self else { unreachable!("only in a session") };
-        match context.settled() {
-            Some(session) => Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session), context.now)),
-            None => Progress::Pending,
+        Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session), reached))
+    }
+
+    /// A session cannot go on; its attempt is complete all the same if its milestone is reached.
+    fn breaks(&self, failure: Failure, context: &mut Context<'_>) -> Progress {
+        match context.breaks(failure) {
+            Some(failure) => Progress::Failed(failure),
+            None => self.complete(context.milestone().expect("its milestone is reached")),
         }
     }
 
@@ -339,6 +356,10 @@ impl Connection {
             | Self::Securing { begin: Begin { hostile: true, .. }, .. } => {
                 hostile::not_connected(self.timed_out(context))
             }
+            Self::InSession { .. } => match context.milestone() {
+                Some(milestone) => self.complete(milestone),
+                None => Progress::Failed(context.explained(self.timed_out(context))),
+            },
             _ => Progress::Failed(self.timed_out(context)),
         }
     }
@@ -495,7 +516,7 @@ impl Wire {
         } else {
             self.handshake.write_c2(received, templates, read_at_ms, c2);
         }
-        let len = context.join_commands(buffer, C2_SIZE) as u16;
+        let len = context.join_commands(buffer, C2_SIZE) as u32;
         C2::WaitsForC0C1 { send: buffer, len }
     }
 
@@ -529,7 +550,7 @@ impl C2 {
     fn send(self, context: &mut Context<'_>) -> Self {
         let Self::WaitsForC0C1 { send, len } = self else { unreachable!("C2 is sent once") };
         let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer: send, len: len.into() } });
+        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer: send, len } });
         context.c2_leaves();
         Self::Sending(send)
     }

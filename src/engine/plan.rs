@@ -48,6 +48,8 @@ pub struct SessionPlan {
     pub tracks: Vec<MediaTrack>,
     /// Bytes of a send buffer.
     pub send_size: u32,
+    /// Bytes of the longest name of a stream.
+    pub name_size: u32,
     /// Local addresses as they stand in stream names, by source.
     pub source_names: Vec<String>,
     /// This worker's number among those of all machines.
@@ -86,7 +88,7 @@ pub struct SessionRules {
     pub course: Course,
     /// For each client of the lane, for each target: an index of [`SessionPlan::scripts`].
     pub scripts: Box<[u32]>,
-    /// The streams' names, by target.
+    /// The streams' names, likewise.
     pub names: Box<[StreamName]>,
     /// Stream keys, one for each slot of the lane; empty without.
     pub keys: Arc<StreamKeys>,

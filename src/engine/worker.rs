@@ -181,7 +181,7 @@ impl Worker {
             hold_end,
             lanes,
             first_lane: 0,
-            sessions: Sessions::new(if has_sessions { slots.len() } else { 0 }),
+            sessions: Sessions::new(if has_sessions { slots.len() } else { 0 }, plan.session.name_size),
             session: plan.session,
             numbered: [0; Course::COUNT],
             tls: plan.tls,
@@ -460,6 +460,8 @@ impl Worker {
                     Progress::Wakes(at) => self.deadlines.set(slot, at),
                     Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
                     Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
+                    // Its milestone was reached, and the server did not take what was sent since.
+                    Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
                     progress => unreachable!("time alone leads to no {progress:?}"),
                 }
             }
@@ -533,8 +535,10 @@ impl Worker {
         if milestones.session.is_some() {
             self.slots.get_mut(slot).state = SlotState::Session;
             let (_, mut context) = self.context(slot, attempt.place.client, now, buffers, ops);
-            let wake_at = context.hold(until);
-            return self.deadlines.set(slot, wake_at);
+            return match context.hold(until) {
+                Ok(wake_at) => self.deadlines.set(slot, wake_at),
+                Err(failure) => self.lost(slot, failure, now, buffers, ops),
+            };
         }
         if until < Time::MAX {
             self.deadlines.set(slot, until);
@@ -834,7 +838,8 @@ impl Worker {
         let spec = &self.clients[usize::from(client)];
         let tls = self.tls[usize::from(target.0)];
         if let Some(session) = &lane.rules.session {
-            let script = session.scripts[turn * self.tls.len() + usize::from(target.0)];
+            let pair = turn * self.tls.len() + usize::from(target.0);
+            let script = session.scripts[pair];
             let (trickle, clip) = self.session.scripts[script as usize].tracks();
             let client = session.first_client + (slot - lane.first_slot);
             let numbered = &mut self.numbered[session.course as usize];
@@ -845,6 +850,7 @@ impl Worker {
             *numbered += 1;
             let start = SessionStart {
                 script,
+                name: pair as u32,
                 course: session.course,
                 until: lane.rules.until,
                 place,

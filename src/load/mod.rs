@@ -8,6 +8,7 @@
 //! [`WeightedTurns`]. Clients that lost their connection come back by the rule of their kind ([`Reconnect`]).
 //! What clients publish is named by a pattern ([`StreamName`]).
 
+mod app_name;
 mod arrivals;
 mod concurrency;
 mod poisson;
@@ -21,6 +22,7 @@ mod stream_name;
 mod tests;
 mod turns;
 
+pub use app_name::{AppName, AppNameError};
 pub use arrivals::{Arrival, ArrivalPattern, Arrivals};
 pub use concurrency::{ConcurrencyError, ConcurrencyPlan, Step as ConcurrencyStep};
 pub use poisson::POISSON_STREAMS;

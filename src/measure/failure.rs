@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reaction::{Ending, Reaction};
 use crate::base::Nanos;
+use crate::protocol::amf0::Text;
 use crate::protocol::session::Status;
 use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, TlsFault, Violation};
 
@@ -83,7 +84,7 @@ pub enum FailureKind {
     Unauthorized,
     /// The server sends the client to another one.
     Redirected,
-    /// The server's bytes after the handshake are no RTMP messages.
+    /// What the server answered could not be read, or was not understood.
     BadMessage,
     /// The flow was dropped without a word: nothing came back for as long as the hold check waits.
     LostSilently,
@@ -185,7 +186,8 @@ impl Failure {
 
     /// The server refused a command. The codes are those of nginx-rtmp, SRS, Wowza and Adobe's server.
     pub fn refused(step: Step, status: &Status<'_>) -> Self {
-        let says = |word: &str| [status.code, status.description].iter().any(|text| contains_word(text, word));
+        let texts = [status.code, status.description].map(Text::as_bytes);
+        let says = |word: &str| texts.iter().any(|text| contains_word(text, word));
         let kind = if status.redirect.is_some() {
             FailureKind::Redirected
         } else if says("BadName") || says("already publishing") || says("already exists") {
@@ -203,7 +205,7 @@ impl Failure {
     /// no error of the server's.
     pub fn ended(status: &Status<'_>, played: bool) -> Self {
         let refused = Self::refused(Step::Hold, status);
-        let is_verdict = ["Rejected", "InvalidApp"].into_iter().any(|word| contains_word(status.code, word));
+        let is_verdict = ["Rejected", "InvalidApp"].into_iter().any(|word| contains_word(status.code.as_bytes(), word));
         let kind = match refused.kind {
             _ if played && !status.is_refusal() => FailureKind::Unpublished,
             FailureKind::Rejected if !is_verdict => FailureKind::Ended,
@@ -254,6 +256,8 @@ impl Failure {
             (_, Kind::LostSilently) => Side::Unattributed,
             // The publisher may be one of this load, whose hold was over.
             (_, Kind::Unpublished) => Side::Unattributed,
+            // It answered; what, is known only by its first bytes.
+            (_, Kind::BadMessage) => Side::Unattributed,
             // A SYN without an answer: dropped on the path, or by a full backlog.
             (Step::Socket | Step::Connect, Kind::Timeout) => Side::Unattributed,
             _ => Side::Target,
@@ -316,9 +320,7 @@ impl Failure {
                 "the server wants credentials: give a token or keys with --stream or --stream-keys"
             }
             (_, Kind::Redirected) => "the server sends clients elsewhere: load the address that it names",
-            (_, Kind::BadMessage) => {
-                "bytes after the handshake are no RTMP: look for a server bug or a proxy in between"
-            }
+            (_, Kind::BadMessage) => "its answer was not understood: is there a proxy in between, or another protocol?",
             (_, Kind::LostSilently) => {
                 "the flow vanished: look for a firewall or balancer that forgets idle connections"
             }
@@ -432,8 +434,8 @@ impl Step {
 }
 
 /// Whether `word` occurs in `text`, whatever the case.
-fn contains_word(text: &str, word: &str) -> bool {
-    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+fn contains_word(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 impl From<Violation> for Failure {
@@ -560,6 +562,7 @@ mod tests {
             (Step::Connect, FailureKind::Refused, Side::Target),
             (Step::Connect, FailureKind::Unreachable, Side::Network),
             (Step::Connect, FailureKind::Timeout, Side::Unattributed),
+            (Step::Publish, FailureKind::BadMessage, Side::Unattributed),
             (Step::S1, FailureKind::Timeout, Side::Target),
             (Step::S0, FailureKind::Reset, Side::Target),
             (Step::S0, FailureKind::Closed, Side::Target),
@@ -616,7 +619,8 @@ mod tests {
     #[test]
     fn what_ends_a_hold_in_words_has_a_name() {
         let of = |level, code, played| {
-            let failure = Failure::ended(&Status { level, code, description: "", redirect: None }, played);
+            let (level, code) = (Text::new(level), Text::new(code));
+            let failure = Failure::ended(&Status { level, code, ..Status::default() }, played);
             assert_eq!(failure.step, Step::Hold);
             (failure.kind, failure.side(), failure.is_taken_back())
         };

@@ -54,7 +54,7 @@ impl Dialogue {
             script: SessionScript::new(&spec, &app, &tc_url, course, ScriptOptions::default()),
             until: asked.until,
             name: text(&asked.stream),
-            store: MessageStore::new(),
+            store: MessageStore::for_answers(),
             has_asked: false,
             replied: false,
             accepted: false,

@@ -6,9 +6,11 @@
 mod reader;
 #[cfg(test)]
 mod tests;
+mod text;
 mod writer;
 
 pub use reader::{Amf0Error, Amf0Fault, Elements, MAX_DEPTH, MAX_MEMBERS, Properties, Reader, Value};
+pub use text::Text;
 pub use writer::Writer;
 
 /// The byte before each value.

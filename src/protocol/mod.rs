@@ -45,7 +45,7 @@ pub use explain::{Explanation, explain};
 pub use fingerprint::{ClientGuess, likely_clients, likely_server};
 pub use profile::{
     Afterwards, C1Digest, C1Time, C2Rule, C2Signing, ClientClock, ClientProfile, ClientSpec, Filler, Opening, Pacing,
-    Provenance, UnknownProfile,
+    Provenance, UnknownProfile, UrlRule,
 };
 pub use server::{C2Verdict, ServerHandshake, ServerState};
 pub use template::{C1Spec, ClientTemplates, ServerTemplates};

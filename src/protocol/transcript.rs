@@ -43,7 +43,7 @@ pub struct Notebook {
 }
 
 /// One direction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Direction {
     reader: ChunkReader,
     lost: Option<Lost>,
@@ -64,7 +64,7 @@ struct Lost {
 impl Notebook {
     /// For at most `each` messages of a session and `all` of all sessions.
     pub fn new(each: usize, all: usize) -> Self {
-        Self { blocks: MessageStore::new(), each, room: all }
+        Self { blocks: MessageStore::for_requests(), each, room: all }
     }
 }
 
@@ -83,6 +83,9 @@ impl Transcript {
                 Ok(None) => {}
                 Ok(Some(Piece::Media { kind, bytes, first, .. })) => {
                     self.take_media(from, at_ns, notebook, |media| media.count(kind, bytes, first));
+                }
+                Ok(Some(Piece::ShortControl { kind })) => {
+                    self.tell(Said { at_ns, ..message::short_control(from, kind) }, notebook);
                 }
                 Ok(Some(Piece::Control(control))) => self.take_control(from, at_ns, control, notebook),
                 Ok(Some(Piece::Command { kind, message_stream, payload, .. })) => {
@@ -201,12 +204,6 @@ impl Transcript {
         if from == Side::Client && self.utterances.len() < Utterance::MOST {
             self.utterances.extend(utterance);
         }
-    }
-}
-
-impl Default for Direction {
-    fn default() -> Self {
-        Self { reader: ChunkReader::new(), lost: None, totals: Totals::default(), run: None }
     }
 }
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::base::{Secret, Seed};
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share, StreamKeys, StreamName};
+use crate::load::{AppName, ArrivalPattern, Reconnect, Share, StreamKeys, StreamName};
 pub use crate::measure::{Expectation, Until};
 use crate::protocol::{ClientProfile, ClientSpec, DigestAt, HandshakeMode};
 
@@ -92,6 +92,27 @@ pub struct Target {
     /// The stream its URL names, for populations that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
+    /// Clients that find another application and another stream in its URL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<UrlSplit>,
+    /// What follows host and port in its URL; never saved.
+    #[serde(skip)]
+    pub path: Option<Secret<String>>,
+}
+
+/// What some clients find in a target's URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlSplit {
+    /// Which clients.
+    pub clients: Vec<ClientProfile>,
+    /// The application.
+    pub app: String,
+    /// Parameters that follow it in `connect`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_query: Option<Secret<String>>,
+    /// The stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamName>,
 }
 
 /// How TLS is spoken.
@@ -162,6 +183,9 @@ pub struct Population {
     pub verify: Verify,
     /// What completes an attempt.
     pub until: Until,
+    /// What it connects to; null: as the targets say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
     /// How its streams are named; null: as the targets say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
@@ -476,6 +500,8 @@ impl Target {
             app: default_app(),
             app_query: None,
             stream: None,
+            splits: Vec::new(),
+            path: None,
         }
     }
 

@@ -783,6 +783,12 @@ impl FailureRow {
 
     fn new(failure: Failure, count: &FailureCount, reasons: &[Reason], others_completed: bool) -> Self {
         let detail = failure.detail.to_string();
+        let reasons: Vec<ReasonRow> = reasons
+            .iter()
+            .filter(|reason| (reason.step, reason.kind) == (failure.step, failure.kind))
+            .map(|reason| ReasonRow { text: reason.text.clone(), count: reason.count })
+            .collect();
+        let is_silence = matches!(failure.kind, FailureKind::Timeout | FailureKind::Closed | FailureKind::Reset);
         Self {
             step: failure.step,
             kind: failure.kind,
@@ -793,14 +799,12 @@ impl FailureRow {
             detail: (!detail.is_empty()).then_some(detail),
             advice: if closed_at_once(failure, count) {
                 "the server closed all of them at once: was it restarted or stopped?".to_owned()
+            } else if is_silence && !reasons.is_empty() && failure.step != Step::Hold {
+                "something else came before, as quoted: should that have been the answer?".to_owned()
             } else {
                 failure.advice(others_completed).to_owned()
             },
-            reasons: reasons
-                .iter()
-                .filter(|reason| (reason.step, reason.kind) == (failure.step, failure.kind))
-                .map(|reason| ReasonRow { text: reason.text.clone(), count: reason.count })
-                .collect(),
+            reasons,
         }
     }
 }

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::base::{Nanos, Secret, input};
+use crate::base::{Nanos, REDACTED, Secret, input};
 use crate::engine::{MediaTrack, ScriptSpec, SessionPlan, SessionRules};
 use crate::io::Bytes;
-use crate::load::{MAX_STREAM_NAME, StreamKeys, StreamName};
+use crate::load::{AppName, StreamKeys, StreamName};
 use crate::measure::Until;
 use crate::protocol::C2_SIZE;
 use crate::protocol::ClientProfile;
 use crate::protocol::media::Track;
 use crate::protocol::session::{ClientSession, Course, ScriptOptions, SessionScript};
 
-use super::plan::{ClipSource, Population, RunPlan, Target};
+use super::plan::{ClipSource, Population, RunPlan, Target, UrlSplit};
 
 /// The longest file of audio and video that is read: more could not be addressed.
 const LONGEST_MEDIA: u64 = 4 << 30;
@@ -32,7 +32,14 @@ pub(super) struct PreparedSessions {
     media: Vec<u8>,
     /// By population; `None` where attempts are complete with the handshake.
     rules: Vec<Option<PopulationRules>>,
+    /// Bytes of the longest name of a stream.
+    longest_name: usize,
 }
+
+/// The most that `connect` may have for application and URL: it is one message, and clients send the URL up to twice.
+const MAX_CONNECT: usize = 0xff_ffff;
+/// What else is in it.
+const REST_OF_CONNECT: usize = 1024;
 
 /// What a script depends on.
 #[derive(Debug, PartialEq)]
@@ -86,9 +93,10 @@ impl PreparedSessions {
 
     /// The longest send: C2 with the first commands, or later ones.
     pub(super) fn send_size(&self) -> u32 {
-        let longest =
-            self.scripts.iter().map(|(_, prepared)| ClientSession::max_output(&prepared.script, MAX_STREAM_NAME)).max();
-        (C2_SIZE + longest.unwrap_or(0)) as u32
+        let most = |(_, prepared): &(ScriptKey, PreparedScript)| {
+            ClientSession::max_output(&prepared.script, self.longest_name)
+        };
+        (C2_SIZE + self.scripts.iter().map(most).max().unwrap_or(0)) as u32
     }
 
     /// What one worker's sessions use.
@@ -111,6 +119,7 @@ impl PreparedSessions {
                 })
                 .collect(),
             send_size: self.send_size(),
+            name_size: self.longest_name as u32,
             source_names: plan.sources.iter().map(ToString::to_string).collect(),
             worker: part.index,
             workers: part.count,
@@ -134,17 +143,20 @@ impl PreparedSessions {
 
     fn rules(&mut self, plan: &RunPlan, population: &Population, course: Course) -> Result<PopulationRules, String> {
         let mut scripts = Vec::new();
+        let mut names: Vec<StreamName> = Vec::new();
         for share in &population.clients {
             for target in &plan.targets {
-                scripts.push(self.script(plan, share.client.profile, target, course)?);
+                let profile = share.client.profile;
+                scripts.push(self.script(plan, profile, target, &population.app_at(target, profile), course)?);
+                names.push(population.stream_at(target, profile));
             }
         }
-        Ok(PopulationRules {
-            course,
-            scripts: scripts.into(),
-            names: plan.targets.iter().map(|target| population.stream_at(target)).collect(),
-            keys: Arc::clone(&population.stream_keys),
-        })
+        let source =
+            plan.sources.iter().map(|source| source.to_string().len()).max().unwrap_or_default().max("any".len());
+        let keys = Arc::clone(&population.stream_keys);
+        let longest = names.iter().map(|name| name.max_len(source, keys.longest())).max().unwrap_or_default();
+        self.longest_name = self.longest_name.max(longest);
+        Ok(PopulationRules { course, scripts: scripts.into(), names: names.into(), keys })
     }
 
     /// The index of a script, made if there is none yet.
@@ -153,13 +165,21 @@ impl PreparedSessions {
         plan: &RunPlan,
         profile: ClientProfile,
         target: &Target,
+        app: &str,
         course: Course,
     ) -> Result<u32, String> {
-        let query = target.app_query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
-        let with_query = |text: &str| format!("{text}{query}");
-        let key = ScriptKey { profile, app: with_query(&target.app), tc_url: with_query(&target.tc_url), course };
+        let place = target.tc_url.strip_suffix(&target.app).unwrap_or(&target.tc_url);
+        let key = ScriptKey { profile, app: app.to_owned(), tc_url: format!("{place}{app}"), course };
         if let Some(index) = self.scripts.iter().position(|(known, _)| *known == key) {
             return Ok(index as u32);
+        }
+        let length = key.app.len() + 2 * key.tc_url.len();
+        if length > MAX_CONNECT - REST_OF_CONNECT {
+            return Err(format!(
+                "the application of '{}' makes `connect` longer than the {MAX_CONNECT} bytes that a message may have; \
+                 shorten it or its query",
+                target.name
+            ));
         }
         let spec = profile.session().expect("hostile clients have no session, which is checked when it is planned");
         let options = ScriptOptions { four_cc: plan.four_cc };
@@ -203,22 +223,92 @@ impl PreparedSessions {
 }
 
 impl Population {
-    /// The pattern of its streams' names at a target: its own, or else the target's.
-    pub fn stream_at(&self, target: &Target) -> StreamName {
-        let named = self.stream.as_ref().or(target.stream.as_ref());
-        named.cloned().unwrap_or_else(|| DEFAULT_STREAM.parse().expect("it is a name"))
+    /// What a client connects to at a target, with its query: what the population says, or else what the client finds in
+    /// the target's URL.
+    fn app_at(&self, target: &Target, client: ClientProfile) -> String {
+        if let Some(app) = &self.app {
+            return app.reveal().to_owned();
+        }
+        let split = target.split_by(client);
+        let (app, query) = split.map_or((&target.app, &target.app_query), |split| (&split.app, &split.app_query));
+        let query = query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
+        format!("{app}{query}")
+    }
+
+    /// What is shown of it.
+    pub fn shown_app_at(&self, target: &Target, client: ClientProfile) -> String {
+        if let Some(app) = &self.app {
+            return app.to_string();
+        }
+        let split = target.split_by(client);
+        let (app, query) = split.map_or((&target.app, &target.app_query), |split| (&split.app, &split.app_query));
+        if query.is_some() { format!("{app}?{REDACTED}") } else { app.clone() }
+    }
+
+    /// The pattern of a client's stream names at a target: the population's, or else what the client finds in the
+    /// target's URL.
+    pub fn stream_at(&self, target: &Target, client: ClientProfile) -> StreamName {
+        let named = self.stream.clone().or_else(|| self.stream_in_url(target, client));
+        named.unwrap_or_else(|| DEFAULT_STREAM.parse().expect("it is a name"))
+    }
+
+    /// The stream that a client finds in the target's URL: behind the population's application, if the URL begins with
+    /// that one.
+    pub fn stream_in_url(&self, target: &Target, client: ClientProfile) -> Option<StreamName> {
+        if let Some(rest) = self.app.as_ref().and_then(|app| target.behind(app)) {
+            return rest.parse().ok();
+        }
+        target.split_by(client).map_or(&target.stream, |split| &split.stream).clone()
     }
 
     /// The patterns of its streams' names, each once; none where attempts end before any stream.
     pub fn streams(&self, plan: &RunPlan) -> Vec<StreamName> {
         let mut streams: Vec<StreamName> = Vec::new();
-        let targets = self.targets.iter().map(|share| &plan.targets[usize::from(share.target)]);
-        for stream in targets.filter(|_| self.until >= Until::Publish).map(|target| self.stream_at(target)) {
+        if self.until < Until::Publish {
+            return streams;
+        }
+        for (target, client) in self.pairs(&plan.targets) {
+            let stream = self.stream_at(target, client);
             if !streams.contains(&stream) {
                 streams.push(stream);
             }
         }
         streams
+    }
+
+    /// What its clients connect to, each once, as it is shown; none where attempts end with the handshake.
+    pub fn apps(&self, plan: &RunPlan) -> Vec<String> {
+        let mut apps: Vec<String> = Vec::new();
+        if self.until == Until::Handshake {
+            return apps;
+        }
+        for (target, client) in self.pairs(&plan.targets) {
+            let app = self.shown_app_at(target, client);
+            if !apps.contains(&app) {
+                apps.push(app);
+            }
+        }
+        apps
+    }
+
+    /// Each of its targets with each of its clients.
+    pub fn pairs<'a>(&'a self, targets: &'a [Target]) -> impl Iterator<Item = (&'a Target, ClientProfile)> {
+        let clients = move || self.clients.iter().map(|share| share.client.profile);
+        let targets = self.targets.iter().map(move |share| &targets[usize::from(share.target)]);
+        targets.flat_map(move |target| clients().map(move |client| (target, client)))
+    }
+}
+
+impl Target {
+    /// What follows an application in the URL, if that begins with it; empty if nothing does.
+    pub fn behind(&self, app: &AppName) -> Option<&str> {
+        let rest = self.path.as_ref()?.reveal()?.strip_prefix(app.reveal())?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+    }
+
+    /// What this client finds in the URL, where it is not what is said of the target itself.
+    fn split_by(&self, client: ClientProfile) -> Option<&UrlSplit> {
+        self.splits.iter().find(|split| split.clients.contains(&client))
     }
 }
 

@@ -4,14 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::base::{Secret, host_address};
 use crate::io::Engine;
+use crate::protocol::{ClientProfile, UrlRule};
 use crate::run::DEFAULT_APP;
-use crate::run::{Target, TargetShare};
+use crate::run::{Target, TargetShare, UrlSplit};
 
 use super::PlanError;
 use super::origins::Setting;
 use super::request::{PopulationRequest, Request, SourceRange};
 use super::safety;
-use super::target::{Lookup, TargetText};
+use super::target::{Lookup, Parts, TargetText};
 
 /// What the simulated network is asked to play without a target.
 const DEFAULT_SIM_TARGET: &str = "rtmp://serve.sim/live";
@@ -145,6 +146,8 @@ impl Target {
             address,
             tls: text.tls,
             tc_url: format!("{scheme}://{host}:{}/{app}", text.port),
+            splits: splits(text, &app),
+            path: Some(text.path.clone()),
             app,
             app_query: text.app_query.clone().map(Secret::new),
             stream: text.stream.clone(),
@@ -152,14 +155,40 @@ impl Target {
     }
 }
 
+/// What clients find in a URL that find something else than FFmpeg does.
+fn splits(text: &TargetText, app: &str) -> Vec<UrlSplit> {
+    let mut splits: Vec<UrlSplit> = Vec::new();
+    let path = text.path.reveal().map_or("", String::as_str);
+    let as_ffmpeg = UrlRule::Ffmpeg.split(path);
+    for client in ClientProfile::ALL.into_iter().filter(|client| client.session().is_some()) {
+        if client.url_rule().split(path) == as_ffmpeg {
+            continue;
+        }
+        let Parts { app: found, app_query, stream } = Parts::of(path, client.url_rule());
+        let split = UrlSplit {
+            clients: vec![client],
+            app: found.unwrap_or(app).to_owned(),
+            app_query: app_query.map(|query| Secret::new(query.to_owned())),
+            stream: stream.and_then(|stream| stream.parse().ok()),
+        };
+        let same = |known: &&mut UrlSplit| known.clients[0].url_rule().split(path) == client.url_rule().split(path);
+        match splits.iter_mut().find(same) {
+            Some(known) => known.clients.push(client),
+            None => splits.push(split),
+        }
+    }
+    splits
+}
+
 /// Secrets are equal to all others of their kind, and so are keys in the names of streams.
 fn have_same_secrets(known: &Target, target: &Target) -> bool {
     let query = |target: &Target| target.app_query.as_ref().and_then(Secret::reveal).cloned();
+    let path = |target: &Target| target.path.as_ref().and_then(Secret::reveal).cloned();
     let same_stream = match (&known.stream, &target.stream) {
         (Some(known), Some(stream)) => known.is(stream),
         (known, stream) => known.is_none() == stream.is_none(),
     };
-    query(known) == query(target) && same_stream
+    query(known) == query(target) && path(known) == path(target) && same_stream
 }
 
 fn check_weights(targets: &[TargetText], weights: &[u32]) -> Result<(), PlanError> {

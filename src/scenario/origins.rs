@@ -53,6 +53,7 @@ impl Setting {
     pub(super) const DIGEST: Self = Self { flag: "--digest", key: "digest" };
     pub(super) const VERIFY: Self = Self { flag: "--verify", key: "verify" };
     pub(super) const UNTIL: Self = Self { flag: "--until", key: "until" };
+    pub(super) const APP: Self = Self { flag: "--app", key: "app" };
     pub(super) const STREAM: Self = Self { flag: "--stream", key: "stream" };
     pub(super) const STREAM_KEYS: Self = Self { flag: "--stream-keys", key: "stream_keys" };
     pub(super) const HOLD: Self = Self { flag: "--hold", key: "hold" };

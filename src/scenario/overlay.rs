@@ -147,6 +147,8 @@ impl Request {
         let any_hostile = self.populations.iter().any(hostile);
         // Hostile clients break off in the handshake, whatever the others go on to.
         let any_other = flags.clients.is_empty() && !self.populations.iter().all(hostile);
+        let any_sessions = flags.until.is_some_and(|until| until >= Until::Reply)
+            || flags.until.is_none() && self.populations.iter().any(|p| p.until >= Some(Until::Reply));
         let any_streams = flags.until.is_some_and(|until| until >= Until::Publish)
             || flags.until.is_none() && self.populations.iter().any(|p| p.until >= Some(Until::Publish));
         for population in &mut self.populations {
@@ -169,6 +171,12 @@ impl Request {
             replace(&mut population.verify, &flags.verify, &mut population.origins, Setting::VERIFY);
             if !hostile(population) || !any_other {
                 replace(&mut population.until, &flags.until, &mut population.origins, Setting::UNTIL);
+            }
+            if flags.until.is_some() && population.until < Some(Until::Reply) {
+                population.app = None;
+            }
+            if population.until >= Some(Until::Reply) || !any_sessions {
+                replace(&mut population.app, &flags.app, &mut population.origins, Setting::APP);
             }
             if flags.until.is_some() && population.until < Some(Until::Publish) {
                 (population.stream, population.stream_keys) = (None, None);

@@ -12,7 +12,7 @@ use crate::base::{Rate, RateRange, Seed, host_address};
 use crate::engine::{ClosePolicy, Verify};
 use crate::fleet::CpuList;
 use crate::io::Engine;
-use crate::load::{ArrivalPattern, Reconnect, Share, StreamName};
+use crate::load::{AppName, ArrivalPattern, Reconnect, Share, StreamName};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::{Expectation, ProxyVersion, TlsPlan, Until};
 
@@ -63,6 +63,8 @@ pub struct Request {
     pub verify: Option<Verify>,
     /// What completes an attempt.
     pub until: Option<Until>,
+    /// What clients connect to, whatever the targets' URLs say.
+    pub app: Option<AppName>,
     /// How streams are named.
     pub stream: Option<StreamName>,
     /// A file of stream keys, one for each connection.
@@ -148,6 +150,8 @@ pub struct PopulationRequest {
     pub verify: Option<Verify>,
     /// What completes an attempt.
     pub until: Option<Until>,
+    /// What clients connect to, whatever the targets' URLs say.
+    pub app: Option<AppName>,
     /// How streams are named.
     pub stream: Option<StreamName>,
     /// A file of stream keys, one for each connection.
@@ -305,6 +309,7 @@ impl PopulationRequest {
             wrong_c2: flags.wrong_c2,
             verify: flags.verify,
             until: flags.until,
+            app: flags.app.clone(),
             stream: flags.stream.clone(),
             stream_keys: flags.stream_keys.clone(),
             hold: flags.hold,

@@ -241,6 +241,7 @@ fn resolve_population(
         clients,
         verify: asked.verify.unwrap_or(Verify::All),
         until: asked.until.unwrap_or(Until::Handshake),
+        app: asked.app.clone(),
         stream: None,
         stream_keys: Arc::default(),
         hold: match asked.hold {

@@ -146,8 +146,9 @@ mod tests {
             ", line 4: the same key as in line 2; give each client its own"
         );
         assert_eq!(refused(b"a\tb"), ", line 1: the key holds a control character; remove it");
-        let long = "x".repeat(256);
-        assert_eq!(refused(long.as_bytes()), ", line 1: the key has 256 bytes; at most 255 can be sent");
+        let long = "x".repeat(MAX_STREAM_NAME + 1);
+        assert_eq!(refused(long.as_bytes()), ", line 1: the key has 16777116 bytes; at most 16777115 can be sent");
+        assert_eq!(keys(&"x".repeat(70_000))[0].len(), 70_000);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use super::PlanError;
-use crate::base::{host_address, redact_url};
+use crate::base::{Secret, host_address, redact_url};
 use crate::load::StreamName;
+use crate::protocol::UrlRule;
 
 /// The RTMP port of IANA's registry.
 const RTMP_PORT: u16 = 1935;
@@ -26,12 +27,14 @@ pub struct TargetText {
     pub port: u16,
     /// RTMP over TLS.
     pub tls: bool,
-    /// The application; none if the path is empty.
+    /// The application, as FFmpeg finds it; none if the path is empty.
     pub app: Option<String>,
-    /// What follows it in `connect`: `?` and parameters.
+    /// What follows it in `connect` and is not shown: `?` and parameters.
     pub app_query: Option<String>,
-    /// The stream and its parameters.
+    /// The stream and its parameters, as FFmpeg finds them.
     pub stream: Option<StreamName>,
+    /// What follows host and port, without the slash between.
+    pub path: Secret<String>,
 }
 
 /// Finds the addresses of a host and port.
@@ -88,13 +91,14 @@ impl FromStr for TargetText {
             0 => return refuse("has port 0"),
             port => port,
         };
-        let Path { app, app_query, stream } = Path::of(text);
+        let path = path(text);
+        let Parts { app, app_query, stream } = Parts::of(path, UrlRule::Ffmpeg);
         let stream = match stream.map(str::parse::<StreamName>).transpose() {
             Ok(stream) => stream,
             Err(error) => return refuse(&format!("names a stream that cannot be: {error}")),
         };
         let (app, app_query) = (app.map(str::to_owned), app_query.map(str::to_owned));
-        Ok(Self { text: shown, host, port, tls, app, app_query, stream })
+        Ok(Self { text: shown, host, port, tls, app, app_query, stream, path: Secret::new(path.to_owned()) })
     }
 }
 
@@ -112,28 +116,34 @@ fn without_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
 }
 
 /// What follows host and port, as it is written: placeholders are not percent-encoded.
-struct Path<'a> {
-    app: Option<&'a str>,
-    app_query: Option<&'a str>,
-    stream: Option<&'a str>,
+fn path(url: &str) -> &str {
+    url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path)
 }
 
-impl<'a> Path<'a> {
-    /// `/app`, `/app?parameters` or `/app/stream?parameters`: as in ffmpeg, the application ends at the first slash.
-    fn of(url: &'a str) -> Self {
-        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-        let (bare, query) = match path.find('?') {
-            Some(at) => (&path[..at], Some(&path[at..])),
-            None => (path, None),
-        };
+/// A path, divided.
+pub(super) struct Parts<'a> {
+    pub app: Option<&'a str>,
+    pub app_query: Option<&'a str>,
+    pub stream: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// `app`, `app?parameters` or `app/stream?parameters`. Of an application with parameters only the first part is shown:
+    /// where it ends is the client's opinion, and what it takes for the application may hold a key.
+    pub(super) fn of(path: &'a str, rule: UrlRule) -> Self {
         let named = |name: &'a str| (!name.is_empty()).then_some(name);
-        match bare.split_once('/') {
-            Some((app, stream)) if !stream.is_empty() => {
-                Self { app: named(app), app_query: None, stream: Some(&path[app.len() + 1..]) }
+        let (app, stream) = match rule.split(path) {
+            // A query behind a slash is the application's, not a name.
+            (app, stream) if stream.starts_with('?') && !app.contains('?') => {
+                return Self { app: named(app), app_query: Some(stream), stream: None };
             }
-            Some((app, _)) => Self { app: named(app), app_query: query, stream: None },
-            None => Self { app: named(bare), app_query: query, stream: None },
-        }
+            parts => parts,
+        };
+        let shown = match app.find('?') {
+            Some(_) => app.find(['?', '/']).unwrap_or(app.len()),
+            None => app.len(),
+        };
+        Self { app: named(&app[..shown]), app_query: named(&app[shown..]), stream: named(stream) }
     }
 }
 

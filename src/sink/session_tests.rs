@@ -28,7 +28,7 @@ impl Talker {
         Self {
             script: SessionScript::new(&spec, "live", "rtmp://sink/live", course, ScriptOptions::default()),
             machine: ClientSession::new(course),
-            store: MessageStore::default(),
+            store: MessageStore::for_answers(),
             happened: Vec::new(),
             media_bytes: 0,
         }
@@ -56,7 +56,7 @@ impl Talker {
                     "media"
                 }
                 Event::Acknowledged(_) => "acknowledged",
-                Event::Other => continue,
+                Event::Other | Event::Unused(_) => continue,
             });
         }
     }

@@ -66,7 +66,7 @@ impl Sessions {
             ping_every,
             entries: Vec::new(),
             free: Vec::new(),
-            store: MessageStore::default(),
+            store: MessageStore::for_requests(),
             deadlines: Deadlines::new(0, now),
         }
     }

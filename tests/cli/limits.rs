@@ -167,3 +167,16 @@ fn a_pool_that_holds_all_its_connections_is_too_small_and_the_generator_is_not_s
         result["generator"]["findings"].as_array().unwrap().iter().map(|found| &found["code"]).collect();
     assert!(codes.contains(&&"pool_too_small".into()) && !codes.contains(&&"missed_starts".into()), "{codes:?}");
 }
+
+#[test]
+fn tokens_and_names_are_as_long_as_they_are() {
+    let (token, name) = ("x".repeat(33_000), "y".repeat(317));
+    for engine in ["", "--engine epoll"] {
+        let words = format!(
+            "run --until publish -n 5 -c 2 -t 1 --json --app live?token={token} --stream {name}-{{id}} {engine}"
+        );
+        let ended = ended(&words);
+        let result: serde_json::Value = serde_json::from_str(&ended.stdout).expect("a result");
+        assert_eq!((ended.code, &result["attempts"]["completed"]), (Some(0), &5.into()), "{engine}: {}", ended.stderr);
+    }
+}

@@ -621,7 +621,7 @@ fn what_servers_say_stands_below_the_failure() {
     ");
     insta::assert_snapshot!(of("rtmp://noise-after-s2.sim/live --until reply"), @r#"
     failures
-      10 x reply bad_message (the target's, at 0.0 s)
+      10 x reply bad_message (whose cannot be told, at 0.0 s)
         10 x "chunk stream 3 begins with a fmt 3 header, which repeats an earlier
           one"
         -> bytes after the handshake are no RTMP: look for a server bug or a proxy

@@ -51,6 +51,8 @@ fn a_run_that_is_given_secrets_shows_none() {
             (format!("rtmp://{host}.sim/live/cam-{{id}}?token={SECRET}"), ""),
             (format!("rtmp://{host}.sim/live/{SECRET}"), "-c 1"),
             (format!("rtmp://{host}.sim/live"), "--stream S3CRET?token=S3CRET"),
+            (format!("rtmp://{host}.sim/live"), "--app live?token=S3CRET --stream S3CRET"),
+            (format!("rtmp://{host}.sim/live/{SECRET}?token=a/b"), "-c 1"),
             (
                 format!("rtmp://{host}.sim/live rtmp://{host}.sim/live/{SECRET}"),
                 "--stream {key}?token=S3CRET --stream-keys keys.csv",
@@ -152,6 +154,8 @@ fn errors_show_none() {
         "run rtmp://127.0.0.1/live/S3CRET.toml",
         "run --guard rtmp://h:99999/live/S3CRET",
         "run --stream S3CRET{idd}",
+        "run --app live?S3CRET{id}",
+        "run --app live?token=S3CRET",
         "run --until publish --stream S3CRET{key}",
         "run --until publish --stream-keys keys.csv --stream cam-{id}?S3CRET",
         "run --until publish --stream-keys keys.csv -c 65",

@@ -54,6 +54,7 @@ pub fn population(name: &str, load: LoadPlan, slots: u32) -> Population {
         clients: vec![client(ClientProfile::Shakedown, HandshakeMode::Complex)],
         verify: Verify::All,
         until: Until::Handshake,
+        app: None,
         stream: None,
         stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),

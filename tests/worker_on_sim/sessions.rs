@@ -9,6 +9,7 @@ use shakedown::base::Nanos;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::{Freeze, Peer, PeerCounts, PeerScript, ServiceModel, SessionAnswers, SessionModel};
 use shakedown::measure::{FailureDetail, FailureKind, MediaCounts, Metric, Step, Until};
+use shakedown::protocol::amf0::Writer;
 use shakedown::protocol::session::Request;
 use shakedown::protocol::{ClientProfile, HandshakeMode};
 use shakedown::run::{ClientShare, ClosePolicy, Hold, Population};
@@ -261,6 +262,103 @@ fn what_comes_with_s2_is_no_reply() {
     let report = lab(2, Until::Publish).against_script(serve(&[1537], millis(1))).run();
     assert_eq!(report.counts().completed, 2);
     assert_eq!(report.spans(Metric::Reply), report.spans(Metric::AppConnect));
+}
+
+/// A command on chunk stream 3.
+fn command(write: impl FnOnce(&mut Writer<&mut Vec<u8>>)) -> Vec<u8> {
+    let mut payload = Vec::new();
+    write(&mut Writer::new(&mut payload));
+    let length = u8::try_from(payload.len()).unwrap();
+    assert!(length <= 128, "one chunk");
+    [&[3, 0, 0, 0, 0, 0, length, 20, 0, 0, 0, 0][..], &payload].concat()
+}
+
+fn answer_to_connect() -> Vec<u8> {
+    command(|payload| {
+        payload.string("_result").number(1.0).null().null();
+    })
+}
+
+/// Says this behind S2, and then nothing, or what a server says.
+fn saying(bytes: &[u8], answers: SessionAnswers) -> Peer {
+    let script = PeerScript::Serve { segments: Vec::new(), gap: Nanos::ZERO, tail: bytes.to_vec(), s2_after_c2: false };
+    Peer { sessions: SessionModel::answering(answers), ..Peer::scripted(script) }
+}
+
+const MUTE: SessionAnswers = SessionAnswers::AllButTo(Request::Connect);
+
+#[test]
+fn what_follows_a_milestone_is_judged_by_itself() {
+    let broken = [&answer_to_connect()[..], &[0xc5; 40]].concat();
+    let report = lab(3, Until::Connect).against(saying(&broken, MUTE)).run();
+    assert_eq!((report.counts().completed, report.counts().failed), (3, 0), "{:?}", report.failures());
+    let report = lab(3, Until::Connect).with(held(secs(3))).against(saying(&broken, MUTE)).run();
+    assert_eq!((report.counts().completed, report.counts().lost_while_held), (3, 3));
+    assert_eq!(only_failure(&report), (Step::Hold, FailureKind::BadMessage, 3));
+    let said = reasons(&report);
+    assert!(
+        said[0].2.contains("fmt 3 header") && said[0].2.ends_with("(c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5 c5)"),
+        "{said:?}"
+    );
+    assert_eq!((said.len(), said[0].0, said[0].3), (1, Step::Hold, 3));
+}
+
+#[test]
+fn what_is_passed_over_hinders_nobody() {
+    let nobodys = [
+        &[3, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0][..],
+        &command(|payload| {
+            payload.string("onBWDone").null();
+        }),
+        &[4, 0, 0, 0, 0, 0, 2, 99, 0, 0, 0, 0, 1, 2],
+    ];
+    for milestone in [Until::Connect, Until::Publish, Until::Play] {
+        let report = lab(2, milestone).against(saying(&nobodys.concat(), SessionAnswers::All)).run();
+        assert_eq!(report.counts().completed, 2, "{milestone}: {:?}", report.failures());
+        assert_eq!(reasons(&report), []);
+    }
+}
+
+#[test]
+fn a_silence_after_something_else_says_what_that_was() {
+    let status = command(|payload| {
+        payload.string("onStatus").number(0.0).null();
+    });
+    let other = command(|payload| {
+        payload.string("onFCInfo").number(0.0).null();
+    });
+    let empty = [3, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0];
+    for (bytes, kind, text) in [
+        (&other[..], FailureKind::Timeout, "onFCInfo"),
+        (&status, FailureKind::BadMessage, "onStatus"),
+        (
+            &[&other[..], &empty].concat(),
+            FailureKind::BadMessage,
+            "onFCInfo, command message that cannot be read (empty)",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request",
+            FailureKind::BadMessage,
+            "message of unknown type 49 (48 54 54 50 2f 31 2e 31, \"HTTP/1.1\")",
+        ),
+    ] {
+        let report = lab(2, Until::Connect).against(saying(bytes, MUTE)).run();
+        assert_eq!(only_failure(&report), (Step::Reply, kind, 2), "{text}");
+        assert_eq!(reasons(&report), [(Step::Reply, kind, text.to_owned(), 2)]);
+    }
+}
+
+#[test]
+fn names_and_queries_of_any_length_are_sent() {
+    let long = "x".repeat(70_000);
+    for milestone in [Until::Publish, Until::Play] {
+        let mut lab = lab(2, milestone);
+        lab.plan.populations[0].stream = Some(format!("{long}-{{id}}").parse().unwrap());
+        lab.plan.populations[0].app = Some(format!("live?token={}", &long[..33_000]).parse().unwrap());
+        let report = lab.run();
+        assert_eq!(report.counts().completed, 2, "{milestone}: {:?}", report.failures());
+        assert_eq!((report.peers[0].published + report.peers[0].played, report.peers[0].bad_messages), (2, 0));
+    }
 }
 
 #[test]

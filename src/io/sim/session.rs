@@ -47,7 +47,7 @@ impl Session {
     pub(super) fn new(model: &SessionModel) -> Self {
         Self {
             machine: ServerSession::new(&model.policy),
-            store: MessageStore::default(),
+            store: MessageStore::for_requests(),
             input: Vec::new(),
             speaks_from: Time::ZERO,
             is_mute: false,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::marker;
+use super::{Text, marker};
 
 /// Objects and arrays in each other.
 pub const MAX_DEPTH: usize = 8;
@@ -16,7 +16,7 @@ pub struct Reader<'a> {
     offset: usize,
 }
 
-/// A value, in place. Objects and arrays have been walked to their ends, so iterating over them cannot fail.
+/// A value, in place.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// A double.
@@ -24,7 +24,7 @@ pub enum Value<'a> {
     /// Any byte but 0 is true.
     Boolean(bool),
     /// A string or a long string.
-    String(&'a str),
+    String(Text<'a>),
     /// An object, typed or not.
     Object(Properties<'a>),
     /// Null.
@@ -42,19 +42,19 @@ pub enum Value<'a> {
     /// The sender could not encode it.
     Unsupported,
     /// An XML document.
-    Xml(&'a str),
+    Xml(Text<'a>),
 }
 
-/// The members of an object or ECMA array, in order.
+/// The members of an object or ECMA array, in order; those before a fault if it has one.
 #[derive(Clone, Copy, Debug)]
 pub struct Properties<'a> {
-    walked: Reader<'a>,
+    rest: Reader<'a>,
 }
 
-/// The elements of a strict array.
+/// The elements of a strict array; those before a fault if it has one.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
-    walked: Reader<'a>,
+    rest: Reader<'a>,
     left: u32,
 }
 
@@ -82,8 +82,6 @@ pub enum Amf0Fault {
     },
     /// A marker that stands for nothing that can be read: movie clips, record sets, AMF3 and those not defined.
     UnknownMarker(u8),
-    /// A string is not UTF-8.
-    NotUtf8,
     /// More than [`MAX_DEPTH`] objects in each other.
     TooDeep,
     /// More than [`MAX_MEMBERS`] members.
@@ -98,7 +96,6 @@ impl fmt::Display for Amf0Fault {
             Self::Truncated => f.write_str("it ends in the middle of a value"),
             Self::Expected { what, marker } => write!(f, "not a {what} but a value with marker 0x{marker:02x}"),
             Self::UnknownMarker(marker) => write!(f, "no value begins with 0x{marker:02x}"),
-            Self::NotUtf8 => f.write_str("a string that is not UTF-8"),
             Self::TooDeep => write!(f, "objects nested deeper than {MAX_DEPTH}"),
             Self::TooManyMembers => write!(f, "an object or array of more than {MAX_MEMBERS} members"),
             Self::StrayEnd => f.write_str("the end of an object where a value should be"),
@@ -127,7 +124,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// Another value, or none; the reader is then where it was.
-    pub fn string(&mut self) -> Result<&'a str, Amf0Error> {
+    pub fn string(&mut self) -> Result<Text<'a>, Amf0Error> {
         self.expect("string", |value| if let Value::String(text) = value { Some(text) } else { None })
     }
 
@@ -155,18 +152,37 @@ impl<'a> Reader<'a> {
     ///
     /// There is none, or one that breaks a limit or cannot be read.
     pub fn value(&mut self) -> Result<Value<'a>, Amf0Error> {
+        let (value, walked) = self.walked_value()?;
+        walked.map(|()| value)
+    }
+
+    /// Any value, as far as it goes: of an object or array that is cut, breaks a limit or holds what cannot be read, the
+    /// members before that, and nothing after it.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or one without members that cannot be read.
+    pub fn value_as_far(&mut self) -> Result<Value<'a>, Amf0Error> {
+        let (value, walked) = self.walked_value()?;
+        if walked.is_err() {
+            self.bytes = &[];
+        }
+        Ok(value)
+    }
+
+    /// A value, and what was met on the way to its end.
+    fn walked_value(&mut self) -> Result<(Value<'a>, Result<(), Amf0Error>), Amf0Error> {
         let begin = *self;
         Ok(match self.head()? {
-            Head::Value(value) => value,
+            Head::Value(value) => (value, Ok(())),
             Head::Members { ecma } => {
-                let properties = Properties { walked: *self };
-                self.walk(begin, Open::Members)?;
-                if ecma { Value::EcmaArray(properties) } else { Value::Object(properties) }
+                let properties = Properties { rest: *self };
+                let value = if ecma { Value::EcmaArray(properties) } else { Value::Object(properties) };
+                (value, self.walk(begin, Open::Members))
             }
             Head::Elements(count) => {
-                let elements = Elements { walked: *self, left: count };
-                self.walk(begin, Open::Elements(count))?;
-                Value::StrictArray(elements)
+                let elements = Elements { rest: *self, left: count };
+                (Value::StrictArray(elements), self.walk(begin, Open::Elements(count)))
             }
         })
     }
@@ -258,7 +274,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next key, or none at the end of the members, which is passed.
-    fn key(&mut self) -> Result<Option<&'a str>, Amf0Error> {
+    fn key(&mut self) -> Result<Option<Text<'a>>, Amf0Error> {
         // An empty key is one, unless the end's marker follows.
         if self.bytes.starts_with(&[0, 0, marker::OBJECT_END]) {
             self.take(3)?;
@@ -267,20 +283,19 @@ impl<'a> Reader<'a> {
         self.short_text().map(Some)
     }
 
-    fn short_text(&mut self) -> Result<&'a str, Amf0Error> {
+    fn short_text(&mut self) -> Result<Text<'a>, Amf0Error> {
         let length = u16::from_be_bytes(self.array()?);
         self.text(usize::from(length))
     }
 
-    fn long_text(&mut self) -> Result<&'a str, Amf0Error> {
+    fn long_text(&mut self) -> Result<Text<'a>, Amf0Error> {
         let length = u32::from_be_bytes(self.array()?);
         // Where it does not fit, the bytes are too few as well.
         self.text(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
-    fn text(&mut self, length: usize) -> Result<&'a str, Amf0Error> {
-        let begin = *self;
-        std::str::from_utf8(self.take(length)?).map_err(|_| begin.error(Amf0Fault::NotUtf8))
+    fn text(&mut self, length: usize) -> Result<Text<'a>, Amf0Error> {
+        self.take(length).map(Text::from_bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Amf0Error> {
@@ -302,8 +317,8 @@ impl<'a> Reader<'a> {
 
 impl<'a> Value<'a> {
     /// The text of a string.
-    pub const fn as_str(&self) -> Option<&'a str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+    pub const fn as_text(&self) -> Option<Text<'a>> {
+        if let Self::String(text) = self { Some(*text) } else { None }
     }
 
     /// The value of a number.
@@ -324,8 +339,8 @@ impl<'a> Properties<'a> {
     }
 
     /// Likewise, if it is a string.
-    pub fn get_str(&self, key: &str) -> Option<&'a str> {
-        self.get(key)?.as_str()
+    pub fn get_text(&self, key: &str) -> Option<Text<'a>> {
+        self.get(key)?.as_text()
     }
 
     /// Likewise, if it is a number.
@@ -335,13 +350,13 @@ impl<'a> Properties<'a> {
 }
 
 impl<'a> Iterator for Properties<'a> {
-    type Item = (&'a str, Value<'a>);
+    type Item = (Text<'a>, Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let ahead = &mut { self.walked };
-        let key = ahead.key().expect("walked before")?;
-        let value = ahead.value().expect("walked before");
-        self.walked = *ahead;
+        let ahead = &mut { self.rest };
+        let key = ahead.key().ok()??;
+        let value = ahead.value_as_far().ok()?;
+        self.rest = *ahead;
         Some((key, value))
     }
 }
@@ -351,7 +366,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        Some(self.walked.value().expect("walked before"))
+        self.rest.value_as_far().ok()
     }
 }
 

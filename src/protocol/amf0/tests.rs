@@ -48,11 +48,11 @@ fn write(value: &Owned, writer: &mut Writer<&mut Vec<u8>>) {
 }
 
 fn owned(value: Value<'_>) -> Owned {
-    let members = |properties: Properties<'_>| properties.map(|(key, value)| (key.to_owned(), owned(value))).collect();
+    let members = |properties: Properties<'_>| properties.map(|(key, value)| (key.to_string(), owned(value))).collect();
     match value {
         Value::Number(number) => Owned::Number(number),
         Value::Boolean(boolean) => Owned::Boolean(boolean),
-        Value::String(text) => Owned::String(text.to_owned()),
+        Value::String(text) => Owned::String(text.to_string()),
         Value::Null => Owned::Null,
         Value::Object(properties) => Owned::Object(members(properties)),
         Value::EcmaArray(properties) => Owned::EcmaArray(members(properties)),
@@ -145,7 +145,7 @@ fn every_kind_of_value_is_read() {
     let date = [&[0x0b][..], &1.5_f64.to_be_bytes(), &[0, 60]].concat();
     assert!(matches!(Reader::new(&date).value(), Ok(Value::Date(1.5))));
     assert!(matches!(Reader::new(&[0x0d]).value(), Ok(Value::Unsupported)));
-    assert!(matches!(Reader::new(b"\x0f\0\0\0\x04<a/>").value(), Ok(Value::Xml("<a/>"))));
+    assert!(matches!(Reader::new(b"\x0f\0\0\0\x04<a/>").value(), Ok(Value::Xml(text)) if text == "<a/>"));
     let typed = b"\x10\0\x01T\0\x01k\x05\0\0\x09";
     let value = Reader::new(typed).value().unwrap();
     assert!(matches!(value.as_properties().unwrap().get("k"), Some(Value::Null)));
@@ -160,7 +160,7 @@ fn typed_reads_leave_other_values_where_they_are() {
     assert_eq!(error.to_string(), "AMF0, byte 0: not a string but a value with marker 0x00");
     assert_eq!(reader.number(), Ok(1.0));
     assert_eq!(reader.boolean().unwrap_err().offset, 9);
-    assert_eq!(reader.string(), Ok("a"));
+    assert_eq!(reader.string(), Ok(Text::new("a")));
     assert_eq!(reader.boolean(), Ok(true));
     assert_eq!(reader.skip().unwrap_err(), Amf0Error { fault: Amf0Fault::Truncated, offset: 15 });
 }
@@ -169,7 +169,6 @@ fn typed_reads_leave_other_values_where_they_are() {
 fn faults_say_what_and_where() {
     assert_eq!(fault(&[]), (Amf0Fault::Truncated, 0));
     assert_eq!(fault(&[2, 0, 2, b'a']), (Amf0Fault::Truncated, 3));
-    assert_eq!(fault(b"\x02\0\x02\xff\xfe"), (Amf0Fault::NotUtf8, 3));
     assert_eq!(fault(&[0x11]), (Amf0Fault::UnknownMarker(0x11), 0));
     assert_eq!(fault(b"\x03\0\x01a\x04"), (Amf0Fault::UnknownMarker(4), 4));
     assert_eq!(fault(b"\x03\0\x01a\x09"), (Amf0Fault::StrayEnd, 4));
@@ -212,4 +211,30 @@ fn members_are_limited_those_within_members_included() {
     assert_eq!(fault(&with(MAX_MEMBERS + 1)), (Amf0Fault::TooManyMembers, 0));
     let many = [&[0x0a, 0xff, 0xff, 0xff, 0xff][..], &[5; 1000]].concat();
     assert_eq!(fault(&many), (Amf0Fault::TooManyMembers, 0));
+}
+
+#[test]
+fn texts_that_are_not_utf8_are_read() {
+    let text = Reader::new(b"\x02\0\x04a\xb7\xa2b").string().unwrap();
+    assert_eq!((text.to_string().as_str(), text.as_str()), ("a\u{fffd}\u{fffd}b", None));
+    assert_eq!(text.as_bytes(), b"a\xb7\xa2b");
+    assert_eq!(text.readable().filter(|part| !part.is_empty()).collect::<Vec<_>>(), ["a", "b"]);
+    let object = b"\x03\0\x01\xff\x05\0\x01k\x02\0\x01\xff\0\0\x09";
+    let value = Reader::new(object).value().unwrap();
+    let members: Vec<_> = value.as_properties().unwrap().map(|(key, _)| key.to_string()).collect();
+    assert_eq!(members, ["\u{fffd}", "k"]);
+}
+
+#[test]
+fn what_lies_before_a_fault_can_be_read() {
+    let members = |bytes: &[u8]| {
+        let mut reader = Reader::new(bytes);
+        let value = reader.value_as_far().unwrap();
+        assert!(reader.is_empty(), "nothing follows a value with a fault");
+        value.as_properties().unwrap().map(|(key, _)| key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(members(b"\x03\0\x01a\x05\0\x01b\x11\x01\0\x01c\x05\0\0\x09"), ["a"], "an AMF3 value");
+    assert_eq!(members(b"\x03\0\x01a\x05\0\x01b\x02\0\x09cut"), ["a"]);
+    assert_eq!(members(b"\x03\0\x01a\x03\0\x01b\x05\0\x01c\x04"), ["a"], "the member that holds the fault, too");
+    assert_eq!(members(&[&[3][..], &b"\0\x01k\x05".repeat(300)].concat()).len(), 300, "beyond the limit");
 }

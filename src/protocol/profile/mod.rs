@@ -4,6 +4,7 @@ mod conduct;
 mod filler;
 mod hostile;
 mod session;
+mod url;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use conduct::{Afterwards, Opening, Pacing};
 pub use filler::Filler;
+pub use url::UrlRule;
 
 use super::wire::RTMP_VERSION;
 use super::{C1Spec, DigestAt, HandshakeMode};

@@ -6,19 +6,30 @@
 //!
 //! Section 5.3.1 of Adobe's RTMP specification 1.0.
 
+mod aggregate;
+
+use aggregate::Aggregate;
+
 use super::message::{Control, MessageKind};
 
 /// Payload bytes of a chunk until a side sets its own chunk size.
 pub const INITIAL_CHUNK_SIZE: u32 = 128;
 
-/// The longest command that is read, in bytes. The longest in use are `connect`s of some hundred bytes.
-pub const MAX_COMMAND: usize = 4096;
+/// Bytes that are kept of a server's command, which may be longer: what it is about comes first. Answers in use have some
+/// hundred bytes.
+pub const KEPT_OF_ANSWER: usize = 16 * 1024;
 
-/// The most chunk streams one side of a connection may use. Servers and clients in use have two to six.
-pub const MAX_CHUNK_STREAMS: usize = 8;
+/// Bytes that are kept of a client's command: room for several texts of 65 535 bytes.
+pub const KEPT_OF_REQUEST: usize = 256 * 1024;
 
-/// The longest control message of the specification has 10 bytes, SWF verification 44.
-const MAX_CONTROL: u32 = 64;
+/// The most chunk streams one side of a connection may use. Servers and clients in use have two to six; nginx-rtmp follows 32.
+pub const MAX_CHUNK_STREAMS: usize = 64;
+
+/// Chunk streams that have their place in the reader. Others are a block of their own, for the peers that use more.
+const OWN_CHUNK_STREAMS: usize = 7;
+
+/// A block of a [`MessageStore`] that holds no command has this size, room for almost all of them.
+const BLOCK: usize = 4096;
 
 /// Where a partly received message has no block.
 const NO_BLOCK: u32 = u32::MAX;
@@ -28,17 +39,21 @@ const EXTENDED: u32 = 0xff_ffff;
 
 const MAX_HEADER: usize = 3 + 11 + 4;
 
-/// Reads a chunk stream of any segmentation. Every byte given is consumed: an incomplete header is kept here, an
-/// incomplete command in the [`MessageStore`]; media is counted and never kept.
+/// Reads a chunk stream of any segmentation. Every byte given is consumed: an incomplete header is kept here, the front of
+/// an incomplete command in the [`MessageStore`]; media is counted and never kept. Aggregates are taken apart: what is in
+/// them comes out as if it had come by itself.
 #[derive(Debug)]
 pub struct ChunkReader {
     chunk_size: u32,
     received: u32,
     /// Payload bytes that the current chunk still lacks.
     chunk_left: u32,
-    streams: [ChunkStream; MAX_CHUNK_STREAMS],
+    streams: [ChunkStream; OWN_CHUNK_STREAMS],
+    more_streams: Option<Box<[ChunkStream; MAX_CHUNK_STREAMS - OWN_CHUNK_STREAMS]>>,
     header: [u8; MAX_HEADER],
     reading: Reading,
+    /// Of a message of an unknown type only the beginning comes out.
+    skips_unknown: bool,
 }
 
 /// Something that a chunk stream holds.
@@ -46,6 +61,11 @@ pub struct ChunkReader {
 pub enum Piece<'a> {
     /// A control message. What it does to the reader (chunk size, abort) is done.
     Control(Control),
+    /// A control message that is too short to say anything; peers ignore it.
+    ShortControl {
+        /// Which one.
+        kind: MessageKind,
+    },
     /// A whole command.
     Command {
         /// Its encoding.
@@ -54,7 +74,7 @@ pub enum Piece<'a> {
         timestamp: u32,
         /// The message stream it concerns; 0 is the connection.
         message_stream: u32,
-        /// Its bytes.
+        /// Its bytes; the first of them if it is longer than what its store keeps.
         payload: &'a [u8],
     },
     /// Some bytes of a message that nobody keeps: audio, video, data, or of an unknown type.
@@ -100,22 +120,6 @@ pub enum ChunkViolation {
         /// The one too many.
         chunk_stream: u32,
     },
-    /// A command or control message that is too long to be one.
-    #[error("{kind} message of {length} bytes")]
-    TooLong {
-        /// What it says it is.
-        kind: MessageKind,
-        /// Bytes.
-        length: u32,
-    },
-    /// A control message that lacks bytes.
-    #[error("{kind} message of only {length} bytes")]
-    ShortControl {
-        /// Which one.
-        kind: MessageKind,
-        /// Bytes.
-        length: u32,
-    },
     /// A chunk size that is not 1 to 2^31 - 1.
     #[error("chunk size set to {size}")]
     BadChunkSize {
@@ -125,12 +129,17 @@ pub enum ChunkViolation {
 }
 
 /// Blocks for commands that arrive in parts: one store for all sessions of a worker. It grows to the most that were
-/// incomplete at once and never allocates below that.
-#[derive(Debug, Default)]
+/// incomplete at once, in bytes that came, and keeps no more of a command than its limit.
+#[derive(Debug)]
 pub struct MessageStore {
-    blocks: Vec<Box<[u8; MAX_COMMAND]>>,
+    blocks: Vec<Vec<u8>>,
     /// Last in, first out: a small working set stays in the cache.
     free: Vec<u32>,
+    /// Bytes that are kept of a command.
+    kept: usize,
+    /// Aggregates that arrive in parts.
+    aggregates: Vec<Aggregate>,
+    free_aggregates: Vec<u32>,
 }
 
 /// How a message's first chunk says when and where it belongs.
@@ -162,6 +171,7 @@ struct ChunkStream {
     received: U24,
     /// Whether the last timestamp was extended; then fmt 3 headers carry it too.
     extended: bool,
+    /// Where the store keeps the message in progress.
     block: u32,
 }
 
@@ -183,16 +193,22 @@ const _: () = assert!(size_of::<ChunkReader>() <= 256, "one lives in every held 
 /// What [`ChunkReader::advance`] came upon; the payload of a command is either still in the input or in a block.
 enum Found<'i> {
     Whole(Payload<'i>),
-    Passing { bytes: u32, first: bool, last: bool },
+    Passing(Passing),
+}
+
+/// Bytes that are not kept.
+struct Passing {
+    kind: MessageKind,
+    timestamp: u32,
+    bytes: u32,
+    first: bool,
+    last: bool,
 }
 
 enum Payload<'i> {
     InPlace(&'i [u8]),
     /// The block is free again, and its bytes stay until one is taken.
-    InBlock {
-        block: u32,
-        length: usize,
-    },
+    InBlock(u32),
 }
 
 impl Default for ChunkReader {
@@ -208,10 +224,17 @@ impl ChunkReader {
             chunk_size: INITIAL_CHUNK_SIZE,
             received: 0,
             chunk_left: 0,
-            streams: [ChunkStream::FREE; MAX_CHUNK_STREAMS],
+            streams: [ChunkStream::FREE; OWN_CHUNK_STREAMS],
+            more_streams: None,
             header: [0; MAX_HEADER],
             reading: Reading::Header { known: 0 },
+            skips_unknown: false,
         }
+    }
+
+    /// The same, for who cares only that a message of an unknown type begins.
+    pub fn skipping_unknown() -> Self {
+        Self { skips_unknown: true, ..Self::new() }
     }
 
     /// Takes bytes off the front of `input` until they make a piece or there are none left: call it until it returns
@@ -228,23 +251,26 @@ impl ChunkReader {
         let found = self.advance(input, store);
         self.received = self.received.wrapping_add((before - input.len()) as u32);
         let Some((index, found)) = found? else { return Ok(None) };
-        let ChunkStream { timestamp, message_stream, kind, .. } = self.streams[index];
+        let ChunkStream { timestamp, message_stream, kind, .. } = *self.stream(index);
         let kind = MessageKind::from(kind);
         let payload = match found {
-            Found::Passing { bytes, first, last } => {
+            Found::Passing(Passing { kind, timestamp, bytes, first, last }) => {
                 return Ok(Some(Piece::Media { kind, timestamp, bytes, first, last }));
             }
             Found::Whole(payload) => payload,
         };
-        if let Some(control) = Control::parse(kind, payload.bytes(store))? {
-            match control {
-                Control::SetChunkSize(size) => self.chunk_size = size,
-                Control::Abort(chunk_stream) => self.abort(chunk_stream, store),
-                _ => {}
-            }
-            return Ok(Some(Piece::Control(control)));
+        if !kind.is_control() {
+            return Ok(Some(Piece::Command { kind, timestamp, message_stream, payload: payload.bytes(store) }));
         }
-        Ok(Some(Piece::Command { kind, timestamp, message_stream, payload: payload.bytes(store) }))
+        let Some(control) = Control::parse(kind, payload.bytes(store))? else {
+            return Ok(Some(Piece::ShortControl { kind }));
+        };
+        match control {
+            Control::SetChunkSize(size) => self.chunk_size = size,
+            Control::Abort(chunk_stream) => self.abort(chunk_stream, store),
+            _ => {}
+        }
+        Ok(Some(Piece::Control(control)))
     }
 
     /// Bytes taken so far, modulo 2^32, as acknowledgements count them.
@@ -256,16 +282,28 @@ impl ChunkReader {
     pub fn media_left(&self) -> u32 {
         match self.reading {
             Reading::Payload { index } => {
-                let kind = MessageKind::from(self.streams[usize::from(index)].kind);
-                if kind.is_control() || kind.is_command() { 0 } else { self.chunk_left }
+                let kind = MessageKind::from(self.stream(usize::from(index)).kind);
+                if kind.is_control() || kind.is_command() || kind == MessageKind::Aggregate {
+                    0
+                } else {
+                    self.chunk_left
+                }
             }
             Reading::Header { .. } => 0,
         }
     }
 
-    /// Gives the blocks of incomplete commands back; due when the connection ends.
+    /// The last header that was read: where a violation is, and what a message of an unknown type begins with.
+    pub fn header(&self) -> &[u8] {
+        let header = Header(&self.header);
+        let fixed = header.basic_size() + header.message_size();
+        &self.header[..if header.has_extended_time() { fixed + 4 } else { fixed }]
+    }
+
+    /// Gives the blocks of incomplete messages back; due when the connection ends.
     pub fn release(&mut self, store: &mut MessageStore) {
-        for stream in &mut self.streams {
+        let more = self.more_streams.iter_mut().flat_map(|more| more.iter_mut());
+        for stream in self.streams.iter_mut().chain(more) {
             stream.forget_message(store);
         }
     }
@@ -285,7 +323,8 @@ impl ChunkReader {
                     self.begin_chunk()?
                 }
             };
-            let take = input.len().min(self.chunk_left as usize);
+            let part = self.stream(index).part_left(store);
+            let take = input.len().min(self.chunk_left as usize).min(part);
             if take == 0 && self.chunk_left > 0 {
                 return Ok(None);
             }
@@ -294,7 +333,12 @@ impl ChunkReader {
             if self.chunk_left == 0 {
                 self.reading = Reading::Header { known: 0 };
             }
-            if let Some(found) = self.streams[index].take(bytes, store) {
+            if let Some(found) = self.stream_mut(index).take(bytes, store) {
+                if self.skips_unknown
+                    && matches!(found, Found::Passing(Passing { kind: MessageKind::Other(_), first: false, .. }))
+                {
+                    continue;
+                }
                 return Ok(Some((index, found)));
             }
         }
@@ -329,23 +373,25 @@ impl ChunkReader {
             return fixed;
         }
         let extended = match header.fmt() {
-            3 => self.find(header.chunk_stream()).is_some_and(|index| self.streams[index].extended),
-            _ => header.time() == EXTENDED,
+            3 => self.find(header.chunk_stream()).is_some_and(|index| self.stream(index).extended),
+            _ => header.has_extended_time(),
         };
         fixed + if extended { 4 } else { 0 }
     }
 
     /// Applies the complete header; returns the place of its chunk stream.
     fn begin_chunk(&mut self) -> Result<usize, ChunkViolation> {
-        let header = Header(&self.header);
+        let bytes = self.header;
+        let header = Header(&bytes);
         let (fmt, chunk_stream) = (header.fmt(), header.chunk_stream());
         let index = match (self.find(chunk_stream), fmt) {
             (Some(index), _) => index,
             // librtmp, and so OBS, begins its control chunk stream with fmt 1: its message stream is 0 anyway.
-            (None, 0 | 1) => self.find(0).ok_or(ChunkViolation::TooManyChunkStreams { chunk_stream })?,
+            (None, 0 | 1) => self.free_place().ok_or(ChunkViolation::TooManyChunkStreams { chunk_stream })?,
             (None, fmt) => return Err(ChunkViolation::NothingToRepeat { chunk_stream, fmt }),
         };
-        let stream = &mut self.streams[index];
+        let chunk_size = self.chunk_size;
+        let stream = self.stream_mut(index);
         stream.id = chunk_stream;
         let continues = stream.received.get() > 0;
         if continues && fmt < 3 {
@@ -359,7 +405,6 @@ impl ChunkReader {
         if fmt < 2 {
             stream.length = header.length();
             stream.kind = header.kind();
-            stream.check_length()?;
         }
         match fmt {
             0 => {
@@ -369,7 +414,7 @@ impl ChunkReader {
             _ if !continues => stream.timestamp = stream.timestamp.wrapping_add(stream.step),
             _ => {}
         }
-        self.chunk_left = self.chunk_size.min(stream.length.get() - stream.received.get());
+        self.chunk_left = chunk_size.min(stream.length.get() - stream.received.get());
         self.reading = Reading::Payload { index: index as u8 };
         Ok(index)
     }
@@ -379,12 +424,37 @@ impl ChunkReader {
         if chunk_stream != 0
             && let Some(index) = self.find(chunk_stream)
         {
-            self.streams[index].forget_message(store);
+            self.stream_mut(index).forget_message(store);
         }
     }
 
     fn find(&self, chunk_stream: u32) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.id == chunk_stream)
+        let more = self.more_streams.iter().flat_map(|more| more.iter());
+        self.streams.iter().chain(more).position(|stream| stream.id == chunk_stream)
+    }
+
+    /// A place for a chunk stream that was never used.
+    fn free_place(&mut self) -> Option<usize> {
+        self.find(0).or_else(|| {
+            let made = self.more_streams.is_none();
+            self.more_streams
+                .get_or_insert_with(|| Box::new([ChunkStream::FREE; MAX_CHUNK_STREAMS - OWN_CHUNK_STREAMS]));
+            made.then_some(OWN_CHUNK_STREAMS)
+        })
+    }
+
+    fn stream(&self, index: usize) -> &ChunkStream {
+        match (index.checked_sub(OWN_CHUNK_STREAMS), &self.more_streams) {
+            (Some(index), Some(more)) => &more[index],
+            _ => &self.streams[index],
+        }
+    }
+
+    fn stream_mut(&mut self, index: usize) -> &mut ChunkStream {
+        match (index.checked_sub(OWN_CHUNK_STREAMS), &mut self.more_streams) {
+            (Some(index), Some(more)) => &mut more[index],
+            _ => &mut self.streams[index],
+        }
     }
 }
 
@@ -401,10 +471,13 @@ impl ChunkStream {
         block: NO_BLOCK,
     };
 
-    fn check_length(&self) -> Result<(), ChunkViolation> {
-        let (kind, length) = (MessageKind::from(self.kind), self.length.get());
-        let too_long = kind.is_control() && length > MAX_CONTROL || kind.is_command() && length > MAX_COMMAND as u32;
-        if too_long { Err(ChunkViolation::TooLong { kind, length }) } else { Ok(()) }
+    /// How many of the next bytes belong together.
+    fn part_left(&self, store: &MessageStore) -> usize {
+        match MessageKind::from(self.kind) {
+            MessageKind::Aggregate if self.block != NO_BLOCK => store.aggregates[self.block as usize].part_left(),
+            MessageKind::Aggregate => Aggregate::HEADER,
+            _ => usize::MAX,
+        }
     }
 
     /// Takes the message's next bytes.
@@ -415,8 +488,12 @@ impl ChunkStream {
         let (first, last) = (at == 0, end == length);
         self.received = if last { U24::ZERO } else { U24::new(end as u32) };
         let kind = MessageKind::from(self.kind);
+        if kind == MessageKind::Aggregate {
+            return self.take_aggregated(bytes, last, store).map(Found::Passing);
+        }
         if !kind.is_control() && !kind.is_command() {
-            return Some(Found::Passing { bytes: bytes.len() as u32, first, last });
+            let bytes = bytes.len() as u32;
+            return Some(Found::Passing(Passing { kind, timestamp: self.timestamp, bytes, first, last }));
         }
         if first && last {
             return Some(Found::Whole(Payload::InPlace(bytes)));
@@ -424,19 +501,37 @@ impl ChunkStream {
         if self.block == NO_BLOCK {
             self.block = store.take();
         }
-        store.blocks[self.block as usize][at..end].copy_from_slice(bytes);
+        store.keep(self.block, bytes);
         last.then(|| {
             let block = self.block;
             self.forget_message(store);
-            Found::Whole(Payload::InBlock { block, length })
+            Found::Whole(Payload::InBlock(block))
+        })
+    }
+
+    /// Takes the next bytes of an aggregate, not more than [`Self::part_left`].
+    fn take_aggregated(&mut self, bytes: &[u8], last: bool, store: &mut MessageStore) -> Option<Passing> {
+        if self.block == NO_BLOCK {
+            self.block = store.take_aggregate();
+        }
+        let part = store.aggregates[self.block as usize].take(bytes);
+        if last {
+            self.forget_message(store);
+        }
+        // Where the aggregate ends, what is in it ends, whatever its length says.
+        part.map(|part| Passing {
+            timestamp: self.timestamp.wrapping_add(part.timestamp),
+            last: part.last || last,
+            ..part
         })
     }
 
     fn forget_message(&mut self, store: &mut MessageStore) {
         self.received = U24::ZERO;
-        if self.block != NO_BLOCK {
-            store.give_back(self.block);
-            self.block = NO_BLOCK;
+        match std::mem::replace(&mut self.block, NO_BLOCK) {
+            NO_BLOCK => {}
+            block if MessageKind::from(self.kind) == MessageKind::Aggregate => store.free_aggregates.push(block),
+            block => store.give_back(block),
         }
     }
 }
@@ -448,38 +543,77 @@ impl<'i> Payload<'i> {
     {
         match *self {
             Self::InPlace(bytes) => bytes,
-            Self::InBlock { block, length } => &store.blocks[block as usize][..length],
+            Self::InBlock(block) => &store.blocks[block as usize],
         }
     }
 }
 
 impl MessageStore {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty store for what servers say.
+    pub const fn for_answers() -> Self {
+        Self::keeping(KEPT_OF_ANSWER)
     }
 
-    /// Blocks of [`MAX_COMMAND`] bytes allocated so far: the most that were taken at once.
+    /// An empty store for what clients say.
+    pub const fn for_requests() -> Self {
+        Self::keeping(KEPT_OF_REQUEST)
+    }
+
+    const fn keeping(kept: usize) -> Self {
+        Self { blocks: Vec::new(), free: Vec::new(), kept, aggregates: Vec::new(), free_aggregates: Vec::new() }
+    }
+
+    /// Blocks allocated so far: the most that were taken at once.
     pub fn allocated(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Blocks that hold an incomplete command.
+    /// Blocks and the like that hold an incomplete message.
     pub fn taken(&self) -> usize {
-        self.blocks.len() - self.free.len()
+        self.blocks.len() - self.free.len() + self.aggregates.len() - self.free_aggregates.len()
     }
 
     fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.blocks.push(Box::new([0; MAX_COMMAND]));
+        self.shrink_last();
+        let block = self.free.pop().unwrap_or_else(|| {
+            self.blocks.push(Vec::with_capacity(BLOCK));
             // So that giving back never allocates.
             self.free.reserve(self.blocks.len());
             self.blocks.len() as u32 - 1
-        })
+        });
+        self.blocks[block as usize].clear();
+        block
+    }
+
+    /// Appends to a block, up to the limit.
+    fn keep(&mut self, block: u32, bytes: &[u8]) {
+        let block = &mut self.blocks[block as usize];
+        block.extend_from_slice(&bytes[..bytes.len().min(self.kept - block.len())]);
     }
 
     fn give_back(&mut self, block: u32) {
+        self.shrink_last();
         self.free.push(block);
+    }
+
+    /// The block that was given back last keeps its bytes until then: they were handed out.
+    fn shrink_last(&mut self) {
+        if let Some(&last) = self.free.last()
+            && let block = &mut self.blocks[last as usize]
+            && block.capacity() > BLOCK
+        {
+            *block = Vec::with_capacity(BLOCK);
+        }
+    }
+
+    fn take_aggregate(&mut self) -> u32 {
+        let index = self.free_aggregates.pop().unwrap_or_else(|| {
+            self.aggregates.push(Aggregate::default());
+            self.free_aggregates.reserve(self.aggregates.len());
+            self.aggregates.len() as u32 - 1
+        });
+        self.aggregates[index as usize] = Aggregate::default();
+        index
     }
 }
 
@@ -535,6 +669,11 @@ impl Header<'_> {
     /// Of fmt 0 to 2: the timestamp or delta, or [`EXTENDED`].
     fn time(self) -> u32 {
         U24(self.message_bytes(0)).get()
+    }
+
+    /// Of fmt 0 to 2; that of fmt 3 is told by the header it repeats.
+    fn has_extended_time(self) -> bool {
+        self.fmt() < 3 && self.time() == EXTENDED
     }
 
     /// Of fmt 0 and 1.

@@ -5,6 +5,8 @@ use super::chunk::{ChunkReader, MessageStore, Piece};
 use super::command::{Backend, Command, Status};
 use super::message::{Control, MessageKind};
 use super::script::{Course, DEFAULT_WINDOW, SessionScript};
+use super::unused::{FirstBytes, Unused};
+use crate::protocol::amf0::Text;
 
 /// One session as its client sees it. Bytes go in through [`Self::receive`], events come out, and what has become due is
 /// written by [`Self::write`] from the client's [`SessionScript`]. `connect` is due at once.
@@ -59,6 +61,8 @@ pub enum Event<'a> {
     /// It asks the client to connect again, elsewhere perhaps (Enhanced RTMP's reconnect request), or warns it. The session
     /// goes on.
     Announced(Status<'a>),
+    /// Something that is passed over, before the client has what it asked for.
+    Unused(Unused<'a>),
     /// Something that needs no answer.
     Other,
 }
@@ -124,20 +128,41 @@ const ENDINGS: [&str; 4] =
     ["NetStream.Play.Complete", "NetStream.Play.Stop", "NetStream.Play.UnpublishNotify", "NetStream.Unpublish.Success"];
 
 /// What Stream EOF would say if it could.
-const STREAM_EOF: Status<'static> =
-    Status { level: "status", code: "Stream EOF", description: "the stream is over", redirect: None };
+const STREAM_EOF: Status<'static> = Status {
+    level: Text::new("status"),
+    code: Text::new("Stream EOF"),
+    description: Text::new("the stream is over"),
+    redirect: None,
+};
+
 /// What the command `close` would say if it could.
-const CLOSE: Status<'static> =
-    Status { level: "status", code: "close", description: "the connection is to be closed", redirect: None };
+const CLOSE: Status<'static> = Status {
+    level: Text::new("status"),
+    code: Text::new("close"),
+    description: Text::new("the connection is to be closed"),
+    redirect: None,
+};
 /// What `onFCUnsubscribe` would say if it could: Adobe's servers end a player's stream by it, and librtmp leaves then.
-const UNSUBSCRIBED: Status<'static> =
-    Status { level: "status", code: "onFCUnsubscribe", description: "the stream is over", redirect: None };
+const UNSUBSCRIBED: Status<'static> = Status {
+    level: Text::new("status"),
+    code: Text::new("onFCUnsubscribe"),
+    description: Text::new("the stream is over"),
+    redirect: None,
+};
+
+/// Commands of servers that need no answer and are none.
+const COURTESIES: [&str; 6] =
+    ["onBWDone", "onFCPublish", "onFCSubscribe", "onFCUnpublish", "onMetaData", "|RtmpSampleAccess"];
+
+/// What servers say on the way to the start of a stream.
+const ON_THE_WAY: [&str; 4] =
+    ["NetConnection.Connect.Success", "NetStream.Data.Start", "NetStream.Play.PublishNotify", "NetStream.Play.Reset"];
 
 impl ClientSession {
     /// A session whose handshake is over, or whose `connect` leaves with C2. Its script is made for the same course.
     pub fn new(course: Course) -> Self {
         Self {
-            reader: ChunkReader::new(),
+            reader: ChunkReader::skipping_unknown(),
             message_stream: 0,
             ack_window: 0,
             acknowledged: 0,
@@ -169,12 +194,28 @@ impl ClientSession {
         let Some(piece) = self.reader.next(input, store)? else { return Ok(None) };
         Ok(Some(match piece {
             Piece::Control(control) => self.take_control(control),
-            Piece::Command { kind, payload, .. } => {
-                let command = Command::parse(kind == MessageKind::CommandAmf3, payload)?;
-                self.take_command(&command, script)?
+            Piece::ShortControl { kind } => {
+                self.unused(Unused::Unreadable { kind, first: FirstBytes::of([self.reader.header()]) })
+            }
+            Piece::Command { kind, payload, .. } => match Command::parse(kind == MessageKind::CommandAmf3, payload) {
+                Ok(command) => self.take_command(&command, script)?,
+                Err(_) => self.unused(Unused::Unreadable { kind, first: FirstBytes::of([payload]) }),
+            },
+            Piece::Media { kind: kind @ MessageKind::Other(_), .. } => {
+                self.unused(Unused::Unknown { kind, first: FirstBytes::of([self.reader.header()]) })
             }
             Piece::Media { kind, bytes, first, .. } => Event::Media { kind, bytes, first_of_message: first },
         }))
+    }
+
+    /// How that begins which [`Self::receive`] could not read; `rest` is what it left of its input.
+    pub fn unreadable(&self, violation: &SessionViolation, rest: &[u8]) -> FirstBytes {
+        match violation {
+            SessionViolation::Incomplete { first, .. } => *first,
+            SessionViolation::Chunk(_) | SessionViolation::TooEarly { .. } => {
+                FirstBytes::of([self.reader.header(), rest])
+            }
+        }
     }
 
     /// Whether [`Self::write`] has anything to write.
@@ -259,62 +300,86 @@ impl ClientSession {
         script: &SessionScript,
     ) -> Result<Event<'a>, SessionViolation> {
         let answers = |transaction: f64| command.transaction == transaction;
-        Ok(match (command.name, self.stage) {
-            ("_result", Stage::Connecting) if answers(CONNECT) => {
+        let created = script.create_stream_transaction();
+        let name = command.name.as_str().unwrap_or_default();
+        Ok(match (name, self.stage) {
+            // What comes before `connect` is said answers something else.
+            ("_result", Stage::Connecting) if answers(CONNECT) && self.due != Due::Connect => {
                 (self.stage, self.due) = match self.course {
                     Course::Reply | Course::Connect => (Stage::Connected, Due::Nothing),
                     Course::Publish | Course::Play => (Stage::Creating, Due::AfterConnect),
                 };
                 Event::Connected(Backend::of(command))
             }
-            ("_result", Stage::Creating) if answers(script.create_stream_transaction()) => {
-                let lacking =
-                    SessionViolation::Incomplete { command: "createStream's _result", lacks: "a message stream" };
-                self.message_stream = command.message_stream().ok_or(lacking)?;
+            ("_result", Stage::Creating) if answers(created) => {
+                let stream = command.message_stream();
+                self.message_stream = stream.ok_or_else(|| SessionViolation::Incomplete {
+                    command: "createStream's _result",
+                    lacks: "a message stream",
+                    first: FirstBytes::of([command.arguments.rest()]),
+                })?;
                 (self.stage, self.due) = (Stage::Starting, Due::Start);
                 Event::StreamCreated
             }
             ("_error", Stage::Connecting) if answers(CONNECT) => self.refused(Status::of(command)),
-            ("_error", Stage::Creating) if answers(script.create_stream_transaction()) => {
-                self.refused(Status::of(command))
-            }
+            ("_error", Stage::Creating) if answers(created) => self.refused(Status::of(command)),
             // Servers that do not know FCPublish or _checkbw say so with an `_error`, too: that is no refusal.
             ("_error", Stage::Starting | Stage::Started) => match Status::of(command) {
-                status if !status.code.starts_with("NetStream.") => Event::Other,
+                status if !status.code.as_bytes().starts_with(b"NetStream.") => Event::Other,
                 status if self.stage == Stage::Started => Event::Ended(status),
                 status => self.refused(status),
             },
             ("close", Stage::Connected | Stage::Started) => Event::Ended(CLOSE),
             ("onFCUnsubscribe", _) if self.plays() => Event::Ended(UNSUBSCRIBED),
-            ("onStatus", stage) => self.take_status(Status::of(command), stage),
+            ("_result", Stage::Starting) => Event::Other,
+            // The answers to what was said beside createStream.
+            ("_result" | "_error", Stage::Creating) if (1.0..created).contains(&command.transaction) => Event::Other,
+            ("onStatus", stage) => self.take_status(Status::of(command), stage, command),
             ("onBWDone", _) if self.bandwidth_check == BandwidthCheck::NotAsked && script.checks_bandwidth() => {
                 self.bandwidth_check = BandwidthCheck::Due;
                 Event::Other
             }
-            _ => Event::Other,
+            (courtesy, _) if COURTESIES.contains(&courtesy) => Event::Other,
+            _ => self.unused_command(command),
         })
     }
 
-    fn take_status<'a>(&mut self, status: Status<'a>, stage: Stage) -> Event<'a> {
+    fn take_status<'a>(&mut self, status: Status<'a>, stage: Stage, command: &Command<'a>) -> Event<'a> {
+        let code = status.code.as_str().unwrap_or_default();
         let refuses = status.is_refusal();
         match stage {
             _ if status.asks_to_reconnect() || !refuses && status.level == "warning" => Event::Announced(status),
             Stage::Connecting | Stage::Creating | Stage::Starting if refuses => self.refused(status),
-            Stage::Starting => match (self.course, status.code) {
+            Stage::Starting => match (self.course, code) {
                 (Course::Publish, "NetStream.Publish.Start") | (Course::Play, "NetStream.Play.Start") => {
                     self.stage = Stage::Started;
                     Event::Started
                 }
-                _ => Event::Other,
+                (_, on_the_way) if ON_THE_WAY.contains(&on_the_way) => Event::Other,
+                _ => self.unused_command(command),
             },
             Stage::Connected | Stage::Started if refuses => Event::Ended(status),
-            Stage::Started if ENDINGS.contains(&status.code) => Event::Ended(status),
+            Stage::Started if ENDINGS.contains(&code) => Event::Ended(status),
+            Stage::Connecting | Stage::Creating if !ON_THE_WAY.contains(&code) => self.unused_command(command),
             _ => Event::Other,
         }
     }
 
     fn plays(&self) -> bool {
         self.course == Course::Play && self.stage == Stage::Started
+    }
+
+    fn unused_command<'a>(&self, command: &Command<'a>) -> Event<'a> {
+        let Command { name, transaction, .. } = *command;
+        self.unused(Unused::Command { name, transaction, code: Status::of(command).code })
+    }
+
+    /// Once the client has what it asked for, nothing that is passed over can have been an answer to it.
+    fn unused<'a>(&self, unused: Unused<'a>) -> Event<'a> {
+        match self.stage {
+            Stage::Connecting | Stage::Creating | Stage::Starting => Event::Unused(unused),
+            Stage::Connected | Stage::Started | Stage::Refused => Event::Other,
+        }
     }
 
     fn refused<'a>(&mut self, status: Status<'a>) -> Event<'a> {
@@ -327,7 +392,7 @@ impl ClientSession {
 impl Status<'_> {
     /// It says no, or that what was granted is withdrawn: by its level, or by its code, as not every server says `error`.
     pub fn is_refusal(&self) -> bool {
-        self.is_error() || REFUSALS.contains(&self.code)
+        self.is_error() || self.code.as_str().is_some_and(|code| REFUSALS.contains(&code))
     }
 }
 

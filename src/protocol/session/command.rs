@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::protocol::amf0::{Amf0Error, Amf0Fault, Properties, Reader, Value};
+use crate::protocol::amf0::{Amf0Error, Amf0Fault, Properties, Reader, Text, Value};
 
 /// A command message: RTMP 1.0, section 7.2.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
     /// `connect`, `_result`, `onStatus`, …
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// Which command it answers, or the number under which it wants an answer; 0 wants none.
     pub transaction: f64,
     /// What follows. The first is the command object: an object in `connect` and its answer, null in most others.
@@ -18,12 +18,11 @@ pub struct Command<'a> {
 impl<'a> Command<'a> {
     /// Reads a command message of type 20 (AMF0), or with `amf3` of type 17: a zero byte, then the same.
     ///
-    /// A command without a transaction number is read as if it were 0.
+    /// A command without a transaction number, or with another value in its place, is read as if it were 0.
     ///
     /// # Errors
     ///
-    /// It does not begin with a name, what follows is not a number, or an AMF3 message does not begin with a zero byte.
-    /// The arguments are not looked at.
+    /// It does not begin with a name, or an AMF3 message does not begin with a zero byte. The arguments are not looked at.
     pub fn parse(amf3: bool, payload: &'a [u8]) -> Result<Self, Amf0Error> {
         let payload = match payload {
             [0, values @ ..] if amf3 => values,
@@ -32,11 +31,19 @@ impl<'a> Command<'a> {
         };
         let mut arguments = Reader::new(payload);
         let name = arguments.string()?;
-        let transaction = if arguments.is_empty() { 0.0 } else { arguments.number()? };
+        let mut ahead = arguments;
+        let transaction = match ahead.value_as_far() {
+            // What the command is about, where the number should be.
+            Ok(Value::Object(_) | Value::EcmaArray(_) | Value::StrictArray(_)) | Err(_) => 0.0,
+            Ok(other) => {
+                arguments = ahead;
+                other.as_number().unwrap_or_default()
+            }
+        };
         Ok(Self { name, transaction, arguments })
     }
 
-    /// The argument of that index, if all up to it can be read. 0 is the command object.
+    /// The argument of that index, if all before it can be read. 0 is the command object.
     pub fn argument(&self, index: usize) -> Option<Value<'a>> {
         self.values().nth(index)
     }
@@ -55,7 +62,7 @@ impl<'a> Command<'a> {
 
     fn values(&self) -> impl Iterator<Item = Value<'a>> {
         let mut arguments = self.arguments;
-        std::iter::from_fn(move || arguments.value().ok())
+        std::iter::from_fn(move || arguments.value_as_far().ok())
     }
 }
 
@@ -63,13 +70,13 @@ impl<'a> Command<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
     /// `status`, `warning` or `error`.
-    pub level: &'a str,
+    pub level: Text<'a>,
     /// `NetStream.Publish.Start`, `NetConnection.Connect.Rejected`, …
-    pub code: &'a str,
+    pub code: Text<'a>,
     /// For people.
-    pub description: &'a str,
+    pub description: Text<'a>,
     /// The URL that a client is told to connect to instead.
-    pub redirect: Option<&'a str>,
+    pub redirect: Option<Text<'a>>,
 }
 
 impl<'a> Status<'a> {
@@ -81,14 +88,15 @@ impl<'a> Status<'a> {
     pub fn of(command: &Command<'a>) -> Self {
         let is_information = |object: &Properties<'_>| object.get("code").is_some() || object.get("level").is_some();
         let Some(information) = command.objects().find(is_information) else { return Self::default() };
-        let text = |key| information.get_str(key).unwrap_or_default();
+        let text = |key| information.get_text(key).unwrap_or_default();
         let status =
             Self { level: text("level"), code: text("code"), description: text("description"), redirect: None };
         let extension = information.get("ex").and_then(|value| value.as_properties());
-        let told = extension.and_then(|extension| extension.get_str("redirect"));
-        let rejection = if status.code == REJECTED { status.description } else { "" };
-        let again_at = information.get_str("tcUrl").filter(|_| status.asks_to_reconnect());
-        Self { redirect: told.or(again_at).or_else(|| url_in(rejection)), ..status }
+        let told = extension.and_then(|extension| extension.get_text("redirect"));
+        let rejection = Some(status.description).filter(|_| status.code == REJECTED);
+        let again_at = information.get_text("tcUrl").filter(|_| status.asks_to_reconnect());
+        let named = || rejection?.readable().find_map(url_in).map(Text::new);
+        Self { redirect: told.or(again_at).or_else(named), ..status }
     }
 
     /// Whether it is Enhanced RTMP's reconnect request: the client is to connect again, to `redirect` if there is one.
@@ -117,13 +125,13 @@ fn url_in(text: &str) -> Option<&str> {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backend<'a> {
     /// `fmsVer`: what it claims to be compatible with, or its name.
-    pub fms_version: Option<&'a str>,
+    pub fms_version: Option<Text<'a>>,
     /// `capabilities`: 31 or 127 in most.
     pub capabilities: Option<f64>,
     /// `mode`.
     pub mode: Option<f64>,
     /// `data.version`: the real version of Adobe's servers and of Wowza.
-    pub version: Option<&'a str>,
+    pub version: Option<Text<'a>>,
     /// What SRS tells beyond that.
     pub srs: Option<SrsBackend<'a>>,
 }
@@ -132,11 +140,11 @@ pub struct Backend<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SrsBackend<'a> {
     /// `srs_server`: name, version and code name.
-    pub server: Option<&'a str>,
+    pub server: Option<Text<'a>>,
     /// `srs_version`.
-    pub version: Option<&'a str>,
+    pub version: Option<Text<'a>>,
     /// `srs_server_ip`: an address of its machine, useful behind a load balancer.
-    pub server_ip: Option<&'a str>,
+    pub server_ip: Option<Text<'a>>,
     /// `srs_pid`.
     pub pid: Option<f64>,
 }
@@ -147,15 +155,15 @@ impl<'a> Backend<'a> {
         let objects = command.objects();
         let mut backend = Self::default();
         for object in objects {
-            backend.fms_version = backend.fms_version.or_else(|| object.get_str("fmsVer"));
+            backend.fms_version = backend.fms_version.or_else(|| object.get_text("fmsVer"));
             backend.capabilities = backend.capabilities.or_else(|| object.get_number("capabilities"));
             backend.mode = backend.mode.or_else(|| object.get_number("mode"));
             let Some(data) = object.get("data").and_then(|value| value.as_properties()) else { continue };
-            backend.version = backend.version.or_else(|| data.get_str("version"));
+            backend.version = backend.version.or_else(|| data.get_text("version"));
             let srs = SrsBackend {
-                server: data.get_str("srs_server"),
-                version: data.get_str("srs_version"),
-                server_ip: data.get_str("srs_server_ip"),
+                server: data.get_text("srs_server"),
+                version: data.get_text("srs_version"),
+                server_ip: data.get_text("srs_server_ip"),
                 pid: data.get_number("srs_pid"),
             };
             backend.srs = backend.srs.or((srs != SrsBackend::default()).then_some(srs));
@@ -168,15 +176,17 @@ impl fmt::Display for Backend<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(srs) = self.srs else {
             return match (self.fms_version, self.version) {
-                (Some(name), Some(version)) if !name.ends_with(version) => write!(f, "{name} {version}"),
-                (Some(name), _) => f.write_str(name),
-                (None, Some(version)) => f.write_str(version),
+                (Some(name), Some(version)) if !name.as_bytes().ends_with(version.as_bytes()) => {
+                    write!(f, "{name} {version}")
+                }
+                (Some(name), _) => write!(f, "{name}"),
+                (None, Some(version)) => write!(f, "{version}"),
                 (None, None) => f.write_str("unnamed"),
             };
         };
         match (srs.version, srs.server) {
             (Some(version), _) => write!(f, "SRS/{version}")?,
-            (None, Some(server)) => f.write_str(server)?,
+            (None, Some(server)) => write!(f, "{server}")?,
             (None, None) => f.write_str("SRS")?,
         }
         if let Some(ip) = srs.server_ip {
@@ -197,7 +207,7 @@ mod tests {
         Writer::new(&mut payload).string("createStream").number(4.0).null();
         for command in [Command::parse(false, &payload[1..]), Command::parse(true, &payload)] {
             let command = command.unwrap();
-            assert_eq!((command.name, command.transaction), ("createStream", 4.0));
+            assert_eq!((command.name, command.transaction), (Text::new("createStream"), 4.0));
             assert!(matches!(command.argument(0), Some(Value::Null)));
             assert!(command.argument(1).is_none());
         }
@@ -225,10 +235,46 @@ mod tests {
             }),
             Err(Amf0Fault::Expected { what: "string", marker: 0 })
         );
-        let named = fault(&|w| {
-            w.string("close").string("x");
+    }
+
+    #[test]
+    fn the_transaction_number_may_be_missing_or_another_value() {
+        let parsed = |write: &dyn Fn(&mut Writer<&mut Vec<u8>>)| {
+            let mut payload = Vec::new();
+            write(&mut Writer::new(&mut payload));
+            let command = Command::parse(false, &payload).unwrap();
+            (command.transaction, Status::of(&command).code.to_string(), command.argument(0).is_some())
+        };
+        let none = |has_more| (0.0, String::new(), has_more);
+        assert_eq!(
+            parsed(&|w| {
+                w.string("onBWDone").null();
+            }),
+            none(false)
+        );
+        assert_eq!(
+            parsed(&|w| {
+                w.string("close").string("x").null();
+            }),
+            none(true)
+        );
+        let without = parsed(&|w| {
+            w.string("onStatus").object().key("code").string("NetStream.Publish.Start").end();
         });
-        assert_eq!(named, Err(Amf0Fault::Expected { what: "number", marker: 2 }));
+        assert_eq!(without, (0.0, "NetStream.Publish.Start".to_owned(), true));
+    }
+
+    #[test]
+    fn a_description_that_is_not_utf8_leaves_the_code() {
+        let mut payload = Vec::new();
+        let mut writer = Writer::new(&mut payload);
+        writer.string("_error").number(1.0).null().object();
+        writer.key("level").string("error").key("code").string(REJECTED);
+        writer.key("description").string(b"\xb7\xa2 rtmp://b/live \xb2").end();
+        let status = Status::of(&Command::parse(false, &payload).unwrap());
+        assert!(status.is_error() && status.code == REJECTED);
+        assert_eq!(status.description.to_string(), "\u{fffd}\u{fffd} rtmp://b/live \u{fffd}");
+        assert_eq!(status.redirect, Some(Text::new("rtmp://b/live")));
     }
 
     #[test]
@@ -253,7 +299,8 @@ mod tests {
         writer.key("code").string("NetStream.Publish.BadName").key("clientid").number(1.0).end();
         let status = Status::of(&Command::parse(false, &payload).unwrap());
         assert!(status.is_error());
-        assert_eq!((status.code, status.description, status.redirect), ("NetStream.Publish.BadName", "", None));
+        let (code, none) = (Text::new("NetStream.Publish.BadName"), Text::default());
+        assert_eq!((status.code, status.description, status.redirect), (code, none, None));
         payload.truncate(0);
         Writer::new(&mut payload).string("_error").number(2.0).null().null();
         assert_eq!(Status::of(&Command::parse(false, &payload).unwrap()), Status::default());
@@ -271,7 +318,7 @@ mod tests {
                 writer.key("ex").object().key("code").number(302.0).key("redirect").string(url).end();
             }
             writer.end();
-            Status::of(&Command::parse(false, &payload).unwrap()).redirect.map(str::to_owned)
+            Status::of(&Command::parse(false, &payload).unwrap()).redirect.map(|url| url.to_string())
         };
         let told = Some("rtmp://b/live".to_owned());
         assert_eq!(rejected("RTMP 302 Redirect", Some("rtmp://b/live")), told);

@@ -16,6 +16,9 @@
 //! what happened and what is to be written. Both are small, and keep only commands that arrive in parts, in a
 //! [`MessageStore`] that the sessions of a worker share.
 //!
+//! What real peers pass over is passed over: messages of unknown types, commands that nobody asked for or that cannot be
+//! read, texts that are no UTF-8. A client says what it passed over ([`Event::Unused`]): it may have been the answer.
+//!
 //! Adobe's RTMP specification 1.0: sections 5.3 (chunks), 5.4 and 7 (messages).
 
 mod chunk;
@@ -27,12 +30,11 @@ mod message;
 mod refusal;
 mod script;
 mod server;
-
-use super::amf0::Amf0Error;
+mod unused;
 
 pub use chunk::{
-    ChunkReader, ChunkViolation, INITIAL_CHUNK_SIZE, MAX_CHUNK_STREAMS, MAX_COMMAND, MessageStore, Piece, Start,
-    message_size, write_header, write_message,
+    ChunkReader, ChunkViolation, INITIAL_CHUNK_SIZE, KEPT_OF_ANSWER, KEPT_OF_REQUEST, MAX_CHUNK_STREAMS, MessageStore,
+    Piece, Start, message_size, write_header, write_message,
 };
 pub use client::{ClientSession, Event};
 pub use command::{Backend, Command, SrsBackend, Status};
@@ -43,6 +45,7 @@ pub use script::{
     ScriptOptions, SessionScript, SessionSpec, Window,
 };
 pub use server::{ServerEvent, ServerPolicy, ServerSession};
+pub use unused::{FirstBytes, Unused};
 
 /// How a peer broke the session. It is data about the peer, not an error of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +53,6 @@ pub enum SessionViolation {
     /// Its bytes are no chunk stream.
     #[error(transparent)]
     Chunk(#[from] ChunkViolation),
-    /// A command cannot be read.
-    #[error("a command cannot be read: {0}")]
-    Command(#[from] Amf0Error),
     /// A command lacks what it is about.
     #[error("{command} without {lacks}")]
     Incomplete {
@@ -60,6 +60,8 @@ pub enum SessionViolation {
         command: &'static str,
         /// What it should say.
         lacks: &'static str,
+        /// How what it says instead begins.
+        first: FirstBytes,
     },
     /// A command before the one that it needs.
     #[error("{command} before {needs}")]

@@ -274,8 +274,7 @@ impl SessionScript {
     ///
     /// # Panics
     ///
-    /// This and the other writes, if `out` is shorter than [`Self::max_len`] for this name, or the name has more than
-    /// 65 535 bytes.
+    /// This and the other writes, if `out` is shorter than [`Self::max_len`] for this name.
     pub fn write_connect(&self, out: &mut [u8]) -> usize {
         copy(&self.connect, out)
     }

@@ -7,7 +7,8 @@ use super::chunk::{ChunkReader, MessageStore, Piece, Start, write_header};
 use super::command::Command;
 use super::message::{Control, MessageKind};
 use super::refusal::{MAX_REDIRECT, Refusal, RejectRule, Request};
-use crate::protocol::amf0::Writer;
+use super::unused::FirstBytes;
+use crate::protocol::amf0::{Text, Writer};
 use crate::protocol::media::{Playhead, Track};
 
 /// How a server conducts its sessions. One is shared by all of them.
@@ -64,26 +65,26 @@ pub enum ServerEvent<'a> {
     /// It connects to an application, and is let in.
     Connect {
         /// The application's name, with its query.
-        app: &'a str,
+        app: Text<'a>,
     },
     /// It wants a message stream, and gets one.
     StreamCreated,
     /// It publishes, and may.
     Publish {
         /// The stream's name, with its query.
-        name: &'a str,
+        name: Text<'a>,
     },
     /// It plays, and may.
     Play {
         /// The stream's name, with its query.
-        name: &'a str,
+        name: Text<'a>,
     },
     /// It asks for something that a rule refuses.
     Refused {
         /// What it asks for.
         request: Request,
         /// The application or stream.
-        name: &'a str,
+        name: Text<'a>,
     },
     /// Bytes of audio, video or data.
     Media {
@@ -175,7 +176,7 @@ impl ServerSession {
     /// A session whose handshake is over.
     pub fn new(policy: &ServerPolicy) -> Self {
         Self {
-            reader: ChunkReader::new(),
+            reader: ChunkReader::skipping_unknown(),
             stage: Stage::Opened,
             due: Due::default(),
             create_transaction: 0.0,
@@ -205,10 +206,15 @@ impl ServerSession {
         let Some(piece) = self.reader.next(input, store)? else { return Ok(None) };
         Ok(Some(match piece {
             Piece::Control(control) => self.take_control(control),
+            Piece::ShortControl { .. } => ServerEvent::Other,
             Piece::Command { kind, message_stream, payload, .. } => {
-                let command = Command::parse(kind == MessageKind::CommandAmf3, payload)?;
-                self.take_command(&command, message_stream, policy)?
+                match Command::parse(kind == MessageKind::CommandAmf3, payload) {
+                    Ok(command) => self.take_command(&command, message_stream, policy)?,
+                    // As other servers do.
+                    Err(_) => ServerEvent::Other,
+                }
             }
+            Piece::Media { kind: MessageKind::Other(_), .. } => ServerEvent::Other,
             Piece::Media { kind, bytes, first, .. } => ServerEvent::Media { kind, bytes, first },
         }))
     }
@@ -367,11 +373,11 @@ impl ServerSession {
             Stage::Opened => Err(SessionViolation::TooEarly { command, needs: "connect" }),
             _ => Ok(command),
         };
-        match command.name {
+        match command.name.as_str().unwrap_or_default() {
             "connect" => {
                 let object = command.argument(0).and_then(|argument| argument.as_properties());
-                let app = object.and_then(|object| object.get_str("app"));
-                let app = app.ok_or(SessionViolation::Incomplete { command: "connect", lacks: "an application" })?;
+                let app = object.and_then(|object| object.get_text("app"));
+                let app = app.ok_or_else(|| incomplete("connect", "an application", command))?;
                 self.connect_transaction = command.transaction;
                 self.due.connect = self.judge(Request::Connect, app, policy);
                 Ok(match self.due.connect {
@@ -427,8 +433,9 @@ impl ServerSession {
     }
 
     /// The answer to a request; it may end the session.
-    fn judge(&mut self, request: Request, name: &str, policy: &ServerPolicy) -> Answer {
-        let Some(rule) = policy.reject.iter().position(|rule| rule.refuses(request, name)) else {
+    fn judge(&mut self, request: Request, name: Text<'_>, policy: &ServerPolicy) -> Answer {
+        let name = String::from_utf8_lossy(name.as_bytes());
+        let Some(rule) = policy.reject.iter().position(|rule| rule.refuses(request, &name)) else {
             return Answer::Accept;
         };
         let refusal = policy.reject[rule].refusal();
@@ -440,9 +447,13 @@ impl ServerSession {
 }
 
 /// The first argument after the null that stands for the command object.
-fn stream_name<'a>(request: &'static str, command: &Command<'a>) -> Result<&'a str, SessionViolation> {
-    let name = command.argument(1).and_then(|argument| argument.as_str());
-    name.ok_or(SessionViolation::Incomplete { command: request, lacks: "a stream name" })
+fn stream_name<'a>(request: &'static str, command: &Command<'a>) -> Result<Text<'a>, SessionViolation> {
+    let name = command.argument(1).and_then(|argument| argument.as_text());
+    name.ok_or_else(|| incomplete(request, "a stream name", command))
+}
+
+fn incomplete(name: &'static str, lacks: &'static str, command: &Command<'_>) -> SessionViolation {
+    SessionViolation::Incomplete { command: name, lacks, first: FirstBytes::of([command.arguments.rest()]) }
 }
 
 struct Output<'a> {

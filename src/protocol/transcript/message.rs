@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::conversation::{Fact, Facts, Media, Said, Side};
 use crate::base::{REDACTED, redact_url, redact_words};
 use crate::protocol::amf0::{Amf0Error, Value};
-use crate::protocol::session::{Backend, Command, Control, Status};
+use crate::protocol::session::{Backend, Command, Control, MessageKind, Status};
 
 /// Names, queries and unanswered commands that are remembered: a session has a handful.
 const MOST_REMEMBERED: usize = 32;
@@ -90,8 +90,7 @@ impl Words {
     fn start(&mut self, command: &Command<'_>, message_stream: u32) -> (Facts, String) {
         let mut facts = Facts::default();
         let mut text = self.stream_of(command, &mut facts);
-        let labels =
-            if command.name.to_string() == "publish" { ["type", "", ""] } else { ["start", "duration", "reset"] };
+        let labels = if command.name == "publish" { ["type", "", ""] } else { ["start", "duration", "reset"] };
         for (index, label) in (2..).zip(labels) {
             let Some(value) = command.argument(index) else { break };
             let fact = match value {
@@ -303,6 +302,11 @@ pub(super) fn unreadable_command(from: Side, length: usize, error: &Amf0Error, f
     facts.add("bytes", length as u64);
     facts.add("first_hex", first);
     said(from, "unreadable", facts, format!("a command of {length} bytes: {error}; it begins {first}"))
+}
+
+/// A control message that says nothing.
+pub(super) fn short_control(from: Side, kind: MessageKind) -> Said {
+    said(from, "unreadable", Facts::default(), format!("{kind} message that is too short"))
 }
 
 /// Everything that follows in one direction.

@@ -149,6 +149,7 @@ fn plan(load: LoadPlan) -> RunPlan {
         }],
         verify: Verify::All,
         until: Until::Handshake,
+        app: None,
         stream: None,
         stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),

@@ -1,7 +1,7 @@
 //! Clients that do the same thing.
 
 use crate::engine::{ClosePolicy, Verify};
-use crate::load::{ArrivalPattern, StreamName, StreamNameError};
+use crate::load::{AppName, AppNameError, ArrivalPattern, StreamName, StreamNameError};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use crate::run::Until;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
@@ -20,6 +20,7 @@ pub(super) const POPULATION_KEYS: &[Key] = &[
     Key { name: "digest", example: "\"first-half\"" },
     Key { name: "verify", example: "\"all\"" },
     Key { name: "until", example: "\"publish\"" },
+    Key { name: "app", example: "\"live/room\"" },
     Key { name: "stream", example: "\"load-{id}\"" },
     Key { name: "stream_keys", example: "\"keys.csv\"" },
     Key { name: "hold", example: "\"exp:20m\"" },
@@ -65,6 +66,7 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
             item.one_of(&[("all", Verify::All), ("sample", Verify::Sample), ("none", Verify::None)])
         })?,
         until: optional(table.get("until"), |item| item.one_of(&UNTILS))?,
+        app: optional(table.get("app"), app)?,
         stream: optional(table.get("stream"), stream)?,
         stream_keys: optional(table.get("stream_keys"), Item::path)?,
         hold: optional(table.get("hold"), Item::read)?,
@@ -77,6 +79,11 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
         origins: table.origins(),
         ..PopulationRequest::default()
     })
+}
+
+/// An application. What is wrong with one is said without it: it may hold a token.
+fn app(item: &Item) -> Result<AppName, ScenarioError> {
+    item.text()?.parse().map_err(|error: AppNameError| item.error(error.cause()))
 }
 
 /// A pattern of names. What is wrong with one is said without it: it may be a key.

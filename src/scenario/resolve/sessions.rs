@@ -39,6 +39,7 @@ pub(super) fn with_streams(
 ) -> Result<Population, PlanError> {
     let origins = &asked.origins;
     check_until(&population, origins)?;
+    check_apps(&population, asked, targets)?;
     if population.until < Until::Publish {
         let unused = [(Setting::STREAM, asked.stream.is_some()), (Setting::STREAM_KEYS, asked.stream_keys.is_some())];
         return match unused.into_iter().find(|(_, given)| *given) {
@@ -54,7 +55,7 @@ pub(super) fn with_streams(
             }
         };
     }
-    let unnamed = population.targets.iter().all(|share| targets[usize::from(share.target)].stream.is_none());
+    let unnamed = population.pairs(targets).all(|(target, client)| population.stream_in_url(target, client).is_none());
     let default = if asked.stream_keys.is_some() { KEYED_STREAM } else { DEFAULT_STREAM };
     let stream = asked.stream.clone().or_else(|| unnamed.then(|| default.parse().expect("it is a name")));
     let population = Population { stream, stream_keys: keys.unwrap_or_default(), ..population };
@@ -63,6 +64,44 @@ pub(super) fn with_streams(
         check_played(&population, origins, targets)?;
     }
     Ok(population)
+}
+
+/// Clients connect if they are told to what, and what they find in a URL is no pattern: only streams have those.
+fn check_apps(population: &Population, asked: &PopulationRequest, targets: &[Target]) -> Result<(), PlanError> {
+    let origins = &asked.origins;
+    if population.until == Until::Handshake {
+        return match population.app {
+            None => Ok(()),
+            Some(_) => {
+                let text = format!(
+                    "{} names an application and the attempts of {} end before any is asked for; add {}, or drop it",
+                    origins.name(Setting::APP),
+                    population.name,
+                    origins.written(Setting::UNTIL, Until::Connect)
+                );
+                Err(origins.refusal(&[Setting::APP], text))
+            }
+        };
+    }
+    let is_pattern = |(target, client): (&Target, ClientProfile)| {
+        let app = population.shown_app_at(target, client);
+        app.contains(['{', '}']).then_some((app, client))
+    };
+    for (target, _) in population.pairs(targets) {
+        let name = population.app.as_ref().and_then(|app| target.behind(app)).filter(|name| !name.is_empty());
+        if let Some(Err(error)) = name.map(str::parse::<StreamName>) {
+            let text = format!("target '{}' names a stream that cannot be: {error}", target.name);
+            return Err(origins.refusal(&[Setting::TARGETS], text));
+        }
+    }
+    let Some((app, client)) = population.pairs(targets).find_map(is_pattern) else { return Ok(()) };
+    let text = format!(
+        "{client} takes '{app}' of the target's URL for the application, and only names of streams have placeholders; \
+         say which is which with {} and {}",
+        origins.name(Setting::APP),
+        origins.name(Setting::STREAM)
+    );
+    Err(origins.refusal(&[Setting::TARGETS, Setting::APP], text))
 }
 
 /// Every client can do what completes an attempt.
@@ -142,9 +181,9 @@ fn uses_keys(population: &Population, targets: &[Target]) -> bool {
     population.until >= Until::Publish && streams(population, targets).iter().any(StreamName::needs_keys)
 }
 
-/// The patterns of a population's names, that of each of its targets.
+/// The patterns of a population's names, that of each of its clients at each of its targets.
 fn streams(population: &Population, targets: &[Target]) -> Vec<StreamName> {
-    population.targets.iter().map(|share| population.stream_at(&targets[usize::from(share.target)])).collect()
+    population.pairs(targets).map(|(target, client)| population.stream_at(target, client)).collect()
 }
 
 /// The most slots that a lane of the population can use: one for each stream key, which all machines of a share divide.

@@ -104,6 +104,7 @@ fn with_nothing_asked_everything_has_its_default() {
         }],
         verify: Verify::All,
         until: Until::Handshake,
+        app: None,
         stream: None,
         stream_keys: std::sync::Arc::default(),
         hold: Hold::ForNs(0),

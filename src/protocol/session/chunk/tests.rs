@@ -10,6 +10,7 @@ use crate::protocol::session::fixtures::segments;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Read {
     Control(Control),
+    ShortControl(MessageKind),
     Command { kind: MessageKind, timestamp: u32, message_stream: u32, payload: Vec<u8> },
     Media { kind: MessageKind, timestamp: u32, bytes: u32, first: bool, last: bool },
 }
@@ -24,7 +25,7 @@ fn media(kind: MessageKind, timestamp: u32, bytes: u32) -> Read {
 
 /// Reads `segments` with one reader; all bytes must be taken, and no block stays behind.
 fn read<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Read>, Option<ChunkViolation>) {
-    let (mut reader, mut store) = (ChunkReader::new(), MessageStore::new());
+    let (mut reader, mut store) = (ChunkReader::new(), MessageStore::for_answers());
     let mut pieces = Vec::new();
     let violation =
         segments.into_iter().try_for_each(|segment| read_segment(&mut reader, &mut store, segment, &mut pieces));
@@ -43,6 +44,7 @@ fn read_segment(
     while let Some(piece) = reader.next(&mut input, store)? {
         let piece = match piece {
             Piece::Control(control) => Read::Control(control),
+            Piece::ShortControl { kind } => Read::ShortControl(kind),
             Piece::Command { kind, timestamp, message_stream, payload } => {
                 Read::Command { kind, timestamp, message_stream, payload: payload.to_vec() }
             }
@@ -127,7 +129,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(MessageKind::Other(99)),
     ];
     let timestamp = prop_oneof![0..100u32, 0xff_fffeu32..=0x100_0001, Just(u32::MAX)];
-    let length = prop_oneof![3 => 0..300usize, 1 => 0..=MAX_COMMAND];
+    let length = prop_oneof![3 => 0..300usize, 1 => 0..=2 * BLOCK];
     (kind, timestamp, any::<u32>(), length, any::<u8>()).prop_map(|(kind, timestamp, message_stream, length, salt)| {
         let payload = (0..length).map(|at| (at as u8).wrapping_mul(31) ^ salt).collect();
         Message { kind, start: Start::Full { timestamp, message_stream }, payload }
@@ -216,7 +218,7 @@ proptest! {
 
     #[test]
     fn bytes_are_counted(bytes in vec(any::<u8>(), 0..400)) {
-        let (mut reader, mut store) = (ChunkReader::new(), MessageStore::new());
+        let (mut reader, mut store) = (ChunkReader::new(), MessageStore::for_answers());
         if read_segment(&mut reader, &mut store, &bytes, &mut Vec::new()).is_ok() {
             prop_assert_eq!(reader.received() as usize, bytes.len());
         }
@@ -226,7 +228,7 @@ proptest! {
 #[test]
 fn a_whole_command_is_handed_out_in_place() {
     let bytes = Message::command(b"createStream").written(3, 128);
-    let mut store = MessageStore::new();
+    let mut store = MessageStore::for_answers();
     let mut input = &bytes[..];
     let mut reader = ChunkReader::new();
     let Ok(Some(Piece::Command { payload, .. })) = reader.next(&mut input, &mut store) else { panic!("a command") };
@@ -237,7 +239,7 @@ fn a_whole_command_is_handed_out_in_place() {
 #[test]
 fn blocks_are_shared_and_reused() {
     let bytes = Message::command(&[7; 300]).written(3, 128);
-    let mut store = MessageStore::new();
+    let mut store = MessageStore::for_answers();
     let mut readers: Vec<ChunkReader> = (0..3).map(|_| ChunkReader::new()).collect();
     for _ in 0..5 {
         for (reader, most) in readers.iter_mut().zip(1..) {
@@ -354,7 +356,7 @@ fn the_largest_media_message_is_counted_and_not_kept() {
     let start = Start::Full { timestamp: 0, message_stream: 1 };
     let message = Message { kind: MessageKind::Video, start, payload: vec![0; 0xff_ffff] };
     let bytes = message.written(6, INITIAL_CHUNK_SIZE);
-    let (mut reader, mut store) = (ChunkReader::new(), MessageStore::new());
+    let (mut reader, mut store) = (ChunkReader::new(), MessageStore::for_answers());
     let mut pieces = Vec::new();
     for segment in bytes.chunks(60_000) {
         read_segment(&mut reader, &mut store, segment, &mut pieces).unwrap();
@@ -375,16 +377,79 @@ fn violations_name_what_was_wrong() {
     assert_eq!(text(&[&half[..], &again].concat()), interrupted);
     assert_eq!(text(&[&half[..], &[0x83, 0, 0, 0]].concat()), interrupted);
 
-    let nine: Vec<u8> = (3..12).flat_map(|id| Message::command(b"x").written(id, 128)).collect();
-    assert_eq!(violation_of(&nine), ChunkViolation::TooManyChunkStreams { chunk_stream: 11 });
-    assert_eq!(read([&nine[..]]).0.len(), 8);
+    let streams = |most| (3..most).flat_map(|id| Message::command(b"x").written(id, 128)).collect::<Vec<u8>>();
+    assert_eq!(violation_of(&streams(68)), ChunkViolation::TooManyChunkStreams { chunk_stream: 67 });
+    assert_eq!(pieces_of(&streams(67)).len(), MAX_CHUNK_STREAMS);
 
-    assert_eq!(text(&[3, 0, 0, 0, 0, 16, 1, 20, 0, 0, 0, 0]), "command message of 4097 bytes");
-    assert_eq!(text(&[3, 0, 0, 0, 255, 255, 255, 17, 0, 0, 0, 0]), "AMF3 command message of 16777215 bytes");
-    assert_eq!(text(&[2, 0, 0, 0, 0, 0, 65, 4, 0, 0, 0, 0]), "user control message of 65 bytes");
-    assert_eq!(text(&[2, 0, 0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 16, 0]), "set chunk size message of only 3 bytes");
     assert_eq!(text(&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0]), "chunk size set to 0");
     assert_eq!(text(&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0x80, 0, 0, 0]), "chunk size set to 2147483648");
+}
+
+#[test]
+fn control_messages_that_are_too_short_or_too_long_do_no_harm() {
+    let short = [2, 0, 0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 16, 0];
+    assert_eq!(pieces_of(&short), [Read::ShortControl(MessageKind::SetChunkSize)]);
+    let long = Message { kind: MessageKind::UserControl, ..Message::command(&[6; 300]) };
+    assert_eq!(pieces_of(&long.written(2, 128)), [Read::Control(Control::OtherEvent(0x0606))]);
+}
+
+#[test]
+fn of_a_long_command_the_front_is_kept() {
+    let message = Message::command(&[5; 100_000]);
+    let (mut reader, mut store) = (ChunkReader::new(), MessageStore::for_answers());
+    let mut pieces = Vec::new();
+    for segment in message.written(3, 128).chunks(1000) {
+        read_segment(&mut reader, &mut store, segment, &mut pieces).unwrap();
+    }
+    assert_eq!(pieces, [command(0, 0, &[5; KEPT_OF_ANSWER])]);
+    // What was taken for it is given back as soon as the next command may need it.
+    read_segment(&mut reader, &mut store, &Message::command(&[1; 200]).written(3, 128), &mut pieces).unwrap();
+    assert_eq!((store.allocated(), store.blocks[0].capacity()), (1, BLOCK));
+}
+
+/// An aggregate of these kinds, timestamps and lengths.
+fn aggregate(parts: &[(u8, u32, u32)]) -> Message {
+    let mut payload = Vec::new();
+    for &(kind, timestamp, length) in parts {
+        let [highest, time @ ..] = timestamp.to_be_bytes();
+        let [_, size @ ..] = length.to_be_bytes();
+        payload.extend([&[kind][..], &size, &time, &[highest], &[0; 3], &vec![7; length as usize]].concat());
+        payload.extend((11 + length).to_be_bytes());
+    }
+    let start = Start::Full { timestamp: 1000, message_stream: 1 };
+    Message { kind: MessageKind::Aggregate, start, payload }
+}
+
+#[test]
+fn aggregates_are_taken_apart() {
+    let message = aggregate(&[(8, 0x0100_0000, 300), (9, 0x0100_0021, 500), (18, 0x0100_0042, 0), (9, 0x0100_0042, 1)]);
+    let bytes = message.written(5, 128);
+    let expected = [
+        media(MessageKind::Audio, 1000, 300),
+        media(MessageKind::Video, 1033, 500),
+        media(MessageKind::DataAmf0, 1066, 0),
+        media(MessageKind::Video, 1066, 1),
+    ];
+    assert_eq!(pieces_of(&bytes), expected);
+    // What it announces and does not hold ends with it.
+    let mut cut = message;
+    cut.payload.truncate(11 + 300 + 4 + 11 + 100);
+    assert_eq!(pieces_of(&cut.written(5, 128)), [expected[0].clone(), media(MessageKind::Video, 1033, 100)]);
+    assert_eq!(pieces_of(&Message { payload: Vec::new(), ..cut }.written(5, 128)), []);
+}
+
+proptest! {
+    #[test]
+    fn aggregates_do_not_depend_on_segmentation(
+        parts in vec((prop_oneof![Just(8u8), Just(9), Just(18), any::<u8>()], any::<u32>(), 0..300u32), 0..6),
+        cut in any::<prop::sample::Index>(),
+        cuts in cuts(),
+    ) {
+        let mut message = aggregate(&parts);
+        message.payload.truncate(cut.index(message.payload.len() + 1));
+        let (pieces, violation) = read_anyhow(&message.written(5, 128), &cuts);
+        prop_assert!(violation.is_none() && pieces.len() <= parts.len());
+    }
 }
 
 #[test]

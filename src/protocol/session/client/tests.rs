@@ -23,6 +23,7 @@ enum Seen {
     Acknowledged(u32),
     Ended(String),
     Announced(String, Option<String>),
+    Unused(String),
     Other,
 }
 
@@ -43,7 +44,14 @@ impl Bench {
         let spec = profile.session().expect("it has a session");
         let script = SessionScript::new(&spec, "live", "rtmp://a/live", course, ScriptOptions::default());
         let session = ClientSession::new(course);
-        Self { session, script, store: MessageStore::new(), name: NAME.into(), seen: Vec::new(), said: Vec::new() }
+        Self {
+            session,
+            script,
+            store: MessageStore::for_answers(),
+            name: NAME.into(),
+            seen: Vec::new(),
+            said: Vec::new(),
+        }
     }
 
     /// `connect` is written.
@@ -80,8 +88,8 @@ impl Bench {
                 Event::StreamCreated => Seen::StreamCreated,
                 Event::Started => Seen::Started,
                 Event::Rejected { during, status } => {
-                    let redirect = status.redirect.map(str::to_owned);
-                    Seen::Rejected { during, code: status.code.to_owned(), redirect }
+                    let redirect = status.redirect.map(|url| url.to_string());
+                    Seen::Rejected { during, code: status.code.to_string(), redirect }
                 }
                 Event::Media { kind, bytes, first_of_message } => match self.seen.last_mut() {
                     Some(Seen::Media(same, sum)) if *same == kind && !first_of_message => {
@@ -92,8 +100,11 @@ impl Bench {
                 },
                 Event::Pinged => Seen::Pinged,
                 Event::Acknowledged(bytes) => Seen::Acknowledged(bytes),
-                Event::Ended(status) => Seen::Ended(status.code.to_owned()),
-                Event::Announced(status) => Seen::Announced(status.code.to_owned(), status.redirect.map(str::to_owned)),
+                Event::Ended(status) => Seen::Ended(status.code.to_string()),
+                Event::Unused(unused) => Seen::Unused(unused.to_string()),
+                Event::Announced(status) => {
+                    Seen::Announced(status.code.to_string(), status.redirect.map(|url| url.to_string()))
+                }
                 Event::Other => Seen::Other,
             };
             self.seen.push(seen);
@@ -173,7 +184,7 @@ fn converse(mut client: Bench, rules: &[&str], sizes: &[usize]) -> Conversation 
     let reject: Vec<RejectRule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let policy = ServerPolicy { reject, ..ServerPolicy::default() };
     let mut server = ServerSession::new(&policy);
-    let mut store = MessageStore::new();
+    let mut store = MessageStore::for_requests();
     let mut events = Vec::new();
     for leaving in [false, true] {
         if leaving {
@@ -345,7 +356,8 @@ fn refusals_are_known_by_their_codes_whatever_their_level() {
 #[test]
 fn errors_count_only_for_what_they_answer() {
     let mut bench = Bench::connecting(Course::Publish);
-    assert_eq!(bench.see(&error(2.0, "NetConnection.Call.Failed")), [Seen::Other]);
+    let unasked = "_error to command 2 NetConnection.Call.Failed";
+    assert_eq!(bench.see(&error(2.0, "NetConnection.Call.Failed")), [Seen::Unused(unasked.into())]);
     let rejection = "NetConnection.Connect.Rejected";
     assert_eq!(bench.see(&error(1.0, rejection)), [rejected(Course::Connect, rejection)]);
     assert!(!bench.session.has_output());
@@ -371,7 +383,8 @@ fn only_the_right_start_starts() {
     let mut bench = Bench::starting(Course::Publish);
     let on_fc_publish = command(1, |payload| named_status(payload, "onFCPublish", "status", "NetStream.Publish.Start"));
     assert_eq!(bench.see(&on_fc_publish), [Seen::Other], "SRS sends it for FCPublish");
-    assert_eq!(bench.see(&status("status", "NetStream.Play.Start")), [Seen::Other]);
+    let play = "onStatus NetStream.Play.Start";
+    assert_eq!(bench.see(&status("status", "NetStream.Play.Start")), [Seen::Unused(play.into())]);
     assert_eq!(bench.see(&status("status", "NetStream.Publish.Start")), [Seen::Started]);
     assert_eq!(bench.see(&status("status", "NetStream.Publish.Start")), [Seen::Other], "it has started");
 
@@ -400,7 +413,112 @@ fn streams_end() {
     assert_eq!(bench.see(&control(Control::StreamEof(1))), [Seen::Ended("Stream EOF".into())]);
     let mut bench = Bench::starting(Course::Play);
     assert_eq!(bench.see(&control(Control::StreamEof(1))), [Seen::Other], "of what played before");
-    assert_eq!(bench.see(&status("status", "NetStream.Play.Stop")), [Seen::Other]);
+    let stop = "onStatus NetStream.Play.Stop";
+    assert_eq!(bench.see(&status("status", "NetStream.Play.Stop")), [Seen::Unused(stop.into())]);
+}
+
+#[test]
+fn what_peers_pass_over_is_passed_over_and_told() {
+    let long = [&b"\x02\0\x08onFCInfo"[..], &[5; 5000]].concat();
+    for (bytes, text) in [
+        (message(MessageKind::CommandAmf0, 0, &[]), Some("command message that cannot be read (empty)")),
+        (
+            message(MessageKind::CommandAmf0, 0, &[0; 9]),
+            Some("command message that cannot be read (00 00 00 00 00 00 00 00 00)"),
+        ),
+        (message(MessageKind::CommandAmf3, 0, &[9, 1]), Some("AMF3 command message that cannot be read (09 01)")),
+        (message(MessageKind::CommandAmf0, 0, &long), Some("onFCInfo")),
+        (message(MessageKind::CommandAmf0, 0, b"\x02\0\x08onBWDone\x05"), None),
+        (
+            message(MessageKind::Other(99), 0, &[7; 300]),
+            Some("message of unknown type 99 (03 00 00 00 00 01 2c 63 00 00 00 00)"),
+        ),
+        (
+            message(MessageKind::SetChunkSize, 0, &[1]),
+            Some("set chunk size message that cannot be read (03 00 00 00 00 00 01 01 00 00 00 00)"),
+        ),
+        (message(MessageKind::UserControl, 0, &[1; 100]), None),
+        (message(MessageKind::UserControl, 0, &[0, 32, 0, 0, 0, 1]), None),
+        (message(MessageKind::DataAmf3, 1, &[1; 100]), None),
+        (
+            command(0, |payload| {
+                payload.string("_result").number(9.0).null();
+            }),
+            Some("_result to command 9"),
+        ),
+        (
+            command(0, |payload| {
+                payload.string("onStatus").number(0.0).null().undefined();
+            }),
+            Some("onStatus"),
+        ),
+    ] {
+        let mut bench = Bench::connecting(Course::Publish);
+        let seen: Vec<Seen> = bench.see(&bytes).into_iter().filter(|seen| matches!(seen, Seen::Unused(_))).collect();
+        assert_eq!(seen, Vec::from_iter(text.map(|text| Seen::Unused(text.to_owned()))));
+        assert_eq!(bench.see(&result(1.0)), [Seen::Connected("unnamed".into())], "{text:?}");
+    }
+    let mut bench = Bench::connecting(Course::Connect);
+    bench.receive(&[result(1.0), message(MessageKind::CommandAmf0, 0, &[])].concat()).unwrap();
+    assert_eq!(bench.seen.last(), Some(&Seen::Other), "nothing more is waited for");
+}
+
+#[test]
+fn texts_that_are_not_utf8_hide_nothing() {
+    let said = |level: &str, code: &str| {
+        command(1, |payload| {
+            payload.string("onStatus").number(0.0).null().object().key("level").string(level).key("code").string(code);
+            payload.key("description").string(b"\xb7\xa2\xb2\xbc\xb3\xc9\xb9\xa6").end();
+        })
+    };
+    let mut bench = Bench::starting(Course::Publish);
+    assert_eq!(bench.see(&said("status", "NetStream.Publish.Start")), [Seen::Started]);
+    let mut bench = Bench::starting(Course::Publish);
+    let code = "NetStream.Publish.BadName";
+    assert_eq!(bench.see(&said("error", code)), [rejected(Course::Publish, code)]);
+}
+
+#[test]
+fn an_answer_of_any_length_is_an_answer() {
+    let result = command(0, |payload| {
+        payload
+            .string("_result")
+            .number(1.0)
+            .object()
+            .key("fmsVer")
+            .string("FMS/3,0,1,123")
+            .key("data")
+            .string("x".repeat(100_000))
+            .end();
+    });
+    for size in [usize::MAX, 1000] {
+        let mut bench = Bench::connecting(Course::Connect);
+        result.chunks(size.min(result.len())).for_each(|segment| bench.receive(segment).unwrap());
+        assert_eq!(bench.seen, [Seen::Connected("FMS/3,0,1,123".into())]);
+    }
+}
+
+#[test]
+fn media_in_aggregates_is_media() {
+    let mut payload = Vec::new();
+    for (kind, length) in [(8u8, 7u8), (9, 200), (18, 0)] {
+        payload.extend([kind, 0, 0, length, 0, 0, 40, 0, 0, 0, 0]);
+        payload.extend(vec![1; length.into()]);
+        payload.extend([0, 0, 0, 11 + length]);
+    }
+    let aggregate = message(MessageKind::Aggregate, 1, &payload);
+    let expected = [
+        Seen::Media(MessageKind::Audio, 7),
+        Seen::Media(MessageKind::Video, 200),
+        Seen::Media(MessageKind::DataAmf0, 0),
+    ];
+    for size in [1, 2, 13, 1000] {
+        let mut bench = Bench::started(Course::Play);
+        aggregate.chunks(size).for_each(|segment| bench.receive(segment).unwrap());
+        assert_eq!(bench.seen, expected, "in {size}");
+        bench.session.release(&mut bench.store);
+        assert_eq!(bench.store.taken(), 0);
+    }
 }
 
 #[test]
@@ -528,10 +646,10 @@ fn goodbye_is_for_those_who_have_a_stream() {
 fn long_names_fit() {
     for (profile, course) in clients() {
         let mut bench = Bench::new(profile, course);
-        bench.name = vec![b'x'; 255];
+        bench.name = vec![b'x'; 70_000];
         let Conversation { server, .. } = converse(bench, &[], &[]);
         if matches!(course, Course::Publish | Course::Play) {
-            assert!(server[2].ends_with(&"x".repeat(255)), "{profile:?} {course:?}: {server:?}");
+            assert!(server[2].ends_with(&"x".repeat(70_000)), "{profile:?} {course:?}");
         }
     }
 }

@@ -15,8 +15,10 @@ const COMMAND_AMF0: u8 = 20;
 const STREAM_BEGIN: u16 = 0;
 const SET_BUFFER_LENGTH: u16 = 3;
 
-/// Marker and number before a string, and before nothing.
+/// Marker and length before a string, and before a long one.
 const STRING_HEAD: usize = 3;
+const LONG_STRING_HEAD: usize = 5;
+/// Marker and number.
 const NUMBER_SIZE: usize = 9;
 
 /// The basic header of a chunk that continues a message, but for its chunk stream.
@@ -110,7 +112,6 @@ impl Template {
         match part {
             Part::Bytes(range) => super::copy(&self.bytes[range.clone()], out),
             Part::Name => {
-                assert!(blanks.name.len() <= usize::from(u16::MAX), "a stream name of at most 65 535 bytes");
                 let mut writer = Writer::new(out);
                 writer.string(blanks.name);
                 writer.written()
@@ -135,7 +136,8 @@ impl Part {
     fn length(&self, name: usize) -> usize {
         match self {
             Self::Bytes(range) => range.len(),
-            Self::Name => STRING_HEAD + name,
+            Self::Name if name <= usize::from(u16::MAX) => STRING_HEAD + name,
+            Self::Name => LONG_STRING_HEAD + name,
             Self::StreamNumber => NUMBER_SIZE,
             Self::Stream | Self::Window => 4,
         }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::ClientProfile;
-use crate::protocol::amf0::Value;
+use crate::protocol::amf0::{Text, Value};
 use crate::protocol::session::Command;
 
 const APP: &str = "live";
@@ -105,12 +105,12 @@ fn commands(messages: &[Received]) -> Vec<(String, f64, u32, Vec<String>)> {
         let mut arguments = Vec::new();
         while !rest.is_empty() {
             match rest.value().unwrap() {
-                Value::String(text) => arguments.push(text.to_owned()),
+                Value::String(text) => arguments.push(text.to_string()),
                 Value::Number(number) => arguments.push(number.to_string()),
                 _ => (),
             }
         }
-        (command.name.to_owned(), command.transaction, message.message_stream, arguments)
+        (command.name.to_string(), command.transaction, message.message_stream, arguments)
     });
     commands.collect()
 }
@@ -146,10 +146,10 @@ fn connect_says_app_and_url_first_of_all_commands() {
         let messages = Dechunker::new().messages(&connect);
         let message = messages.iter().find(|message| message.kind == 20).unwrap();
         let command = Command::parse(false, &message.payload).unwrap();
-        assert_eq!((command.name, command.transaction), ("connect", 1.0), "{client}");
+        assert_eq!((command.name, command.transaction), (Text::new("connect"), 1.0), "{client}");
         let object = command.argument(0).unwrap().as_properties().unwrap();
-        assert_eq!(object.get_str("app"), Some(APP), "{client}");
-        assert_eq!(object.get_str("tcUrl"), Some(TC_URL), "{client}");
+        assert_eq!(object.get_text("app"), Some(Text::new(APP)), "{client}");
+        assert_eq!(object.get_text("tcUrl"), Some(Text::new(TC_URL)), "{client}");
         assert!(command.argument(1).is_none(), "{client}");
     }
 }
@@ -164,7 +164,7 @@ fn four_cc_lists_are_sent_on_demand_and_never_twice() {
             let command = Command::parse(false, &message.payload).unwrap();
             let object = command.argument(0).unwrap().as_properties().unwrap();
             let values = object.filter(|(key, _)| *key == "fourCcList").map(|(_, value)| match value {
-                Value::StrictArray(codecs) => codecs.map(|codec| codec.as_str().unwrap().to_owned()).collect(),
+                Value::StrictArray(codecs) => codecs.map(|codec| codec.as_text().unwrap().to_string()).collect(),
                 other => panic!("{other:?}"),
             });
             values.collect::<Vec<Vec<String>>>()

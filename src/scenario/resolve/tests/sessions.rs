@@ -49,6 +49,44 @@ fn streams_are_named_by_who_asks_or_by_the_target() {
 }
 
 #[test]
+fn each_client_finds_its_application_and_stream_in_a_url() {
+    let found = |url: &str, clients: &str, app: Option<&str>| {
+        let request = Request {
+            until: Some(Until::Play),
+            clients: clients.split(',').map(|text| text.parse().unwrap()).collect(),
+            app: app.map(|text| text.parse().unwrap()),
+            ..to(&[url])
+        };
+        let plan = plan(&request);
+        let population = &plan.populations[0];
+        let client = population.clients[0].client.profile;
+        let target = &plan.targets[0];
+        (population.shown_app_at(target, client), population.stream_at(target, client).is(&"key".parse().unwrap()))
+    };
+    let to_key = |app: &str| (app.to_owned(), true);
+    for client in ["ffmpeg-play", "librtmp", "shakedown"] {
+        assert_eq!(found("rtmp://10.0.0.5/live/inst/key", client, None), to_key("live/inst"), "{client}");
+        assert_eq!(found("rtmp://10.0.0.5/live?vhost=demo/key", client, None), to_key("live?***"), "{client}");
+        assert_eq!(found("rtmp://10.0.0.5/live/key", client, None), to_key("live"), "{client}");
+    }
+    assert_eq!(found("rtmp://10.0.0.5/a/b/c/key", "librtmp", None), to_key("a/b/c"));
+    assert_eq!(found("rtmp://10.0.0.5/a/b/c/key", "ffmpeg-play", None), ("a/b".to_owned(), false), "c/key");
+    assert_eq!(found("rtmp://10.0.0.5/a/b/c/key", "ffmpeg-play", Some("a/b/c")), to_key("a/b/c"));
+    assert_eq!(found("rtmp://10.0.0.5/live/key", "ffmpeg-play", Some("vod?t=1")), to_key("vod?***"));
+    assert_eq!(found("rtmp://10.0.0.5/live/mp4:dir/key", "librtmp", None), to_key("live/mp4:dir"));
+    assert_eq!(found("rtmp://10.0.0.5/live/S3CRET?token=a/b", "librtmp", None), ("live?***".to_owned(), false));
+}
+
+#[test]
+fn only_what_is_sent_can_be_said_and_only_names_are_patterns() {
+    let app = |text: &str| Some(text.parse().unwrap());
+    insta::assert_snapshot!(refusal(&Request { app: app("live"), ..until(Until::Handshake) }), @"--app names an application and the attempts of clients end before any is asked for; add --until connect, or drop it");
+    let rooms = Request { until: Some(Until::Publish), ..to(&["rtmp://10.0.0.5/live/room-{id}/cam"]) };
+    insta::assert_snapshot!(refusal(&rooms), @"shakedown takes 'live/room-{id}' of the target's URL for the application, and only names of streams have placeholders; say which is which with --app and --stream");
+    assert_eq!(streams(&Request { app: app("live"), ..rooms }), ["room-{id}/cam"]);
+}
+
+#[test]
 fn keys_name_streams_and_limit_the_slots() {
     let (_folder, stream_keys) = keys(10);
     let publish = Request { stream_keys, ..until(Until::Publish) };
@@ -95,9 +133,9 @@ fn a_name_for_all_is_for_one_publisher() {
     assert_eq!(streams(&Request { until: Some(Until::Play), ..url.clone() }), ["***"], "all play the same");
     let asked = Request { stream: Some("S3CRET".parse().unwrap()), ..until(Until::Publish) };
     insta::assert_snapshot!(resolved(&asked).notes.join("\n"), @"all 64 connections of clients publish the same stream: servers take the first and refuse the others as name_taken; {id} or {slot} in --stream gives each its own");
-    let long = format!("{}-{{source}}", "x".repeat(250));
+    let long = format!("{}-{{source}}", "x".repeat(16_777_110));
     let sources = vec!["10.0.1.2".parse().unwrap()];
-    insta::assert_snapshot!(refusal(&Request { stream: Some(long.parse().unwrap()), sources, ..until(Until::Publish) }), @"a stream of clients may have a name of 259 bytes; at most 255 can be sent, shorten --stream");
+    insta::assert_snapshot!(refusal(&Request { stream: Some(long.parse().unwrap()), sources, ..until(Until::Publish) }), @"a stream of clients may have a name of 16777119 bytes; at most 16777115 can be sent, shorten --stream");
     assert_eq!(
         streams(&Request { stream: Some(long.parse().unwrap()), ..until(Until::Publish) }).len(),
         1,
