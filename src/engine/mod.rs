@@ -3,6 +3,7 @@
 mod connection;
 mod deadlines;
 mod hostile;
+mod pauses;
 mod plan;
 mod schedule;
 mod session;

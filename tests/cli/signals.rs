@@ -17,8 +17,8 @@ use super::hostile::{answer, send, until_closed};
 use crate::support::{PATIENCE, ScriptedPeer, Server, scripted_peer};
 
 /// A server that says when a connection got so far, and waits with all of them until it may go on.
-struct Peer {
-    scripted: ScriptedPeer,
+pub(super) struct Peer {
+    pub scripted: ScriptedPeer,
     reached: Receiver<()>,
     /// Dropped: all may go on.
     gate: Sender<()>,
@@ -44,7 +44,7 @@ impl Peer {
     }
 
     /// Serves a handshake, says when C2 has come, and keeps the connection.
-    fn serving() -> Self {
+    pub fn serving() -> Self {
         Self::new(|stream, reach, _| {
             let mut c0c1 = [0; C0C1_SIZE];
             if stream.read_exact(&mut c0c1).is_ok() && send(stream, &answer(&c0c1)) {
@@ -56,7 +56,7 @@ impl Peer {
         })
     }
 
-    fn wait_for(&self, connections: usize) {
+    pub fn wait_for(&self, connections: usize) {
         for _ in 0..connections {
             self.reached.recv_timeout(PATIENCE).expect("the generator connects");
         }
