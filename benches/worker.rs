@@ -90,6 +90,7 @@ fn recorder(criterion: &mut Criterion) {
         s2: Time::from_nanos(60_000),
         session: None,
         completed: Time::from_nanos(60_000),
+        paused: Nanos::ZERO,
         negotiated: Negotiated::ComplexVerified,
     };
     let mut group = criterion.benchmark_group("recorder");

@@ -17,6 +17,7 @@ mod cli {
     mod json;
     mod limits;
     mod output;
+    mod pauses;
     mod pipes;
     mod report;
     mod saving;

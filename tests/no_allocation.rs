@@ -98,7 +98,7 @@ fn run(plan: RunPlan, script: PeerScript) -> (u64, u64, u64) {
         let now = network.now();
         let buffers = network.buffers();
         let ((), turn) = allocations(|| {
-            while let Some(report) = worker.recorder_mut().roll(now) {
+            while let Some(report) = worker.roll(now) {
                 worker.recorder_mut().give_spare(report);
             }
             worker.step(now, &completions, buffers, &mut ops);

@@ -17,6 +17,7 @@ mod worker_on_sim {
     mod latency;
     mod load;
     mod outcomes;
+    mod pauses;
     mod sessions;
     mod storm;
     mod unsent;

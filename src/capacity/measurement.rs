@@ -298,7 +298,7 @@ impl<A: Audience> Measurement<'_, A> {
     ) -> Result<Option<TrialOutcome>, CapacityError> {
         let began = self.runner.elapsed();
         let purpose = TrialPurpose::from(request.purpose);
-        let trial = if purpose == TrialPurpose::WarmUp {
+        let mut trial = if purpose == TrialPurpose::WarmUp {
             let fixed = self.request.warmup.is_some();
             let (warmup, trial) =
                 warm_up(self.runner, self.audience, &self.shape, request.rate_per_s, request.duration, fixed)?;
@@ -316,7 +316,7 @@ impl<A: Audience> Measurement<'_, A> {
         }
         self.time.cooldown_s += self.site.cool_down(self.runner).as_secs_f64();
         let took = self.runner.elapsed().saturating_sub(began);
-        let outcome = TrialOutcome {
+        let mut outcome = TrialOutcome {
             request,
             attempts: trial.row.attempts,
             lost: trial.row.lost,
@@ -324,6 +324,12 @@ impl<A: Audience> Measurement<'_, A> {
             limited: trial.limit(),
             took,
         };
+        let alone = TrialOutcome { lost: outcome.lost.saturating_sub(trial.own_late), ..outcome.clone() };
+        let goals = 0..searched.goals.len();
+        if goals.into_iter().any(|goal| search.exceeds(&outcome, goal) != search.exceeds(&alone, goal)) {
+            trial.spoil();
+            outcome.limited = trial.limit();
+        }
         let exceeds = search.exceeds(&outcome, 0);
         let row = TrialRow { took_s: took.as_secs_f64(), exceeds, ..trial.row.clone() };
         self.audience.trial(&row);

@@ -22,6 +22,8 @@ pub struct Trial {
     pub result: RunResult,
     /// A signal or a condition of its own ended it early: it is no trial.
     pub cut_short: bool,
+    /// Of those that were late: how many the generator itself may have made so.
+    pub own_late: u64,
 }
 
 /// What became of the attempts of a trial.
@@ -38,7 +40,13 @@ pub struct Counts {
 }
 
 /// Codes of findings that make the generator the limit of a trial.
-const LIMITS: [&str; 4] = ["local_errors", "late_starts", "pool_too_small", "missed_starts"];
+const LIMITS: [&str; 4] = ["local_errors", LATE, "pool_too_small", "missed_starts"];
+/// The code where it started attempts late.
+const LATE: &str = "late_starts";
+/// The code where it stood still.
+const PAUSED: &str = "generator_paused";
+/// A delay of the generator that is shorter, or shorter than a tenth of the deadline, spoils nothing.
+const LEAST_DELAY: Nanos = Nanos::from_millis(5);
 
 /// Runs `plan`, which has a planned rate, and judges it by `deadline`.
 ///
@@ -75,6 +83,7 @@ pub fn run_requested(
     let (samples, settled) = (watch.samples, watch.settled);
     let parts = loaded.ran.parts;
     let late = late_attempts(&parts, deadline);
+    let own_late = delayed_attempts(&parts, deadline).min(late);
     let result = RunResult::assemble(parts);
     let counts = Counts::of(&result, late, deadline, rate_per_s);
     let limit = result.generator.findings.iter().find(|finding| LIMITS.contains(&finding.code.as_str()));
@@ -109,15 +118,23 @@ pub fn run_requested(
         failures: result.failures.clone(),
     };
     let cut_short = result.interrupted.is_some() || result.ended_by.is_some();
-    Ok(Trial { row, result, cut_short })
+    Ok(Trial { row, result, cut_short, own_late })
 }
 
 impl Trial {
+    /// The generator was late itself, or stood still, and whether the target met a goal hangs on it: the trial says nothing.
+    pub fn spoil(&mut self) {
+        let paused = self.result.generator.findings.iter().any(|finding| finding.code == PAUSED);
+        self.row.valid = false;
+        self.row.limited = Some(if paused { PAUSED } else { LATE }.to_owned());
+    }
+
     /// The generator's limit in one sentence, if it was the limit.
     pub fn limit(&self) -> Option<String> {
         let code = self.row.limited.as_ref()?;
-        let finding = self.result.generator.findings.iter().find(|finding| finding.code == *code)?;
-        Some(finding.message.clone())
+        let finding = self.result.generator.findings.iter().find(|finding| finding.code == *code);
+        let late = || format!("{} attempts started late although slots were free", self.own_late);
+        Some(finding.map_or_else(late, |finding| finding.message.clone()))
     }
 }
 
@@ -148,6 +165,17 @@ fn late_attempts(parts: &ResultParts, deadline: Nanos) -> u64 {
     let measured = parts.snapshot.measured();
     let response = measured.tally.latencies.get(Metric::Response);
     response.map_or(0, |histogram| histogram.count_between(Nanos::new(deadline.as_u64() + 1), Nanos::MAX))
+}
+
+/// Completed attempts that the generator itself delayed: it started them late, or stood still while they were in flight.
+fn delayed_attempts(parts: &ResultParts, deadline: Nanos) -> u64 {
+    let measured = parts.snapshot.measured();
+    let delayed = [Metric::Lateness, Metric::Paused].into_iter().filter_map(|own| measured.tally.latencies.get(own));
+    delayed.map(|histogram| histogram.count_between(least_delay(deadline), Nanos::MAX)).sum()
+}
+
+fn least_delay(deadline: Nanos) -> Nanos {
+    LEAST_DELAY.max(Nanos::new(deadline.as_u64() / 10))
 }
 
 /// Completed a second while the load lasted: what completes while the last attempts drain is no throughput.
@@ -216,7 +244,9 @@ impl<A: Audience> Watch for Sampler<'_, A> {
     }
 
     fn second(&mut self, second: &CompletedSecond) -> ControlFlow<()> {
-        self.lost += second.totals.failed + second.response.count_above(self.deadline.as_u64());
+        let late = second.response.count_above(self.deadline.as_u64());
+        let own = second.lateness.count_above(least_delay(self.deadline).as_u64());
+        self.lost += second.totals.failed + late.saturating_sub(own);
         let elapsed = Nanos::from_secs(u64::from(second.index) + 1);
         self.settled |= self.request.is_some_and(|request| request.is_settled(elapsed, self.lost));
         if self.settled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -6,6 +6,7 @@ use crate::measure::{Failure, FailureDetail, FailureKind, Place, Reaction, Recor
 use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S0S1S2_SIZE, S1Digest};
 
 use super::hostile::{self, Play};
+use super::pauses::Pauses;
 use super::plan::{Client, SessionPlan, SessionRules, SharedRange, WorkerPlan};
 use super::session::Sessions;
 use super::slots::Slots;
@@ -126,6 +127,7 @@ pub(super) struct Context<'a> {
     pub ops: &'a mut Vec<Op>,
     pub sessions: &'a mut Sessions,
     pub recorder: &'a mut Recorder,
+    pub pauses: &'a Pauses,
     pub plan: &'a SessionPlan,
     pub rules: Option<&'a SessionRules>,
     pub client: &'a Client,
@@ -362,6 +364,23 @@ impl Connection {
             },
             _ => Progress::Failed(self.timed_out(context)),
         }
+    }
+
+    /// When it was connected, if it is; `None` for hostile clients at work.
+    pub(super) fn connected(&self) -> Option<Time> {
+        match self {
+            Self::Connecting { .. } | Self::Hostile(_) => None,
+            Self::SendingHeader { connected, .. } | Self::Securing { connected, .. } => Some(*connected),
+            Self::AwaitingS0S1 { wire, .. }
+            | Self::AwaitingS2 { wire, .. }
+            | Self::FlushingC2 { wire, .. }
+            | Self::InSession { wire, .. } => Some(wire.connected),
+        }
+    }
+
+    /// A hostile client is at work.
+    pub(super) fn is_hostile(&self) -> bool {
+        matches!(self, Self::Hostile(_))
     }
 
     /// The step an attempt is stuck in when its time is over.

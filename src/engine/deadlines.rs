@@ -75,6 +75,12 @@ impl Deadlines {
         self.insert(slot, tick);
     }
 
+    /// The slot's deadline as it is kept: a tick later than it was set at most.
+    pub(super) fn at(&self, slot: u32) -> Option<Time> {
+        let tick = self.links[slot as usize].tick;
+        (tick != NONE).then(|| self.origin + Nanos::new(u64::from(tick) << TICK_BITS))
+    }
+
     /// Removes the slot's deadline, if it has one.
     pub fn clear(&mut self, slot: u32) {
         let Link { tick, next, previous } = self.links[slot as usize];

@@ -4,6 +4,7 @@ mod connection;
 mod deadlines;
 mod hostile;
 mod passed_over;
+mod pauses;
 mod plan;
 mod schedule;
 mod session;

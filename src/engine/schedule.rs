@@ -119,6 +119,15 @@ impl Schedule {
         }
     }
 
+    /// An attempt that the plan wants now or before has not started. A closed loop has no such plan.
+    pub(super) fn is_behind(&self, now: Time, start: Time) -> bool {
+        match self {
+            Self::Open { waiting, .. } => waiting.peek().is_some_and(|arrival| start + arrival.intended <= now),
+            Self::Storm(fleet) => fleet.tries.peek().is_some_and(|Reverse((at, _))| *at <= now),
+            Self::Closed { .. } | Self::Over => false,
+        }
+    }
+
     /// When the next attempt can start.
     pub(super) fn next(&self, now: Time, start: Time, slots: SlotUse) -> Next {
         match self {

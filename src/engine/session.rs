@@ -720,7 +720,12 @@ impl Context<'_> {
             let (Some(first), Some(last)) = (due.first(), due.last()) else { return };
             // Those of one send are of one round, so they are as far apart as their places in the track.
             let first_due = cursor.begun + Nanos::from_millis(track.next_at_ms(before));
-            let is_late = |tag: &&Tag| now > first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into()) + LATE;
+            let pauses = self.pauses;
+            let is_late = |tag: &&Tag| {
+                let due = first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into());
+                // What left late because the worker stood still waited for nobody.
+                now > due + LATE + pauses.within(due, now)
+            };
             counts.late_messages += due.iter().filter(is_late).count() as u64;
             let payload = due.iter().map(|tag| u64::from(tag.payload)).sum();
             let amount = Amount { messages: due.len() as u64, payload };

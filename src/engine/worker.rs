@@ -17,6 +17,7 @@ use crate::protocol::{Check, S1Digest};
 
 use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
 use super::deadlines::Deadlines;
+use super::pauses::Pauses;
 use super::plan::{
     Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SessionPlan, SessionRules, SharedRange, Verify, WorkerPlan,
 };
@@ -34,6 +35,8 @@ const RELEASES_PER_TURN: u32 = 1_024;
 const SAMPLE_ONE_IN: u32 = 64;
 /// How long an orderly close waits for the answer to a goodbye, which some servers do not give.
 const ANSWER_TO_GOODBYE: Nanos = Nanos::from_millis(250);
+/// After a pause, what an attempt has already received is worked off in so much time, whatever else there is to do.
+const CATCH_UP: Nanos = Nanos::from_millis(20);
 
 /// Runs attempts on a fixed number of slots. See the module's text for the turn.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub struct Worker {
     slots: Slots,
     attempts: Attempts,
     deadlines: Deadlines,
+    pauses: Pauses,
     recorder: Recorder,
     /// Where S1 last carried its digest, by target and client, for attempts that are not verified: servers mirror the
     /// place of C1's.
@@ -106,6 +110,9 @@ struct Lane {
     in_flight: u32,
     /// Connections held.
     held: u32,
+    /// How long the worker has paused since a slot was free and no arrival behind its plan. An arrival that waits for a slot
+    /// waits longer by this at most than if the worker had gone on: all that goes on in the slots is so much later.
+    held_up: Nanos,
     /// Where the search for held connections to close goes on when there are more than the plan has use for.
     surplus_cursor: u32,
     rules: Rules,
@@ -140,6 +147,17 @@ struct Rules {
     expect: Option<Expectation>,
     until: Until,
     session: Option<SessionRules>,
+}
+
+/// What is to become of an attempt whose deadline has come.
+#[derive(Clone, Copy, Debug)]
+enum Overdue {
+    /// It is out of time.
+    Yes,
+    /// It is, and its time was over while the worker did not run.
+    SinceAPause,
+    /// It has until this instant: the worker did not run all the time.
+    NotYet(Time),
 }
 
 /// What an attempt is made with.
@@ -187,6 +205,7 @@ impl Worker {
             tls: plan.tls,
             attempts: Attempts::with_capacity(slots.len()),
             deadlines: Deadlines::new(slots.len(), start),
+            pauses: Pauses::default(),
             slots,
             recorder,
             s1_digests: vec![None; usize::from(plan.targets) * plan.clients.len()].into_boxed_slice(),
@@ -201,6 +220,34 @@ impl Worker {
             next_start: start,
             ends: Ends::default(),
         }
+    }
+
+    /// The worker is back at `now`, and was to be back at `expected` at the latest: a pause in between was nobody's doing but
+    /// the generator's. Says whether there was one. Comes before anything is recorded at `now`.
+    pub fn resumes(&mut self, expected: Time, now: Time) -> bool {
+        let from = expected.max(self.start);
+        if !self.pauses.note(from, now) {
+            return false;
+        }
+        self.recorder.paused(from, now);
+        for lane in &mut self.lanes {
+            lane.held_up += now.since(from);
+        }
+        true
+    }
+
+    /// The report of the current second if it is over at `now`; call again until `None`, before anything is recorded at `now`.
+    /// What became due in a second counts in it, whenever the worker sees to it.
+    pub fn roll(&mut self, now: Time) -> Option<Box<IntervalReport>> {
+        let end = self.recorder.interval_end();
+        if now < end {
+            return None;
+        }
+        let (last, start) = (end - Nanos::new(1), self.start);
+        for lane in &mut self.lanes {
+            lane.schedule.count_due(last, start, &mut self.recorder);
+        }
+        self.recorder.roll(now)
     }
 
     /// One turn at `now`: consumes `completions`, appends what is to be done to `ops`.
@@ -383,6 +430,8 @@ impl Worker {
             }
             SlotState::Held { since, place } => match result {
                 Ok(bytes) if bytes > 0 => self.watch(slot, ops),
+                // Held to its end, as far as anybody can tell.
+                _ if self.was_due_in_a_pause(slot) => self.end_hold(slot, now, buffers, ops),
                 _ => {
                     let failure = match result {
                         Ok(_) => Failure { step: Step::Hold, kind: FailureKind::Closed, detail: FailureDetail::None },
@@ -400,6 +449,14 @@ impl Worker {
                 };
                 match goes_on {
                     Ok(wake_at) => self.deadlines.set(slot, wake_at),
+                    Err(failure) if failure.is_hang_up() && self.pauses.cover(self.held_until(slot)) => {
+                        self.end_hold(slot, now, buffers, ops);
+                    }
+                    // It had something to say and was silent: no wonder that the server hung up.
+                    Err(failure) if failure.is_hang_up() && self.was_due_in_a_pause(slot) => {
+                        let failure = Failure { kind: FailureKind::GeneratorPaused, ..failure };
+                        self.lost(slot, failure, now, buffers, ops);
+                    }
                     Err(failure) => self.lost(slot, failure, now, buffers, ops),
                 }
             }
@@ -453,13 +510,23 @@ impl Worker {
     fn expire(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
         match self.slots.get(slot).state {
             SlotState::InFlight { attempt } => {
+                let overdue = self.overdue(slot, attempt, now);
+                if let Overdue::NotYet(at) = overdue {
+                    return self.deadlines.set(slot, at);
+                }
                 let client = self.attempts.get(attempt).place.client;
                 let (attempts, mut context) = self.context(slot, client, now, buffers, ops);
                 let entry = &mut attempts.entries[attempt.0 as usize];
                 match entry.connection.woken(&mut context) {
                     Progress::Wakes(at) => self.deadlines.set(slot, at),
                     Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
-                    Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
+                    Progress::Failed(failure) => {
+                        let kind = match overdue {
+                            Overdue::SinceAPause => FailureKind::GeneratorPaused,
+                            _ => failure.kind,
+                        };
+                        self.failed(slot, attempt, Failure { kind, ..failure }, now, buffers, ops);
+                    }
                     // Its milestone was reached, and the server did not take what was sent since.
                     Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
                     progress => unreachable!("time alone leads to no {progress:?}"),
@@ -481,6 +548,38 @@ impl Worker {
             SlotState::AwaitingFin | SlotState::Goodbye => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
             state => unreachable!("no deadline is set in {state:?}"),
         }
+    }
+
+    /// What an attempt's deadline, which has come, says of the target. An attempt has its time while the worker runs: pauses are
+    /// added to it, and what has arrived in them is used first.
+    fn overdue(&self, slot: u32, id: AttemptId, now: Time) -> Overdue {
+        let attempt = self.attempts.get(id);
+        let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
+        let (since, limit) = match attempt.connection.connected() {
+            Some(connected) => (connected, rules.timeout),
+            None => (attempt.started, rules.connect_timeout),
+        };
+        let paused = self.pauses.within(since, now);
+        if paused == Nanos::ZERO || attempt.connection.is_hostile() {
+            return Overdue::Yes;
+        }
+        let at = since + limit + paused + CATCH_UP;
+        if at > now {
+            Overdue::NotYet(at)
+        } else if self.pauses.cover(since + limit) {
+            Overdue::SinceAPause
+        } else {
+            Overdue::Yes
+        }
+    }
+
+    /// The slot's deadline passed while the worker did not run.
+    fn was_due_in_a_pause(&self, slot: u32) -> bool {
+        self.deadlines.at(slot).is_some_and(|at| self.pauses.cover(at))
+    }
+
+    fn held_until(&self, slot: u32) -> Time {
+        self.sessions.get(slot).expect("the slot holds a session").held_until()
     }
 
     fn completed(
@@ -505,6 +604,7 @@ impl Worker {
             s2: milestones.s2,
             session: milestones.session,
             completed: milestones.complete,
+            paused: self.pauses.within(attempt.started, milestones.complete),
             negotiated: milestones.negotiated,
         });
         self.deadlines.clear(slot);
@@ -571,6 +671,7 @@ impl Worker {
             slots: &mut self.slots,
             sessions: &mut self.sessions,
             recorder: &mut self.recorder,
+            pauses: &self.pauses,
         };
         (&mut self.attempts, context)
     }
@@ -622,7 +723,8 @@ impl Worker {
         let Attempt { place, intended, started, .. } = *self.attempts.get(id);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.in_flight -= 1;
-        let unexpected = lane.rules.expect.filter(|expected| !expected.is_met_by(&reaction));
+        let paused = self.pauses.within(now - reaction.after, now);
+        let unexpected = lane.rules.expect.filter(|expected| !expected.may_be_met_by(&reaction, paused));
         let unexpected = unexpected.map(|_| Failure::unexpected(&reaction));
         let how = match (reaction.ending, lane.rules.close) {
             // Hanging up is what this client is about, and programs that hang up send a FIN.
@@ -793,7 +895,12 @@ impl Worker {
             let lane = &mut self.lanes[index];
             let slots = lane.slot_use();
             match lane.schedule.next(now, start, slots) {
-                Next::At(at) => return at,
+                Next::At(at) => {
+                    if lane.held_up > Nanos::ZERO && slots.free > 0 && !lane.schedule.is_behind(now, start) {
+                        lane.held_up = Nanos::ZERO;
+                    }
+                    return at;
+                }
                 Next::Never => {
                     let past = lane.schedule.planned_end(start);
                     lane.schedule.end(past, start, &mut self.recorder, now);
@@ -819,6 +926,7 @@ impl Worker {
                 (slot, self.slots.free_since(slot))
             }
         };
+        let held_up = lane.held_up;
         let Choices { turn, client, target, source, template } = lane.next_choices(&self.clients);
         lane.in_flight += 1;
         let place = Place { stage: begin.stage, target: target.0, client };
@@ -864,7 +972,7 @@ impl Worker {
         let id = self.attempts.insert(Attempt {
             place,
             intended: begin.intended,
-            slot_free,
+            slot_free: slot_free - held_up,
             started: now,
             connection: Connection::connecting(spec, template, check, header, tls),
         });
@@ -936,6 +1044,7 @@ impl Lane {
             companion: spec.companion,
             in_flight: 0,
             held: 0,
+            held_up: Nanos::ZERO,
             surplus_cursor: 0,
             rules: Rules {
                 verify: spec.verify,

@@ -51,11 +51,17 @@ pub fn run_turns<I: Io>(
     let mut wake_at = Time::ZERO;
     let mut stopped = false;
     let mut next_publish = Time::ZERO;
+    let mut expected = Time::MAX;
     loop {
-        let now = io.now();
+        let mut now = io.now();
         let overslept = if completions.is_empty() && wake_at > Time::ZERO { now.since(wake_at) } else { Nanos::ZERO };
+        if worker.resumes(expected, now) {
+            // What has arrived meanwhile is used before deadlines that passed meanwhile.
+            io.submit_and_wait(&mut ops, Time::ZERO, &mut completions)?;
+            now = io.now();
+        }
         // Before anything is recorded: whatever this turn records belongs to the second that `now` lies in.
-        while let Some(report) = worker.recorder_mut().roll(now) {
+        while let Some(report) = worker.roll(now) {
             if let Some(spare) = observer.interval(report) {
                 worker.recorder_mut().give_spare(spare);
             }
@@ -91,6 +97,7 @@ pub fn run_turns<I: Io>(
         // Only a wake-up that the plan asked for can be late.
         wake_at = if planned <= mailbox_wake { planned } else { Time::ZERO };
         worker.recorder_mut().turn(io.now().since(now), overslept);
-        io.submit_and_wait(&mut ops, planned.min(mailbox_wake), &mut completions)?;
+        expected = planned.min(mailbox_wake).max(now);
+        io.submit_and_wait(&mut ops, expected, &mut completions)?;
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 pub mod tls;
 
 pub use buffers::{Arrivals, BufferId, BufferPlan, BufferPool, Buffers};
-pub use clock::monotonic_now;
+pub use clock::{monotonic_now, suspended};
 pub use file_size::survive_file_size_limit;
 pub use op::{
     CloseHow, Completion, Destination, ListenerId, Op, OpKind, Payload, SlotIndex, SourceId, TargetId, Token,

@@ -106,6 +106,9 @@ pub enum FailureKind {
     NoMemory,
     /// io_uring's completion queue overflowed.
     CqOverflow,
+    /// The generator's worker did not run when the operation's time was over, or when the connection had to be kept alive: it
+    /// was stopped, or had no CPU.
+    GeneratorPaused,
     /// This side ended the operation: the run was over, or the kernel refused it with an error that has no kind of its
     /// own (then the detail names the error).
     Cancelled,
@@ -239,6 +242,11 @@ impl Failure {
         Self::new(step, FailureKind::Unexpected).with_detail(FailureDetail::Ended(reaction.ending, after_ms))
     }
 
+    /// The server ended the connection without a word.
+    pub const fn is_hang_up(&self) -> bool {
+        matches!(self.kind, FailureKind::Closed | FailureKind::Reset)
+    }
+
     /// Whose failure it is.
     pub const fn side(&self) -> Side {
         use FailureKind as Kind;
@@ -248,9 +256,15 @@ impl Failure {
             return Side::Unattributed;
         }
         match (self.step, self.kind) {
-            (_, Kind::NoPorts | Kind::NoDescriptors | Kind::NoMemory | Kind::CqOverflow | Kind::Cancelled) => {
-                Side::Generator
-            }
+            (
+                _,
+                Kind::NoPorts
+                | Kind::NoDescriptors
+                | Kind::NoMemory
+                | Kind::CqOverflow
+                | Kind::GeneratorPaused
+                | Kind::Cancelled,
+            ) => Side::Generator,
             (_, Kind::Unreachable) => Side::Network,
             // Dropped on the path, or by a target that is gone.
             (_, Kind::LostSilently) => Side::Unattributed,
@@ -337,6 +351,7 @@ impl Failure {
             (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",
             (_, Kind::NoMemory) => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
             (_, Kind::CqOverflow) => "completions outrun the workers: add workers (-t) or lower -c",
+            (_, Kind::GeneratorPaused) => "this program was stopped or had no CPU meanwhile: run it again undisturbed",
             (_, Kind::Cancelled) => match self.detail {
                 FailureDetail::Errno(errno) if errno != Errno::CANCELED.raw_os_error() => {
                     "the kernel refused the operation: `shakedown doctor` checks this machine"
@@ -378,6 +393,7 @@ impl FailureKind {
         Self::NoDescriptors,
         Self::NoMemory,
         Self::CqOverflow,
+        Self::GeneratorPaused,
         Self::Cancelled,
     ];
 
@@ -501,6 +517,7 @@ impl fmt::Display for FailureKind {
             Self::NoDescriptors => "no_descriptors",
             Self::NoMemory => "no_memory",
             Self::CqOverflow => "cq_overflow",
+            Self::GeneratorPaused => "generator_paused",
             Self::Cancelled => "cancelled",
         })
     }

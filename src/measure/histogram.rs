@@ -288,7 +288,7 @@ impl Quantile {
     }
 
     /// Which of `count` samples, counted from 1 in ascending order, has the value; `None` where fewer than 10 lie above.
-    pub(super) fn rank(self, count: u64) -> Option<u64> {
+    pub fn rank(self, count: u64) -> Option<u64> {
         let rank = (u128::from(count) * u128::from(self.per_10_000)).div_ceil(10_000);
         self.is_supported_by(count).then_some((rank as u64).max(1))
     }

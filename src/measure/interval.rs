@@ -24,13 +24,15 @@ pub struct IntervalReport {
     pub populations: Box<[IntervalCounts]>,
     /// The same of what conditions ask about, in the order of the layout.
     pub watched: Box<[IntervalCounts]>,
+    /// How much of it the worker did not run, though it had something to do.
+    pub paused: Nanos,
     /// Connections held at its end.
     pub held: u32,
     /// Most connections held at once, by 10 ms.
     pub held_max: [u32; Self::BUCKETS],
     /// Response times of the attempts that completed in it, two significant digits, nanoseconds.
     pub response: Histogram<u64>,
-    /// Lateness of the attempts that completed in it, likewise.
+    /// How much of that was the generator's own, likewise: lateness, and pauses on the way.
     pub lateness: Histogram<u64>,
 }
 
@@ -67,6 +69,8 @@ pub(super) struct IntervalRecorder {
     spares: Vec<Box<IntervalReport>>,
     /// Connections held now.
     held: u32,
+    /// The latest pause of the worker, which may go on into the next intervals.
+    pause: (Time, Time),
     /// The first bucket that `held` was not carried into.
     next_bucket: usize,
 }
@@ -86,6 +90,7 @@ impl IntervalReport {
             totals: IntervalCounts::default(),
             populations: vec![IntervalCounts::default(); populations].into(),
             watched: Box::default(),
+            paused: Nanos::ZERO,
             held: 0,
             held_max: [0; Self::BUCKETS],
             response: new_histogram(DIGITS),
@@ -108,6 +113,7 @@ impl IntervalReport {
     pub fn clear(&mut self) {
         self.response.reset();
         self.lateness.reset();
+        self.paused = Nanos::ZERO;
         (self.index, self.held, self.held_max) = (0, 0, [0; Self::BUCKETS]);
         self.totals = IntervalCounts::default();
         self.populations.fill(IntervalCounts::default());
@@ -154,7 +160,7 @@ impl IntervalReport {
             self.response.saturating_record(response.as_u64());
         }
         if let Some(lateness) = sample.span(Metric::Lateness) {
-            self.lateness.saturating_record(lateness.as_u64());
+            self.lateness.saturating_record((lateness + sample.paused).as_u64());
         }
     }
 }
@@ -200,7 +206,15 @@ impl IntervalRecorder {
     pub(super) fn new(start: Time, report: IntervalReport) -> Self {
         let mut spares = Vec::with_capacity(SPARES);
         spares.push(Box::new(report.clone()));
-        Self { start, end: start + IntervalReport::LENGTH, current: Box::new(report), spares, held: 0, next_bucket: 0 }
+        Self {
+            start,
+            end: start + IntervalReport::LENGTH,
+            current: Box::new(report),
+            spares,
+            held: 0,
+            pause: (Time::ZERO, Time::ZERO),
+            next_bucket: 0,
+        }
     }
 
     /// Bytes of the reports at hand.
@@ -221,6 +235,23 @@ impl IntervalRecorder {
 
     pub(super) fn held_now(&self) -> u32 {
         self.held
+    }
+
+    /// When the current interval ends.
+    pub(super) fn end(&self) -> Time {
+        self.end
+    }
+
+    /// The worker did not run from one instant to the other.
+    pub(super) fn paused(&mut self, from: Time, until: Time) {
+        self.pause = (from, until);
+        self.count_pause();
+    }
+
+    /// Counts what of the latest pause lies in the current interval.
+    fn count_pause(&mut self) {
+        let (from, until) = self.pause;
+        self.current.paused += until.min(self.end).since(from.max(self.start));
     }
 
     /// Changes the number of held connections at `at`.
@@ -248,7 +279,9 @@ impl IntervalRecorder {
         self.start = self.end;
         self.end += IntervalReport::LENGTH;
         self.next_bucket = 0;
-        Some(std::mem::replace(&mut self.current, next))
+        let filled = std::mem::replace(&mut self.current, next);
+        self.count_pause();
+        Some(filled)
     }
 
     pub(super) fn give_spare(&mut self, mut spare: Box<IntervalReport>) {
@@ -312,6 +345,18 @@ mod tests {
         assert_eq!(reports.iter().map(|report| report.index).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(reports.iter().all(|report| report.held == 2));
         assert_eq!(recorder.current().index, 3);
+    }
+
+    #[test]
+    fn a_pause_counts_in_every_second_that_it_goes_through() {
+        let mut recorder = IntervalRecorder::new(Time::ZERO, IntervalReport::new(1));
+        let at = |ms: u64| Time::from_nanos(ms * MS);
+        recorder.paused(at(100), at(200));
+        recorder.paused(at(400), at(2_300));
+        let reports: Vec<_> = std::iter::from_fn(|| recorder.roll(at(3_500))).collect();
+        let paused = reports.iter().map(|report| report.paused).collect::<Vec<_>>();
+        assert_eq!(paused, [700, 1_000, 300].map(Nanos::from_millis));
+        assert_eq!(recorder.current().paused, Nanos::ZERO);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod failure;
 mod histogram;
 mod interval;
+mod pause;
 mod reaction;
 mod recorder;
 mod sample;
@@ -16,6 +17,7 @@ mod timeline;
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{DistributionPoint, HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::{IntervalCounts, IntervalReport};
+pub use pause::{Pause, Pauses};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
 pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};

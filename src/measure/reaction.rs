@@ -154,6 +154,14 @@ impl Reaction {
 }
 
 impl Expectation {
+    /// Whether the target may have done what was expected of it, where it was not watched for as long as `paused`.
+    pub fn may_be_met_by(&self, reaction: &Reaction, paused: Nanos) -> bool {
+        let earlier = |at: Nanos| at.saturating_sub(paused);
+        let earliest =
+            Reaction { after: earlier(reaction.after), answered: reaction.answered.map(earlier), ..*reaction };
+        self.is_met_by(reaction) || self.is_met_by(&earliest)
+    }
+
     /// Whether the target did what was expected of it.
     pub fn is_met_by(&self, reaction: &Reaction) -> bool {
         let in_time = reaction.after <= self.limit;

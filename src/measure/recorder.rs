@@ -3,9 +3,10 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use super::failure::Failure;
+use super::failure::{Failure, Side};
 use super::histogram::LatencyHistogram;
 use super::interval::{IntervalCounts, IntervalRecorder, IntervalReport};
+use super::pause::Pause;
 use super::reaction::Reaction;
 use super::sample::{Place, Sample, Until};
 use super::snapshot::{Comeback, Counts, MediaCounts, ProbeOutcome, Snapshot};
@@ -134,7 +135,8 @@ impl Recorder {
     /// An attempt that was `intended` (if planned) and started at `started` failed at `at`.
     pub fn failed(&mut self, place: Place, intended: Option<Time>, started: Time, at: Time, failure: Failure) {
         let since_start = at.since(self.start);
-        self.ended(place, intended, at, false);
+        // What is the generator's own says nothing of whether the target accepts.
+        self.ended(place, intended.filter(|_| failure.side() != Side::Generator), at, false);
         let record = self.record.stage(place.stage);
         record.tally.counts.failed += 1;
         record.failures.count(failure, since_start);
@@ -310,6 +312,21 @@ impl Recorder {
         self.record.turn(took, oversleep);
     }
 
+    /// The worker did not run from one instant to the other, though it had something to do. Comes before [`roll`](Self::roll):
+    /// a pause may go through several intervals.
+    pub fn paused(&mut self, from: Time, until: Time) {
+        let pause = Pause { begin: from.since(self.start), length: until.since(from) };
+        if pause.length >= Pause::LEAST {
+            self.record.paused(pause);
+            self.interval.paused(from, until);
+        }
+    }
+
+    /// When the current interval ends.
+    pub fn interval_end(&self) -> Time {
+        self.interval.end()
+    }
+
     /// The report of the current interval if that is over at `now`; call again until `None`: a worker that slept hands out
     /// every second.
     pub fn roll(&mut self, now: Time) -> Option<Box<IntervalReport>> {
@@ -383,6 +400,7 @@ mod tests {
             s2: at,
             session: None,
             completed: at,
+            paused: Nanos::ZERO,
             negotiated: Negotiated::Simple,
         }
     }

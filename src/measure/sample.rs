@@ -43,6 +43,8 @@ pub struct Sample {
     pub session: Option<SessionTimes>,
     /// The attempt was complete. If it was so with the handshake: as of S2's arrival, unless C2 had to wait for C0C1.
     pub completed: Time,
+    /// How long the worker did not run between start and completion: so much of the attempt's time may be the generator's.
+    pub paused: Nanos,
     /// What handshake it was.
     pub negotiated: Negotiated,
 }
@@ -111,6 +113,8 @@ pub enum Metric {
     SlotWait,
     /// From the later of intended and slot free to the actual start: the generator's own error (open loop only).
     Lateness,
+    /// How long the worker did not run between start and completion: measured only on attempts that met a pause.
+    Paused,
 }
 
 impl Sample {
@@ -130,13 +134,14 @@ impl Sample {
             Metric::Confirm => self.session.map(|session| self.completed.since(session.asked)),
             Metric::SlotWait => Some(self.slot_free.since(self.intended?)),
             Metric::Lateness => Some(self.started.since(self.intended?.max(self.slot_free))),
+            Metric::Paused => (self.paused > Nanos::ZERO).then_some(self.paused),
         }
     }
 }
 
 impl Metric {
     /// Number of metrics.
-    pub const COUNT: usize = Self::Lateness as usize + 1;
+    pub const COUNT: usize = Self::Paused as usize + 1;
 
     /// Every metric, in the order of the report.
     pub const ALL: [Self; Self::COUNT] = [
@@ -153,11 +158,21 @@ impl Metric {
         Self::Confirm,
         Self::SlotWait,
         Self::Lateness,
+        Self::Paused,
     ];
 
-    /// It exists only where attempts go on after the handshake, or use TLS; the others exist always.
+    /// It exists only where attempts go on after the handshake, use TLS, or met a pause; the others exist always.
     pub const fn is_optional(self) -> bool {
-        matches!(self, Self::Tls | Self::Reply | Self::AppConnect | Self::Publish | Self::FirstFrame | Self::Confirm)
+        matches!(
+            self,
+            Self::Tls
+                | Self::Reply
+                | Self::AppConnect
+                | Self::Publish
+                | Self::FirstFrame
+                | Self::Confirm
+                | Self::Paused
+        )
     }
 
     /// Attempts that go on until `until` have it.
@@ -206,6 +221,7 @@ impl fmt::Display for Metric {
             Self::Confirm => "confirm",
             Self::SlotWait => "slot_wait",
             Self::Lateness => "lateness",
+            Self::Paused => "paused",
         })
     }
 }
@@ -227,6 +243,7 @@ mod tests {
             s2: Time::from_nanos(181),
             session: None,
             completed: Time::from_nanos(190),
+            paused: Nanos::ZERO,
             negotiated: Negotiated::ComplexVerified,
         }
     }
@@ -239,8 +256,23 @@ mod tests {
     fn waiting_for_a_slot_is_not_lateness() {
         assert_eq!(
             spans(&sample()),
-            [Some(90), Some(53), Some(13), None, Some(20), Some(30), None, None, None, None, None, Some(30), Some(7)],
-            "response service connect tls s0s1 s2 reply app_connect publish first_frame confirm slot_wait lateness"
+            [
+                Some(90),
+                Some(53),
+                Some(13),
+                None,
+                Some(20),
+                Some(30),
+                None,
+                None,
+                None,
+                None,
+                None,
+                Some(30),
+                Some(7),
+                None
+            ],
+            "response service connect tls s0s1 s2 reply app_connect publish first_frame confirm slot_wait lateness paused"
         );
     }
 
@@ -303,6 +335,13 @@ mod tests {
             let measured = closed.span(metric).is_some();
             assert_eq!(measured, !metric.needs_plan() && !metric.is_optional(), "{metric}");
         }
+    }
+
+    #[test]
+    fn what_the_worker_slept_through_is_told_apart_and_taken_off_nothing() {
+        let paused = Sample { paused: Nanos::new(21), ..sample() };
+        assert_eq!(paused.span(Metric::Paused), Some(Nanos::new(21)));
+        assert_eq!(paused.span(Metric::Service), sample().span(Metric::Service));
     }
 
     #[test]

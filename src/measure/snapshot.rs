@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::{Failure, FailureDetail, FailureKind, Step};
 use super::histogram::LatencyHistogram;
+use super::pause::{Pause, Pauses};
 use super::reaction::{Reaction, Reactions};
 use super::recorder::{RecorderLayout, StageInfo};
 use super::sample::{Metric, Place, Sample};
@@ -47,6 +48,7 @@ pub struct Snapshot {
     backends: Vec<BackendRecord>,
     turns: LatencyHistogram,
     oversleeps: LatencyHistogram,
+    pauses: Pauses,
     lost_ages: LatencyHistogram,
 }
 
@@ -314,6 +316,7 @@ impl Snapshot {
             backends: Vec::new(),
             turns: LatencyHistogram::new(),
             oversleeps: LatencyHistogram::new(),
+            pauses: Pauses::with_capacity(),
             lost_ages: LatencyHistogram::of_ages(),
         }
     }
@@ -417,6 +420,11 @@ impl Snapshot {
         &self.oversleeps
     }
 
+    /// When workers did not run, though they had something to do.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
     /// How long lost connections had been held.
     pub fn lost_ages(&self) -> &LatencyHistogram {
         &self.lost_ages
@@ -452,6 +460,7 @@ impl Snapshot {
         self.backends.sort_by(|a, b| a.name.cmp(&b.name));
         self.turns.merge(&other.turns);
         self.oversleeps.merge(&other.oversleeps);
+        self.pauses.merge(&other.pauses);
         self.lost_ages.merge(&other.lost_ages);
     }
 
@@ -557,6 +566,10 @@ impl Snapshot {
     pub(super) fn turn(&mut self, took: Nanos, oversleep: Nanos) {
         self.turns.record(took);
         self.oversleeps.record(oversleep);
+    }
+
+    pub(super) fn paused(&mut self, pause: Pause) {
+        self.pauses.add(pause);
     }
 
     pub(super) fn lost_age(&mut self, age: Nanos) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::histogram::Quantile;
 use super::interval::{IntervalCounts, IntervalReport};
 use super::sparse::{SparseCounts, StoredCounts};
+use crate::base::Nanos;
 
 /// Merges the workers' interval reports by their second; workers may be out of step.
 ///
@@ -42,19 +43,24 @@ pub struct TimelineRow {
     pub failed: u64,
     /// Arrivals given up in it.
     pub dropped: u64,
+    /// How long the worker that paused longest did not run in it, though it had something to do.
+    #[serde(default)]
+    pub paused_ns: u64,
     /// Connections held at its end.
     pub held: u64,
     /// Median response time; like every percentile null unless at least 10 samples lie above it, and in closed loop.
     pub response_p50_ns: Option<u64>,
     /// 99th percentile of the response time.
     pub response_p99_ns: Option<u64>,
-    /// 99th percentile of the lateness.
+    /// 99th percentile of the generator's own part of it: lateness, and pauses on the way.
     pub lateness_p99_ns: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Row {
     counts: IntervalCounts,
+    /// Of the seconds that every worker has reported.
+    paused: Nanos,
     /// Held at the end of the latest second reported in this row, and that second.
     held: u64,
     held_second: u32,
@@ -73,13 +79,19 @@ pub struct CompletedSecond {
     pub populations: Box<[IntervalCounts]>,
     /// The same of what conditions ask about, in the order of the layout.
     pub watched: Box<[IntervalCounts]>,
+    /// How long the worker that paused longest did not run in it, though it had something to do.
+    pub paused: Nanos,
     /// Response times of the attempts that completed in it, two significant digits, nanoseconds.
     pub response: SparseCounts,
+    /// How much of that was the generator's own, likewise: lateness, and pauses on the way.
+    pub lateness: SparseCounts,
 }
 
 #[derive(Clone, Debug)]
 struct OpenSecond {
     reports: u32,
+    /// Of the worker that paused longest.
+    paused: Nanos,
     /// Simultaneously held connections by 10 ms.
     held: Box<[u64; IntervalReport::BUCKETS]>,
     /// What is handed out, if anything is.
@@ -166,6 +178,7 @@ impl Timeline {
         let handed_out = self.completed.is_some();
         let second = self.open_seconds.entry(report.index).or_insert_with(|| OpenSecond::new(report, handed_out));
         second.reports += 1;
+        second.paused = second.paused.max(report.paused);
         for (sum, held) in second.held.iter_mut().zip(report.held_max) {
             *sum += u64::from(held);
         }
@@ -175,7 +188,9 @@ impl Timeline {
             for (sum, counts) in rows.zip(report.populations.iter().chain(&report.watched)) {
                 *sum += *counts;
             }
+            sum.paused = second.paused;
             sum.response.add(response);
+            sum.lateness.add(&SparseCounts::from(&report.lateness));
         }
     }
 
@@ -188,11 +203,12 @@ impl Timeline {
             }
             let (index, second) = second.remove_entry();
             self.held_peak = self.held_peak.max(second.held_peak());
-            // Nothing more comes to a row after its last second.
-            if (index + 1).is_multiple_of(self.width_s)
-                && let Some(row) = self.rows.get_mut((index / self.width_s) as usize)
-            {
-                row.pack();
+            if let Some(row) = self.rows.get_mut((index / self.width_s) as usize) {
+                row.paused += second.paused;
+                // Nothing more comes to a row after its last second.
+                if (index + 1).is_multiple_of(self.width_s) {
+                    row.pack();
+                }
             }
             if let Some(completed) = &mut self.completed {
                 completed.extend(second.sum);
@@ -227,6 +243,7 @@ impl Row {
     /// This row and the one after it.
     fn join(mut self, next: Self) -> Self {
         self.counts += next.counts;
+        self.paused += next.paused;
         (self.held, self.held_second) = (next.held, next.held_second);
         self.response.add(&next.response.counts());
         self.lateness.add(&next.lateness.counts());
@@ -247,6 +264,7 @@ impl Row {
             completed: self.counts.completed,
             failed: self.counts.failed,
             dropped: self.counts.dropped,
+            paused_ns: self.paused.as_u64(),
             held: self.held,
             response_p50_ns: response.at(Quantile::P50),
             response_p99_ns: response.at(Quantile::P99),
@@ -263,9 +281,16 @@ impl OpenSecond {
             totals: IntervalCounts::default(),
             populations: vec![IntervalCounts::default(); report.populations.len()].into(),
             watched: vec![IntervalCounts::default(); report.watched.len()].into(),
+            paused: Nanos::ZERO,
             response: SparseCounts::default(),
+            lateness: SparseCounts::default(),
         };
-        Self { reports: 0, held: Box::new([0; IntervalReport::BUCKETS]), sum: handed_out.then(sum) }
+        Self {
+            reports: 0,
+            paused: Nanos::ZERO,
+            held: Box::new([0; IntervalReport::BUCKETS]),
+            sum: handed_out.then(sum),
+        }
     }
 
     fn held_peak(&self) -> u64 {
@@ -356,6 +381,16 @@ mod tests {
         timeline.add(&held(7_199, 5));
         timeline.add(&held(7_198, 9));
         assert_eq!(timeline.rows().last().unwrap().held, 5);
+    }
+
+    #[test]
+    fn a_row_paused_as_long_as_the_worker_that_paused_longest() {
+        let mut timeline = Timeline::new(2);
+        for (index, millis) in [(0, 300), (0, 500), (1, 200), (1, 0)] {
+            timeline.add(&IntervalReport { paused: Nanos::from_millis(millis), ..report(index, []) });
+        }
+        let paused: Vec<u64> = timeline.rows().iter().map(|row| row.paused_ns).collect();
+        assert_eq!(paused, [500_000_000, 200_000_000]);
     }
 
     /// Indices and completions of the seconds that can be taken.

@@ -27,13 +27,14 @@ pub fn trials(result: &CapacityResult) -> String {
     written(&TRIALS, result.trials.iter().map(Trial::of))
 }
 
-const TIMELINE: [&str; 10] = [
+const TIMELINE: [&str; 11] = [
     "t_s",
     "due",
     "started",
     "completed",
     "failed",
     "dropped",
+    "paused_ns",
     "held",
     "response_p50_ns",
     "response_p99_ns",
@@ -187,9 +188,9 @@ mod tests {
     #[test]
     fn a_timeline_has_a_row_for_each_second() {
         insta::assert_snapshot!(timeline(&open_result(&[])), @r"
-        t_s,due,started,completed,failed,dropped,held,response_p50_ns,response_p99_ns,lateness_p99_ns
-        0,999,999,999,0,0,0,501759,,
-        1,1001,991,981,10,10,0,1490943,,
+        t_s,due,started,completed,failed,dropped,paused_ns,held,response_p50_ns,response_p99_ns,lateness_p99_ns
+        0,999,999,999,0,0,0,0,501759,,
+        1,1001,991,981,10,10,0,0,1490943,,
         ");
     }
 

@@ -40,12 +40,7 @@ pub fn curve(points: &[(f64, f64)], quantity: Quantity, width: u16) -> String {
 /// Plots of a timeline: arrivals and completions, response times, held connections; those that there are. Empty if the
 /// timeline is too short for curves. `planned`: arrivals have a plan of their own to be compared with.
 pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: u16) -> String {
-    // What is left to drain after the load is a part of a second at most: as a second of its own it would look like a collapse.
-    let is_load = |row: &TimelineRow| row.due > 0 || row.held > 0 || row.failed > 0;
-    let rows = match rows {
-        [load @ .., last] if planned && !is_load(last) => load,
-        all => all,
-    };
+    let rows = of_load(rows, planned);
     let [first, second, ..] = rows else { return String::new() };
     if rows.len() < LEAST_ROWS {
         return String::new();
@@ -73,6 +68,7 @@ pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: 
             Vec::new()
         },
         marks: rows.iter().filter(|row| row.failed > 0).map(seconds_of).collect(),
+        pauses: rows.iter().filter(|row| row.paused_ns > 0).map(seconds_of).collect(),
         ..new(Quantity::PerS)
     };
     let mut heading = "completed per second".to_owned();
@@ -81,6 +77,9 @@ pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: 
     }
     if !completions.marks.is_empty() {
         heading += "; x: failures";
+    }
+    if !completions.pauses.is_empty() {
+        heading += "; p: generator paused";
     }
     let mut text = format!("  {heading}\n{}", completions.text());
     let response = Drawing { curves: steps(&|row| row.response_p99_ns.map(|ns| ns as f64)), ..new(Quantity::Span) };
@@ -94,6 +93,15 @@ pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: 
     text
 }
 
+/// The rows of a timeline in which the load went on. What is left to drain after it is a part of a second at most: as a second
+/// of its own it would look like a collapse.
+pub(super) fn of_load(rows: &[TimelineRow], planned: bool) -> &[TimelineRow] {
+    match rows {
+        [load @ .., last] if planned && last.due + last.held + last.failed == 0 => load,
+        all => all,
+    }
+}
+
 /// What goes into one plot.
 struct Drawing {
     quantity: Quantity,
@@ -103,6 +111,8 @@ struct Drawing {
     dotted: Vec<((f64, f64), f64)>,
     /// Spans that are marked below the curve.
     marks: Vec<(f64, f64)>,
+    /// The same of the generator's pauses.
+    pauses: Vec<(f64, f64)>,
     /// The time axis goes at least to here, seconds.
     end: f64,
     color: bool,
@@ -113,7 +123,16 @@ struct Drawing {
 impl Drawing {
     fn new(quantity: Quantity, width: u16) -> Self {
         let columns = usize::from(width).clamp(40, MOST_COLUMNS) - LABELS;
-        Self { quantity, curves: Vec::new(), dotted: Vec::new(), marks: Vec::new(), end: 0.0, color: false, columns }
+        Self {
+            quantity,
+            curves: Vec::new(),
+            dotted: Vec::new(),
+            marks: Vec::new(),
+            pauses: Vec::new(),
+            end: 0.0,
+            color: false,
+            columns,
+        }
     }
 
     fn text(&self) -> String {
@@ -131,8 +150,10 @@ impl Drawing {
             text += format!("{label:>width$} │{line}", width = LABELS - 2).trim_end();
             text.push('\n');
         }
-        if !self.marks.is_empty() {
-            text += &self.marked((begin, end));
+        for (spans, mark, color) in [(&self.marks, 'x', AnsiColor::Red), (&self.pauses, 'p', AnsiColor::Yellow)] {
+            if !spans.is_empty() {
+                text += &self.marked((begin, end), spans, mark, color);
+            }
         }
         let (from, to) = (instant(begin), instant(end));
         let gap = self.columns.saturating_sub(from.len());
@@ -165,17 +186,17 @@ impl Drawing {
         chart.frame()
     }
 
-    /// The line of marks.
-    fn marked(&self, (begin, end): (f64, f64)) -> String {
+    /// A line of marks.
+    fn marked(&self, (begin, end): (f64, f64), spans: &[(f64, f64)], mark: char, color: AnsiColor) -> String {
         let instant = |column: usize| begin + (end - begin) * column as f64 / self.columns as f64;
         let is_marked = |column| {
             let (left, right) = (instant(column), instant(column + 1));
-            self.marks.iter().any(|(from, to)| *from < right && *to > left)
+            spans.iter().any(|(from, to)| *from < right && *to > left)
         };
-        let marks: String = (0..self.columns).map(|column| if is_marked(column) { 'x' } else { ' ' }).collect();
-        let red = Ansi::new().fg_color(Some(AnsiColor::Red.into()));
+        let marks: String = (0..self.columns).map(|column| if is_marked(column) { mark } else { ' ' }).collect();
+        let style = Ansi::new().fg_color(Some(color.into()));
         let marks = marks.trim_end();
-        let marks = if self.color { format!("{red}{marks}{red:#}") } else { marks.to_owned() };
+        let marks = if self.color { format!("{style}{marks}{style:#}") } else { marks.to_owned() };
         format!("{:LABELS$}{marks}\n", "")
     }
 
@@ -206,6 +227,7 @@ mod tests {
             completed,
             failed,
             dropped: 0,
+            paused_ns: 0,
             held: 0,
             response_p50_ns: None,
             response_p99_ns: None,

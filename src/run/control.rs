@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, LaunchError, Order, Outcome, Prepared, Progress, allow
 use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;
 use crate::io::tls::TlsIo;
-use crate::io::{Engine, Io, IoPlan, TargetId, monotonic_now};
+use crate::io::{Engine, Io, IoPlan, TargetId, monotonic_now, suspended};
 use crate::measure::{CompletedSecond, Snapshot, Timeline};
 use crate::observe::{Observation, ObserveError, Observer, Observing};
 
@@ -25,6 +25,7 @@ use super::preflight;
 use super::prepare::Preparation;
 use super::result::{Event, ResultParts, Window, WorkerRow};
 use super::signals::Signals;
+use super::throttling::{self, Throttling};
 use super::verdict::{Finding, Severity, Signal};
 use super::watch::{RunWatch, Trip};
 
@@ -113,6 +114,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut findings = preflight::findings(&plan, local_ports(), allowed_cpus().len() as u32);
     findings.extend(preflight::held(&plan, MachineFacts::detect_without_ring));
     let (network_before, ticks_before) = (tcp_counters(), CpuTicks::read());
+    let (throttling_before, suspended_before) = (Throttling::read(), suspended());
     let (now, clock) = (fleet.now(), SystemTime::now());
     let lead = match conduct.start_at.map(|at| at.duration_since(clock)) {
         Some(Ok(left)) if Nanos::from(left) >= LEAD => Nanos::from(left),
@@ -220,6 +222,9 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         findings.push(refused_finding());
     }
     findings.extend(preflight::stolen(CpuTicks::read().since(ticks_before)));
+    findings.extend(preflight::suspended(suspended().saturating_sub(suspended_before)));
+    let took = monotonic_now().since(start);
+    findings.extend(throttling::finding(&throttling_before, &Throttling::read(), took, plan.workers));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
     let ending =

@@ -123,6 +123,8 @@ impl RunResult {
             (mine, theirs) => *mine = mine.take().or(theirs),
         }
         self.workers.extend(part.workers);
+        self.generator.pauses.extend(part.generator.pauses);
+        self.generator.pauses.sort_by(|one, other| one.t_s.total_cmp(&other.t_s));
         self.timeline = join_timelines(std::mem::take(&mut self.timeline), part.timeline);
         for (name, count) in part.network {
             *self.network.entry(name).or_default() += count;
@@ -312,9 +314,9 @@ fn join_timelines(mine: Vec<TimelineRow>, theirs: Vec<TimelineRow>) -> Vec<Timel
     let (mut joined, theirs) = (widen(mine, wider), widen(theirs, wider));
     let common = joined.len().min(theirs.len());
     for (mine, theirs) in joined.iter_mut().zip(&theirs) {
-        let held = mine.held + theirs.held;
+        let (held, paused_ns) = (mine.held + theirs.held, mine.paused_ns.max(theirs.paused_ns));
         add_row(mine, theirs);
-        mine.held = held;
+        (mine.held, mine.paused_ns) = (held, paused_ns);
     }
     joined.extend(theirs.into_iter().skip(common));
     joined
@@ -347,6 +349,7 @@ fn add_row(row: &mut TimelineRow, other: &TimelineRow) {
     row.completed += other.completed;
     row.failed += other.failed;
     row.dropped += other.dropped;
+    row.paused_ns += other.paused_ns;
     row.held = other.held;
 }
 
@@ -584,6 +587,7 @@ mod tests {
             completed,
             failed: 0,
             dropped: 0,
+            paused_ns: 0,
             held,
             response_p50_ns: (completed > 0).then_some(9),
             response_p99_ns: None,

@@ -19,6 +19,7 @@ mod sessions;
 mod signals;
 mod simulate;
 mod threshold;
+mod throttling;
 mod verdict;
 mod watch;
 
@@ -32,9 +33,9 @@ pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts, clock_of_th
 pub use recovery::{RecoveryRow, StormRow};
 pub(crate) use result::check;
 pub use result::{
-    Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, RESULT_SCHEMA, Rates,
-    ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow, recorder_layout,
-    schema_kind,
+    Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, PauseRow, RESULT_SCHEMA,
+    Rates, ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow,
+    recorder_layout, schema_kind,
 };
 pub use runtime::ControlRuntime;
 pub use sessions::DEFAULT_STREAM;

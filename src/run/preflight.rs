@@ -8,10 +8,12 @@ use crate::engine::{ClosePolicy, Hold};
 
 use super::host::CpuShares;
 use super::plan::{Population, RunPlan};
-use super::verdict::{CPU_STEAL, Finding, Severity};
+use super::verdict::{CPU_STEAL, Finding, MACHINE_SUSPENDED, Severity};
 
 /// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: Nanos = Nanos::from_secs(60);
+/// Clocks that are read one after the other differ by less.
+const LEAST_SUSPENSION: Nanos = Nanos::from_millis(50);
 /// From this share of stolen time the host, not the load, makes the latencies.
 const STEAL_PERCENT: f64 = 5.0;
 
@@ -109,6 +111,18 @@ pub fn stolen(shares: CpuShares) -> Option<Finding> {
         severity: Severity::Warning,
         message: format!("the hypervisor took {:.0} % of this machine's CPU time during the run", shares.steal),
         remedy: "latencies include the host's pauses: measure on a machine whose cores are its own".into(),
+    })
+}
+
+/// What the clocks say: one stands still while the machine is suspended.
+pub fn suspended(length: Nanos) -> Option<Finding> {
+    (length >= LEAST_SUSPENSION).then(|| Finding {
+        code: MACHINE_SUSPENDED.into(),
+        severity: Severity::Warning,
+        message: format!("this machine was suspended for {length} while the load ran"),
+        remedy:
+            "the target went on meanwhile, and may have given connections up: run it again, and keep the machine awake"
+                .into(),
     })
 }
 
@@ -262,6 +276,13 @@ mod tests {
         insta::assert_snapshot!(found[0].message, @"200000 connections may be held at once; memory: 908 MiB of 1.0 GiB: needed, 4764 bytes a connection, nearly all of it the kernel's; there is room for 225 thousand");
         plan.targets[0].address = "127.0.0.1:1935".parse().unwrap();
         assert!(held(&plan, || facts)[0].message.contains("both ends of it being here"));
+    }
+
+    #[test]
+    fn a_machine_that_slept_says_for_how_long() {
+        assert_eq!(suspended(Nanos::from_millis(49)), None);
+        let found = suspended(Nanos::from_secs(90)).unwrap();
+        insta::assert_snapshot!(found.message, @"this machine was suspended for 90.0 s while the load ran");
     }
 
     #[test]

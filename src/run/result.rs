@@ -17,7 +17,7 @@ use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
     Announcement, BackendRecord, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram,
-    LatencySummary, MediaCounts, Metric, ModeCounts, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side,
+    LatencySummary, MediaCounts, Metric, ModeCounts, Pause, Quantile, Reactions, Reason, RecorderLayout, RowPart, Side,
     Snapshot, StageInfo, StageRecord, Step, Tally, Timeline, TimelineRow, TlsCounts,
 };
 use crate::observe::{Happening, Observation, Observed, TcpInfo};
@@ -290,6 +290,9 @@ pub struct LatencyTable {
     pub slot_wait: Option<LatencySummary>,
     /// [`Metric::Lateness`].
     pub lateness: Option<LatencySummary>,
+    /// [`Metric::Paused`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<LatencySummary>,
 }
 
 /// A part of the attempts under a name of its own. Rows by target and by client carry `response` or
@@ -393,8 +396,21 @@ pub struct Generator {
     pub limited: bool,
     /// CPU time of all workers per attempt started, microseconds; null if unknown.
     pub cpu_us_per_attempt: Option<f64>,
+    /// When workers stood still for 50 ms or longer though they had something to do: stopped, or without a CPU. The longest, if
+    /// there are hundreds; absent without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<PauseRow>,
     /// What to know, and what to do about it.
     pub findings: Vec<Finding>,
+}
+
+/// A stretch in which the generator stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseRow {
+    /// Its beginning, seconds since the run's start.
+    pub t_s: f64,
+    /// How long it lasted.
+    pub duration_s: f64,
 }
 
 /// One machine's part of a merged result.
@@ -551,6 +567,7 @@ impl RunResult {
         let measured = snapshot.measured();
         let lost_while_held = snapshot.stages().iter().map(|stage| stage.tally.counts.lost_while_held).sum();
         let network = growth(&parts.network_before, &parts.network_after);
+        let pauses = snapshot.pauses().stretches().into_iter().map(PauseRow::from).collect();
         let mut findings = parts.findings;
         let retransmits = network.get("syn_retransmits").copied();
         let waits = !plan.clients_whose_connect_waits().is_empty();
@@ -590,7 +607,7 @@ impl RunResult {
             tcp_info: parts.observation.tcp_info,
             workers: parts.workers,
             timeline: timeline.rows(),
-            generator: Generator { limited: false, cpu_us_per_attempt: None, findings },
+            generator: Generator { limited: false, cpu_us_per_attempt: None, pauses, findings },
             network,
             thresholds: Vec::new(),
             verdict: Verdict::Pass,
@@ -718,6 +735,19 @@ impl WorkerRow {
     }
 }
 
+impl Generator {
+    /// How long it stood still, as far as that is kept.
+    pub fn paused(&self) -> Nanos {
+        Nanos::from_secs_f64(self.pauses.iter().map(|pause| pause.duration_s).sum())
+    }
+}
+
+impl From<Pause> for PauseRow {
+    fn from(pause: Pause) -> Self {
+        Self { t_s: pause.begin.as_secs_f64(), duration_s: pause.length.as_secs_f64() }
+    }
+}
+
 impl Attempts {
     fn of(tally: &Tally) -> Self {
         let counts = &tally.counts;
@@ -840,6 +870,7 @@ impl LatencyTable {
             Metric::Confirm => self.confirm.as_ref(),
             Metric::SlotWait => self.slot_wait.as_ref(),
             Metric::Lateness => self.lateness.as_ref(),
+            Metric::Paused => self.paused.as_ref(),
         }
     }
 
@@ -859,6 +890,7 @@ impl LatencyTable {
             Metric::Confirm => &mut self.confirm,
             Metric::SlotWait => &mut self.slot_wait,
             Metric::Lateness => &mut self.lateness,
+            Metric::Paused => &mut self.paused,
         }
     }
 
@@ -868,6 +900,7 @@ impl LatencyTable {
         for metric in metrics {
             let exists = open_loop || !metric.needs_plan();
             *table.get_mut(*metric) = match latencies.get(*metric) {
+                Some(histogram) if *metric == Metric::Paused && histogram.count() == 0 => None,
                 Some(histogram) if exists => Some(histogram.summary()),
                 _ => (exists && !metric.is_optional()).then(|| LatencyHistogram::new().summary()),
             };

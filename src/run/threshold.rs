@@ -12,6 +12,7 @@ use super::watch::WatchOutcome;
 use crate::base::{DurationText, Nanos, rate_text};
 use crate::measure::{MediaCounts, ModeCounts};
 
+mod own_part;
 mod quantity;
 mod subject;
 
@@ -144,29 +145,32 @@ impl Threshold {
 
     /// What the condition met in `result`; `watched` is what was seen while the run went on.
     pub fn evaluate(&self, result: &RunResult, watched: &WatchOutcome) -> ThresholdResult {
-        let actual = if self.is_watched() {
+        let (actual, at_s, reason) = if self.is_watched() {
             match watched.of(&self.expression) {
                 _ if !result.machines.is_empty() => {
-                    Err("what each machine saw second by second is not in its file: see the machines' own results"
-                        .into())
+                    let reason =
+                        "what each machine saw second by second is not in its file: see the machines' own results";
+                    (None, None, Some(reason.to_owned()))
                 }
-                Some(actual) => actual.clone().map(|worst| (worst.value, worst.at_s)),
-                None => Err("it was not watched while the run went on".into()),
+                Some(Ok(worst)) => (Some(worst.value), worst.at_s, None),
+                Some(Err(reason)) => (None, None, Some(reason.clone())),
+                None => (None, None, Some("it was not watched while the run went on".to_owned())),
             }
         } else {
-            let scope = Scope::of_subject(result, &self.subject);
-            scope.and_then(|scope| self.condition.quantity.measured(&scope)).map(|value| (value, None))
-        };
-        let (actual, at_s, reason) = match actual {
-            Ok((actual, at_s)) => (Some(actual), at_s, None),
-            Err(reason) => (None, None, Some(reason)),
+            let measured = Scope::of_subject(result, &self.subject)
+                .and_then(|scope| Ok((self.condition.quantity.measured(&scope)?, scope)));
+            match measured {
+                Ok((actual, _)) if self.condition.holds(actual) => (Some(actual), None, None),
+                Ok((actual, scope)) => (Some(actual), None, self.condition.excuse(actual, &scope, result)),
+                Err(reason) => (None, None, Some(reason)),
+            }
         };
         ThresholdResult {
             expression: self.expression.clone(),
             actual,
             unit: self.condition.quantity.unit(),
             at_s,
-            pass: actual.map(|actual| self.condition.holds(actual)),
+            pass: actual.filter(|_| reason.is_none()).map(|actual| self.condition.holds(actual)),
             reason,
         }
     }

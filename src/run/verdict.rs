@@ -39,9 +39,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Others had CPU time of this machine meanwhile: other programs, or other machines of its host.
+    /// Others had CPU time of this machine meanwhile: other programs, or other machines of its host. Or nobody was allowed to.
     pub fn is_lost_cpu_time(&self) -> bool {
-        matches!(self.code.as_str(), CPU_CONTENTION | CPU_STEAL)
+        matches!(self.code.as_str(), CPU_CONTENTION | CPU_STEAL | CPU_THROTTLED)
     }
 }
 
@@ -151,14 +151,22 @@ const CPU_WAIT_PERCENT: f64 = 5.0;
 
 /// The finding of such workers.
 const CPU_CONTENTION: &str = "cpu_contention";
+/// The finding of a program whose CPU quota was used up.
+pub(super) const CPU_THROTTLED: &str = "cpu_throttled";
+/// The finding of a machine that slept while the load ran.
+pub(super) const MACHINE_SUSPENDED: &str = "machine_suspended";
 /// The finding of a machine whose host took time from it.
 pub(super) const CPU_STEAL: &str = "cpu_steal";
+
+/// The finding of a generator that stood still.
+const GENERATOR_PAUSED: &str = "generator_paused";
 
 /// Waits that are shorter on average are the time a wake-up takes.
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 10] = [
+const JUDGED: [&str; 11] = [
+    GENERATOR_PAUSED,
     "never_connected",
     diagnosis::MEDIA_UNSENT,
     limiter::CODE,
@@ -176,7 +184,8 @@ pub(super) fn judge(result: &mut RunResult, thresholds: &[Threshold], watched: &
     let limits = generator_limits(result, thresholds);
     let remarks = remarks(result, thresholds);
     let generator = &mut result.generator;
-    generator.limited = !limits.is_empty();
+    let suspended = generator.findings.iter().any(|finding| finding.code == MACHINE_SUSPENDED);
+    generator.limited = !limits.is_empty() || suspended;
     generator.findings.retain(|finding| !JUDGED.contains(&finding.code.as_str()));
     generator.findings.extend(limits.into_iter().chain(remarks));
     result.generator.cpu_us_per_attempt = cpu_us_per_attempt(result);
@@ -192,7 +201,10 @@ pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
     }
     let mut failures = result.failures.iter().filter(|failure| failure.step != Step::Hold);
     let signalled = result.interrupted.is_some();
-    let own = |side, kind| side == Side::Generator && !(signalled && kind == FailureKind::Cancelled);
+    let own = |side, kind| {
+        let excused = signalled && kind == FailureKind::Cancelled || kind == FailureKind::GeneratorPaused;
+        side == Side::Generator && !excused
+    };
     if failures.clone().any(|failure| own(failure.side, failure.kind)) || attempts.started == 0 && !signalled {
         Some(Obstacle::OwnLimits)
     } else {
@@ -326,7 +338,7 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
 /// What to know beside the numbers, without being the generator's limit.
 fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
-    let mut remarks = Vec::new();
+    let mut remarks = Vec::from_iter(generator_paused(result));
     for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let shortfall = Scope::of(result, Some(&population.name))
             .and_then(|scope| missed_starts(result, population, &scope, tightest));
@@ -355,6 +367,27 @@ fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     remarks
 }
 
+/// The generator stood still: whatever took long then was not the target's doing.
+fn generator_paused(result: &RunResult) -> Option<Finding> {
+    let generator = &result.generator;
+    let longest = generator.pauses.iter().max_by(|one, other| one.duration_s.total_cmp(&other.duration_s))?;
+    let (length, at) = (Nanos::from_secs_f64(longest.duration_s), longest.t_s);
+    let times = match generator.pauses.len() {
+        1 => format!("the generator stood still for {length} from {at:.2} s on"),
+        count => format!(
+            "the generator stood still {count} times, {} in all, the longest time for {length} from {at:.2} s on",
+            generator.paused()
+        ),
+    };
+    Some(Finding {
+        code: GENERATOR_PAUSED.to_owned(),
+        severity: Severity::Warning,
+        message: format!("{times}: it was stopped, or had no CPU"),
+        remedy: "what waited for it counts as lateness and is not held against the target; run it again undisturbed"
+            .to_owned(),
+    })
+}
+
 /// Hostile clients that never got a connection say nothing about what the target does with them.
 fn never_connected(result: &RunResult) -> Option<Finding> {
     let reactions = result.by_client.iter().filter_map(|row| Some((&row.name, row.reactions.as_ref()?)));
@@ -380,7 +413,9 @@ fn cpu_contention(result: &RunResult) -> Option<Finding> {
     let contended = |worker: &&super::WorkerRow| worker.cpu_wait_mean_ns.is_some_and(|mean| mean >= WAKE_UP.as_u64());
     let waits = result.workers.iter().filter(contended).filter_map(|worker| worker.cpu_wait_percent);
     let waited = waits.fold(0.0, f64::max);
-    (waited >= CPU_WAIT_PERCENT).then(|| Finding {
+    // Who may not run waits, too: for its quota, not for others.
+    let throttled = result.generator.findings.iter().any(|finding| finding.code == CPU_THROTTLED);
+    (!throttled && waited >= CPU_WAIT_PERCENT).then(|| Finding {
         code: CPU_CONTENTION.to_owned(),
         severity: Severity::Warning,
         message: format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
@@ -560,7 +595,7 @@ fn cpu_us_per_attempt(result: &RunResult) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::fixtures;
+    use super::super::result::{PauseRow, fixtures};
     use super::*;
     use crate::measure::{Failure, FailureDetail};
 
@@ -663,6 +698,28 @@ mod tests {
         let pool = fixtures::OpenRun { slot_wait_ms: 40, ..run }.result(&[]);
         assert_eq!((codes(&pool), pool.verdict), (vec!["pool_too_small"], Verdict::Inconclusive));
         insta::assert_snapshot!(pool.generator.findings[0].message, @"30 of 2020 planned attempts of encoders never started: all 64 slots were busy, and the plan may need 2020");
+    }
+
+    #[test]
+    fn a_generator_that_stood_still_says_when_and_blames_nobody_else() {
+        let mut result = fixtures::OpenRun::default().result(&["rate>=999/s", "rate>=980/s"]);
+        let pause = |t_s, duration_s| PauseRow { t_s, duration_s };
+        result.generator.pauses = vec![pause(0.5, 0.06), pause(1.25, 0.2)];
+        let thresholds = Threshold::of_plan(&result.plan).unwrap();
+        judge(&mut result, &thresholds, &WatchOutcome::default());
+        assert_eq!(codes(&result), ["generator_paused"]);
+        insta::assert_snapshot!(result.generator.findings[0].message, @"the generator stood still 2 times, 260 ms in all, the longest time for 200 ms from 1.25 s on: it was stopped, or had no CPU");
+        // 990 a second, and it stood still for 0.26 s of 2 s.
+        assert_eq!(result.thresholds.iter().map(|met| met.pass).collect::<Vec<_>>(), [None, Some(true)]);
+        insta::assert_snapshot!(result.thresholds[0].reason.as_ref().unwrap(), @"the generator stood still for 260 ms; without that it may hold");
+        assert_eq!(result.verdict, Verdict::Inconclusive);
+        let slept = Failure::new(Step::S0, FailureKind::GeneratorPaused);
+        let failed = |failure| {
+            fixtures::OpenRun { failure, ..fixtures::OpenRun::default() }.result(&["failed<0.1%"]).thresholds[0].pass
+        };
+        assert_eq!((failed(slept), failed(Failure::new(Step::S0, FailureKind::Timeout))), (None, Some(false)));
+        let nothing = fixtures::OpenRun { completed: 0, failure: slept, ..fixtures::OpenRun::default() }.result(&[]);
+        assert_eq!(ExitCode::of(&nothing).code(), 4, "nothing is known of the target");
     }
 
     #[test]

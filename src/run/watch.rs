@@ -57,8 +57,12 @@ struct SlidingWindow {
     /// Connections held when it began.
     held_before: u64,
     response: SparseCounts,
+    lateness: SparseCounts,
+    paused: Nanos,
     /// The worst window, after the less bad ones before it that count if the load turns out to have ended earlier.
     worst: Vec<Window>,
+    /// The first window in which the condition did not hold and the generator may be the cause: it tells nothing.
+    excused: Option<Window>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,11 +85,15 @@ struct LongestOutage {
 }
 
 /// Whether nothing completes at present. An outage begins with a second in which something was due or failed and nothing
-/// completed, and lasts until the next second with a completion.
+/// completed, and lasts until the next second with a completion. A second in which the generator paused begins none, and
+/// one that it paused through for the most part ends one: nobody looked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outage {
     since: Option<u32>,
 }
+
+/// A second that the generator paused through for longer is not one in which nothing completed: nobody looked.
+const MOST_UNSEEN: Nanos = Nanos::from_millis(500);
 
 /// Everything that is followed second by second in a run.
 #[derive(Clone, Debug)]
@@ -162,7 +170,10 @@ impl WindowWatch {
                     counts: IntervalCounts::default(),
                     held_before: 0,
                     response: SparseCounts::default(),
+                    lateness: SparseCounts::default(),
+                    paused: Nanos::ZERO,
                     worst: Vec::new(),
+                    excused: None,
                 });
             } else if condition.quantity == Quantity::Outage {
                 let current = Outage::default();
@@ -185,7 +196,7 @@ impl WindowWatch {
         }
         self.outages.iter_mut().for_each(|outage| outage.push(&second));
         if !self.windows.iter().any(SlidingWindow::needs_latencies) {
-            second.response = SparseCounts::default();
+            (second.response, second.lateness) = Default::default();
         }
         self.recent.push_back(second);
         let longest = self.windows.iter().map(|window| window.length).max().unwrap_or(0);
@@ -231,10 +242,14 @@ impl SlidingWindow {
             self.counts -= *leaving;
             self.held_before = leaving.held_after(self.held_before);
         }
+        self.paused += second.paused;
+        self.paused = self.paused.saturating_sub(leaving.map_or(Nanos::ZERO, |leaving| leaving.paused));
         if self.needs_latencies() {
             self.response.add(&second.response);
+            self.lateness.add(&second.lateness);
             if let Some(leaving) = leaving {
                 self.response.subtract(&leaving.response);
+                self.lateness.subtract(&leaving.lateness);
             }
         }
         let end = second.index + 1;
@@ -244,6 +259,13 @@ impl SlidingWindow {
         else {
             return;
         };
+        if !self.condition.holds(value) {
+            let best = self.condition.quantity.at_best(value, self.length.into(), self.paused, &self.lateness);
+            if self.condition.holds(best) {
+                self.excused.get_or_insert(Window { begin, end, value });
+                return;
+            }
+        }
         let upper = self.condition.comparison.is_upper();
         let is_worse = |than: &Window| if upper { value > than.value } else { value < than.value };
         if self.worst.last().is_none_or(is_worse) {
@@ -254,15 +276,25 @@ impl SlidingWindow {
     /// The worst window that ended by then.
     fn worst_until(&self, whole_seconds: u32) -> Result<Worst, String> {
         let length = DurationText(Duration::from_secs(u64::from(self.length)));
-        match self.worst.iter().rfind(|window| window.end <= whole_seconds) {
-            Some(window) => Ok(Worst { value: window.value, at_s: Some(window.begin) }),
-            None if !self.followed.period.has_room(self.length, whole_seconds) => {
+        let excused = self.excused.filter(|window| window.end <= whole_seconds);
+        match (self.worst.iter().rfind(|window| window.end <= whole_seconds), excused) {
+            (Some(window), None) => Ok(Worst { value: window.value, at_s: Some(window.begin) }),
+            (Some(window), _) if !self.condition.holds(window.value) => {
+                Ok(Worst { value: window.value, at_s: Some(window.begin) })
+            }
+            (_, Some(window)) => Err(format!(
+                "it was {} in the window from {} s on, where the generator itself was late or stood still for long enough \
+                 to be the cause",
+                self.condition.quantity.unit().text(window.value),
+                window.begin
+            )),
+            (None, None) if !self.followed.period.has_room(self.length, whole_seconds) => {
                 Err(format!("the measured load was shorter than one window of {length}"))
             }
-            None if self.needs_latencies() => Err(format!(
+            (None, None) if self.needs_latencies() => Err(format!(
                 "too few attempts completed in any window of {length}: a percentile needs 10 samples above it"
             )),
-            None => Err(format!("nothing was due in any window of {length}")),
+            (None, None) => Err(format!("nothing was due in any window of {length}")),
         }
     }
 }
@@ -271,7 +303,7 @@ impl LongestOutage {
     fn push(&mut self, second: &CompletedSecond) {
         let over = if self.followed.period.has_second(second.index) {
             self.seen = second.index + 1;
-            self.current.push(second.index, self.followed.counts.of(second))
+            self.current.push(second, self.followed.counts)
         } else {
             // Its time is over, perhaps until it comes again.
             self.current.since.take().map(|begin| (begin, self.seen))
@@ -298,12 +330,13 @@ impl LongestOutage {
 
 impl Outage {
     /// Takes in the next second; gives beginning and end of an outage that was over before it.
-    fn push(&mut self, index: u32, counts: &IntervalCounts) -> Option<(u32, u32)> {
-        if counts.completed > 0 {
-            return self.since.take().map(|begin| (begin, index));
+    fn push(&mut self, second: &CompletedSecond, counts: CountsOf) -> Option<(u32, u32)> {
+        let counts = counts.of(second);
+        if counts.completed > 0 || second.paused > MOST_UNSEEN {
+            return self.since.take().map(|begin| (begin, second.index));
         }
-        if counts.due > 0 || counts.failed > 0 {
-            self.since.get_or_insert(index);
+        if (counts.due > 0 || counts.failed > 0) && second.paused == Nanos::ZERO {
+            self.since.get_or_insert(second.index);
         }
         None
     }

@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, ScriptedPeer, Server, scripted_peer};
 
 /// A server that says when a connection got so far, and waits with all of them until it may go on.
 pub struct Peer {
-    scripted: ScriptedPeer,
+    pub scripted: ScriptedPeer,
     reached: Receiver<()>,
     /// Dropped: all may go on.
     gate: Sender<()>,

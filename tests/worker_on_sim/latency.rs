@@ -153,7 +153,7 @@ fn a_late_generator_accuses_itself() {
 
     let result = report.result();
     let codes: Vec<&str> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!((codes, result.generator.limited), (vec!["late_starts"], true));
+    assert_eq!((codes, result.generator.limited), (vec!["late_starts", "generator_paused"], true));
     assert_eq!(result.verdict, Verdict::Inconclusive);
 }
 

@@ -62,6 +62,7 @@ fn sample(stage: u16, target: u16, started: Time, span: Nanos, negotiated: Negot
         s2: completed,
         session: None,
         completed,
+        paused: Nanos::ZERO,
         negotiated,
     }
 }

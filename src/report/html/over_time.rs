@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::elements::figure;
 use crate::measure::TimelineRow;
 use crate::report::chart::{Axis, Chart, Form, Ink, Series};
+use crate::report::plot;
 use crate::report::quantity::seconds;
 
 /// A timeline, and what stands beside it.
@@ -28,10 +29,10 @@ const LOGARITHMIC_FROM: f64 = 20.0;
 impl OverTime<'_> {
     /// The charts that there is something for.
     pub(super) fn charts(&self) -> Markup {
-        if self.rows.len() < LEAST_ROWS {
+        let steps = Steps::of(self.of_load());
+        if steps.rows.len() < LEAST_ROWS {
             return html! {};
         }
-        let steps = Steps::of(self.rows);
         let joined = match steps.length_s - steps.row_s {
             more if more > 0.0 => format!(" Each step is the mean of {}.", seconds(steps.length_s)),
             _ => String::new(),
@@ -43,6 +44,10 @@ impl OverTime<'_> {
             (figure("Response time", &format!("By the instant at which attempts completed{scale}.{worst}"), &latencies))
             (figure("Held connections", "", &self.held(&steps)))
         }
+    }
+
+    fn of_load(&self) -> &[TimelineRow] {
+        plot::of_load(self.rows, self.planned)
     }
 
     fn rates(&self, steps: &Steps<'_>) -> Chart {
@@ -95,7 +100,13 @@ impl OverTime<'_> {
 
     fn chart(&self, y: Axis, series: Vec<Series>) -> Chart {
         let mut chart = Chart::new(Axis::Time, y, series);
-        chart.extent = self.rows.last().map(|last| (0.0, f64::from(last.t_s) + Steps::of(self.rows).row_s));
+        let (rows, row_s) = (self.of_load(), Steps::of(self.rows).row_s);
+        chart.extent = rows.last().map(|last| (0.0, f64::from(last.t_s) + row_s));
+        let paused = rows.iter().filter(|row| row.paused_ns > 0);
+        chart.marks.extend(paused.map(|row| (f64::from(row.t_s) + row_s / 2.0, Ink::Olive)));
+        if !chart.marks.is_empty() {
+            chart.notes.push((Ink::Olive, "the generator stood still".to_owned()));
+        }
         if self.warmup_s > 0.0 {
             chart.bands.push((0.0, self.warmup_s));
             chart.notes.push((Ink::Band, "warm-up, in no total".to_owned()));

@@ -163,6 +163,7 @@ const fn meaning(metric: Metric) -> &'static str {
         Metric::Confirm => "from C2 with the command connect to the answer that completes the attempt",
         Metric::SlotWait => "from the intended arrival to a free slot: the target, or the hold, kept the slots",
         Metric::Lateness => "from intended and slot free to the actual start: the generator's own error",
+        Metric::Paused => "how long the generator stood still between start and completion, of attempts that met it",
     }
 }
 

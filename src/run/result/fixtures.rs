@@ -227,6 +227,7 @@ impl Record {
                 s2: ended,
                 session: None,
                 completed: ended,
+                paused: Nanos::ZERO,
                 negotiated: Negotiated::ComplexVerified,
             }),
         }

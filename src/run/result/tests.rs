@@ -61,7 +61,7 @@ fn the_file_has_exactly_these_keys() {
     insta::assert_snapshot!(keys(&json["latency"]), @"confirm connect lateness response s0s1 s2 service slot_wait");
     insta::assert_snapshot!(keys(&json["latency"]["response"]), @"count hdr_v2_base64 max_ns mean_ns min_ns overflow p50_ns p90_ns p95_ns p9999_ns p999_ns p99_ns stdev_ns");
     insta::assert_snapshot!(keys(&json["workers"][0]), @"cpu cpu_busy_percent cpu_time_ns cpu_wait_mean_ns cpu_wait_percent index oversleep_p99_ns turn_max_ns turn_p99_ns turns");
-    insta::assert_snapshot!(keys(&json["timeline"][0]), @"completed dropped due failed held lateness_p99_ns response_p50_ns response_p99_ns started t_s");
+    insta::assert_snapshot!(keys(&json["timeline"][0]), @"completed dropped due failed held lateness_p99_ns paused_ns response_p50_ns response_p99_ns started t_s");
     insta::assert_snapshot!(keys(&json["generator"]), @"cpu_us_per_attempt findings limited");
     insta::assert_snapshot!(keys(&json["thresholds"][0]), @"actual expression pass unit");
     insta::assert_snapshot!(keys(&json["environment"]), @"cpu_model cpus engine kernel nofile");

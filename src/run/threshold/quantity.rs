@@ -106,6 +106,25 @@ impl Quantity {
         }
     }
 
+    /// What `value`, measured over `seconds` seconds, may have been without what was the generator's own: its workers did not
+    /// run for `paused`, and delayed responses by `lateness`.
+    pub(in crate::run) fn at_best(self, value: f64, seconds: f64, paused: Nanos, lateness: &SparseCounts) -> f64 {
+        let share = (paused.as_secs_f64() / seconds).clamp(0.0, 1.0);
+        match self {
+            Self::Latency(Metric::Response, statistic) => {
+                value - statistic.of_counts(lateness).map_or(0.0, |lateness| lateness as f64)
+            }
+            // Of what was due in a pause, and of what was to end in it.
+            Self::Failed | Self::Dropped => value - share,
+            // Whoever stood still all the time has seen nothing.
+            Self::Rate if share >= 1.0 => f64::INFINITY,
+            Self::Rate => value / (1.0 - share),
+            // No server gives a connection up that is silent for less.
+            Self::Lost if paused >= Nanos::from_secs(1) => 0.0,
+            Self::Latency(..) | Self::Lost | Self::Stalled | Self::Unsent | Self::Downgraded | Self::Outage => value,
+        }
+    }
+
     /// The limit, or how it should be written.
     fn parse_limit(self, text: &str) -> Result<f64, String> {
         match self {
@@ -155,7 +174,7 @@ impl Quantity {
 }
 
 impl Statistic {
-    fn of(self, summary: &LatencySummary) -> Result<u64, String> {
+    pub(super) fn of(self, summary: &LatencySummary) -> Result<u64, String> {
         let value = match self {
             Self::Min => summary.min_ns,
             Self::Mean => summary.mean_ns,
@@ -293,7 +312,7 @@ fn parse_subject(text: &str) -> Result<(Subject, Quantity), String> {
     }
     Err(match unknown {
         QuantityError::UnknownMetric => {
-            let latencies = Metric::ALL.map(|metric| metric.to_string()).join(", ");
+            let latencies = metrics().map(|metric| metric.to_string()).collect::<Vec<_>>().join(", ");
             format!(
                 "names no metric: there is failed, lost, stalled, unsent, dropped, downgraded, rate, outage, and with a statistic {latencies}"
             )
@@ -310,6 +329,11 @@ enum QuantityError {
     UnknownStatistic,
 }
 
+/// What conditions can be on: how long the generator stood still says nothing of a target.
+fn metrics() -> impl Iterator<Item = Metric> {
+    Metric::ALL.into_iter().filter(|metric| *metric != Metric::Paused)
+}
+
 fn parse_quantity(text: &str) -> Result<Quantity, QuantityError> {
     match text {
         "failed" => return Ok(Quantity::Failed),
@@ -323,8 +347,7 @@ fn parse_quantity(text: &str) -> Result<Quantity, QuantityError> {
         _ => {}
     }
     let (metric, statistic) = text.split_once('.').unwrap_or((text, ""));
-    let metric =
-        Metric::ALL.into_iter().find(|known| known.to_string() == metric).ok_or(QuantityError::UnknownMetric)?;
+    let metric = metrics().find(|known| known.to_string() == metric).ok_or(QuantityError::UnknownMetric)?;
     let statistic = match statistic {
         "min" => Statistic::Min,
         "mean" => Statistic::Mean,

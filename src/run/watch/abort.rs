@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::super::plan::RunPlan;
 use super::super::threshold::{Condition, Quantity, Subject, ThresholdError, parse_condition};
 use super::{CountsOf, Followed, Outage};
+use crate::base::Nanos;
 use crate::measure::{CompletedSecond, Metric};
 
 /// A condition that ends the run: `failed>5% for 5s`, with a time from 1 s to 1 h.
@@ -144,7 +145,7 @@ impl GuardWatch {
         let counts = &second.populations[self.population];
         if counts.completed > 0 {
             self.failing = 0;
-        } else if counts.failed > 0 {
+        } else if counts.failed > 0 && second.paused == Nanos::ZERO {
             self.failing += 1;
         }
         (self.failing >= Self::FAILING_SECONDS).then(|| {
@@ -179,7 +180,7 @@ impl WatchedCondition {
         let counts = self.counts.of(second);
         let quantity = self.condition.condition.quantity;
         if quantity == Quantity::Outage {
-            self.outage.push(second.index, counts);
+            self.outage.push(second, self.counts);
             let lasts_s = self.outage.since.map_or(0, |since| second.index + 1 - since);
             return (lasts_s > 0 || counts.due > 0).then_some(f64::from(lasts_s) * 1e9);
         }
@@ -187,7 +188,11 @@ impl WatchedCondition {
         self.held_before = counts.held_after(before);
         // Connections are lost when nothing is due any more, too.
         let tells = counts.due > 0 || quantity == Quantity::Lost || counts.taken_back > 0;
-        tells.then(|| quantity.over(1, counts, before, &second.response)).flatten()
+        let value = tells.then(|| quantity.over(1, counts, before, &second.response)).flatten()?;
+        let best = quantity.at_best(value, 1.0, second.paused, &second.lateness);
+        // What the generator may have done itself tells nothing of the target.
+        let condition = self.condition.condition;
+        (condition.holds(best) || !condition.holds(value)).then_some(value)
     }
 }
 

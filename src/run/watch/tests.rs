@@ -102,6 +102,55 @@ fn warm_up_and_what_follows_the_load_are_left_out() {
     insta::assert_snapshot!(met("failed<1% in 2s", &idle, 0, 3_000).unwrap_err(), @"nothing was due in any window of 2s");
 }
 
+/// The same run with the generator standing still for so many milliseconds of some seconds.
+fn paused(run: &[[u64; 3]], pauses: &[(usize, u64)]) -> Vec<CompletedSecond> {
+    let mut run = counts_only(run);
+    pauses.iter().for_each(|(second, millis)| run[*second].paused = Nanos::from_millis(*millis));
+    run
+}
+
+#[test]
+fn what_the_generator_may_have_done_itself_decides_no_window() {
+    let stopped = paused(&[[100, 100, 0], [100, 50, 0], [100, 0, 0], [100, 250, 0]], &[(1, 500), (2, 1_000)]);
+    insta::assert_snapshot!(met("rate>=90/s in 1s", &stopped, 0, 4_000).unwrap_err(), @"it was 50/s in the window from 1 s on, where the generator itself was late or stood still for long enough to be the cause");
+    assert!(met("rate>=90/s in 2s", &stopped, 0, 4_000).is_err());
+    assert_eq!(met("rate>=90/s in 4s", &stopped, 0, 4_000), Ok((100.0, Some(0))), "met all the same");
+    let failing = paused(&[[100, 60, 40], [100, 85, 15]], &[(0, 200), (1, 200)]);
+    assert_eq!(met("failed<10% in 1s", &failing, 0, 2_000), Ok((0.4, Some(0))), "more than it can have caused");
+    assert!(met("failed<10% in 1s", &failing[1..], 0, 2_000).is_err());
+    let mut late = seconds(&[([20, 20, 0], vec![1_000; 20]), ([20, 20, 0], vec![9_000; 20])]);
+    late[1].lateness = late[1].response.clone();
+    assert!(met("response.p50<5us in 1s", &late, 0, 2_000).is_err());
+    assert!(met("response.max<5us in 1s", &late, 0, 2_000).is_err());
+    assert_eq!(met("response.p50<2us in 1s", &late[..1], 0, 1_000).unwrap().1, Some(0));
+    late[1].lateness = late[0].response.clone();
+    assert_eq!(met("response.p50<5us in 1s", &late, 0, 2_000).unwrap().1, Some(1), "9 us, 1 of them its own");
+}
+
+#[test]
+fn nobody_looked_while_the_generator_stood_still() {
+    let run = [[5, 5, 0], [5, 3, 0], [5, 0, 0], [5, 0, 0], [5, 12, 0], [5, 5, 0]];
+    assert_eq!(met("outage<1s", &counts_only(&run), 0, 6_000), Ok((2e9, Some(2))));
+    assert_eq!(met("outage<1s", &paused(&run, &[(1, 300), (2, 1_000), (3, 1_000)]), 0, 6_000), Ok((0.0, None)));
+    // It lasts through a moment, and begins after one.
+    assert_eq!(met("outage<1s", &paused(&run, &[(3, 60)]), 0, 6_000), Ok((2e9, Some(2))));
+    assert_eq!(met("outage<1s", &paused(&run, &[(2, 60)]), 0, 6_000), Ok((1e9, Some(3))));
+}
+
+#[test]
+fn nothing_ends_a_run_because_the_generator_stood_still() {
+    let run = [[100, 0, 100]; 3];
+    let still = paused(&run, &[(0, 1_000), (1, 1_000), (2, 1_000)]);
+    for text in ["failed>5% for 1s", "rate<10/s for 1s", "outage>=1s for 1s"] {
+        let mut watch = abort_watch(&[text]);
+        assert!(still.iter().all(|second| watch.push(second).is_none()), "{text}");
+        let mut watch = abort_watch(&[text]);
+        assert!(counts_only(&run).iter().any(|second| watch.push(second).is_some()), "{text}");
+    }
+    let mut watch = GuardWatch::new(1, "canary");
+    assert!(still.iter().all(|second| watch.push(second).is_none()));
+}
+
 #[test]
 fn latency_windows_need_samples() {
     let run = seconds(&[([20, 20, 0], vec![1_000; 20]), ([20, 20, 0], vec![9_000; 20]), ([20, 1, 0], vec![50_000; 1])]);
