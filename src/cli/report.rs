@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::visible_json;
 use crate::base::input;
+use crate::base::visible_json;
 use crate::capacity::{CAPACITY_SCHEMA, CapacityResult};
 use crate::measure::Metric;
 use crate::report::{capacity, csv, hgrm, html, json, markdown, text};

@@ -12,9 +12,7 @@ use crate::io::Engine;
 use crate::load::Share;
 use crate::observe::{self, Observer};
 use crate::report::{json, text};
-use crate::run::{
-    Conduct, ControlRuntime, ExitCode, Interruption, Ran, Resolver, RunPlan, RunResult, preflight,
-};
+use crate::run::{Conduct, ControlRuntime, ExitCode, Interruption, Ran, Resolver, RunPlan, RunResult, preflight};
 use crate::scenario::{Machine, Request, Resolved, resolve};
 use crate::sink::Sink;
 
