@@ -43,13 +43,30 @@ pub(super) fn equations(result: &RunResult) -> Result<(), String> {
 
 /// Says which of the equations of [`Attempts`] does not hold. No sum overflows: [`numbers`] has been asked before.
 fn counts(place: &str, attempts: &Attempts, modes: &ModeCounts) -> Result<(), String> {
-    let Attempts { due, started, dropped, completed, failed, observed, in_flight } = *attempts;
+    let Attempts {
+        due,
+        started,
+        dropped,
+        completed,
+        failed,
+        observed,
+        in_flight,
+        held,
+        lost_while_held: lost,
+        taken_back,
+    } = *attempts;
     let ended = completed + failed + observed + in_flight;
     if due != started + dropped {
         return Err(format!("{place} has {due} due, which are not {started} started and {dropped} dropped"));
     }
     if started != ended {
         return Err(format!("{place} has {started} started, of which {ended} ended or are in flight"));
+    }
+    // Files of earlier versions tell of none that was held.
+    if held > completed || lost > held || taken_back > lost {
+        return Err(format!(
+            "{place} has {completed} completed, {held} of them held, {lost} of those lost and {taken_back} taken back"
+        ));
     }
     if completed != modes.total() {
         return Err(format!("{place} has {completed} completed, and modes are of {}", modes.total()));
