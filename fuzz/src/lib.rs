@@ -298,7 +298,7 @@ pub fn amf0(data: &[u8]) {
     while let Ok(value) = reader.value() {
         match value {
             Amf0::Object(properties) => {
-                properties.get_str("code");
+                properties.get_text("code");
                 properties.get_number("level");
                 properties.into_iter().for_each(drop);
             }
@@ -318,7 +318,7 @@ pub fn chunks(data: &[u8]) {
 }
 
 fn commands<'a>(segments: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-    let (mut reader, mut store, mut found) = (ChunkReader::new(), MessageStore::new(), Vec::new());
+    let (mut reader, mut store, mut found) = (ChunkReader::new(), MessageStore::for_answers(), Vec::new());
     'all: for mut segment in segments {
         loop {
             match reader.next(&mut segment, &mut store) {
@@ -345,7 +345,7 @@ pub fn session(data: &[u8]) {
 fn client_session(course: Course, data: &[u8]) {
     let spec = ClientProfile::Shakedown.session().expect("it has a session");
     let script = SessionScript::new(&spec, "live", "rtmp://a/live", course, ScriptOptions::default());
-    let (mut session, mut store) = (ClientSession::new(course), MessageStore::new());
+    let (mut session, mut store) = (ClientSession::new(course), MessageStore::for_answers());
     let mut out = vec![0; ClientSession::max_output(&script, 4)];
     session.write(&script, b"name", &mut out);
     'all: for mut segment in data.chunks(200) {
@@ -368,7 +368,7 @@ fn client_session(course: Course, data: &[u8]) {
 
 fn server_session(data: &[u8]) {
     let policy = ServerPolicy { reject: rules(), ..ServerPolicy::default() };
-    let (mut session, mut store) = (ServerSession::new(&policy), MessageStore::new());
+    let (mut session, mut store) = (ServerSession::new(&policy), MessageStore::for_requests());
     let mut out = [0; ServerSession::MAX_OUTPUT];
     'all: for mut segment in data.chunks(200) {
         loop {

@@ -327,7 +327,9 @@ mod tests {
         for older in [None, Some("older")] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("result.json");
-            older.map(|text| fs::write(&path, text).unwrap());
+            if let Some(text) = older {
+                fs::write(&path, text).unwrap();
+            }
             let [one, two, three] = [(); 3].map(|()| reserved(&path));
             assert_eq!(one.write("one").unwrap(), None);
             let second = folder.path().join("result-2.json");

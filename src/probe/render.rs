@@ -110,7 +110,7 @@ impl ProbeReport {
         if self.target != self.address.to_string() {
             rows.push(Row::note("target", self.target.clone()));
         }
-        rows.extend(self.tls.iter().flat_map(|facts| tls::certificates(facts)));
+        rows.extend(self.tls.iter().flat_map(tls::certificates));
         if let ProbeOutcome::Failed { cause, remedy, .. } = &self.outcome {
             rows.push(Row::note("cause", cause.clone()));
             rows.push(Row::note("remedy", remedy.clone()));
