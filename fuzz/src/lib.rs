@@ -147,7 +147,7 @@ fn edited(seed: &str, data: &[u8]) -> String {
             5 => *value = Value::Array(vec![value.take(); usize::from(bytes[0] % 4)]),
             6 => match value {
                 Value::Array(list) => list.truncate(usize::from(bytes[0])),
-                other => *other = Value::Bool(bytes[0] % 2 == 0),
+                other => *other = Value::Bool(bytes[0].is_multiple_of(2)),
             },
             _ => {
                 let from = &places[usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % places.len()];
@@ -222,7 +222,7 @@ pub fn handshake(data: &[u8]) {
     let mut receiving = ServerHandshake::new(0, true);
     for end in [client.len() / 2, client.len()] {
         match receiving.advance(&client[..end], &templates) {
-            Ok(ServerState::AwaitingC2 { .. }) => {
+            Ok(ServerState::AwaitingC2) => {
                 receiving.write_s0s1s2(&client[..end], &templates, &mut [0; S0S1S2_SIZE]);
             }
             Ok(_) => {}
@@ -264,7 +264,7 @@ fn planned(request: &Request) {
     let machine = Machine { topology, cores: 2, descriptors: 1 << 16, ports: 28_232 };
     let lookup = |host: &str, port: u16| match host.parse() {
         Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
-        Err(_) if host.len() % 7 == 0 => Err(Error::new(ErrorKind::NotFound, "no such host")),
+        Err(_) if host.len().is_multiple_of(7) => Err(Error::new(ErrorKind::NotFound, "no such host")),
         Err(_) => Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]),
     };
     if let Ok(resolved) = resolve(request, &machine, &lookup) {

@@ -76,7 +76,7 @@ fn a_load_that_cuts_its_holds_says_so_before_it_begins() {
     let file = "targets = \"10.0.0.5:1935\"\nhold = \"30s\"\nstages = [{ rate = \"10/s\", for = \"2s\" }]\n";
     let checked = with_file(file, "check wrong.toml");
     assert!(checked.stderr.contains(note), "{}", checked.stderr);
-    let drained = with_file(&format!("drain = true\n{file}"), "check wrong.toml");
+    let drained = with_file(format!("drain = true\n{file}"), "check wrong.toml");
     assert_eq!(drained.stderr, "");
     assert!(drained.stdout.contains("waits until every hold is over"), "{}", drained.stdout);
 }
