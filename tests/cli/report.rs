@@ -623,9 +623,9 @@ fn what_servers_say_stands_below_the_failure() {
     failures
       10 x reply bad_message (whose cannot be told, at 0.0 s)
         10 x "chunk stream 3 begins with a fmt 3 header, which repeats an earlier
-          one"
-        -> bytes after the handshake are no RTMP: look for a server bug or a proxy
-           in between
+          one (c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3 c3)"
+        -> its answer was not understood: is there a proxy in between, or another
+           protocol?
     exit 5
     "#);
 }
