@@ -10,7 +10,7 @@ use serde_json::Value;
 use shakedown::base::{Secret, Seed, StreamPurpose};
 use shakedown::measure::{FailureKind, Side, Step, Until};
 use shakedown::probe::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, ProbeSession, Reaction, StepTimes, probe};
-use shakedown::protocol::session::{MessageStore, ServerPolicy, ServerSession};
+use shakedown::protocol::session::{MessageStore, ServerEvent, ServerPolicy, ServerSession};
 use shakedown::protocol::{
     C0C1_SIZE, C2_SIZE, C2Verdict, ClientClock, ClientProfile, DigestAt, HandshakeMode, Negotiated, S0S1_SIZE,
     S0S1S2_SIZE, ServerHandshake, ServerState, ServerTemplates,
@@ -455,6 +455,17 @@ fn a_session_that_goes_no_further_runs_into_the_timeout() {
     );
 }
 
+/// As nginx-rtmp does where it denies a publisher.
+#[test]
+fn a_server_that_accepts_and_hangs_up_has_not_accepted() {
+    let server = serve(|stream| {
+        conduct_until(stream, &ServerPolicy::default(), |event| matches!(event, ServerEvent::Publish { .. }))
+    });
+    let report = probe(&ProbePlan { session: Some(asked(Until::Publish)), linger: AMPLE, ..plan(server.address) });
+    assert_failed(&report, Step::Publish, FailureKind::Closed, Side::Target);
+    assert_says(&report, &["NetStream.Publish.Start", "the server accepts publish and hangs up", "`deny publish`"]);
+}
+
 #[test]
 fn answers_that_are_no_rtmp_are_said_with_their_first_bytes() {
     let server = serve(|mut stream| {
@@ -637,20 +648,28 @@ fn complex_server(mut stream: TcpStream) -> C2Verdict {
 }
 
 /// A server that shakes hands and then conducts a session by `policy`, until the client hangs up.
-fn conduct(mut stream: TcpStream, policy: &ServerPolicy) {
+fn conduct(stream: TcpStream, policy: &ServerPolicy) {
+    conduct_until(stream, policy, |_| false);
+}
+
+/// Likewise, and hangs up once it has answered what it leaves on.
+fn conduct_until(mut stream: TcpStream, policy: &ServerPolicy, leaves_on: impl Fn(&ServerEvent<'_>) -> bool) {
     let signed = sign(&read_exactly(&mut stream, C0C1_SIZE));
     answer_on(&mut stream, &signed);
     read_exactly(&mut stream, C2_SIZE);
     let (mut session, mut store) = (ServerSession::new(policy), MessageStore::for_requests());
     let (mut received, mut answer) = ([0; 4096], [0; ServerSession::MAX_OUTPUT]);
+    let mut leaves = false;
     loop {
         let size = session.write(policy, &mut answer);
-        if stream.write_all(&answer[..size]).is_err() || session.is_over() {
+        if stream.write_all(&answer[..size]).is_err() || session.is_over() || leaves {
             return;
         }
         let Ok(size @ 1..) = stream.read(&mut received) else { return };
         let mut bytes = &received[..size];
-        while session.receive(&mut bytes, &mut store, policy).unwrap().is_some() {}
+        while let Some(event) = session.receive(&mut bytes, &mut store, policy).unwrap() {
+            leaves |= leaves_on(&event);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) enum Stop {
     Tls(Errno),
     /// The server says no.
     Refused(Refused),
+    /// The server lets the client in and hangs up so much later.
+    TakenBack(Nanos),
     /// The server's bytes after the handshake are wrong.
     BadMessage(String),
     /// The connection broke in another way.
@@ -84,6 +86,9 @@ pub(super) fn diagnose(stopped: &Stopped<'_>) -> ProbeOutcome {
             (failure, (cause, failure.advice(false).to_owned()))
         }
         Stop::Refused(refused) => (refused.failure, stopped.refused(refused, stopped.step())),
+        Stop::TakenBack(after) => {
+            (Failure::new(stopped.step(), FailureKind::Closed), stopped.taken_back(*after, stopped.step()))
+        }
         Stop::BadMessage(violation) => {
             (Failure::new(stopped.step(), FailureKind::BadMessage), stopped.unreadable(violation))
         }

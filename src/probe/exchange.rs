@@ -116,6 +116,11 @@ impl<'a> Exchange<'a> {
         let result = result.and_then(|()| self.watch(&mut wire, Some(&mut dialogue)));
         (self.session_step, self.has_started) = (Some(dialogue.step()), dialogue.has_started());
         self.after_c2 = result?;
+        if asked.until >= Until::Publish
+            && let Some(AfterC2 { reaction: Reaction::Closes | Reaction::Resets, after_ns }) = self.after_c2
+        {
+            return Err(Stop::TakenBack(Nanos::new(after_ns)));
+        }
         // Who is gone by now needs no goodbye.
         self.say(&mut wire, &dialogue.goodbye(), &Deadline::after(GOODBYE)).unwrap_or_default();
         Ok(negotiated)

@@ -91,6 +91,18 @@ impl Stopped<'_> {
         (cause, remedy.into())
     }
 
+    /// The server accepted, and ended the connection at once.
+    pub(super) fn taken_back(&self, after: Nanos, step: Step) -> Advice {
+        let what = asked(step);
+        (
+            format!("the server accepts {what} and hangs up {after} later"),
+            format!(
+                "check the stream's name and key: nginx-rtmp answers so where `deny {what}` applies, others where a hook \
+                 says no late; the server's log names the reason"
+            ),
+        )
+    }
+
     /// The server keeps the connection and does not answer.
     pub(super) fn session_silence(&self, step: Step) -> Advice {
         let limit = Nanos::from(self.plan.timeout);

@@ -27,7 +27,9 @@ impl ProbeReport {
         let (color, mut text) = match &self.outcome {
             ProbeOutcome::Completed { mode } => {
                 let (color, verdict) = text::completed(*mode);
-                (color, format!("{verdict}{}", reached(self.until)))
+                let reached =
+                    if self.until == Until::Handshake { String::new() } else { format!(", {}", reached(self.until)) };
+                (color, format!("{verdict}{reached}"))
             }
             ProbeOutcome::Failed { step, kind, .. } => {
                 (AnsiColor::Red, format!("failed at {} ({kind})", step_name(*step)))
@@ -144,6 +146,9 @@ impl ProbeReport {
         if let Some(total) = timings.total_ns {
             text.push_str(&format!(", complete after {}", Nanos::new(total)));
         }
+        if let (Some(at), true) = (self.reached_ns, self.until != Until::Handshake) {
+            text.push_str(&format!(", {} after {}", reached(self.until), Nanos::new(at)));
+        }
         let since_c0c1: Vec<String> = [("S0", timings.s0_ns), ("S1", timings.s0s1_ns), ("S2", timings.s2_ns)]
             .into_iter()
             .filter_map(|(step, duration)| Some(format!("{step} {}", Nanos::new(duration?))))
@@ -158,11 +163,11 @@ impl ProbeReport {
 /// How far it has come beyond the handshake.
 fn reached(until: Until) -> &'static str {
     match until {
-        Until::Handshake => "",
-        Until::Reply => ", connect answered",
-        Until::Connect => ", connect accepted",
-        Until::Publish => ", publish accepted",
-        Until::Play => ", media received",
+        Until::Handshake => "complete",
+        Until::Reply => "connect answered",
+        Until::Connect => "connect accepted",
+        Until::Publish => "publish accepted",
+        Until::Play => "media received",
     }
 }
 

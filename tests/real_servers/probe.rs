@@ -45,7 +45,7 @@ fn nginx_lets_a_publisher_in() {
                 "window_ack_size: an acknowledgement every 5000000 bytes",
                 "_result (1): answers connect: NetConnection.Connect.Success (status): \"Connection succeeded.\": server FMS/3,0,1,123",
                 "onStatus: NetStream.Publish.Start (status): \"Start publishing\"",
-                "answers like nginx-rtmp",
+                "nginx-rtmp",
             ],
         );
         assert!(!text.contains("k3y") && !text.contains("t0ken"), "{text}");
@@ -105,18 +105,10 @@ fn tls_and_its_certificate_are_shown() {
     let ca = ca.to_str().unwrap();
     let (text, code) = probed(&[&url, "--until", "publish", "--tls-ca", ca, "--tls-name", NAME]);
     assert_eq!(code, Some(0), "{text}");
-    assert_says(
-        &text,
-        &[
-            "publish accepted",
-            "TLS TLS 1.3, TLS13_",
-            "for rtmp.test",
-            "issued by CN=authority",
-            "answers like nginx-rtmp",
-        ],
-    );
+    assert_says(&text, &["publish accepted", "TLS TLS 1.", "for rtmp.test", "issued by CN=authority", "nginx-rtmp"]);
     let facts = probed_as_json(&[&url, "--insecure"]);
-    assert_eq!((&facts["tls"]["version"], &facts["tls"]["certificate_checked"]), (&"TLS 1.3".into(), &false.into()));
+    assert!(facts["tls"]["version"].as_str().is_some_and(|version| version.starts_with("TLS 1.")), "{facts}");
+    assert_eq!(facts["tls"]["certificate_checked"], false);
     assert_eq!(facts["tls"]["certificates"][0]["names"][0], NAME);
     assert_eq!(facts["outcome"]["result"], "completed");
 
