@@ -39,7 +39,8 @@ fn no_slot_is_held_by_the_target_while_the_generator_stands_still() {
     assert_eq!(report.counts().completed, 4_000);
     // The thousand arrivals of the pause go through ten slots after it, each later than planned because of the pause alone.
     assert_eq!(report.spans(Metric::SlotWait), spans([Nanos::ZERO; 4_000]));
-    assert_eq!(report.spans(Metric::Service), spans([micros(ATTEMPT); 4_000]));
+    // Ten at once, before eight servers.
+    assert_eq!(report.spans(Metric::Service).max(), spans([micros(ATTEMPT + SERVICE)]).max());
     assert_eq!(report.spans(Metric::Lateness).max(), spans([secs(2)]).max());
     assert!(report.spans(Metric::Lateness).count_between(millis(10), secs(2)) >= 1_000);
 
@@ -82,8 +83,9 @@ fn a_backlog_behind_a_pause_is_put_down_to_it_to_its_length() {
     // Ten slots and 18 ms for each attempt: 555/s are served, so what a pause of 0.5 s has kept waiting takes seconds to go.
     let lab = paused(secs(10), secs(2), millis(500)).against(slow(micros(17_600)));
     let report = lab.run();
-    assert_eq!(report.spans(Metric::SlotWait), spans([Nanos::ZERO; 5_000]));
     assert!(report.spans(Metric::Lateness).count_between(millis(10), secs(1)) > 1_000);
+    // Once nobody is behind any more, one attempt's time at most is not told from the server's.
+    assert!(report.spans(Metric::SlotWait).max() <= spans([millis(18)]).max());
 }
 
 #[test]
