@@ -20,9 +20,14 @@ fn bash(folder: &Path, line: &str) -> Ended {
     finished(command)
 }
 
-/// A folder with a result, a scenario, stream keys and a note.
+/// A folder with a result, those of two shares, a scenario, a suite, stream keys and a note.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    for share in 0..2 {
+        let words =
+            format!("run --engine sim --seed 1 rtmp://serve.sim/live -R 100 -d 1s --share {share}/2 -o s{share}.json");
+        assert_eq!(ended_in(folder.path(), &words).code, Some(0));
+    }
     let run = ended_in(folder.path(), "run --engine sim --seed 1 rtmp://serve.sim/live -R 100 -d 1s -o a.json");
     assert_eq!(run.code, Some(0), "{run:#?}");
     let scenario = "engine = \"sim\"\nseed = 1\nstages = [{ rate = \"100/s\", for = \"1s\" }]\n";
@@ -45,7 +50,7 @@ fn stdin_serves_where_a_file_is_read() {
     for (file, words) in [
         ("a.json", "report -"),
         ("a.json", "report /dev/stdin"),
-        ("a.json", "merge - -o merged.json"),
+        ("s0.json", "merge - s1.json -o merged.json"),
         ("a.json", "compare one=- two=a.json"),
         ("plan.toml", "check -"),
         ("plan.toml", "run -"),
@@ -147,7 +152,7 @@ fn with_stdout_as_the_file_the_report_is_on_stderr() {
         assert_eq!(once.stdout, json.stdout);
     }
     assert_eq!(ended_in(folder.path(), "report a.json -o -").stdout, ended_in(folder.path(), "report a.json").stdout);
-    let merged = ended_in(folder.path(), "merge a.json -o -");
+    let merged = ended_in(folder.path(), "merge s0.json s1.json -o -");
     assert_eq!(merged.json()["schema"], "shakedown.result/1");
-    assert_eq!(merged.json(), ended_in(folder.path(), "merge a.json --json -o merged.json").json());
+    assert_eq!(merged.json(), ended_in(folder.path(), "merge s0.json s1.json --json -o merged.json").json());
 }

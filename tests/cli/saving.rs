@@ -21,6 +21,16 @@ use crate::support::Server;
 const RUN: &str = "run --engine sim --seed 1 rtmp://serve.sim/live -n 10";
 const CAPACITY: &str = "capacity --engine sim --seed 1 rtmp://slow.sim/live --need 10/s --budget 60s";
 
+const MERGE: &str = "merge part0.json part1.json";
+
+/// Makes the results that [`MERGE`] merges.
+fn make_parts(folder: &Path) {
+    for share in 0..2 {
+        let made = ended_in(folder, &format!("{RUN} -R 10 --share {share}/2 -o part{share}.json"));
+        assert_eq!(made.code, Some(0), "{made:#?}");
+    }
+}
+
 fn fifo(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("fifo");
     mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a FIFO can be made");
@@ -85,10 +95,9 @@ fn links_are_followed_and_stay() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("results")).unwrap();
     symlink("results/today.json", folder.path().join("link")).unwrap();
-    for words in [RUN, CAPACITY, "merge run.json", "report run.json --json", "compare a=run.json b=run.json --json"] {
-        if !words.starts_with("run") && !words.starts_with("capacity") {
-            assert_eq!(ended_in(folder.path(), &format!("{RUN} -o run.json")).code, Some(0));
-        }
+    make_parts(folder.path());
+    let rendered = ["report part0.json --json", "compare a=part0.json b=part0.json --json"];
+    for words in [RUN, CAPACITY, MERGE].into_iter().chain(rendered) {
         let ended = ended_in(folder.path(), &format!("{words} -o link"));
         assert!(matches!(ended.code, Some(0 | 4)), "{ended:#?}");
         assert!(folder.path().join("link").is_symlink(), "{words}");
@@ -126,11 +135,10 @@ fn two_runs_with_one_file_keep_both_results() {
 
 #[test]
 fn files_are_saved_before_anything_is_printed() {
-    for words in [RUN, CAPACITY, "merge part.json"] {
+    for words in [format!("{RUN} -q"), format!("{CAPACITY} -q"), MERGE.to_owned()] {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(ended_in(folder.path(), &format!("{RUN} -o part.json")).code, Some(0));
-        let mut command =
-            prepared(&format!("{words} -q -o saved.json").replace("merge part.json -q", "merge part.json"));
+        make_parts(folder.path());
+        let mut command = prepared(&format!("{words} -o saved.json"));
         command.current_dir(folder.path()).stdout(File::options().write(true).open("/dev/full").unwrap());
         finished_off_stdout(command).assert_error(1, &["cannot write to stdout", "No space left"]);
         let saved = fs::read_to_string(folder.path().join("saved.json")).unwrap();
