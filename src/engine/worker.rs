@@ -399,35 +399,7 @@ impl Worker {
         }
         let slot = token.slot().0;
         match self.slots.get(slot).state {
-            SlotState::InFlight { attempt } => {
-                let place = self.attempts.get(attempt).place;
-                if token.kind() == OpKind::Open {
-                    let timeout = self.lanes[usize::from(self.slots.get(slot).lane)].rules.timeout;
-                    self.deadlines.set(slot, now + timeout);
-                }
-                let (attempts, mut context) = self.context(slot, place.client, now, buffers, ops);
-                let context = &mut context;
-                let entry = &mut attempts.entries[attempt.0 as usize];
-                let progress = match token.kind() {
-                    OpKind::Open => entry.connection.opened(result, context),
-                    OpKind::Secure => entry.connection.secured(result, place, context),
-                    OpKind::Send => entry.connection.sent(result, context),
-                    OpKind::Recv => entry.connection.received(result, context),
-                    OpKind::Close | OpKind::Accept => {
-                        unreachable!("no attempt is in flight on a closing slot")
-                    }
-                };
-                match progress {
-                    Progress::Pending => {}
-                    Progress::Wakes(at) => self.deadlines.set(slot, at),
-                    Progress::S0S1(digest) => {
-                        self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
-                    }
-                    Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
-                    Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
-                    Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
-                }
-            }
+            SlotState::InFlight { attempt } => self.attempt_goes_on(attempt, completion, now, buffers, ops),
             SlotState::Held { since, place } => match result {
                 Ok(bytes) if bytes > 0 => self.watch(slot, ops),
                 // Held to its end, as far as anybody can tell.
@@ -490,20 +462,63 @@ impl Worker {
                 }
                 self.close(slot, how, attempt, now, buffers, ops);
             }
-            SlotState::Closing => {
-                self.busy -= 1;
-                let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
-                match &mut lane.schedule {
-                    Schedule::Storm(fleet) => {
-                        self.slots.put_aside(slot, now);
-                        fleet.slot_is_free(slot - lane.first_slot);
-                        // The client may try again at once: look when.
-                        self.next_start = Time::ZERO;
-                    }
-                    _ => self.slots.put_free(&mut lane.free, slot, now),
-                }
-            }
+            SlotState::Closing => self.closed(slot, now),
             SlotState::Free { .. } => unreachable!("a free slot has nothing in flight"),
+        }
+    }
+
+    /// The connection of a slot is closed: the slot is free.
+    fn closed(&mut self, slot: u32, now: Time) {
+        self.busy -= 1;
+        let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
+        match &mut lane.schedule {
+            Schedule::Storm(fleet) => {
+                self.slots.put_aside(slot, now);
+                fleet.slot_is_free(slot - lane.first_slot);
+                // The client may try again at once: look when.
+                self.next_start = Time::ZERO;
+            }
+            _ => self.slots.put_free(&mut lane.free, slot, now),
+        }
+    }
+
+    /// Something completed on the connection of an attempt in flight.
+    fn attempt_goes_on(
+        &mut self,
+        attempt: AttemptId,
+        completion: &Completion,
+        now: Time,
+        buffers: &mut Buffers,
+        ops: &mut Vec<Op>,
+    ) {
+        let (token, result) = (completion.token, completion.result);
+        let slot = token.slot().0;
+        let place = self.attempts.get(attempt).place;
+        if token.kind() == OpKind::Open {
+            let timeout = self.lanes[usize::from(self.slots.get(slot).lane)].rules.timeout;
+            self.deadlines.set(slot, now + timeout);
+        }
+        let (attempts, mut context) = self.context(slot, place.client, now, buffers, ops);
+        let context = &mut context;
+        let entry = &mut attempts.entries[attempt.0 as usize];
+        let progress = match token.kind() {
+            OpKind::Open => entry.connection.opened(result, context),
+            OpKind::Secure => entry.connection.secured(result, place, context),
+            OpKind::Send => entry.connection.sent(result, context),
+            OpKind::Recv => entry.connection.received(result, context),
+            OpKind::Close | OpKind::Accept => {
+                unreachable!("no attempt is in flight on a closing slot")
+            }
+        };
+        match progress {
+            Progress::Pending => {}
+            Progress::Wakes(at) => self.deadlines.set(slot, at),
+            Progress::S0S1(digest) => {
+                self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
+            }
+            Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
+            Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
+            Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
         }
     }
 
