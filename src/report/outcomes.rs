@@ -94,7 +94,7 @@ fn media(media: &MediaCounts) -> String {
     let sent = published.then(|| {
         let late = match media.late_messages {
             0 => ", none late".to_owned(),
-            late => format!(", {late} of them late ({})", percent(late, media.due_messages.max(media.sent_messages))),
+            late => format!(", {late} of them late ({})", percent(late, media.sent_messages.max(late))),
         };
         let sent =
             format!("{} ({}) sent{late}", count(media.sent_messages as usize, "message"), bytes(media.sent_bytes));
