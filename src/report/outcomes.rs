@@ -64,15 +64,15 @@ fn held(result: &RunResult) -> Option<String> {
         return None;
     }
     let mut held = format!("{} at most, {} when the load ended", connections.held_peak, connections.held);
-    if connections.held > 0 && !preflight::cut_holds(&result.plan).is_empty() {
-        held += ", which cut their holds";
-    }
     if connections.lost_while_held > 0 {
         write!(held, ", {} lost", connections.lost_while_held).expect("a String takes all");
         let age = connections.lost_age.as_ref().and_then(|age| age.p50_ns);
         if let Some(age) = age {
             write!(held, " (median age {})", Nanos::new(age)).expect("a String takes all");
         }
+    }
+    if connections.held > 0 && !preflight::cut_holds(&result.plan).is_empty() {
+        held += "; the end of the load cut their holds";
     }
     Some(held)
 }

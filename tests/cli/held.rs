@@ -67,7 +67,11 @@ fn a_load_that_cuts_its_holds_says_so_before_it_begins() {
     let note = "note: connections are to be held 30s, and the load is over after 2s, which cuts most holds";
     let cut = simulated("rtmp://serve.sim/live -R 10 -d 2s --hold 30s");
     assert!(cut.stderr.contains(note), "{}", cut.stderr);
-    assert!(said(&cut.stdout).contains("20 when the load ended, which cut their holds"), "{}", cut.stdout);
+    assert!(
+        said(&cut.stdout).contains("20 when the load ended; the end of the load cut their holds"),
+        "{}",
+        cut.stdout
+    );
     let waits = simulated("rtmp://serve.sim/live -R 10 -d 2s --hold 30s --drain --json");
     assert!(!waits.stderr.contains("note:"), "{}", waits.stderr);
     assert_eq!(waits.json()["plan"]["drain"], true);

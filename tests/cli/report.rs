@@ -168,7 +168,8 @@ fn connections_lost_while_held() {
       lateness     0 ns    -    -      -    0 ns
 
     modes      30 complex, verified
-    held       6 at most, 6 when the load ended, 25 lost (median age 500 ms)
+    held       6 at most, 6 when the load ended, 25 lost (median age 500 ms); the
+               end of the load cut their holds
 
     failures
       25 x hold closed (the target's, 0.5 s to 2.9 s)
