@@ -58,7 +58,7 @@ pub fn planned(highest: Option<Rate>) -> Nanos {
     length(highest.map_or(HIGHEST_PER_S, |highest| highest.as_per_second().min(HIGHEST_PER_S))) + FIRST_LOOKS
 }
 
-/// Measures the unloaded target, at no more than `highest`.
+/// Measures the unloaded target, at no more than `highest`; no look begins later than `latest` but the first.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -68,6 +68,7 @@ pub fn measure_baseline(
     shape: &Shape<'_>,
     asked: Deadline,
     highest: Option<Rate>,
+    latest: Nanos,
 ) -> Result<Unloaded, CapacityError> {
     let mut first = first_look(runner, audience, shape)?;
     // Slow, or met by a stall.
@@ -82,14 +83,18 @@ pub fn measure_baseline(
         let baseline = baseline_of(&first, attempts, lost, 0.0);
         return Ok(Unloaded { baseline, dead: true, result: first, stalled: None });
     }
-    let mut look = |per_s: f64| -> Result<Unloaded, CapacityError> {
+    let mut look = |per_s: f64, latest: Nanos| -> Result<Option<Unloaded>, CapacityError> {
+        if runner.elapsed() > latest {
+            return Ok(None);
+        }
         let plan = shape.plan(Load::Rate(rate(per_s), length(per_s)))?;
         let trial = run_trial(runner, audience, plan, TrialPurpose::Probe, shape.deadline())?;
         let baseline = baseline_of(&trial.result, trial.row.attempts, trial.row.lost, per_s);
         let dead = trial.result.attempts.completed == 0 && !trial.cut_short;
-        Ok(Unloaded { baseline, dead, result: trial.result, stalled: None })
+        Ok(Some(Unloaded { baseline, dead, result: trial.result, stalled: None }))
     };
-    let mut unloaded = look(highest.map_or(f64::INFINITY, Rate::as_per_second).min(low_rate(&first)))?;
+    let low = highest.map_or(f64::INFINITY, Rate::as_per_second).min(low_rate(&first));
+    let mut unloaded = look(low, Nanos::MAX)?.expect("nothing is later than the latest");
     for looks in 1..LOOKS {
         let is_interrupted = unloaded.result.interrupted.is_some();
         if unloaded.dead || is_interrupted {
@@ -97,7 +102,7 @@ pub fn measure_baseline(
         }
         let per_s = unloaded.baseline.rate_per_s;
         if let Some(lower) = lower_rate(&unloaded.baseline) {
-            let again = look(lower)?;
+            let Some(again) = look(lower, latest)? else { break };
             if again.dead || again.baseline.loss_ratio >= unloaded.baseline.loss_ratio {
                 // Not the load's doing.
                 break;
@@ -109,7 +114,7 @@ pub fn measure_baseline(
             break;
         }
         let stalled = stalled(asked, &unloaded.baseline, looks);
-        let again = look(per_s)?;
+        let Some(again) = look(per_s, latest)? else { break };
         let quality = |baseline: &Baseline| Some((baseline.lost, baseline.highest_percentile()?.1));
         // A look that a signal cut short may have no percentile to compare.
         if quality(&again.baseline).is_some_and(|quality_again| Some(quality_again) < quality(&unloaded.baseline)) {

@@ -67,7 +67,7 @@ pub fn measure_control(
             say_how(audience, &target.text, order.highest);
             let mut plan_of = |load| shape.plan_against((**target).clone(), load);
             let ceiling = ceiling(runner, audience, shape, order.highest, &mut plan_of)?;
-            if ceiling.is_none() {
+            if ceiling.is_none() && runner.interrupted().is_none() {
                 audience.say(&format!("note: the control {} completes nothing; there is no ceiling", target.text));
             }
             Ok(ceiling.map(|ceiling| Control {

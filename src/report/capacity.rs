@@ -139,6 +139,9 @@ pub(super) fn measured(result: &CapacityResult) -> String {
 
 /// The target at a low rate.
 pub(super) fn unloaded(baseline: &Baseline) -> String {
+    if baseline.attempts == 0 {
+        return "not measured".to_owned();
+    }
     let latency = [("connect", baseline.rtt_ns), ("p50", baseline.p50_ns), ("p95", baseline.p95_ns)]
         .into_iter()
         .filter_map(|(name, ns)| Some(format!("{name} {}", Nanos::new(ns?))))
