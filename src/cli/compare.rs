@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::base::visible_json;
-use crate::compare::{Measured, Outcome, Rules, Side, compare};
+use crate::compare::{Limit, Measured, Outcome, Rules, Side, compare};
 use crate::report::{Style, compare as rendered};
 use crate::run::ExitCode;
 
@@ -19,8 +19,11 @@ turn:
       What is better, worse or within noise: with an interval that covers the
       truth in 95 % of cases
   shakedown compare --fail-on-regression 5% old=o1.json,o2.json new=n1.json,n2.json
-      Exits 3 if anything is worse by more than 5 % beyond noise, 4 if that
-      cannot be told";
+      Exits 3 if anything is worse by more than 5 % beyond noise, 4 if nothing
+      could be tested (single runs, a generator that was the limit), else 0
+  shakedown compare --fail-on-regression 5% --strict old=o1.json,o2.json new=n1.json,n2.json
+      Exits 4 also where the noise is too large to exclude such a regression: 0 then
+      means that there is none";
 
 /// Flags of `shakedown compare`.
 #[derive(clap::Args, Debug)]
@@ -34,7 +37,10 @@ pub(super) struct CompareArgs {
     /// Exit 3 if anything is worse by more than this beyond noise: a rate or a latency by so many percent, a share of
     /// attempts by so many points
     #[arg(long, value_name = "PERCENT")]
-    fail_on_regression: Option<Limit>,
+    fail_on_regression: Option<Percentage>,
+    /// Exit 4 where the noise is too large to exclude such a regression; without it that is exit 0
+    #[arg(long, requires = "fail_on_regression")]
+    strict: bool,
     /// What to render
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -69,7 +75,7 @@ struct SideFiles {
 
 /// How much worse something may be, as a share.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Limit(f64);
+struct Percentage(f64);
 
 impl FromStr for SideFiles {
     type Err = String;
@@ -84,7 +90,7 @@ impl FromStr for SideFiles {
     }
 }
 
-impl FromStr for Limit {
+impl FromStr for Percentage {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -98,7 +104,8 @@ impl FromStr for Limit {
 
 /// Compares the files; the exit code says whether a limit was kept.
 pub(super) fn execute(args: &CompareArgs) -> Result<Exit, CliError> {
-    let rules = Rules { anyway: args.anyway, regression: args.fail_on_regression.map(|limit| limit.0) };
+    let limit = |Percentage(limit)| Limit { limit, strict: args.strict };
+    let rules = Rules { anyway: args.anyway, regression: args.fail_on_regression.map(limit) };
     let comparison = compare(&sides(&args.sides)?, rules).map_err(|error| CliError::usage(error.to_string()))?;
     let format = if args.json { Format::Json } else { args.format };
     let text = match format {

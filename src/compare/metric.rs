@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::measured::{Error, Measured, Reading};
-use super::welch::{Interval, Sample, interval};
+use super::welch::{Interval, Sample, interval, relative_interval};
 use super::{CONFIDENCE, Pair, Side};
 use crate::run::Unit;
 
@@ -143,7 +143,12 @@ fn least_variance(baseline: &[(f64, Error)], side: &[(f64, Error)]) -> f64 {
 fn row(common: &Common, limited: bool) -> MetricRow {
     let Common { metric, unit, baseline, side } = common;
     let better = Better::of(*unit);
-    let interval = interval(side, baseline, 1.0, CONFIDENCE);
+    let interval = match unit {
+        // Shares differ by points, at most by all.
+        Unit::Ratio => interval(side, baseline, 1.0, CONFIDENCE)
+            .map(|Interval { low, high }| Interval { low: low.max(-1.0), high: high.min(1.0) }),
+        Unit::Ns | Unit::PerS | Unit::Count => relative_interval(side, baseline, 1.0, CONFIDENCE),
+    };
     MetricRow {
         metric: metric.clone(),
         unit: *unit,

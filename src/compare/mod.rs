@@ -42,8 +42,17 @@ pub struct Side {
 pub struct Rules {
     /// Compare results of different plans, and say what differs.
     pub anyway: bool,
+    /// How much worse a side may be.
+    pub regression: Option<Limit>,
+}
+
+/// How much worse a side may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
     /// The comparison fails where a metric is worse by more than this share beyond noise.
-    pub regression: Option<f64>,
+    pub limit: f64,
+    /// Where the noise is too large to exclude that, it is inconclusive; else it passes.
+    pub strict: bool,
 }
 
 /// Every side beside the first.
@@ -110,7 +119,8 @@ pub enum Outcome {
     Pass,
     /// Something is.
     Worse,
-    /// A limit was asked, and the results cannot tell.
+    /// A limit was asked, and the results cannot tell: nothing could be tested or, if strictly asked, the noise is too
+    /// large to exclude that something is.
     Inconclusive,
 }
 
@@ -184,12 +194,7 @@ pub fn compare(sides: &[Side], rules: Rules) -> Result<Comparison, CompareError>
 impl Comparison {
     /// How it ends.
     pub fn outcome(&self) -> Outcome {
-        match &self.regression {
-            None => Outcome::Pass,
-            Some(regression) if !regression.worse.is_empty() => Outcome::Worse,
-            Some(regression) if !regression.undecided.is_empty() => Outcome::Inconclusive,
-            Some(_) => Outcome::Pass,
-        }
+        self.regression.as_ref().map_or(Outcome::Pass, Regression::outcome)
     }
 }
 

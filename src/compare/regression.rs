@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::metric::{Better, Common, common, limited};
-use super::welch::{Interval, interval};
-use super::{CONFIDENCE, Side};
+use super::welch::{Interval, interval, relative_interval};
+use super::{CONFIDENCE, Limit, Outcome, Side};
 use crate::run::Unit;
 
 /// What became of a limit on how much worse a side may be.
@@ -15,6 +15,8 @@ use crate::run::Unit;
 pub struct Regression {
     /// The limit: a share of the baseline's mean; of metrics that are shares themselves, the difference.
     pub limit: f64,
+    /// What cannot be told keeps the comparison from passing.
+    pub strict: bool,
     /// The probability of two-sided intervals that all of them cover the truth.
     pub confidence: f64,
     /// How many metrics could be tested.
@@ -40,7 +42,18 @@ pub struct RegressionRow {
 }
 
 impl Regression {
-    pub(super) fn of(limit: f64, baseline: &Side, others: &[Side]) -> Self {
+    /// How a comparison with this limit ends.
+    pub fn outcome(&self) -> Outcome {
+        let unknown = self.tests == 0 || !self.undecided.is_empty() || self.strict && !self.not_excluded.is_empty();
+        match self.worse.as_slice() {
+            [] if unknown => Outcome::Inconclusive,
+            [] => Outcome::Pass,
+            _ => Outcome::Worse,
+        }
+    }
+
+    pub(super) fn of(limit: Limit, baseline: &Side, others: &[Side]) -> Self {
+        let Limit { limit, strict } = limit;
         let (mut tested, mut undecided) = (Vec::new(), Vec::new());
         for side in others {
             let measured = |side: &Side| side.results.len() > 1 && !limited(side);
@@ -60,6 +73,7 @@ impl Regression {
             |(_, common): &&&(&Side, Common)| beyond(common, limit, CONFIDENCE).is_some_and(|beyond| beyond.high > 0.0);
         Self {
             limit,
+            strict,
             confidence: CONFIDENCE,
             tests: tested.len(),
             worse: worse.into_iter().map(row).collect(),
@@ -69,13 +83,13 @@ impl Regression {
     }
 }
 
-/// By how much a side is worse than the limit allows, in the metric's unit. The limit is held against a multiple of the
-/// baseline's mean, noise of both included, not against a quotient of means.
+/// By how much a side is worse than the limit allows, in the metric's unit; noise of both sides included.
 fn beyond(common: &Common, limit: f64, confidence: f64) -> Option<Interval> {
     let Common { unit, baseline, side, .. } = common;
-    let beside = |factor| interval(side, baseline, factor, confidence);
+    let beside = |factor| relative_interval(side, baseline, factor, confidence);
     match (unit, Better::of(*unit)) {
-        (Unit::Ratio, _) => beside(1.0).map(|Interval { low, high }| Interval { low: low - limit, high: high - limit }),
+        (Unit::Ratio, _) => interval(side, baseline, 1.0, confidence)
+            .map(|Interval { low, high }| Interval { low: low - limit, high: high - limit }),
         (_, Better::Lower) => beside(1.0 + limit),
         (_, Better::Higher) => beside(1.0 - limit).map(|Interval { low, high }| Interval { low: -high, high: -low }),
     }

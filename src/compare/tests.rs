@@ -36,7 +36,8 @@ fn judged(comparison: &Comparison, metric: &str) -> Judgement {
     row.unwrap_or_else(|| panic!("{metric} is compared")).judgement
 }
 
-const STRICT: Rules = Rules { anyway: false, regression: Some(0.05) };
+const LIMITED: Rules = Rules { anyway: false, regression: Some(Limit { limit: 0.05, strict: false }) };
+const STRICT: Rules = Rules { anyway: false, regression: Some(Limit { limit: 0.05, strict: true }) };
 
 #[test]
 fn what_differs_by_more_than_noise_is_better_or_worse() {
@@ -50,7 +51,7 @@ fn what_differs_by_more_than_noise_is_better_or_worse() {
     assert_eq!(judged(&comparison, "response.p50"), Judgement::WithinNoise);
     assert_eq!(judged(&comparison, "failed"), Judgement::WithinNoise);
     assert_eq!(comparison.outcome(), Outcome::Pass, "no limit was asked");
-    assert_eq!(compare(&sides, STRICT).unwrap().outcome(), Outcome::Worse);
+    assert_eq!(compare(&sides, LIMITED).unwrap().outcome(), Outcome::Worse);
 }
 
 #[test]
@@ -59,12 +60,15 @@ fn noisier_runs_hide_the_same_difference() {
         &[result(1_000.0, 10.0), result(1_150.0, 12.0), result(850.0, 8.0)],
         &[result(900.0, 8.0), result(1_030.0, 10.0), result(780.0, 6.0)],
     );
-    let comparison = compare(&noisy, STRICT).unwrap();
+    let comparison = compare(&noisy, LIMITED).unwrap();
     assert_eq!(judged(&comparison, "rate"), Judgement::WithinNoise);
     assert_eq!(comparison.outcome(), Outcome::Pass);
     let regression = comparison.regression.unwrap();
     let names: Vec<_> = regression.not_excluded.iter().map(|row| row.metric.as_str()).collect();
     assert_eq!(names, ["rate", "response.p99"], "that they are not worse is not shown either");
+    assert_eq!(compare(&noisy, STRICT).unwrap().outcome(), Outcome::Inconclusive);
+    let quiet = sides(&[result(1_000.0, 10.0), result(1_001.0, 10.0)], &[result(1_000.0, 10.0), result(999.0, 10.0)]);
+    assert_eq!(compare(&quiet, STRICT).unwrap().outcome(), Outcome::Pass);
 }
 
 #[test]
@@ -73,16 +77,16 @@ fn a_worsening_within_the_limit_is_no_regression() {
         &[result(1_000.0, 10.0), result(1_001.0, 10.0), result(999.0, 10.0)],
         &[result(970.0, 10.0), result(971.0, 10.0), result(969.0, 10.0)],
     );
-    let comparison = compare(&sides, STRICT).unwrap();
+    let comparison = compare(&sides, LIMITED).unwrap();
     assert_eq!((judged(&comparison, "rate"), comparison.outcome()), (Judgement::Worse, Outcome::Pass));
-    let stricter = Rules { regression: Some(0.01), ..STRICT };
+    let stricter = Rules { regression: Some(Limit { limit: 0.01, strict: false }), ..LIMITED };
     assert_eq!(compare(&sides, stricter).unwrap().outcome(), Outcome::Worse);
 }
 
 #[test]
 fn of_single_runs_the_noise_is_unknown() {
     let sides = sides(&[result(1_000.0, 10.0)], &[result(500.0, 100.0)]);
-    let comparison = compare(&sides, STRICT).unwrap();
+    let comparison = compare(&sides, LIMITED).unwrap();
     assert!(comparison.pairs[0].metrics.iter().all(|row| row.judgement == Judgement::NoiseUnknown));
     assert_eq!(comparison.outcome(), Outcome::Inconclusive);
     assert_eq!(compare(&sides, Rules::default()).unwrap().outcome(), Outcome::Pass);
@@ -92,9 +96,9 @@ fn of_single_runs_the_noise_is_unknown() {
 fn equal_shares_of_failures_in_few_attempts_are_no_certainty() {
     let failing = |failed| OpenRun { completed: 1_990 - failed, failed, ..OpenRun::default() }.result(&[]);
     let rare = sides(&[1, 1, 1].map(failing), &[2, 2, 2].map(failing));
-    assert_eq!(judged(&compare(&rare, STRICT).unwrap(), "failed"), Judgement::WithinNoise);
+    assert_eq!(judged(&compare(&rare, LIMITED).unwrap(), "failed"), Judgement::WithinNoise);
     let many = sides(&[1, 1, 1].map(failing), &[200, 200, 200].map(failing));
-    let comparison = compare(&many, STRICT).unwrap();
+    let comparison = compare(&many, LIMITED).unwrap();
     assert_eq!(judged(&comparison, "failed"), Judgement::Worse);
     let regression = comparison.regression.unwrap();
     assert!(regression.worse.iter().any(|row| row.metric == "failed"), "10 points are more than 5");
@@ -108,7 +112,7 @@ fn lower_bounds_are_not_compared() {
         result
     };
     let sides = sides(&[result(1_000.0, 10.0), result(1_001.0, 10.0)], &[limited(500.0), limited(501.0)]);
-    let comparison = compare(&sides, STRICT).unwrap();
+    let comparison = compare(&sides, LIMITED).unwrap();
     assert_eq!((judged(&comparison, "rate"), comparison.outcome()), (Judgement::Inconclusive, Outcome::Inconclusive));
     assert!(
         comparison.notes[0].contains("the generator was the limit in 2 of 2 results of B"),
@@ -121,7 +125,7 @@ fn lower_bounds_are_not_compared() {
 fn several_sides_are_each_compared_with_the_first() {
     let runs = |rate: f64| [result(rate, 10.0), result(rate + 1.0, 10.0), result(rate - 1.0, 10.0)];
     let sides = [side("A", &runs(1_000.0)), side("B", &runs(1_000.0)), side("C", &runs(500.0))];
-    let comparison = compare(&sides, STRICT).unwrap();
+    let comparison = compare(&sides, LIMITED).unwrap();
     let pairs: Vec<_> = comparison.pairs.iter().map(|pair| (pair.baseline.as_str(), pair.side.as_str())).collect();
     assert_eq!(pairs, [("A", "B"), ("A", "C")]);
     let worse = comparison.regression.unwrap().worse;
@@ -213,7 +217,7 @@ fn regressions(runs: usize, factor: f64, latency: &dyn Fn(&mut RandomStream) -> 
     };
     let worse = (0..COMPARISONS).filter(|_| {
         let (baseline, side) = (draw("A", 1.0), draw("B", factor));
-        compare(&[baseline, side], STRICT).unwrap().outcome() == Outcome::Worse
+        compare(&[baseline, side], LIMITED).unwrap().outcome() == Outcome::Worse
     });
     worse.count() as f64 / f64::from(COMPARISONS)
 }

@@ -25,8 +25,10 @@ pub fn text(comparison: &Comparison, style: Style) -> String {
     }
     for (index, pair) in comparison.pairs.iter().enumerate() {
         let has = |judgement| pair.metrics.iter().any(|row| row.judgement == judgement);
+        // A worsening that the limit allows alarms nobody.
+        let allowed = comparison.regression.is_some() && comparison.outcome() == Outcome::Pass;
         let ansi = if has(Judgement::Worse) {
-            colored(AnsiColor::Red)
+            if allowed { BOLD } else { colored(AnsiColor::Red) }
         } else if has(Judgement::Better) {
             colored(AnsiColor::Green)
         } else {
@@ -144,7 +146,7 @@ fn table(pair: &Pair) -> ([String; 6], Vec<[String; 6]>) {
 
 /// What became of the limit.
 fn regression(regression: &Regression) -> String {
-    let Regression { limit, worse, undecided, not_excluded, tests, .. } = regression;
+    let Regression { limit, strict, worse, undecided, not_excluded, tests, .. } = regression;
     let limit = share(*limit);
     let named = |rows: &[RegressionRow]| {
         let names: Vec<_> = rows.iter().map(|row| format!("{} of {}", row.metric, row.side)).collect();
@@ -161,7 +163,11 @@ fn regression(regression: &Regression) -> String {
         format!("nothing is worse by more than {limit} beyond noise ({} tested)", count(*tests, "metric"))
     };
     let excluded = (!not_excluded.is_empty()).then(|| {
-        format!("the noise is too large to exclude it in {}: more runs narrow the intervals", named(not_excluded))
+        let strict = if *strict { ", so it cannot be told" } else { "" };
+        format!(
+            "the noise is too large to exclude it in {}{strict}: more runs narrow the intervals",
+            named(not_excluded)
+        )
     });
     let undecided = (!undecided.is_empty() && *tests > 0).then(|| format!("not tested: {}", named(undecided)));
     let parts: Vec<_> = [Some(found), excluded, undecided].into_iter().flatten().collect();
@@ -221,7 +227,8 @@ fn signed(value: f64) -> String {
         size if size < 0.005 => "0".to_owned(),
         size if size < 0.995 => format!("{value:+.2}"),
         size if size < 99.95 => format!("{value:+.1}"),
-        _ => format!("{value:+.0}"),
+        size if size < 1e5 => format!("{value:+.0}"),
+        _ => format!("{value:+.0e}"),
     }
 }
 

@@ -37,6 +37,10 @@ fn a_slower_target_is_worse_and_another_run_of_the_same_is_not() {
     let gated = |other: &str| ended_in(path, &format!("compare {noisy} {other} --fail-on-regression 5%"));
     let (same, worse) = (gated(&again), gated(&slow));
     assert_eq!((same.code, worse.code), (Some(0), Some(3)), "{same:#?} {worse:#?}");
+    let strict = ended_in(path, &format!("compare {noisy} {again} --fail-on-regression 5% --strict"));
+    let hidden = "the noise is too large to exclude it in";
+    assert_eq!((strict.code, strict.stdout.contains(hidden)), (Some(4), true), "{strict:#?}");
+    ended_in(path, &format!("compare {noisy} {again} --strict")).assert_error(2, &["--fail-on-regression"]);
     assert!(worse.stdout.contains("worse by more than 5.00 % beyond noise: rate of slow"), "{worse:#?}");
 
     let json = ended_in(path, &format!("compare {noisy} {slow} --json")).json();
