@@ -70,7 +70,7 @@ fn every_command_that_a_scenario_names_exists() {
 fn a_rehearsal_is_repeated_by_its_seed() {
     let (words, _) = rehearsal("cluster-mix");
     let run = || {
-        let result = run_by(shakedown_command(), &format!("{words} --seed 5")).passed();
+        let result = run_by(shakedown_command(), &format!("{words} --seed 5")).result();
         (result.attempts, result.latency.response.expect("completed attempts").hdr_v2_base64)
     };
     assert_eq!(run(), run());

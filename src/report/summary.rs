@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::quantity::{count, percent, seconds, value};
+use super::quantity::{count, percent, seconds, span, value};
 use crate::base::{DurationText, Nanos, rate_text};
 use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
-    ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Obstacle, Pace, Population, RunResult, StagePlan,
-    ThresholdResult, Verdict, Verify, nothing_completed, unexpected_reactions,
+    Attempts, ClientPlan, ClientShare, ClosePolicy, Hold, InterruptedAt, Lane, LoadPlan, Obstacle, Pace, Phase,
+    Population, RunResult, StagePlan, StormRow, ThresholdResult, Verdict, Verify, met_nobody,
+    nothing_completed, reactions, unexpected_reactions, unserved, unserved_text,
 };
 
 /// What matters most about a result, in words.
@@ -208,12 +209,17 @@ fn generator(result: &RunResult) -> String {
 fn happened(result: &RunResult) -> String {
     let attempts = &result.attempts;
     let bounded = not_a_capacity(result).map(|why| format!(" ({why})")).unwrap_or_default();
-    let mut parts = vec![format!(
-        "{} completed{bounded}: {} of {} due",
-        rate_text(result.rate.completed_per_s),
-        attempts.completed,
-        attempts.due
-    )];
+    let mut parts: Vec<_> = result.storms.iter().map(|storm| came_back(result, storm)).collect();
+    parts.push(match only_storms(result) {
+        // Who comes back asks for no rate.
+        true => format!("{} of {} due completed", attempts.completed, count(attempts.due as usize, "attempt")),
+        false => format!(
+            "{} completed{bounded}: {} of {} due",
+            rate_text(result.rate.completed_per_s),
+            attempts.completed,
+            attempts.due
+        ),
+    });
     parts.push(format!("{} failed ({})", attempts.failed, percent(attempts.failed, attempts.due)));
     if attempts.observed > 0 {
         parts.push(format!("{} of hostile clients observed", attempts.observed));
@@ -227,12 +233,10 @@ fn happened(result: &RunResult) -> String {
     parts.extend(lost_while_held(result));
     if let Some(signal) = result.interrupted {
         let signal = signal.name();
-        let load_s = result.window.warmup_s + result.window.duration_s;
-        // The timeline goes on to the end, by whole rows; the load itself may be over while its connections are held.
-        let last_s = result.timeline.last().map_or(0.0, |row| f64::from(row.t_s));
-        parts.push(match last_s > load_s + 1.0 {
-            true => format!("the hold was ended by {signal} after about {}", seconds(last_s)),
-            false => format!("ended by {signal} after {}", seconds(result.window.duration_s)),
+        parts.push(match result.interrupted_at {
+            None => format!("ended by {signal}"),
+            Some(InterruptedAt { phase: phase @ Phase::Waiting, .. }) => format!("ended by {signal} {phase}"),
+            Some(InterruptedAt { t_s, phase }) => format!("ended by {signal} after {}, {phase}", seconds(t_s)),
         });
     }
     parts.join(", ")
@@ -251,6 +255,27 @@ fn lost_while_held(result: &RunResult) -> Option<String> {
         (0, lost) => Some(format!("{lost} lost while held")),
         (lost, _) => Some(format!("{lost} of {} lost while held{taken_back}", attempts.held)),
     }
+}
+
+/// All that was asked is that fleets come back.
+pub(super) fn only_storms(result: &RunResult) -> bool {
+    let mut lanes = result.plan.asked().flat_map(|population| &population.lanes);
+    lanes.all(|lane| matches!(lane.load, LoadPlan::Storm { .. }))
+}
+
+/// When a fleet was back.
+fn came_back(result: &RunResult, storm: &StormRow) -> String {
+    let name = if result.storms.len() > 1 { format!("{}: {}: ", storm.population, storm.stage) } else { String::new() };
+    let time = |ns: Option<u64>| ns.map(|ns| span(Some(ns)));
+    let back = match (time(storm.back_100_ns), time(storm.back_99_ns)) {
+        (Some(all), Some(most)) => format!("all of {} back after {all}, 99 % after {most}", storm.fleet),
+        (None, Some(most)) => format!("{} of {} back, 99 % after {most}", storm.back, storm.fleet),
+        (_, None) => match time(storm.back_50_ns) {
+            Some(half) => format!("only {} of {} back, half after {half}", storm.back, storm.fleet),
+            None => format!("only {} of {} back", storm.back, storm.fleet),
+        },
+    };
+    format!("{name}{back}")
 }
 
 /// A closed loop's rate is what its concurrency and the target's latency give (Little's law); a mix has but one rate and
@@ -283,12 +308,17 @@ fn reason_of_numbers(result: &RunResult) -> String {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return "nothing completed, because of this machine's limits".to_owned(),
         Some(Obstacle::Target) => return "nothing completed: the target or the way to it failed".to_owned(),
-        None if result.attempts.completed + result.attempts.observed == 0 => {
-            return "the run ended before anything completed".to_owned();
+        None if result.attempts.due == 0 => return "nothing is known: no attempt was due".to_owned(),
+        None if result.attempts.completed + reactions(result) == 0 => {
+            return "nothing is known: the run ended before any attempt was over".to_owned();
+        }
+        None if met_nobody(result) => {
+            return "nothing is known of the target: no hostile client got a connection".to_owned();
         }
         None => {}
     }
     let with = |pass: Option<bool>| result.thresholds.iter().filter(move |threshold| threshold.pass == pass);
+    let unserved = Some(unserved_text(&unserved(result))).filter(|text| !text.is_empty());
     match result.verdict {
         Verdict::Inconclusive if result.generator.limited => {
             "the generator was the limit, the numbers are a lower bound (see findings)".to_owned()
@@ -301,7 +331,7 @@ fn reason_of_numbers(result: &RunResult) -> String {
                     threshold.reason.as_deref().unwrap_or("no value")
                 )
             };
-            with(None).map(undecided).collect::<Vec<_>>().join("; ")
+            with(None).map(undecided).chain(unserved).collect::<Vec<_>>().join("; ")
         }
         Verdict::Fail => {
             let missed =
@@ -310,24 +340,34 @@ fn reason_of_numbers(result: &RunResult) -> String {
             let reactions = (unexpected > 0).then(|| {
                 format!("{} of hostile clients went otherwise than expected", count(unexpected as usize, "attempt"))
             });
-            with(Some(false)).map(missed).chain(reactions).collect::<Vec<_>>().join("; ")
+            with(Some(false)).map(missed).chain(reactions).chain(unserved).collect::<Vec<_>>().join("; ")
         }
-        Verdict::Pass => {
-            let dropped = result.attempts.dropped;
-            let kept = match (result.rate.intended_per_s, result.generator.limited) {
-                (_, true) => "the generator was the limit, the rate is a lower bound (see findings)".to_owned(),
-                (Some(_), false) if dropped > 0 => {
-                    format!("the generator kept up, {dropped} arrivals found no free slot")
-                }
-                (Some(_), false) => "the generator kept the plan".to_owned(),
-                (None, false) => "closed loop asks no rate".to_owned(),
-            };
-            match result.thresholds.as_slice() {
-                [] => format!("no threshold asked; {kept}"),
-                [only] => format!("{} is met: {}; {kept}", only.expression, measured(only)),
-                [_, _] => format!("both thresholds are met; {kept}"),
-                thresholds => format!("all {} thresholds are met; {kept}", thresholds.len()),
-            }
-        }
+        Verdict::Pass => passed(result),
     }
+}
+
+/// What a run that passes was held to; without thresholds, what they might have been about.
+fn passed(result: &RunResult) -> String {
+    let dropped = result.attempts.dropped;
+    let kept = match (result.rate.intended_per_s, result.generator.limited) {
+        (_, true) => "the generator was the limit, the rate is a lower bound (see findings)".to_owned(),
+        (Some(_), false) if dropped > 0 => format!("the generator kept up, {dropped} arrivals found no free slot"),
+        (Some(_), false) => "the generator kept the plan".to_owned(),
+        (None, false) => "closed loop asks no rate".to_owned(),
+    };
+    let held_to = match result.thresholds.as_slice() {
+        [] => format!("no thresholds were set{}", losses(result)),
+        [only] => format!("{} is met: {}", only.expression, measured(only)),
+        [_, _] => "both thresholds are met".to_owned(),
+        thresholds => format!("all {} thresholds are met", thresholds.len()),
+    };
+    format!("{held_to}; {kept}")
+}
+
+/// What a condition on failures would have seen.
+fn losses(result: &RunResult) -> String {
+    let Attempts { failed, due, .. } = result.attempts;
+    let failed = (failed > 0)
+        .then(|| format!("{failed} of {} failed ({})", count(due as usize, "attempt"), percent(failed, due)));
+    failed.into_iter().chain(lost_while_held(result)).map(|loss| format!(", {loss}")).collect()
 }

@@ -47,12 +47,29 @@ pub(super) fn thresholds_of(thresholds: &[ThresholdResult]) -> Table {
 /// A row for each metric with samples.
 pub(super) fn latency(result: &RunResult) -> Table {
     let measured = Metric::ALL.into_iter().filter_map(|metric| Some((metric, result.latency.get(metric)?)));
-    let row = |(metric, summary): (Metric, &LatencySummary)| {
-        let columns = [summary.p50_ns, summary.p90_ns, summary.p99_ns, summary.p999_ns, summary.max_ns];
-        std::iter::once(metric.to_string()).chain(columns.map(span)).collect::<Vec<_>>()
+    let measured: Vec<_> = measured.filter(|(_, summary)| summary.count > 0).collect();
+    let table = |heading: &[&'static str], of: &dyn Fn(&LatencySummary) -> Vec<String>| {
+        let row = |(metric, summary): &(Metric, &LatencySummary)| {
+            std::iter::once(metric.to_string()).chain(of(summary)).collect::<Vec<_>>()
+        };
+        Table::new(heading.iter().copied(), measured.iter().map(row))
     };
-    let rows = measured.filter(|(_, summary)| summary.count > 0).map(row);
-    Table::new(["latency", "p50", "p90", "p99", "p99.9", "max"], rows)
+    if measured.iter().any(|(_, summary)| summary.p90_ns.is_some()) {
+        return table(&["latency", "p50", "p90", "p99", "p99.9", "max"], &|summary| {
+            [summary.p50_ns, summary.p90_ns, summary.p99_ns, summary.p999_ns, summary.max_ns].map(span).to_vec()
+        });
+    }
+    // Few samples have few percentiles, or none.
+    let number = |summary: &LatencySummary| summary.count.to_string();
+    if measured.iter().any(|(_, summary)| summary.p50_ns.is_some()) {
+        return table(&["latency", "n", "min", "mean", "p50", "max"], &|summary| {
+            let spans = [summary.min_ns, summary.mean_ns, summary.p50_ns, summary.max_ns].map(span);
+            std::iter::once(number(summary)).chain(spans).collect()
+        });
+    }
+    table(&["latency", "n", "min", "mean", "max"], &|summary| {
+        std::iter::once(number(summary)).chain([summary.min_ns, summary.mean_ns, summary.max_ns].map(span)).collect()
+    })
 }
 
 /// What the target did with hostile clients; what never happened has no column.
@@ -126,20 +143,30 @@ pub(super) fn breakdowns(result: &RunResult) -> Vec<Table> {
 
 fn breakdown<'a>(title: &str, rows: impl Iterator<Item = &'a Row> + Clone, due: &str) -> Table {
     let open_loop = rows.clone().any(|row| row.latency.response.is_some());
-    let p50 = if open_loop { "response p50" } else { "service p50" };
+    let metric = if open_loop { Metric::Response } else { Metric::Service };
+    let any =
+        |of: fn(&LatencySummary) -> Option<u64>| rows.clone().any(|row| row.latency.get(metric).and_then(of).is_some());
+    // Percentiles that no row has samples for are no columns.
+    type Number = (&'static str, fn(&LatencySummary) -> Option<u64>);
+    let p50: Number = ("p50", |summary| summary.p50_ns);
+    let p99: Number = ("p99", |summary| summary.p99_ns);
+    let mean: Number = ("mean", |summary| summary.mean_ns);
+    let max: Number = ("max", |summary| summary.max_ns);
+    let middle = if any(p50.1) { p50 } else { mean };
+    let high = if any(p99.1) { p99 } else { max };
     let cells = |row: &Row| {
-        let latency = if open_loop { &row.latency.response } else { &row.latency.service };
-        let quantile = |of: fn(&LatencySummary) -> Option<u64>| span(latency.as_ref().and_then(of));
+        let number = |(_, of): Number| span(row.latency.get(metric).and_then(of));
         vec![
             name(row),
             row.attempts.due.to_string(),
             rate_text(row.rate.completed_per_s),
             percent(row.attempts.failed, row.attempts.due),
-            quantile(|summary| summary.p50_ns),
-            quantile(|summary| summary.p99_ns),
+            number(middle),
+            number(high),
         ]
     };
-    Table::new([title, due, "completed", "failed", p50, "p99"], rows.map(cells))
+    let named = format!("{metric} {}", middle.0);
+    Table::new([title, due, "completed", "failed", &named, high.0], rows.clone().map(cells))
 }
 
 fn name(row: &Row) -> String {

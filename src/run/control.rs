@@ -19,6 +19,7 @@ use crate::measure::{CompletedSecond, Snapshot, Timeline};
 use crate::observe::{Observation, ObserveError, Observer, Observing};
 
 use super::host::{CpuTicks, environment, local_ports, tcp_counters};
+use super::interruption::InterruptedAt;
 use super::names::{Names, Resolver};
 use super::plan::{Hold, Population, RunPlan, Until};
 use super::preflight;
@@ -140,6 +141,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     let mut next_look_up = conduct.resolver.as_ref().and(plan.resolve_every_ns).map(|every| start + Nanos::new(every));
     let mut events = Vec::new();
     let mut interrupted = None;
+    let mut interrupted_at = None;
     let mut refused = false;
     let mut enough = false;
     let mut ended_early = false;
@@ -170,6 +172,7 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
         if let Some(signal) = received {
             if interrupted.is_none() {
                 interrupted = Some(signal);
+                interrupted_at = Some(InterruptedAt::new(&plan, start, fleet.now(), fleet.is_drained()));
                 // A signal that ends only the hold leaves the load as it was planned.
                 ended_early |= !fleet.is_drained();
                 fleet.order(Order::Stop);
@@ -227,8 +230,19 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
     findings.extend(throttling::finding(&throttling_before, &Throttling::read(), took, plan.workers));
     let network = (network_before, tcp_counters());
     let broken = outcomes.iter().find_map(|outcome| outcome.error.clone());
-    let ending =
-        Ending { plan, start, started_at, interrupted, trip, ended_early, network, findings, events, observation };
+    let ending = Ending {
+        plan,
+        start,
+        started_at,
+        interrupted,
+        interrupted_at,
+        trip,
+        ended_early,
+        network,
+        findings,
+        events,
+        observation,
+    };
     let parts = ending.parts(outcomes, timeline, seconds, &preparation);
     Ok(Ran { parts, broken })
 }
@@ -239,6 +253,7 @@ pub(super) struct Ending {
     pub start: Time,
     pub started_at: String,
     pub interrupted: Option<Signal>,
+    pub interrupted_at: Option<InterruptedAt>,
     /// Why the run was ended by its own conditions.
     pub trip: Option<Trip>,
     /// The load was ended by an order, not by its plan.
@@ -296,6 +311,7 @@ impl Ending {
             observation: self.observation,
             ended_by: self.trip.map(|trip| trip.text),
             interrupted: self.interrupted,
+            interrupted_at: self.interrupted_at,
             plan: RunPlan::clone(&self.plan),
         }
     }
@@ -419,6 +435,7 @@ mod tests {
             start: START,
             started_at: String::new(),
             interrupted: None,
+            interrupted_at: None,
             trip: None,
             ended_early,
             network: (BTreeMap::new(), BTreeMap::new()),

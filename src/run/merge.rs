@@ -139,6 +139,7 @@ impl RunResult {
         }
         self.started_at = std::mem::take(&mut self.started_at).min(part.started_at);
         self.interrupted = self.interrupted.or(part.interrupted);
+        self.interrupted_at = self.interrupted_at.or(part.interrupted_at);
         self.ended_by = self.ended_by.take().or(part.ended_by);
         Ok(())
     }

@@ -20,11 +20,12 @@ mod signals;
 mod simulate;
 mod threshold;
 mod throttling;
+mod unserved;
 mod verdict;
 mod watch;
 
 pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
-pub use interruption::Interruption;
+pub use interruption::{InterruptedAt, Interruption, Phase};
 pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_address_space, check_room};
 pub use merge::MergeError;
 pub use names::Resolver;
@@ -42,8 +43,10 @@ pub use sessions::DEFAULT_STREAM;
 pub use signals::{Signals, on_each_signal};
 pub use simulate::{simulate, simulate_watched};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
+pub use unserved::{Unserved, unserved, unserved_text};
 pub use verdict::{
-    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, nothing_completed, unexpected_reactions,
+    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, met_nobody, nothing_completed, reactions,
+    unexpected_reactions,
 };
 pub use watch::{AbortCondition, Trip, WatchOutcome};
 

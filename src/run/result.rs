@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::diagnosis;
+use super::interruption::InterruptedAt;
 use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
 use super::proxy;
 use super::recovery::{self, RecoveryRow, StormRow};
@@ -108,6 +109,9 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// The signal that ended the run early; null if it ended by its plan.
     pub interrupted: Option<Signal>,
+    /// When the signal came; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted_at: Option<InterruptedAt>,
     /// Which of its own conditions ended the run early, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<String>,
@@ -459,6 +463,8 @@ pub struct ResultParts {
     pub observation: Observation,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
+    /// When it came.
+    pub interrupted_at: Option<InterruptedAt>,
     /// Which of its own conditions ended the run early, and why.
     pub ended_by: Option<String>,
 }
@@ -612,6 +618,7 @@ impl RunResult {
             thresholds: Vec::new(),
             verdict: Verdict::Pass,
             interrupted: parts.interrupted,
+            interrupted_at: parts.interrupted_at,
             ended_by: parts.ended_by,
             machines: Vec::new(),
             plan,

@@ -12,7 +12,7 @@ use crate::measure::{IntervalReport, Timeline};
 use crate::observe::Observation;
 
 use super::control::{Ending, Notice, Ran, Watch};
-use super::interruption::Interruption;
+use super::interruption::{InterruptedAt, Interruption};
 use super::plan::RunPlan;
 use super::prepare::Preparation;
 use super::result::Event;
@@ -55,6 +55,9 @@ pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: 
         releases_on_order: plan.releases_on_order(),
         watch,
         start,
+        plan: Arc::clone(&plan),
+        now: start,
+        interrupted_at: None,
     };
     let end = run_turns(&mut network, &mut worker, mailbox, &mut collector);
     let ended: Time = network.now();
@@ -78,6 +81,7 @@ pub fn simulate_watched(plan: Arc<RunPlan>, interruption: &Interruption, watch: 
         start,
         started_at: STARTED_AT.into(),
         interrupted: interruption.received(),
+        interrupted_at: collector.interrupted_at,
         ended_early: interruption.received().is_some() || collector.trip.is_some() || collector.enough,
         events: collector.trip.iter().map(Event::of_trip).collect(),
         trip: collector.trip,
@@ -101,6 +105,10 @@ struct Collector<'a, W> {
     releases_on_order: bool,
     watch: &'a mut W,
     start: Time,
+    plan: Arc<RunPlan>,
+    /// When the worker last said how far it has come.
+    now: Time,
+    interrupted_at: Option<InterruptedAt>,
 }
 
 impl<W: Watch> Collector<'_, W> {
@@ -131,6 +139,8 @@ impl<W: Watch> Observer for Collector<'_, W> {
         for order in [Order::Stop, Order::Abandon] {
             if self.interruption.mailbox.has(order) && !self.mailbox.has(order) {
                 self.mailbox.order(order);
+                let at = InterruptedAt::new(&self.plan, self.start, self.now, worker.is_drained());
+                self.interrupted_at.get_or_insert(at);
             }
         }
         if self.releases_on_order && worker.is_drained() {
@@ -139,6 +149,7 @@ impl<W: Watch> Observer for Collector<'_, W> {
     }
 
     fn published(&mut self, worker: &Worker, now: Time) {
+        self.now = now;
         self.watch.progress(&Progress::of(worker), now.since(self.start));
     }
 }

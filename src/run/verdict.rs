@@ -9,6 +9,7 @@ use super::limiter;
 use super::plan::{Hold, Lane, LoadPlan, Pace, Population};
 use super::result::{FailureRow, ReactionRow, RunResult};
 use super::threshold::{Scope, Threshold};
+use super::unserved::{self, Unserved, unserved};
 use super::watch::WatchOutcome;
 use crate::base::Nanos;
 use crate::measure::{FailureKind, LatencySummary, Side, Step};
@@ -19,7 +20,7 @@ use crate::measure::{FailureKind, LatencySummary, Side, Step};
 pub enum Verdict {
     /// Every condition holds (there may be none).
     Pass,
-    /// A condition does not hold, or nothing completed.
+    /// A condition does not hold, or nothing completed: at all, or of a whole target, population or kind of client.
     Fail,
     /// A condition cannot be decided, or the generator was the limit of what was asked.
     Inconclusive,
@@ -108,7 +109,7 @@ pub enum ExitCode {
     CouldNotRun = 1,
     /// The command line or the scenario is wrong.
     Usage = 2,
-    /// A condition does not hold.
+    /// A condition does not hold, or nothing completed of a whole target, population or kind of client.
     Missed = 3,
     /// It cannot be told.
     Inconclusive = 4,
@@ -165,8 +166,11 @@ const GENERATOR_PAUSED: &str = "generator_paused";
 const WAKE_UP: Nanos = Nanos::from_micros(30);
 
 /// The findings made here; a merged result is judged anew.
-const JUDGED: [&str; 11] = [
+const JUDGED: [&str; 14] = [
     GENERATOR_PAUSED,
+    unserved::CODE,
+    unserved::ONE_FAMILY,
+    unserved::UNTRIED,
     "never_connected",
     diagnosis::MEDIA_UNSENT,
     limiter::CODE,
@@ -219,7 +223,7 @@ fn meant_to_complete(result: &RunResult) -> bool {
 }
 
 /// Attempts of hostile clients that are over, treated as expected or not.
-fn reactions(result: &RunResult) -> u64 {
+pub fn reactions(result: &RunResult) -> u64 {
     result.attempts.observed + unexpected_reactions(result)
 }
 
@@ -304,15 +308,23 @@ fn verdict(result: &RunResult, thresholds: &[Threshold]) -> Verdict {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
         // A signal came before anything was over: nothing is known of the target.
-        None if result.attempts.completed + reactions(result) == 0 => return Verdict::Inconclusive,
+        None if result.attempts.completed + reactions(result) == 0 || met_nobody(result) => {
+            return Verdict::Inconclusive;
+        }
         None => {}
     }
     let rate_asked = result.plan.asked().any(Population::is_open_loop);
     let asked = rate_asked || thresholds.iter().any(Threshold::needs_an_unlimited_generator);
     let passes = || result.thresholds.iter().map(|threshold| threshold.pass);
-    if result.generator.limited && asked || passes().any(|pass| pass.is_none()) {
+    let unserved = unserved(result);
+    // Of parts that never started, or may have met this machine's own limits, nothing is known.
+    let unknown = |part: &Unserved| !part.failed() || result.generator.limited;
+    if result.generator.limited && asked || passes().any(|pass| pass.is_none()) || unserved.iter().any(unknown) {
         Verdict::Inconclusive
-    } else if passes().any(|pass| pass == Some(false)) || unexpected_reactions(result) > 0 || result.ended_by.is_some()
+    } else if passes().any(|pass| pass == Some(false))
+        || unexpected_reactions(result) > 0
+        || result.ended_by.is_some()
+        || !unserved.is_empty()
     {
         Verdict::Fail
     } else {
@@ -338,7 +350,8 @@ fn generator_limits(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding
 /// What to know beside the numbers, without being the generator's limit.
 fn remarks(result: &RunResult, thresholds: &[Threshold]) -> Vec<Finding> {
     let tightest = thresholds.iter().filter_map(Threshold::latency_limit).min();
-    let mut remarks = Vec::from_iter(generator_paused(result));
+    let mut remarks = unserved::findings(result);
+    remarks.extend(generator_paused(result));
     for population in result.plan.asked().filter(|population| population.is_open_loop()) {
         let shortfall = Scope::of(result, Some(&population.name))
             .and_then(|scope| missed_starts(result, population, &scope, tightest));
@@ -390,12 +403,7 @@ fn generator_paused(result: &RunResult) -> Option<Finding> {
 
 /// Hostile clients that never got a connection say nothing about what the target does with them.
 fn never_connected(result: &RunResult) -> Option<Finding> {
-    let reactions = result.by_client.iter().filter_map(|row| Some((&row.name, row.reactions.as_ref()?)));
-    let shut_out = |reactions: &ReactionRow| {
-        let met = reactions.closed + reactions.reset + reactions.open + reactions.left;
-        reactions.not_connected > 0 && met == 0
-    };
-    let names: Vec<_> = reactions.filter(|(_, reactions)| shut_out(reactions)).map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = shut_out(result).collect();
     (!names.is_empty()).then(|| Finding {
         code: "never_connected".to_owned(),
         severity: Severity::Warning,
@@ -405,6 +413,28 @@ fn never_connected(result: &RunResult) -> Option<Finding> {
         ),
         remedy: "check that the server runs and listens on this address".to_owned(),
     })
+}
+
+/// The hostile clients none of whose attempts got a connection.
+fn shut_out(result: &RunResult) -> impl Iterator<Item = &str> {
+    let reactions = result.by_client.iter().filter_map(|row| Some((row.name.as_str(), row.reactions.as_ref()?)));
+    let is_shut_out = |reactions: &ReactionRow| {
+        let met = reactions.closed + reactions.reset + reactions.open + reactions.left;
+        reactions.not_connected > 0 && met == 0
+    };
+    reactions.filter(move |(_, reactions)| is_shut_out(reactions)).map(|(name, _)| name)
+}
+
+/// All clients were hostile ones, none of them was held to an expectation, and none got a connection.
+pub fn met_nobody(result: &RunResult) -> bool {
+    let ended = result.by_client.iter().filter_map(|row| row.reactions.as_ref());
+    let ended = ended.filter(|reactions| {
+        reactions.not_connected + reactions.closed + reactions.reset + reactions.open + reactions.left > 0
+    });
+    !meant_to_complete(result)
+        && unexpected_reactions(result) == 0
+        && result.attempts.observed > 0
+        && ended.count() == shut_out(result).count()
 }
 
 /// Other threads had the workers' CPUs: latencies contain the generator's own pauses.

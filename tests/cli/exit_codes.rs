@@ -11,7 +11,7 @@ fn code(words: &str) -> i32 {
 #[test]
 fn as_asked_is_0_with_or_without_failures() {
     assert_eq!(code("rtmp://serve.sim/live -n 10"), 0);
-    assert_eq!(code("rtmp://serve.sim/live rtmp://refuse.sim/live -n 10"), 0);
+    assert_eq!(code("rtmp://slow.sim/live -n 100 -c 100 --timeout 1s"), 0);
     assert_eq!(code("rtmp://serve.sim/live -R 100 -n 10 --threshold rate>=10/s"), 0);
 }
 
@@ -24,8 +24,36 @@ fn a_missed_condition_is_3() {
 }
 
 #[test]
+fn a_whole_target_or_client_of_which_nothing_completed_is_3() {
+    let dead = simulated("rtmp://serve.sim/live rtmp://refuse.sim/live -n 10");
+    assert_eq!(dead.code, Some(3), "{dead:#?}");
+    let named = "target rtmp://refuse.sim/live (10.255.0.13:1935): none of 5 attempts completed";
+    assert!(dead.stdout.split_whitespace().collect::<Vec<_>>().join(" ").contains(named), "{dead:#?}");
+}
+
+#[test]
+fn a_run_of_hostile_clients_says_what_happened_to_them() {
+    let met = |target: &str, expect: &str| {
+        let mut command =
+            prepared(&format!("run --engine sim --seed 1 rtmp://{target}.sim/live -n 3 --client half-c1"));
+        command.args(if expect.is_empty() { Vec::new() } else { vec!["--expect", expect] });
+        let ended = finished(command);
+        let verdict =
+            ended.stdout.lines().skip_while(|line| !line.starts_with("verdict")).take_while(|line| !line.is_empty());
+        (ended.code, verdict.map(str::trim).collect::<Vec<_>>().join(" "))
+    };
+    let known = |code, verdict: &str| (Some(code), format!("verdict    {verdict}"));
+    assert_eq!(met("silent", ""), known(0, "pass: no thresholds were set; closed loop asks no rate"));
+    let otherwise = "fail: 3 attempts of hostile clients went otherwise than expected";
+    assert_eq!(met("silent", "closed within 1s"), known(3, otherwise));
+    let nobody = "inconclusive: nothing is known of the target: no hostile client got a connection";
+    assert_eq!(met("refuse", ""), known(4, nobody));
+}
+
+#[test]
 fn what_cannot_be_told_is_4_and_goes_before_3() {
-    let few = "rtmp://serve.sim/live -n 10 --threshold service.p99<1s";
+    // How many attempts a closed loop makes is not known before.
+    let few = "rtmp://slow.sim/live -d 1s --threshold service.p99<1s";
     assert_eq!(code(few), 4);
     assert_eq!(code(&format!("{few} --threshold rate>10M/s")), 4);
     let limited = "rtmp://no-ports.sim/live -R 100 -d 1s --hold 1s";
@@ -38,7 +66,7 @@ fn nothing_completed_is_5_and_goes_before_4_and_3() {
     for host in ["refuse", "unreachable", "no-route", "reset", "http"] {
         assert_eq!(code(&format!("rtmp://{host}.sim/live -n 3")), 5, "{host}");
     }
-    assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold service.p99<1s"), 5);
+    assert_eq!(code("rtmp://refuse.sim/live -d 1s --threshold service.p99<1s"), 5);
     assert_eq!(code("rtmp://refuse.sim/live -n 3 --threshold failed<1%"), 5);
 }
 
@@ -54,10 +82,11 @@ fn a_load_ended_by_its_own_condition_is_3_and_5_if_nothing_had_completed() {
     assert_eq!([half.code, none.code], [Some(3), Some(5)], "{half:#?} {none:#?}");
     // The verdict names the condition either way.
     let verdict = |stdout: &str| {
-        let lines: Vec<_> = stdout.lines().skip_while(|line| !line.starts_with("verdict")).take(3).collect();
+        let lines = stdout.lines().skip_while(|line| !line.starts_with("verdict"));
+        let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
         lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
     };
-    insta::assert_snapshot!(verdict(&half.stdout), @"verdict    fail: the load was ended: failed>40% for 2s held in 2 seconds in a row up to 2 s, in the last one with 50.0 %");
+    insta::assert_snapshot!(verdict(&half.stdout), @"verdict    fail: the load was ended: failed>40% for 2s held in 2 seconds in a row up to 2 s, in the last one with 50.0 %; target rtmp://refuse.sim/live (10.255.0.13:1935): none of 50 attempts completed");
     insta::assert_snapshot!(verdict(&none.stdout), @"verdict    fail: the load was ended: failed>40% for 2s held in 2 seconds in a row up to 2 s, in the last one with 100.0 %; nothing completed: the target or the way to it failed");
 }
 

@@ -25,7 +25,7 @@ fn report_says_what_the_run_said() {
         ("rtmp://noisy.sim/live -R 1k -w 500ms -d 1s --hold 100ms", 0),
         ("rtmp://noisy.sim/live -R 100 -d 1s --threshold failed<1% --threshold rate>10M/s", 3),
         ("rtmp://no-ports.sim/live -R 100 -d 1s --hold 1s", 4),
-        ("rtmp://serve.sim/live -n 10 --threshold service.p99<1s", 4),
+        ("rtmp://slow.sim/live -d 1s --threshold service.p99<1s", 4),
         ("rtmp://refuse.sim/live rtmp://silent.sim/live -n 10 --timeout 100ms", 5),
     ] {
         let run = saved(folder.path(), words);

@@ -19,7 +19,7 @@ fn closed_loop() {
                1 worker, sim, seed 1
     result     39925/s completed (not a capacity: 32 in flight / 794 us): 2000 of
                2000 due, 0 failed (0 %)
-    verdict    pass: no threshold asked; closed loop asks no rate
+    verdict    pass: no thresholds were set; closed loop asks no rate
 
     latency         p50     p90      p99  p99.9      max
       service    772 us  948 us  1.18 ms      -  1.44 ms
@@ -98,7 +98,7 @@ fn open_loop_after_a_warm_up_as_a_ramp_of_poisson_arrivals() {
                poisson for 2s after a warm-up of 500ms, 2500 slots
                1 worker, sim, seed 1
     result     542/s completed: 1084 of 1084 due, 0 failed (0 %)
-    verdict    pass: no threshold asked; the generator kept the plan
+    verdict    pass: no thresholds were set; the generator kept the plan
 
     latency         p50     p90      p99  p99.9      max
       response   569 us  724 us  1.00 ms      -  1.21 ms
@@ -128,7 +128,7 @@ fn held_connections() {
                uniform up to 300 attempts, 300 slots
                1 worker, sim, seed 1
     result     100/s completed: 300 of 300 due, 0 failed (0 %)
-    verdict    pass: no threshold asked; the generator kept the plan
+    verdict    pass: no thresholds were set; the generator kept the plan
 
     latency         p50     p90  p99  p99.9     max
       response   600 us  600 us    -      -  600 us
@@ -156,16 +156,17 @@ fn connections_lost_while_held() {
                for 3s, 64 slots
                1 worker, sim, seed 1
     result     10/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while held
-    verdict    pass: no threshold asked; the generator kept the plan
+    verdict    pass: no thresholds were set, 25 of 30 lost while held; the generator
+               kept the plan
 
-    latency         p50  p90  p99  p99.9     max
-      response   600 us    -    -      -  600 us
-      service    600 us    -    -      -  600 us
-      connect    200 us    -    -      -  200 us
-      s0s1       400 us    -    -      -  400 us
-      s2         400 us    -    -      -  400 us
-      slot_wait    0 ns    -    -      -    0 ns
-      lateness     0 ns    -    -      -    0 ns
+    latency       n     min    mean     p50     max
+      response   30  600 us  600 us  600 us  600 us
+      service    30  600 us  600 us  600 us  600 us
+      connect    30  200 us  200 us  200 us  200 us
+      s0s1       30  400 us  400 us  400 us  400 us
+      s2         30  400 us  400 us  400 us  400 us
+      slot_wait  30    0 ns    0 ns    0 ns    0 ns
+      lateness   30    0 ns    0 ns    0 ns    0 ns
 
     modes      30 complex, verified
     held       6 at most, 6 when the load ended, 25 lost (median age 500 ms); the
@@ -277,7 +278,8 @@ fn one_of_two_targets_refuses() {
                200 slots
                1 worker, sim, seed 1
     result     50/s completed: 100 of 200 due, 100 failed (50.0 %)
-    verdict    pass: no threshold asked; the generator kept the plan
+    verdict    fail: target rtmp://refuse.sim/live (10.255.0.13:1935): none of 100
+               attempts completed
 
     latency         p50     p90  p99  p99.9     max
       response   600 us  600 us    -      -  600 us
@@ -296,10 +298,16 @@ fn one_of_two_targets_refuses() {
         -> others were accepted: a target may be down (by_target) or a limit
            reached; one per source address vanishes with more --source
 
-    by target                                    due  completed  failed  response p50  p99
-      rtmp://serve.sim/live (10.255.0.1:1935)    100       50/s     0 %        600 us    -
-      rtmp://refuse.sim/live (10.255.0.13:1935)  100        0/s   100 %             -    -
-    exit 0
+    by target                                    due  completed  failed  response p50     max
+      rtmp://serve.sim/live (10.255.0.1:1935)    100     50/s     0 %        600 us  600 us
+      rtmp://refuse.sim/live (10.255.0.13:1935)  100        0/s   100 %             -       -
+
+    findings
+      warning unserved: target rtmp://refuse.sim/live (10.255.0.13:1935): none of
+        100 attempts completed
+        -> the whole of it failed, so the run does not pass: see why its attempts
+           failed, or leave it out
+    exit 3
     ");
 }
 
@@ -316,14 +324,14 @@ fn this_machine_is_the_limit() {
     verdict    inconclusive: the generator was the limit, the numbers are a lower
                bound (see findings)
 
-    latency         p50  p90  p99  p99.9     max
-      response   600 us    -    -      -  600 us
-      service    600 us    -    -      -  600 us
-      connect    200 us    -    -      -  200 us
-      s0s1       400 us    -    -      -  400 us
-      s2         400 us    -    -      -  400 us
-      slot_wait    0 ns    -    -      -    0 ns
-      lateness     0 ns    -    -      -    0 ns
+    latency       n     min    mean     p50     max
+      response   80  600 us  600 us  600 us  600 us
+      service    80  600 us  600 us  600 us  600 us
+      connect    80  200 us  200 us  200 us  200 us
+      s0s1       80  400 us  400 us  400 us  400 us
+      s2         80  400 us  400 us  400 us  400 us
+      slot_wait  80    0 ns    0 ns    0 ns    0 ns
+      lateness   80    0 ns    0 ns    0 ns    0 ns
 
     modes      80 complex, verified
     held       16 at most, 16 when the load ended
@@ -469,7 +477,7 @@ fn publishers_that_stay() {
                loop, 100/s uniform up to 100 attempts, 100 slots
                1 worker, sim, seed 1
     result     100/s completed: 100 of 100 due, 0 failed (0 %)
-    verdict    pass: no threshold asked; the generator kept the plan
+    verdict    pass: no thresholds were set; the generator kept the plan
 
     latency           p50     p90  p99  p99.9     max
       response     301 ms  301 ms    -      -  301 ms
@@ -520,18 +528,18 @@ fn players_of_streams() {
                1 worker, sim, seed 1
     result     1.55/s completed (not a capacity: a closed loop of connections that
                stay): 90 of 90 due, 0 failed (0 %)
-    verdict    pass: no threshold asked; closed loop asks no rate
+    verdict    pass: no thresholds were set; closed loop asks no rate
 
-    latency            p50  p90  p99  p99.9      max
-      service      1.20 ms    -    -      -  1.20 ms
-      connect       200 us    -    -      -   200 us
-      s0s1          400 us    -    -      -   400 us
-      s2            400 us    -    -      -   400 us
-      reply         200 us    -    -      -   200 us
-      app_connect   200 us    -    -      -   200 us
-      publish       400 us    -    -      -   400 us
-      first_frame     0 ns    -    -      -     0 ns
-      confirm       600 us    -    -      -   600 us
+    latency         n      min     mean      p50      max
+      service      90  1.20 ms  1.20 ms  1.20 ms  1.20 ms
+      connect      90   200 us   200 us   200 us   200 us
+      s0s1         90   400 us   400 us   400 us   400 us
+      s2           90   400 us   400 us   400 us   400 us
+      reply        90   200 us   200 us   200 us   200 us
+      app_connect  90   200 us   200 us   200 us   200 us
+      publish      90   400 us   400 us   400 us   400 us
+      first_frame  90     0 ns     0 ns     0 ns     0 ns
+      confirm      90   600 us   600 us   600 us   600 us
 
     modes      90 complex, verified
     backend    FMS/3,0,1,123
@@ -554,9 +562,9 @@ fn players_of_streams() {
              0 │                                              ⢸⣀
                 0s                                           59s
 
-    by client    due  completed  failed  service p50  p99
-      vlc         60    1.034/s     0 %      1.20 ms    -
-      mpv         30   0.5168/s     0 %      1.20 ms    -
+    by client    due  completed  failed  service p50      max
+      vlc         60    1.034/s     0 %      1.20 ms  1.20 ms
+      mpv         30   0.5168/s     0 %      1.20 ms  1.20 ms
     exit 0
     ");
 }

@@ -110,6 +110,7 @@ fn the_first_signal_drains_what_is_in_flight() {
         peer.open_gate();
         let (exit, result) = finish(run, folder.path());
         assert_eq!((exit, &result["interrupted"]), (Some(code), &word.into()));
+        assert_eq!(result["interrupted_at"]["phase"], "load");
         // A worker that closed its connection just before it saw the order may have started another one.
         let due = result["attempts"]["due"].as_u64().unwrap();
         assert!((2..=4).contains(&due), "{due}");
@@ -172,6 +173,7 @@ fn a_simulated_run_is_interrupted_like_a_real_one() {
     run.signal(Signal::TERM);
     let (exit, result) = finish(run, folder.path());
     assert_eq!((exit, &result["interrupted"]), (Some(143), &"terminate".into()));
+    assert_eq!(result["interrupted_at"]["phase"], "load");
     assert_eq!(result["attempts"]["in_flight"], 0);
 }
 

@@ -336,6 +336,7 @@ impl Report {
             observation: Observation::default(),
             ended_by: None,
             interrupted: None,
+            interrupted_at: None,
             plan: self.plan,
         })
     }

@@ -8,9 +8,9 @@ use super::{observed, page, percentiles};
 use crate::base::rate_text;
 use crate::measure::{LatencySummary, Metric};
 use crate::report::quantity::{percent, seconds, span};
-use crate::report::summary::Summary;
+use crate::report::summary::{Summary, only_storms};
 use crate::report::{outcomes, tables};
-use crate::run::{LatencyTable, Row, RunResult};
+use crate::run::{LatencyTable, Row, RunResult, StormRow};
 
 /// The metrics in the chart of the distribution: those that the time of an attempt is made of. The others are in the
 /// table.
@@ -83,20 +83,32 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
         .intended_per_s
         .map_or_else(|| "not a capacity".to_owned(), |intended| format!("of {} intended", rate_text(intended)));
     let of_due = |count: u64| format!("{count} of {}", attempts.due);
-    let mut tiles = vec![
+    let storms = &result.storms;
+    let all_back = only_storms(result) && storms.iter().all(|storm| storm.back == storm.fleet);
+    let mut tiles: Vec<_> = storms.iter().map(back).collect();
+    tiles.extend([
         Tile::new("rate", rate_text(result.rate.completed_per_s), asked),
         Tile::new("completed", percent(attempts.completed, attempts.due), of_due(attempts.completed)),
+        // A fleet that comes back is refused at first; what matters is whether it came back.
         Tile::new("failed", percent(attempts.failed, attempts.due), of_due(attempts.failed))
-            .marked(attempts.failed > 0),
-    ];
+            .marked(attempts.failed > 0 && !all_back),
+    ]);
     if attempts.dropped > 0 {
         let dropped = Tile::new("dropped", percent(attempts.dropped, attempts.due), of_due(attempts.dropped));
         tiles.push(dropped.marked(true));
     }
     if let Some((metric, summary)) = headline(&result.latency) {
         let most = format!("{} at most", span(summary.max_ns));
-        tiles.push(Tile::new(format!("{metric} p50"), span(summary.p50_ns), format!("{} p90", span(summary.p90_ns))));
-        tiles.push(Tile::new(format!("{metric} p99"), span(summary.p99_ns), most));
+        let few = |ns: Option<u64>, name: &str| ns.map(|ns| format!("{} {name}", span(Some(ns))));
+        let middle =
+            Tile::new(format!("{metric} p50"), span(summary.p50_ns), few(summary.p90_ns, "p90").unwrap_or_default());
+        let mean =
+            Tile::new(format!("{metric} mean"), span(summary.mean_ns), format!("{} at least", span(summary.min_ns)));
+        tiles.push(if summary.p50_ns.is_some() { middle } else { mean });
+        tiles.push(match summary.p99_ns {
+            Some(p99) => Tile::new(format!("{metric} p99"), span(Some(p99)), most),
+            None => Tile::new(format!("{metric} max"), span(summary.max_ns), format!("of {}", summary.count)),
+        });
     }
     if result.connections.held_peak > 0 {
         let lost = format!("{} lost while held", result.connections.lost_while_held);
@@ -104,10 +116,24 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
         tiles.push(held.marked(result.connections.lost_while_held > 0));
     }
     if let Some(lateness) = &result.latency.lateness {
-        let late = Tile::new("lateness p99", span(lateness.p99_ns), "the generator's own");
+        let late = match lateness.p99_ns {
+            Some(p99) => Tile::new("lateness p99", span(Some(p99)), "the generator's own"),
+            None => Tile::new("lateness max", span(lateness.max_ns), "the generator's own"),
+        };
         tiles.push(late.marked(result.generator.limited));
     }
     tiles
+}
+
+/// How far a fleet came back.
+fn back(storm: &StormRow) -> Tile {
+    let back = format!("{} of {}", storm.back, storm.fleet);
+    let tile = match (storm.back_100_ns, storm.back_99_ns) {
+        (Some(all), _) => Tile::new("all back after", span(Some(all)), back),
+        (None, Some(most)) => Tile::new("99 % back after", span(Some(most)), back),
+        (None, None) => Tile::new("back", back, String::new()),
+    };
+    tile.marked(storm.back < storm.fleet)
 }
 
 /// The latency that is spoken of: response, or service in closed loop.

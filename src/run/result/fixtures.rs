@@ -262,6 +262,7 @@ impl Record {
             events: Vec::new(),
             observation: Observation::default(),
             interrupted: None,
+            interrupted_at: None,
             ended_by: None,
         }
     }
