@@ -269,7 +269,7 @@ fn read_pipes(load: &Request, machine: &Machine) {
     let keys = load.populations.iter().map(|population| &population.stream_keys);
     let mut files = [&load.stream_keys, &load.media, &load.tls.ca].into_iter().chain(keys).flatten();
     if files.any(|file| !file.is_file()) {
-        let _plan = resolve(load, machine, &|host, port| Ok(vec![lookup::stand_in(host, port)]));
+        let _plan = resolve(load, machine, &|host, port| Ok(vec![lookup::stand_in(host, port, load.family)]));
     }
 }
 

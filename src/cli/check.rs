@@ -3,7 +3,7 @@
 mod curves;
 mod paper;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::base::{DurationText, host_address};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::run::{MemoryNeed, RunPlan, check_address_space, preflight};
-use crate::scenario::{Machine, Request, Resolved, TargetText, read_file, resolve};
+use crate::scenario::{Machine, Request, Resolved, TargetText, check_prospects, read_file, resolve};
 
 use super::engine::EngineArg;
 use super::exit::{CliError, Exit};
@@ -64,10 +64,11 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let machine = Machine::detect();
     let Resolved { mut plan, notes } = match request.engine() {
         Engine::IoUring | Engine::Epoll => {
-            resolve(&request, &machine, &|host, port| Ok(vec![lookup::stand_in(host, port)]))?
+            resolve(&request, &machine, &|host, port| Ok(vec![lookup::stand_in(host, port, request.family)]))?
         }
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
+    check_prospects(&request, &plan)?;
     forget_stand_ins(&mut plan);
     check_address_space(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let memory = MemoryNeed::of(&Arc::new(plan.clone())).map_err(|error| CliError::usage(error.to_string()))?;
@@ -83,10 +84,13 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(Exit::PASS)
 }
 
-/// A name that was not looked up has the address 0.0.0.0, which nobody takes for a server's.
+/// A name that was not looked up has the address 0.0.0.0 or ::, which nobody takes for a server's.
 fn forget_stand_ins(plan: &mut RunPlan) {
     let named = plan.engine != Engine::Sim && !plan.built_in_sink;
     for target in plan.targets.iter_mut().filter(|target| named && host_address(&target.host).is_none()) {
-        target.address.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        target.address.set_ip(match target.address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        });
     }
 }

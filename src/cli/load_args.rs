@@ -16,8 +16,8 @@ use crate::measure::Expectation;
 use crate::protocol::{DigestAt, HandshakeMode};
 use crate::run::{ProxyVersion, Until};
 use crate::scenario::{
-    Allowance, BitRate, ClientRequest, HoldRequest, Percent, PlanError, Request, SourceRange, TargetText, TlsRequest,
-    read_file,
+    Allowance, BitRate, ClientRequest, Family, HoldRequest, Percent, PlanError, Request, SourceRange, TargetText,
+    TlsRequest, read_file,
 };
 
 use super::cpus;
@@ -91,6 +91,12 @@ pub(super) struct LoadArgs {
     /// Parts of the load for the targets, in their order, such as 3,1 [default: equal for every address]
     #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Client")]
     weights: Vec<u32>,
+    /// Of names with IPv4 and IPv6 addresses use the IPv4 ones only [default: all]
+    #[arg(long, help_heading = "Client")]
+    ipv4: bool,
+    /// Of names with IPv4 and IPv6 addresses use the IPv6 ones only
+    #[arg(long, conflicts_with = "ipv4", help_heading = "Client")]
+    ipv6: bool,
     /// Look names up again this often and follow their addresses
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     resolve: Option<DurationText>,
@@ -405,6 +411,11 @@ impl LoadArgs {
         Ok(Request {
             targets,
             weights: self.weights.clone(),
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => Some(Family::Ipv4),
+                (_, true) => Some(Family::Ipv6),
+                (false, false) => None,
+            },
             allowed: self.allow_target.iter().map(|text| Allowance::from(text.as_str())).collect(),
             arrival: self.arrival.map(|arrival| match arrival {
                 ArrivalArg::Uniform => ArrivalPattern::Uniform,

@@ -128,7 +128,7 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
     let (profile, mode, digest_at) = client(args)?;
     let tls = tls(args)?;
     let stream = stream(args, profile)?;
-    let addresses = args.target.addresses(&system_lookup)?;
+    let addresses = args.target.addresses(&system_lookup, None)?;
     for &address in &addresses {
         check_target(&args.target, address, &args.allow_target)?;
     }

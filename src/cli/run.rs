@@ -13,7 +13,7 @@ use crate::load::Share;
 use crate::observe::{self, Observer};
 use crate::report::{json, text};
 use crate::run::{Conduct, ControlRuntime, ExitCode, Interruption, Ran, Resolver, RunPlan, RunResult, preflight};
-use crate::scenario::{Machine, Request, Resolved, resolve};
+use crate::scenario::{Machine, Request, Resolved, check_prospects, resolve};
 use crate::sink::Sink;
 
 use super::exit::{CliError, Exit};
@@ -58,7 +58,8 @@ Exit codes:
   0         as asked; failures without a condition on them are in the report
   1         could not run, or nothing completed because of this machine's limits
   2         the command line cannot be carried out
-  3         a condition was missed, or --abort-if or --guard ended the load
+  3         a condition was missed, --abort-if or --guard ended the load, or nothing
+            completed of a whole target, population or kind of client
   4         cannot be told: the generator was the limit, or samples are too few
   5         nothing completed: the target or the network failed
   130, 143  ended by SIGINT or SIGTERM; the report is of what was measured
@@ -129,11 +130,12 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::Sim => resolve(&request, &machine, &lookup::in_the_simulation)?,
     };
     check_local(&request, &plan)?;
+    check_prospects(&request, &plan)?;
     crate::run::check_room(&plan).map_err(|error| CliError::environment(error.to_string()))?;
     let observer = observer(&args.load.observe, plan.engine)?;
     let saving = Saving::reserve(args.load.output.as_deref())?;
-    let allowed = request.allowed.clone();
-    let resolver = Resolver::new(move |target| lookup::again(target, &allowed));
+    let (family, allowed) = (request.family, request.allowed.clone());
+    let resolver = Resolver::new(move |target| lookup::again(target, family, &allowed));
     let conduct = Conduct { keep_going: args.load.keep_going, start_at, resolver: Some(resolver), observer };
     let (result, broken) = match plan.engine {
         Engine::Sim => {

@@ -287,6 +287,11 @@ impl Quantile {
         count as u128 * (10_000 - self.per_10_000) as u128 >= Self::SAMPLES_ABOVE as u128 * 10_000
     }
 
+    /// The fewest samples of which enough lie above it.
+    pub const fn samples_needed(self) -> u64 {
+        (Self::SAMPLES_ABOVE * 10_000).div_ceil((10_000 - self.per_10_000) as u64)
+    }
+
     /// Which of `count` samples, counted from 1 in ascending order, has the value; `None` where fewer than 10 lie above.
     pub fn rank(self, count: u64) -> Option<u64> {
         let rank = (u128::from(count) * u128::from(self.per_10_000)).div_ceil(10_000);

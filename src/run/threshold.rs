@@ -13,6 +13,7 @@ use crate::base::{DurationText, Nanos, rate_text};
 use crate::measure::{MediaCounts, ModeCounts};
 
 mod own_part;
+mod prospect;
 mod quantity;
 mod subject;
 
@@ -130,6 +131,18 @@ impl Threshold {
             text(window.as_u64()),
             text(measured)
         )))
+    }
+
+    /// A run of `plan` can decide it.
+    ///
+    /// # Errors
+    /// If it needs more attempts than are planned: the verdict could only be that it cannot be told.
+    pub fn check_prospect(&self, plan: &RunPlan) -> Result<(), ThresholdError> {
+        let checked = match self.window_s {
+            Some(seconds) => self.condition.check_window(&self.subject, seconds, plan),
+            None => self.condition.check_total(&self.subject, plan),
+        };
+        checked.map_err(|text| ThresholdError(format!("threshold '{}' {text}", self.expression)))
     }
 
     /// The limit of a latency, if this is an upper one.

@@ -46,7 +46,7 @@ impl<'a> Addresses<'a> {
         for (index, text) in texts.iter().enumerate() {
             let refused = |error: PlanError| origins.refusal_of_element(Setting::TARGETS, index, error);
             let mut indices = Vec::new();
-            for address in text.addresses(self.lookup).map_err(refused)? {
+            for address in text.addresses(self.lookup, request.family).map_err(refused)? {
                 let ip = address.ip().to_canonical();
                 let allow = match origins.has(Setting::TARGETS) {
                     true => request.origins.written(Setting::ALLOW, ip),
@@ -97,7 +97,7 @@ impl<'a> Addresses<'a> {
     fn default_target(&mut self) -> Result<Vec<u16>, PlanError> {
         if self.request.engine() == Engine::Sim {
             let text: TargetText = DEFAULT_SIM_TARGET.parse()?;
-            let addresses = text.addresses(self.lookup)?;
+            let addresses = text.addresses(self.lookup, self.request.family)?;
             return addresses.into_iter().map(|address| self.target(Target::of(&text, address))).collect();
         }
         // The port is known once the sink listens.

@@ -16,7 +16,7 @@ use crate::run::{AbortCondition, ProxyVersion, Threshold};
 use super::origins::{FileText, Setting};
 use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
-use super::target::TargetText;
+use super::target::{Family, TargetText};
 use document::{Item, Key, Level, Source, Table};
 pub use document::{ScenarioError, line_and_column};
 use population::{POPULATION_KEYS, population, sources};
@@ -76,6 +76,9 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         targets,
         weights,
         allowed: elements(document.get("allow"), |item| item.text().map(Allowance::from))?,
+        family: optional(document.get("family"), |item| {
+            item.one_of(&[("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)])
+        })?,
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         cpus: optional(document.get("cpus"), Item::read)?,
         sources: sources(document.get("sources"))?,
@@ -124,6 +127,7 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "description", example: "\"What the evening brings\"" },
     Key { name: "targets", example: "[\"rtmp://10.0.0.5:1935/live\"]" },
     Key { name: "allow", example: "[\"203.0.113.7\"]" },
+    Key { name: "family", example: "\"ipv4\"" },
     Key { name: "workers", example: "2" },
     Key { name: "cpus", example: "\"2-15\"" },
     Key { name: "seed", example: "7" },

@@ -22,10 +22,10 @@ pub use request::{
     BitRate, ClientRequest, HoldRequest, Percent, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
     TlsRequest,
 };
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Resolved, check_prospects, resolve};
 pub use safety::{Allowance, check_target, is_private};
 pub use stream_keys::{parse_stream_keys, read_stream_keys};
-pub use target::{Lookup, TargetText, system_lookup};
+pub use target::{Family, Lookup, TargetText, system_lookup};
 
 /// Why a request cannot become a plan: one sentence with the cause, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -42,6 +42,7 @@ pub(super) struct FileText {
 
 impl Setting {
     pub(super) const TARGETS: Self = Self { flag: "a target", key: "targets" };
+    pub(super) const FAMILY: Self = Self { flag: "--ipv4 or --ipv6", key: "family" };
     pub(super) const ALLOW: Self = Self { flag: "--allow-target", key: "allow" };
     pub(super) const STAGES: Self = Self { flag: "-R", key: "stages" };
     pub(super) const ARRIVAL: Self = Self { flag: "--arrival", key: "arrival" };
@@ -161,6 +162,11 @@ impl Origins {
             Some(at) => self.refusal_at(at, message),
             None => PlanError::new(message.to_string()),
         }
+    }
+
+    /// This element of a list that flags only add to stands in the file.
+    pub(super) fn has_condition(&self, setting: Setting, index: usize) -> bool {
+        self.element(setting, index).is_some()
     }
 
     /// The file has the value, and no flag has replaced it.

@@ -48,6 +48,7 @@ impl Request {
             self.origins.overridden(Setting::SOURCES);
             self.populations.iter_mut().for_each(|population| population.sources.clear());
         }
+        replace(&mut self.family, &flags.family, &mut self.origins, Setting::FAMILY);
         self.allowed.extend_from_slice(&flags.allowed);
         self.thresholds.extend_from_slice(&flags.thresholds);
         self.abort_if.extend_from_slice(&flags.abort_if);
@@ -110,6 +111,7 @@ impl Request {
         if end.is_zero() {
             return Err(PlanError::new("-d 0s leaves no time for load; give it a length, such as 10s"));
         }
+        self.shortened = true;
         self.end_after(end)
     }
 

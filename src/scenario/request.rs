@@ -19,7 +19,7 @@ use crate::run::{Expectation, ProxyVersion, TlsPlan, Until};
 use super::PlanError;
 use super::origins::{Origins, Setting};
 use super::safety::Allowance;
-use super::target::TargetText;
+use super::target::{Family, TargetText};
 
 /// A run as asked for by flags, by a scenario file, or by a file whose values flags override.
 ///
@@ -35,6 +35,8 @@ pub struct Request {
     pub targets: Vec<TargetText>,
     /// Parts of the load that the targets get, in their order; empty: equal ones.
     pub weights: Vec<u32>,
+    /// Of names with addresses of both families only these are used.
+    pub family: Option<Family>,
     /// Public addresses that may be loaded.
     pub allowed: Vec<Allowance>,
     /// Open loop at this rate; closed loop without.
@@ -119,6 +121,8 @@ pub struct Request {
     pub share: Option<Share>,
     /// When to begin (RFC 3339).
     pub start_at: Option<String>,
+    /// A scenario's stages end earlier than its file says.
+    pub shortened: bool,
     /// Where the values come from.
     pub origins: Origins,
 }

@@ -24,6 +24,7 @@ use super::origins::{Origins, Setting};
 use super::request::{ClientRequest, HoldRequest, PopulationRequest, Request};
 use super::stages;
 use super::target::{Lookup, TargetText};
+pub use checks::check_prospects;
 use checks::{check_conditions, check_loads, check_share};
 use room::Room;
 use slots::Slots;
@@ -133,7 +134,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
             population.sources = (0..sources.len() as u16).collect();
         }
     }
-    check_share(share, asked, &populations)?;
+    check_share(request, asked, &populations)?;
     let drain = drain(request, asked, &populations)?;
     let plan = RunPlan {
         scenario: request.scenario.clone(),

@@ -1,6 +1,7 @@
 //! Targets as people write them, and the addresses they stand for.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
@@ -39,6 +40,15 @@ pub struct TargetText {
 
 /// Finds the addresses of a host and port.
 pub type Lookup<'a> = &'a dyn Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>>;
+
+/// The addresses of a name that are used, where it has both kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
 
 impl FromStr for TargetText {
     type Err = PlanError;
@@ -152,7 +162,7 @@ impl TargetText {
     ///
     /// # Errors
     /// If the name is not known or has no address.
-    pub fn addresses(&self, lookup: Lookup<'_>) -> Result<Vec<SocketAddr>, PlanError> {
+    pub fn addresses(&self, lookup: Lookup<'_>, family: Option<Family>) -> Result<Vec<SocketAddr>, PlanError> {
         let found = lookup(&self.host, self.port).map_err(|error| {
             PlanError::new(format!(
                 "cannot resolve '{}' of target '{}': {error}; check the name or give an address",
@@ -168,7 +178,40 @@ impl TargetText {
         if addresses.is_empty() {
             return Err(PlanError::new(format!("'{}' of target '{}' has no address", self.host, self.text)));
         }
-        Ok(addresses)
+        let Some(family) = family else { return Ok(addresses) };
+        let (own, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| family.has(*address));
+        match others.first() {
+            Some(other) if own.is_empty() => Err(PlanError::new(format!(
+                "'{}' of target '{}' has no {family} address, only {}; choose {}, or no family",
+                self.host,
+                self.text,
+                other.ip(),
+                family.other()
+            ))),
+            _ => Ok(own),
+        }
+    }
+}
+
+impl Family {
+    fn has(self, address: SocketAddr) -> bool {
+        address.ip().to_canonical().is_ipv4() == (self == Self::Ipv4)
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Ipv4 => Self::Ipv6,
+            Self::Ipv6 => Self::Ipv4,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
     }
 }
 
@@ -262,7 +305,7 @@ mod tests {
     fn an_unknown_name_says_which() {
         let target: TargetText = "rtmp://nowhere.invalid/live".parse().unwrap();
         let lookup = |_: &str, _| Err(std::io::Error::other("no such host"));
-        let error = target.addresses(&lookup).unwrap_err().to_string();
+        let error = target.addresses(&lookup, None).unwrap_err().to_string();
         assert!(error.contains("nowhere.invalid") && error.contains("no such host"), "{error}");
     }
 }

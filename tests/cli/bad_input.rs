@@ -70,7 +70,16 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("--threshold response.p99<50ms", &["closed loop has none", "use service.p99", "-R"]),
     ("--threshold lateness.max<1ms", &["closed loop has none", "use service.max", "-R"]),
     ("--threshold others.failed<1%", &["names no population"]),
+    (
+        "-R 100 -d 3s --threshold response.p99<50ms",
+        &["p99 needs 1000 attempts", "the plan has 300", "lengthen the load to 10s, or use response.p95"],
+    ),
+    ("-n 10 --threshold service.p99<1s", &["the plan has 10", "plan 1000 attempts, or use service.max"]),
+    ("--client half-c1 -R 1k --threshold response.max<1s", &["hostile clients complete none"]),
+    ("--ipv4 --ipv6", &["--ipv6", "--ipv4"]),
+    ("--ipv6 127.0.0.1:1935", &["no IPv6 address, only 127.0.0.1", "choose IPv4, or no family"]),
     ("--share 0/3", &["a closed loop has none", "-R"]),
+    ("--share 0/3 -R 1k", &["the arrivals of one seed", "such as --seed 1"]),
     ("--share 3/3 -R 1k", &["share 3/3 does not exist", "2/3"]),
     ("--share half -R 1k", &["'half'", "--share"]),
     ("--arrival poisson", &["a closed loop has none", "-R"]),
@@ -105,6 +114,31 @@ fn run_refuses_with_cause_and_remedy_and_writes_nothing() {
         assert!(!ended.stderr.contains("\ntarget "), "announced: {ended:#?}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+}
+
+#[test]
+fn conditions_that_the_plan_cannot_decide_or_meet_are_refused_with_what_would_do() {
+    for (words, flag, condition, parts) in [
+        (
+            "-R 100 -d 1m",
+            "--threshold",
+            "response.p99<1s in 5s",
+            ["needs 1000 attempts that complete in a window", "at most 500 in 5s; use windows of 10s or response.p95"],
+        ),
+        (
+            "-R 100",
+            "--abort-if",
+            "response.p99>10us for 2s",
+            ["can never be met: p99 needs 1000", "most 100; use response.p90"],
+        ),
+        ("-R 100", "--abort-if", "failed>5% for 30s", ["can never be met: the load lasts 10s", "fewer seconds"]),
+        ("-R 100", "--abort-if", "failed>100% for 3s", ["no share is more than all", "failed>=100% for 5s"]),
+        ("-R 100", "--abort-if", "dropped>5% for 3s", ["are dropped only then", "response.max or outage"]),
+    ] {
+        let mut command = prepared(&format!("run --engine sim {words} {flag}"));
+        command.arg(condition);
+        finished(command).assert_error(2, &parts);
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
-use super::super::plan::{Lane, LoadPlan, Population, Target};
+use super::super::plan::{ClientPlan, ClientShare, Lane, LoadPlan, Population, Target, TargetShare};
 use super::super::result::fixtures;
 use super::*;
-use crate::load::Share;
+use crate::load::{ArrivalPattern, Share};
+use crate::protocol::ClientProfile;
 
 fn error(text: &str) -> String {
     text.parse::<Threshold>().unwrap_err().to_string()
@@ -262,4 +263,50 @@ fn what_was_not_watched_cannot_be_told() {
     };
     result.machines = vec![machine(0), machine(1)];
     insta::assert_snapshot!(reason(&result), @"what each machine saw second by second is not in its file: see the machines' own results");
+}
+
+/// Why a run of `plan` cannot decide a condition; nothing if it can.
+fn prospect(plan: &RunPlan, text: &str) -> String {
+    text.parse::<Threshold>().unwrap().check_prospect(plan).err().map_or(String::new(), |error| error.to_string())
+}
+
+#[test]
+fn percentiles_that_the_plan_has_too_few_attempts_for_are_refused() {
+    // 1 000 a second for 2 s.
+    let plan = fixtures::open_plan();
+    for text in ["response.p99<1s", "response.max<1s", "service.p99.5<1s", "failed<1%", "response.p99<1s in 1s"] {
+        assert_eq!(prospect(&plan, text), "", "{text}");
+    }
+    insta::assert_snapshot!(prospect(&plan, "response.p99.9<1s"), @"threshold 'response.p99.9<1s' can never be told: p99.9 needs 10000 attempts that complete, and the plan has 2000; lengthen the load to 10s, or use response.p99");
+    insta::assert_snapshot!(prospect(&plan, "response.p99.5<1s in 1s"), @"threshold 'response.p99.5<1s in 1s' can never be told: p99.5 needs 2000 attempts that complete in a window, and the plan has at most 1000 in 1s; use windows of 2s or response.p99");
+    insta::assert_snapshot!(prospect(&plan, "response.p99.9<1s in 1s"), @"threshold 'response.p99.9<1s in 1s' can never be told: p99.9 needs 10000 attempts that complete in a window, and the plan has at most 1000 in 1s; use response.p99");
+    let closed = fixtures::closed_plan();
+    assert_eq!(prospect(&closed, "service.p99.99<1s"), "", "a closed loop makes as many attempts as it can");
+}
+
+#[test]
+fn chance_may_give_more_attempts_than_are_planned() {
+    let mut plan = fixtures::open_plan();
+    let stage = fixtures::stage("load", false, 990.0, 990.0, Some(1));
+    let load = |arrival| LoadPlan::Open { arrival, stages: vec![stage.clone()], attempts: None, repeat: None };
+    plan.populations[0].lanes[0].load = load(ArrivalPattern::Poisson);
+    assert_eq!(prospect(&plan, "response.p99<1s"), "");
+    plan.populations[0].lanes[0].load = load(ArrivalPattern::Uniform);
+    assert!(prospect(&plan, "response.p99<1s").contains("the plan has 990; lengthen the load to 2s"));
+}
+
+#[test]
+fn only_attempts_of_the_subject_that_complete_are_counted() {
+    let mut plan = fixtures::open_plan();
+    let own = plan.populations[0].clients[0];
+    let client = ClientPlan { profile: ClientProfile::HalfC1, ..own.client };
+    plan.populations[0].clients.push(ClientShare { client, weight: 9 });
+    insta::assert_snapshot!(prospect(&plan, "response.p99<1s"), @"threshold 'response.p99<1s' can never be told: p99 needs 1000 attempts that complete, and the plan has 200; lengthen the load to 10s, or use response.p95");
+    insta::assert_snapshot!(prospect(&plan, "client:half-c1.response.max<1s"), @"threshold 'client:half-c1.response.max<1s' can never be told: the plan has no attempt for it that is measured and completes (hostile clients complete none)");
+    plan.populations[0].clients.pop();
+    plan.targets.push(Target::new("rtmp://b/live", "b", "10.0.0.2:1935".parse().unwrap()));
+    plan.populations[0].targets.push(TargetShare { target: 1, weight: 99 });
+    assert_eq!(prospect(&plan, "target:b.response.p99<1s"), "");
+    assert!(prospect(&plan, "target:127.0.0.1.response.p50<1s").is_empty(), "of 20 attempts");
+    assert!(prospect(&plan, "target:127.0.0.1.response.p90<1s").contains("the plan has 20"));
 }

@@ -76,6 +76,15 @@ impl AbortCondition {
         texts.iter().map(checked).collect()
     }
 
+    /// A run of `plan` can meet it.
+    ///
+    /// # Errors
+    /// Says why it would never end the run.
+    pub fn check_prospect(&self, plan: &RunPlan) -> Result<(), ThresholdError> {
+        let checked = self.condition.check_seconds(&self.subject, self.seconds, plan);
+        checked.map_err(|text| error(&self.text, &text))
+    }
+
     pub(super) fn subject(&self) -> &Subject {
         &self.subject
     }

@@ -2,25 +2,29 @@
 
 use std::sync::Arc;
 
-use crate::load::Share;
-use crate::run::{AbortCondition, Lane, LoadError, LoadPlan, Population, Preparation, RunPlan, Threshold};
+use crate::run::{
+    AbortCondition, Lane, LoadError, LoadPlan, Population, Preparation, RunPlan, Threshold, ThresholdError,
+};
 use crate::scenario::origins::{Origins, Setting};
 use crate::scenario::request::{PopulationRequest, Request, StageLoad, StageRequest};
 use crate::scenario::{PlanError, stages};
 
-/// A share is one of planned arrivals.
+/// A share is one of planned arrivals, and those of all machines come from one seed.
 pub(super) fn check_share(
-    share: Share,
+    request: &Request,
     asked: &[PopulationRequest],
     populations: &[Population],
 ) -> Result<(), PlanError> {
+    let Some(share) = request.share.filter(|share| share.count > 1) else { return Ok(()) };
     let closed = |lane: &Lane| matches!(lane.load, LoadPlan::Closed { .. });
     let Some(index) = populations.iter().position(|population| population.lanes.iter().any(closed)) else {
-        return Ok(());
+        return request.seed.map(drop).ok_or_else(|| {
+            PlanError::new(format!(
+                "--share {share} is a part of the arrivals of one seed, and without one every machine draws its own; give all \
+                 machines the same, such as --seed 1"
+            ))
+        });
     };
-    if share.count == 1 {
-        return Ok(());
-    }
     let closed = |load: StageLoad| matches!(load, StageLoad::Concurrency { .. });
     match asked[index].stages.iter().position(|stage| closed(stage.load)) {
         Some(stage) => Err(asked[index].origins.refusal_of_element(
@@ -87,6 +91,29 @@ pub(super) fn check_conditions(origins: &Origins, plan: &RunPlan) -> Result<(), 
     for (index, text) in plan.abort_if.iter().enumerate() {
         AbortCondition::of_plan(std::slice::from_ref(text), plan)
             .map_err(|error| origins.refusal_of_condition(Setting::ABORT_IF, index, error))?;
+    }
+    Ok(())
+}
+
+/// Every condition can be decided, or met, by a run of `plan`, to which `request` was resolved. A search for a capacity
+/// does not ask: its trials are as long as they have to be.
+///
+/// # Errors
+/// Names the first condition that cannot, where it stands, and what would do.
+pub fn check_prospects(request: &Request, plan: &RunPlan) -> Result<(), PlanError> {
+    let refusal = |setting, index, error: ThresholdError| request.origins.refusal_of_condition(setting, index, error);
+    let thresholds = Threshold::of_plan(plan).map_err(|error| PlanError::new(error.to_string()))?;
+    for (index, threshold) in thresholds.iter().enumerate() {
+        threshold.check_prospect(plan).map_err(|error| refusal(Setting::THRESHOLDS, index, error))?;
+    }
+    let conditions =
+        AbortCondition::of_plan(&plan.abort_if, plan).map_err(|error| PlanError::new(error.to_string()))?;
+    for (index, condition) in conditions.iter().enumerate() {
+        // What ends the load that the file describes may be too long for a shorter one, and does no harm there.
+        if request.shortened && request.origins.has_condition(Setting::ABORT_IF, index) {
+            continue;
+        }
+        condition.check_prospect(plan).map_err(|error| refusal(Setting::ABORT_IF, index, error))?;
     }
     Ok(())
 }
