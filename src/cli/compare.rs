@@ -18,12 +18,12 @@ turn:
   shakedown compare old=o1.json,o2.json,o3.json new=n1.json,n2.json,n3.json
       What is better, worse or within noise: with an interval that covers the
       truth in 95 % of cases
-  shakedown compare --fail-on-regression 5% old=o1.json,o2.json new=n1.json,n2.json
+  shakedown compare --fail-on-regression 5% old=o1.json,o2.json new=n1.json,...
       Exits 3 if anything is worse by more than 5 % beyond noise, 4 if nothing
       could be tested (single runs, a generator that was the limit), else 0
-  shakedown compare --fail-on-regression 5% --strict old=o1.json,o2.json new=n1.json,n2.json
-      Exits 4 also where the noise is too large to exclude such a regression: 0 then
-      means that there is none";
+  shakedown compare --fail-on-regression 5% --strict old=... new=...
+      Exits 4 also where the noise is too large to exclude such a regression:
+      0 then means that there is none";
 
 /// Flags of `shakedown compare`.
 #[derive(clap::Args, Debug)]

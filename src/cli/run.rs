@@ -58,9 +58,10 @@ Exit codes:
   0         as asked; failures without a condition on them are in the report
   1         could not run, or nothing completed because of this machine's limits
   2         the command line cannot be carried out
-  3         a condition was missed, --abort-if or --guard ended the load, or nothing
-            completed of a whole target, population or kind of client
-  4         cannot be told: the generator was the limit, or samples are too few
+  3         a condition was missed, --abort-if or --guard ended the load, or
+            nothing completed of a whole target, population or kind of client
+  4         cannot be told: the generator was the limit, samples are too few, or
+            no hostile client got a connection
   5         nothing completed: the target or the network failed
   130, 143  ended by SIGINT or SIGTERM; the report is of what was measured
   129       likewise, by SIGHUP: its terminal or connection is gone";

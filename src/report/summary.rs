@@ -9,8 +9,8 @@ use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     Attempts, ClientPlan, ClientShare, ClosePolicy, Hold, InterruptedAt, Lane, LoadPlan, Obstacle, Pace, Phase,
-    Population, RunResult, StagePlan, StormRow, ThresholdResult, Verdict, Verify, met_nobody,
-    nothing_completed, reactions, unexpected_reactions, unserved, unserved_text,
+    Population, RunResult, StagePlan, StormRow, ThresholdResult, Verdict, Verify, meant_to_complete,
+    met_nobody, nothing_completed, reactions, unexpected_reactions, unserved, unserved_text,
 };
 
 /// What matters most about a result, in words.
@@ -210,7 +210,9 @@ fn happened(result: &RunResult) -> String {
     let attempts = &result.attempts;
     let bounded = not_a_capacity(result).map(|why| format!(" ({why})")).unwrap_or_default();
     let mut parts: Vec<_> = result.storms.iter().map(|storm| came_back(result, storm)).collect();
+    let hostile = !meant_to_complete(result);
     parts.push(match only_storms(result) {
+        _ if hostile => format!("{} of {} due of hostile clients observed", attempts.observed, attempts.due),
         // Who comes back asks for no rate.
         true => format!("{} of {} due completed", attempts.completed, count(attempts.due as usize, "attempt")),
         false => format!(
@@ -221,7 +223,7 @@ fn happened(result: &RunResult) -> String {
         ),
     });
     parts.push(format!("{} failed ({})", attempts.failed, percent(attempts.failed, attempts.due)));
-    if attempts.observed > 0 {
+    if attempts.observed > 0 && !hostile {
         parts.push(format!("{} of hostile clients observed", attempts.observed));
     }
     if attempts.dropped > 0 {

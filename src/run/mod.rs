@@ -45,8 +45,8 @@ pub use simulate::{simulate, simulate_watched};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use unserved::{Unserved, unserved, unserved_text};
 pub use verdict::{
-    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, met_nobody, nothing_completed, reactions,
-    unexpected_reactions,
+    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, meant_to_complete, met_nobody,
+    nothing_completed, reactions, unexpected_reactions,
 };
 pub use watch::{AbortCondition, Trip, WatchOutcome};
 

@@ -32,8 +32,11 @@ pub fn unserved(result: &RunResult) -> Vec<Unserved> {
         return Vec::new();
     }
     let plan = &result.plan;
-    let targets = rows_of(&result.by_target, |index| meant_for_target(plan, index), nothing_completed);
-    let populations = rows_of(&result.by_population, |index| is_meant(&plan.populations[index]), nothing_completed);
+    let one_family = one_family(result);
+    let is_target = |index: usize| meant_for_target(plan, index) && !one_family.contains(&index);
+    let targets = rows_of(&result.by_target, is_target, nothing_completed);
+    let populations =
+        rows_of(&result.by_population, |index| plan.populations.get(index).is_some_and(is_meant), nothing_completed);
     let clients = rows_of(&result.by_client, |index| is_meant_client(plan, index), nothing_completed);
     let dead =
         |population: &Population| population.targets.iter().all(|share| targets.contains(&usize::from(share.target)));
@@ -78,34 +81,37 @@ pub(super) fn findings(result: &RunResult) -> Vec<Finding> {
                 .to_owned(),
         });
     }
-    findings.extend(one_family(result));
+    findings.extend(one_family_finding(result));
     findings.extend(untried(result));
     findings
 }
 
-/// Names whose IPv4 addresses serve and whose IPv6 ones do not, or the other way round: often the server listens on one
-/// kind only, and nobody has noticed, for other clients try both.
-fn one_family(result: &RunResult) -> Option<Finding> {
+/// The addresses of names that do not serve while those of the other family do. Most clients try both, so the target is
+/// not dead: the server listens on one kind only, and nobody has noticed.
+fn one_family(result: &RunResult) -> Vec<usize> {
     let targets = || result.plan.targets.iter().zip(&result.by_target);
-    let of_name = |name: &str, ipv4: bool| {
-        let own = targets().filter(|(target, _)| target.name == name && is_ipv4(target) == ipv4);
-        own.map(|(target, row)| (target.address, row.attempts)).collect::<Vec<_>>()
+    let dead = |(target, row): (&Target, &Row)| {
+        let name = || targets().filter(move |(other, _)| other.name == target.name);
+        let mut others = name().filter(|(other, _)| is_ipv4(other) != is_ipv4(target));
+        let mut own = name().filter(|(other, _)| is_ipv4(other) == is_ipv4(target));
+        row.attempts.failed > 0
+            && own.all(|(_, row)| row.attempts.completed == 0)
+            && others.any(|(_, row)| row.attempts.completed > 0)
     };
-    let mut texts: Vec<String> = Vec::new();
-    for (target, _) in targets() {
-        let [mine, others] = [true, false].map(|same| of_name(&target.name, is_ipv4(target) == same));
-        let dead = mine.iter().all(|(_, attempts)| attempts.completed == 0)
-            && mine.iter().any(|(_, attempts)| attempts.failed > 0);
-        let serves = others.iter().any(|(_, attempts)| attempts.completed > 0);
-        let [family, other] = if is_ipv4(target) { ["IPv4", "IPv6"] } else { ["IPv6", "IPv4"] };
-        let text = format!(
-            "{} has {family} and {other} addresses, and no attempt over {family} completed while those over {other} did",
+    targets().enumerate().filter(|(_, target)| dead(*target)).map(|(index, _)| index).collect()
+}
+
+fn one_family_finding(result: &RunResult) -> Option<Finding> {
+    let text = |index: usize| {
+        let target = &result.plan.targets[index];
+        let [dead, serves] = if is_ipv4(target) { ["IPv4", "IPv6"] } else { ["IPv6", "IPv4"] };
+        format!(
+            "{} has {dead} and {serves} addresses, and no attempt over {dead} completed while those over {serves} did",
             target.host
-        );
-        if dead && serves && !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+        )
+    };
+    let mut texts: Vec<String> = one_family(result).into_iter().map(text).collect();
+    texts.dedup();
     (!texts.is_empty()).then(|| Finding {
         code: ONE_FAMILY.to_owned(),
         severity: Severity::Warning,
@@ -125,11 +131,11 @@ fn untried(result: &RunResult) -> Option<Finding> {
         return None;
     }
     let plan = &result.plan;
-    let is_asked = |client: ClientPlan| plan.asked().any(|population| uses(population, &client));
+    let is_asked = |client: &ClientPlan| plan.asked().any(|population| uses(population, client));
     let goes_there = |target: usize| plan.asked().any(|population| has_target(population, target));
     let none = |attempts: &Attempts| attempts.due == 0;
     let targets = rows_of(&result.by_target, goes_there, none);
-    let clients = rows_of(&result.by_client, |index| is_asked(plan.clients()[index]), none);
+    let clients = rows_of(&result.by_client, |index| plan.clients().get(index).is_some_and(is_asked), none);
     let targets = targets.into_iter().map(|index| format!("target {}", result.by_target[index].name));
     let clients = clients.into_iter().map(|index| format!("client {}", result.by_client[index].name));
     let names: Vec<String> = targets.chain(clients).collect();
@@ -160,8 +166,8 @@ fn meant_for_target(plan: &RunPlan, target: usize) -> bool {
 }
 
 fn is_meant_client(plan: &RunPlan, index: usize) -> bool {
-    let client = plan.clients()[index];
-    !client.is_hostile() && plan.asked().any(|population| uses(population, &client))
+    let asked = |client: &ClientPlan| plan.asked().any(|population| uses(population, client));
+    plan.clients().get(index).is_some_and(|client| !client.is_hostile() && asked(client))
 }
 
 fn has_target(population: &Population, target: usize) -> bool {
@@ -242,10 +248,12 @@ mod tests {
         for (target, address) in result.plan.targets.iter_mut().zip(["127.0.0.1:1935", "[::1]:1935"]) {
             *target = Target::new("rtmp://localhost/live", "localhost", address.parse().unwrap());
         }
-        let found = one_family(&result).unwrap();
+        let found = one_family_finding(&result).unwrap();
+        assert_eq!(unserved(&result), [], "most clients try both");
         insta::assert_snapshot!(found.message, @"localhost has IPv6 and IPv4 addresses, and no attempt over IPv6 completed while those over IPv4 did");
         result.plan.targets[1].address = "127.0.0.2:1935".parse().unwrap();
-        assert_eq!(one_family(&result), None);
+        assert_eq!(one_family_finding(&result), None);
+        assert_eq!(unserved(&result).len(), 1);
     }
 
     #[test]

@@ -217,7 +217,7 @@ pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
 }
 
 /// Some client is no hostile one.
-fn meant_to_complete(result: &RunResult) -> bool {
+pub fn meant_to_complete(result: &RunResult) -> bool {
     let mut clients = result.plan.asked().flat_map(|population| &population.clients);
     clients.any(|share| !share.client.is_hostile())
 }

@@ -308,4 +308,16 @@ mod tests {
         let error = target.addresses(&lookup, None).unwrap_err().to_string();
         assert!(error.contains("nowhere.invalid") && error.contains("no such host"), "{error}");
     }
+
+    #[test]
+    fn one_family_of_a_names_addresses_may_be_chosen() {
+        let both = |_: &str, port| Ok(vec![SocketAddr::new([127, 0, 0, 1].into(), port), ([0; 16], port).into()]);
+        let four = |_: &str, port| Ok(vec![SocketAddr::new([127, 0, 0, 1].into(), port)]);
+        let target: TargetText = "in.example:1935".parse().unwrap();
+        let addresses = |lookup: Lookup<'_>, family| target.addresses(lookup, family).map(|found| found.len());
+        assert_eq!(addresses(&both, None), Ok(2));
+        assert_eq!(addresses(&both, Some(Family::Ipv4)), Ok(1));
+        assert_eq!(addresses(&both, Some(Family::Ipv6)), Ok(1));
+        insta::assert_snapshot!(addresses(&four, Some(Family::Ipv6)).unwrap_err(), @"'in.example' of target 'in.example:1935' has no IPv6 address, only 127.0.0.1; choose IPv4, or no family");
+    }
 }
