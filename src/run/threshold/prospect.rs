@@ -105,7 +105,7 @@ impl Condition {
         let load_s = lasting.as_u64().div_ceil(1_000_000_000);
         match self.quantity {
             // It goes on while connections drain or are held.
-            Quantity::Outage => return Ok(()),
+            Quantity::Outage | Quantity::Lost => return Ok(()),
             _ if u64::from(seconds) > load_s => {
                 return Err(format!(
                     "can never be met: the load lasts {}; give it fewer seconds, or lengthen the load",
