@@ -9,8 +9,8 @@ use crate::load::ArrivalPattern;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     Attempts, ClientPlan, ClientShare, ClosePolicy, Hold, InterruptedAt, Lane, LoadPlan, Obstacle, Pace, Phase,
-    Population, RunResult, StagePlan, StormRow, ThresholdResult, Verdict, Verify, meant_to_complete,
-    met_nobody, nothing_completed, reactions, unexpected_reactions, unserved, unserved_text,
+    Population, RunResult, StagePlan, StormRow, ThresholdResult, Verdict, Verify, meant_to_complete, met_nobody,
+    nothing_completed, reactions, unexpected_reactions, unserved, unserved_text,
 };
 
 /// What matters most about a result, in words.

@@ -299,7 +299,7 @@ fn one_of_two_targets_refuses() {
            reached; one per source address vanishes with more --source
 
     by target                                    due  completed  failed  response p50     max
-      rtmp://serve.sim/live (10.255.0.1:1935)    100     50/s     0 %        600 us  600 us
+      rtmp://serve.sim/live (10.255.0.1:1935)    100       50/s     0 %        600 us  600 us
       rtmp://refuse.sim/live (10.255.0.13:1935)  100        0/s   100 %             -       -
 
     findings
