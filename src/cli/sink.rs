@@ -1,6 +1,6 @@
 //! `shakedown sink`: the built-in target.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::fleet::{CpuList, allowed_cpus};
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
 use crate::run::{ControlRuntime, Signals};
-use crate::scenario::Machine;
+use crate::scenario::{Machine, system_lookup};
 use crate::sink::{Sink, SinkPlan, VerifyC2};
 
 use super::cpus;
@@ -71,7 +71,10 @@ impl From<VerifyArg> for VerifyC2 {
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let with_zone = || text.contains('%').then(|| text.to_socket_addrs().ok()?.next()).flatten();
+    let with_zone = || {
+        let (host, port) = text.strip_prefix('[')?.split_once("]:")?;
+        system_lookup(host, port.parse().ok()?).ok()?.first().copied()
+    };
     text.parse().ok().or_else(with_zone).ok_or_else(|| {
         format!("'{text}' is not an address and a port; write for example 127.0.0.1:1935, 0.0.0.0:0 or [::]:1935")
     })
@@ -137,4 +140,24 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
         output::print(&if args.json { line(&counts) } else { format!("{counts}\n") })?;
         Ok(Exit::PASS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_address;
+
+    #[test]
+    fn an_address_may_have_the_zone_that_leads_to_it() {
+        for (text, address) in [
+            ("127.0.0.1:1935", "127.0.0.1:1935"),
+            ("[::]:0", "[::]:0"),
+            ("[fe80::1%lo]:1935", "[fe80::1%1]:1935"),
+            ("[fe80::1%1]:1935", "[fe80::1%1]:1935"),
+        ] {
+            assert_eq!(parse_address(text).unwrap().to_string(), address, "{text}");
+        }
+        for text in ["127.0.0.1", "[fe80::1%nowhere]:1935", "[fe80::1%lo]", "localhost:1935"] {
+            assert!(parse_address(text).is_err(), "{text}");
+        }
+    }
 }
