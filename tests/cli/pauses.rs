@@ -13,7 +13,7 @@ fn what_a_stopped_generator_missed_is_its_own_doing() {
     let folder = tempfile::tempdir().unwrap();
     let (peer, clock) = (Peer::serving(), SinkProcess::start(""));
     let words = format!(
-        "run {} -R 100 -n 400 -c 4 --close fin --threshold response.max<1s --threshold response.p50<10m -o result.json",
+        "run {} -R 100 -n 400 -c 4 --close fin --threshold response.max<1s --threshold response.p50<30s -o result.json",
         peer.scripted.address()
     );
     let mut command = prepared(&words);
