@@ -341,10 +341,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<StreamName>().unwrap_err().to_string(), cause, "{text}");
         }
-        let long = format!("{}{{id}}", "x".repeat(236)).parse::<StreamName>().unwrap_err();
-        assert_eq!(long.to_string(), "stream name: it may become 256 bytes long; at most 255 can be sent");
-        let longest = "x".repeat(MAX_STREAM_NAME - 20);
-        assert_eq!(parsed(&format!("{longest}{{id}}")).max_len(0, 0), MAX_STREAM_NAME);
+        let longest = format!("{}{{id}}", "x".repeat(MAX_STREAM_NAME - 20));
+        assert_eq!(parsed(&longest).max_len(0, 0), MAX_STREAM_NAME);
+        let longer = format!("x{longest}").parse::<StreamName>().unwrap_err();
+        let cause = "stream name: it may become 16777116 bytes long; at most 16777115 can be sent";
+        assert_eq!(longer.to_string(), cause);
     }
 
     #[test]

@@ -82,10 +82,7 @@ fn ffmpeg_and_librtmps_server_answer() {
     let server = FfmpegListen::start();
     let (text, code) = probed(&[&server.url(), "--until", "publish"]);
     assert_eq!(code, Some(0), "{text}");
-    assert_says(
-        &text,
-        &["simple instead of complex handshake completed, publish accepted", "ffmpeg -listen"],
-    );
+    assert_says(&text, &["simple instead of complex handshake completed, publish accepted", "ffmpeg -listen"]);
 
     let server = Rtmpsrv::start();
     let mut command = server.command(env!("CARGO_BIN_EXE_shakedown"));
