@@ -1,6 +1,5 @@
 //! `shakedown probe`: one connection to each address of a target, explained.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -127,8 +126,12 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
     }
     let (profile, mode, digest_at) = client(args)?;
     let tls = tls(args)?;
-    let stream = stream(args, profile)?;
     let addresses = args.target.addresses(&system_lookup, None)?;
+    // Addresses of one URL differ in nothing that is said.
+    let said = match addresses.first() {
+        Some(&address) => session(args, &Target::of(&args.target, address), profile)?,
+        None => None,
+    };
     for &address in &addresses {
         check_target(&args.target, address, &args.allow_target)?;
     }
@@ -142,7 +145,7 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
         clock,
         mode,
         digest_at,
-        session: session(args, address, &stream),
+        session: said.clone(),
         connect_timeout: args.connect_timeout.0,
         timeout: args.timeout.0,
         linger: args.linger.0,
@@ -213,7 +216,7 @@ fn tls(args: &ProbeArgs) -> Result<Option<TlsClient>, CliError> {
 }
 
 /// The name of the stream, if the probe comes so far.
-fn stream(args: &ProbeArgs, profile: ClientProfile) -> Result<String, CliError> {
+fn stream(args: &ProbeArgs, target: &Target, profile: ClientProfile) -> Result<String, CliError> {
     let until = Until::from(args.until);
     let (can, what) = match until {
         Until::Publish => (profile.publishes(), "publish"),
@@ -228,7 +231,7 @@ fn stream(args: &ProbeArgs, profile: ClientProfile) -> Result<String, CliError> 
     if !can {
         return Err(CliError::usage(format!("{profile} does not {what}, as --until {what} asks; drop one of them")));
     }
-    let named = args.stream.as_ref().or(args.target.stream.as_ref());
+    let named = args.stream.as_ref().or(target.stream_for(profile));
     let name = match named {
         None if until == Until::Play => {
             return Err(CliError::usage(
@@ -249,17 +252,17 @@ fn stream(args: &ProbeArgs, profile: ClientProfile) -> Result<String, CliError> 
     Ok(String::from_utf8_lossy(&bytes[..size]).into_owned())
 }
 
-/// What is said to the target after the handshake.
-fn session(args: &ProbeArgs, address: SocketAddr, stream: &str) -> Option<ProbeSession> {
+/// What is said to the target after the handshake, if anything is.
+fn session(args: &ProbeArgs, target: &Target, profile: ClientProfile) -> Result<Option<ProbeSession>, CliError> {
+    let stream = stream(args, target, profile)?;
     let until = Until::from(args.until);
-    let target = Target::of(&args.target, address);
-    let query = target.app_query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
-    (until != Until::Handshake).then(|| ProbeSession {
+    let app = target.app_for(profile);
+    Ok((until != Until::Handshake).then(|| ProbeSession {
         until,
-        app: Secret::new(format!("{}{query}", target.app)),
-        tc_url: Secret::new(format!("{}{query}", target.tc_url)),
-        stream: Secret::new(stream.to_owned()),
-    })
+        tc_url: Secret::new(target.tc_url_of(&app)),
+        app: Secret::new(app),
+        stream: Secret::new(stream),
+    }))
 }
 
 fn exit(reports: &[ProbeReport]) -> Exit {
@@ -312,6 +315,12 @@ mod tests {
         assert_eq!(plans[0].mode, HandshakeMode::Simple);
         let shown = format!("{plans:?}");
         assert!(!shown.contains("k3y") && !shown.contains("t0ken"), "{shown}");
+        let split = |client| {
+            let plans = plans_of(&["rtmp://127.0.0.1/a/b/c/d", "--until", "publish", "--client", client]).unwrap();
+            let session = plans[0].session.clone().unwrap();
+            [session.app, session.stream].map(|text| text.reveal().unwrap().clone())
+        };
+        assert_eq!([split("ffmpeg"), split("obs")], [["a/b", "c/d"], ["a/b/c", "d"]]);
         let named = plans_of(&["127.0.0.1:1935", "--until", "publish", "--stream", "a{id}"]).unwrap();
         assert_eq!(named[0].session.as_ref().unwrap().stream.reveal().unwrap(), "a0");
     }

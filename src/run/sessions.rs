@@ -168,8 +168,7 @@ impl PreparedSessions {
         app: &str,
         course: Course,
     ) -> Result<u32, String> {
-        let place = target.tc_url.strip_suffix(&target.app).unwrap_or(&target.tc_url);
-        let key = ScriptKey { profile, app: app.to_owned(), tc_url: format!("{place}{app}"), course };
+        let key = ScriptKey { profile, app: app.to_owned(), tc_url: target.tc_url_of(app), course };
         if let Some(index) = self.scripts.iter().position(|(known, _)| *known == key) {
             return Ok(index as u32);
         }
@@ -229,10 +228,7 @@ impl Population {
         if let Some(app) = &self.app {
             return app.reveal().to_owned();
         }
-        let split = target.split_by(client);
-        let (app, query) = split.map_or((&target.app, &target.app_query), |split| (&split.app, &split.app_query));
-        let query = query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
-        format!("{app}{query}")
+        target.app_for(client)
     }
 
     /// What is shown of it.
@@ -258,7 +254,7 @@ impl Population {
         if let Some(rest) = self.app.as_ref().and_then(|app| target.behind(app)) {
             return rest.parse().ok();
         }
-        target.split_by(client).map_or(&target.stream, |split| &split.stream).clone()
+        target.stream_for(client).cloned()
     }
 
     /// The patterns of its streams' names, each once; none where attempts end before any stream.
@@ -304,6 +300,24 @@ impl Target {
     pub fn behind(&self, app: &AppName) -> Option<&str> {
         let rest = self.path.as_ref()?.reveal()?.strip_prefix(app.reveal())?;
         (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+    }
+
+    /// The application that this client finds in the URL, with its query.
+    pub fn app_for(&self, client: ClientProfile) -> String {
+        let split = self.split_by(client);
+        let (app, query) = split.map_or((&self.app, &self.app_query), |split| (&split.app, &split.app_query));
+        let query = query.as_ref().and_then(Secret::reveal).map_or("", String::as_str);
+        format!("{app}{query}")
+    }
+
+    /// The stream that this client finds in the URL.
+    pub fn stream_for(&self, client: ClientProfile) -> Option<&StreamName> {
+        self.split_by(client).map_or(self.stream.as_ref(), |split| split.stream.as_ref())
+    }
+
+    /// The URL of an application there.
+    pub fn tc_url_of(&self, app: &str) -> String {
+        format!("{}{app}", self.tc_url.strip_suffix(&self.app).unwrap_or(&self.tc_url))
     }
 
     /// What this client finds in the URL, where it is not what is said of the target itself.
