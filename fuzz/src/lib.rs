@@ -15,7 +15,7 @@ use serde_json::Value;
 use shakedown::base::{DurationText, Rate, RateRange, Seed, StreamPurpose, redact_url};
 use shakedown::bench::Suite;
 use shakedown::capacity::{CapacityResult, Deadline, GoalRequest};
-use shakedown::compare::{Measured, Rules, Side, compare};
+use shakedown::compare::{Limit, Measured, Rules, Side, compare};
 use shakedown::fleet::{CpuList, Topology};
 use shakedown::inspect;
 use shakedown::load::{Reconnect, Share, StreamName};
@@ -121,7 +121,7 @@ fn compared(text: &str) {
         Some(Side { name: name.to_owned(), results: vec![one, other] })
     };
     let (Some(old), Some(new)) = (side("old"), side("new")) else { return };
-    let rules = Rules { anyway: true, regression: Some(0.05) };
+    let rules = Rules { anyway: true, regression: Some(Limit { limit: 0.05, strict: false }) };
     if let Ok(comparison) = compare(&[old, new], rules) {
         STYLES.iter().for_each(|style| drop(report::compare::text(&comparison, *style)));
         report::compare::markdown(&comparison);
