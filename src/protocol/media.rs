@@ -83,6 +83,9 @@ const VIDEO_CHUNK_STREAM: u32 = 6;
 const STREAM_ID_AT: u32 = 1 + 3 + 3 + 1;
 
 impl Track {
+    /// The largest FLV file, in bytes.
+    pub const MAX_FILE: usize = MAX_SIZE;
+
     /// The least that keeps servers and their viewers content: metadata, AVC and AAC sequence headers and a picture; then
     /// an audio tag of silence a second, and every four seconds the picture again for those who join late. About 35
     /// bytes a second.
@@ -118,8 +121,8 @@ impl Track {
     /// # Errors
     /// If the file is damaged, encrypted, has no media, cannot be decoded from its beginning, or is too large.
     pub fn from_flv(file: &[u8], chunk_size: u32) -> Result<Self, FlvError> {
-        if file.len() > MAX_SIZE {
-            return Err(FlvError::TooLarge { bytes: file.len(), limit: MAX_SIZE });
+        if file.len() > Self::MAX_FILE {
+            return Err(FlvError::TooLarge { bytes: file.len(), limit: Self::MAX_FILE });
         }
         let recording = Recording::read(file)?;
         Self::assemble(&recording.intro, &recording.looped, recording.length_ms, chunk_size)

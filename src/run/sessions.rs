@@ -15,8 +15,8 @@ use crate::protocol::session::{ClientSession, Course, ScriptOptions, SessionScri
 
 use super::plan::{ClipSource, Population, RunPlan, Target, UrlSplit};
 
-/// The longest file of audio and video that is read: more could not be addressed.
-const LONGEST_MEDIA: u64 = 4 << 30;
+/// The longest file of audio and video that is read: one byte more than a track takes, whose error has the remedy.
+const LONGEST_MEDIA: u64 = Track::MAX_FILE as u64 + 1;
 
 /// The name of streams that nobody names.
 pub const DEFAULT_STREAM: &str = "shakedown-{id}";

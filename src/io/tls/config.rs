@@ -237,6 +237,14 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
 type Roots = (RootCertStore, Vec<CertificateDer<'static>>);
 
 fn system_roots() -> Result<Roots, TlsError> {
+    // The library reads what this names to its end, and it may have none.
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+        && let Err(source) = input::read(&path, LONGEST_PEM)
+        && source.kind() == std::io::ErrorKind::FileTooLarge
+    {
+        let what = "the certificates of authorities that SSL_CERT_FILE names";
+        return Err(TlsError::File { what, path, source: pem::Error::Io(source) });
+    }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // A store may hold a few certificates that this library cannot read; the others serve.
