@@ -46,7 +46,9 @@ fn texts_of_a_file_are_only_seen() {
         // Markdown parts mentions by a character without width.
         let text = report.stdout.replace("@\u{2060}", "@");
         assert!(text.chars().all(is_seen), "{format}: {text:?}");
-        assert!(!text.lines().any(|line| line.starts_with("verdict    pass")), "{format}: {text}");
+        // In HTML a line end is a blank like any other.
+        let forged = format != "html" && text.lines().any(|line| line.starts_with("verdict    pass"));
+        assert!(!forged, "{format}: {text}");
         assert_eq!(report.stderr, "", "{format}");
     }
     let text = ended_in(folder.path(), "report edited.json").stdout;
@@ -72,7 +74,8 @@ fn json_keeps_texts_exactly_and_shows_none_of_them_raw() {
     assert!(printed.stdout.chars().all(is_seen), "{printed:#?}");
     assert_eq!(printed.json()["plan"]["targets"][0]["name"], HOSTILE);
     ended_in(folder.path(), "report edited.json --json -o again.json");
-    assert!(fs::read_to_string(folder.path().join("again.json")).unwrap().contains('\u{202e}'));
+    let written = fs::read_to_string(folder.path().join("again.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), printed.json());
 }
 
 /// All of `words`, which may hold blanks.
