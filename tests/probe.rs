@@ -476,7 +476,7 @@ fn answers_that_are_no_rtmp_are_said_with_their_first_bytes() {
         read_to_end(stream);
     });
     let report = probe(&ProbePlan { session: Some(asked(Until::Connect)), ..plan(server.address) });
-    assert_failed(&report, Step::Reply, FailureKind::BadMessage, Side::Target);
+    assert_failed(&report, Step::Reply, FailureKind::BadMessage, Side::Unattributed);
     assert_says(&report, &["is no RTMP", "begin ff 01 02 03"]);
 }
 

@@ -117,7 +117,9 @@ pub fn run_requested(
         limited: limit.filter(|_| result.generator.limited).map(|finding| finding.code.clone()),
         failures: result.failures.clone(),
     };
-    let cut_short = result.interrupted.is_some() || result.ended_by.is_some();
+    // A signal between two trials is seen by neither of them.
+    let interrupted = result.interrupted.is_some() || runner.interrupted().is_some();
+    let cut_short = interrupted || result.ended_by.is_some();
     Ok(Trial { row, result, cut_short, own_late })
 }
 

@@ -50,7 +50,7 @@ enum Command {
     Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one connection and explain every step; it ends with the handshake unless --until asks for more
+    /// Make one connection and explain every step; it ends with the handshake, or as late as --until says
     Probe(probe::ProbeArgs),
     /// Serve as the built-in target
     Sink(sink::SinkArgs),

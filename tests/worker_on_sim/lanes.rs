@@ -74,7 +74,7 @@ fn a_lane_whose_slots_are_taken_leaves_those_of_the_other_alone() {
     lab.plan.populations.push(others);
     lab.audited = true;
     let report = lab.run();
-    let held = Counts { due: 1_000, started: 10, dropped: 990, completed: 10, ..Counts::default() };
+    let held = Counts { due: 1_000, started: 10, dropped: 990, completed: 10, held: 10, ..Counts::default() };
     assert_eq!(report.stage(0), held);
     assert_eq!(report.stage(1), Counts { due: 1_000, started: 1_000, completed: 1_000, ..Counts::default() });
     let lateness = |stage: usize| report.snapshot.stages()[stage].tally.latencies.get(Metric::Lateness).unwrap().max();

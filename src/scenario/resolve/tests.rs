@@ -137,7 +137,11 @@ fn with_nothing_asked_everything_has_its_default() {
         share: Share::WHOLE,
         start_at: None,
     };
-    assert_eq!(resolved(&closed()), Resolved { plan, notes: Vec::new() });
+    let found = resolved(&closed());
+    assert_eq!(found.plan.targets[0].path.as_ref().and_then(Secret::reveal).map(String::as_str), Some("live"));
+    let mut plan = plan;
+    plan.targets[0].path.clone_from(&found.plan.targets[0].path);
+    assert_eq!(found, Resolved { plan, notes: Vec::new() });
 }
 
 #[test]
