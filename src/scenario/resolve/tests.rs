@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::target::TargetText;
 use super::*;
+use crate::base::Secret;
 use crate::fleet::Topology;
 use crate::protocol::DigestAt;
 
