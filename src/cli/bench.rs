@@ -31,7 +31,8 @@ use super::{Cli, Command};
 pub(super) const AFTER_HELP: &str = "\
 A suite names targets and the load, docs/bench.md shows one:
   shakedown bench servers.toml -o results --format md > servers.md
-      Measures A B C A B C ..., keeps every result in the folder results, and prints the page to publish";
+      Measures A B C A B C ..., keeps every result in the folder results, and
+      prints the page to publish";
 
 /// Flags of `shakedown bench`.
 #[derive(clap::Args, Debug)]

@@ -27,7 +27,7 @@ pub(super) const AFTER_HELP: &str = "\
 Examples:
   shakedown run
       A first look: the built-in sink, 64 connections at a time, 10 seconds
-  shakedown run rtmp://10.0.0.5/live -R 2k -d 30s --threshold 'response.p99<50ms'
+  shakedown run rtmp://10.0.0.5/live -R 2k -d 9s --threshold 'response.p99<50ms'
       Open loop: 2000 handshakes a second, whatever the server does
   shakedown run 10.0.0.5:1935 -R 0:500 -d 1m --hold forever -o result.json
       A ramp of clients that stay
@@ -47,11 +47,11 @@ Conditions are [SCOPE.]METRIC OP VALUE [in WINDOW], OP one of < <= > >=:
   outage<10s          the longest time in which nothing completed
   failed<1% in 1m     in every window of 1s to 1h; so too lost dropped rate
                       response
-  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME.
+  encoders.failed<1%  of a population; also stage:NAME. target:HOST. client:NAME
   failed>5% for 5s    of --abort-if: failed lost dropped rate response outage,
                       in each of so many seconds
 
-Attempts that go on after the handshake (--until) call the target's own hooks, as
+Attempts that go on after the handshake (--until) call the target's hooks, as
 on_connect and on_publish: load them only if they are yours.
 
 Exit codes:
