@@ -160,10 +160,14 @@ impl<'a> GoalSearch<'a> {
     /// The length of a confirmation of this rate: as long as the attempts take that the goal needs, and no shorter than
     /// planned.
     pub(super) fn confirmation(&self, rate_per_s: f64) -> Nanos {
-        let spec = self.search.spec();
-        let longest = spec.longest_confirm.max(spec.confirm);
+        let longest = self.longest_confirmation();
         let needed_s = (self.attempts_needed() as f64 * (1.0 + SPARE_ATTEMPTS) / rate_per_s).ceil();
-        spec.confirm.max(Nanos::from_secs_f64(needed_s.min(longest.as_secs_f64())))
+        self.search.spec().confirm.max(Nanos::from_secs_f64(needed_s.min(longest.as_secs_f64())))
+    }
+
+    fn longest_confirmation(&self) -> Nanos {
+        let spec = self.search.spec();
+        spec.longest_confirm.max(spec.confirm)
     }
 
     /// Whether the trials miss the goal for another reason than their load. Either two loads of which one is half of the
@@ -272,7 +276,9 @@ impl<'a> GoalSearch<'a> {
 
     /// The length of a confirmation of this rate in what is left of the time, if that is enough for one.
     pub(super) fn shorter_confirmation(&self, rate_per_s: f64) -> Option<Nanos> {
-        let left = Nanos::from_secs(self.search.left().as_u64() / Nanos::from_secs(1).as_u64());
+        let left = Nanos::from_secs(
+            self.search.left().min(self.longest_confirmation()).as_u64() / Nanos::from_secs(1).as_u64(),
+        );
         let is_enough = rate_per_s * left.as_secs_f64() >= self.attempts_needed() as f64
             && left.as_secs_f64() >= LAST_SHARE * self.search.spec().confirm.as_secs_f64();
         is_enough.then_some(left)

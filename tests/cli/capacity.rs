@@ -366,6 +366,10 @@ fn what_a_search_decides_itself_is_refused() {
         ("rtmp://slow.sim/live --fleet 5 --recover-in 1s", &["--recover-in"]),
         ("rtmp://slow.sim/live --observe pid:1", &["--observe"]),
         ("rtmp://slow.sim/live --budget 10s --confirm 20s", &["a budget of 10s", "at least --budget", "--confirm"]),
+        (
+            "rtmp://slow.sim/live --need 5 --confirm 30s",
+            &["a confirmation of 30s is too short", "--confirm 1m40s or more"],
+        ),
         ("rtmp://slow.sim/live --goal a=1% --goal a=2%", &["same name"]),
     ] {
         searched(Path::new("."), &format!("-q {words}")).assert_error(2, parts);

@@ -138,8 +138,7 @@ fn the_ceiling_is_measured_once_and_remembered() {
     let nginx = Nginx::start(NginxOptions::default());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let once = || {
-        let words =
-            format!("{} --need 50 --budget 30s --trial 1s --confirm 2s --deadline 500ms --json -q", nginx.url("x"));
+        let words = format!("{} --need 50 --budget 60s --trial 1s --deadline 500ms --json -q", nginx.url("x"));
         let ended = assert_cmd::Command::from_std(command(folder.path(), &words)).output().expect("an executable file");
         let text = String::from_utf8(ended.stdout).expect("JSON is UTF-8");
         CapacityResult::parse(&text, Path::new("stdout")).expect("a result").control.expect("a control")

@@ -112,7 +112,7 @@ impl<A: Audience> Measurement<'_, A> {
         let settings = &self.settings;
         let goal = &settings.goals[0];
         let needed = needed_at(highest, goal);
-        if needed <= settings.confirm || self.answers(settings)? {
+        if needed <= settings.confirm || self.request.confirm.is_none() && self.answers(settings)? {
             return Ok(());
         }
         let text = |length: Nanos| DurationText(length.into());
