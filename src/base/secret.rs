@@ -273,6 +273,10 @@ mod tests {
         assert_eq!(said("authmod=adobe&user=me&response=x no", ""), "authmod=***&user=***&response=*** no");
         assert_eq!(said("[ code=403 need auth; authmod=adobe ]", ""), "[ code=403 need auth; authmod=adobe ]");
         assert_eq!(redact_words("a of b", ["a", "b"]), "{stream} of {stream}");
+        assert_eq!(
+            redact_words("k3y?token=x, k3y, not t0ken", ["k3y?token=x", "?t=t0ken"]),
+            "{stream}, {stream}, not ***"
+        );
     }
 
     #[test]

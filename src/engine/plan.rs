@@ -63,6 +63,8 @@ pub struct SessionPlan {
 pub struct ScriptSpec {
     /// Its commands.
     pub script: Arc<SessionScript>,
+    /// The query of its application, from `?` on, which may give access; empty without.
+    pub app_query: Box<str>,
     /// The track that keeps a server content, for publishers.
     pub trickle: Option<u16>,
     /// The track of real size, which a part of the publishers sends.

@@ -102,8 +102,9 @@ impl PreparedSessions {
     /// What one worker's sessions use.
     pub(super) fn plan(&self, plan: &RunPlan, worker: u32) -> SessionPlan {
         let part = plan.share.split(worker, plan.workers);
-        let script = |(_, prepared): &(ScriptKey, PreparedScript)| ScriptSpec {
+        let script = |(key, prepared): &(ScriptKey, PreparedScript)| ScriptSpec {
             script: Arc::clone(&prepared.script),
+            app_query: key.app.find('?').map_or("", |at| &key.app[at..]).into(),
             trickle: prepared.trickle,
             clip: prepared.clip,
         };

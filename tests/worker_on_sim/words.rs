@@ -100,6 +100,15 @@ fn conditions_see_what_is_lost_while_held() {
 }
 
 #[test]
+fn what_a_server_repeats_of_the_applications_query_is_masked() {
+    const BAD_NAME: &[Unasked] = &[says(Request::Publish, "error", "NetStream.Publish.BadName")];
+    let mut lab = held(Until::Publish, BAD_NAME);
+    lab.plan.populations[0].app = Some("live?token=words".parse().unwrap());
+    let result = lab.run().result();
+    assert_eq!(result.failures[0].reasons[0].text, "NetStream.Publish.BadName: in ***");
+}
+
+#[test]
 fn a_played_stream_that_ends_is_lost_and_nobody_is_blamed() {
     const UNPUBLISH: &[Unasked] = &[says(Request::Play, "status", "NetStream.Play.UnpublishNotify")];
     const STOP: &[Unasked] = &[says(Request::Play, "status", "NetStream.Play.Stop")];
