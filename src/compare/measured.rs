@@ -207,15 +207,21 @@ fn of_run(result: &RunResult, open_loop: bool) -> Vec<Reading> {
         value: Some(result.rate.completed_per_s),
         error: Error::Within(one_attempt_per_s),
     };
-    let share = |name: &str, count: u64| Reading {
+    let share = |name: &str, count: u64, of: u64| Reading {
         metric: name.to_owned(),
         unit: Unit::Ratio,
-        value: (attempts.due > 0).then(|| count as f64 / attempts.due as f64),
-        error: Error::Counted(attempts.due),
+        value: (of > 0).then(|| count as f64 / of as f64),
+        error: Error::Counted(of),
     };
-    let mut readings = vec![rate, share("failed", attempts.failed)];
+    let mut readings = vec![rate, share("failed", attempts.failed, attempts.due)];
     if open_loop {
-        readings.push(share("dropped", attempts.dropped));
+        readings.push(share("dropped", attempts.dropped, attempts.due));
+    }
+    if attempts.held > 0 {
+        readings.push(share("lost", attempts.lost_while_held, attempts.held));
+    }
+    if result.media.publishers > 0 {
+        readings.push(share("stalled", result.media.stalled, result.media.publishers));
     }
     let metric = if open_loop { Metric::Response } else { Metric::Service };
     readings.extend(PERCENTILES.into_iter().map(|(name, of)| {

@@ -101,15 +101,17 @@ pub(super) fn common(baseline: &Side, side: &Side) -> impl Iterator<Item = Commo
             Sample::new(values.into_iter().map(|(value, _)| value).collect(), least_variance)
         };
         let (baseline, side) = (sample(baseline), sample(side));
-        // Nothing was dropped anywhere: no row to read. That nothing failed is worth one.
+        // Nothing was dropped or stalled anywhere: no row to read. That nothing failed or was lost is worth one.
         let nothing = baseline.values().iter().chain(side.values()).all(|value| *value == 0.0);
         let common = Common { metric: reading.metric.clone(), unit: reading.unit, baseline, side };
-        (!nothing || common.metric != DROPPED).then_some(common)
+        (!nothing || !is_left_out_at_zero(&common.metric)).then_some(common)
     })
 }
 
-/// The share of arrivals that found no slot until the end.
-pub(super) const DROPPED: &str = "dropped";
+/// Whether a metric's row is left out where it is zero on both sides.
+pub(super) fn is_left_out_at_zero(metric: &str) -> bool {
+    matches!(metric, "dropped" | "stalled")
+}
 
 /// Some number of this side is a lower bound only.
 pub(super) fn limited(side: &Side) -> bool {

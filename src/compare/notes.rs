@@ -92,7 +92,7 @@ fn left_out(sides: &[Side]) -> Option<String> {
     let compared: BTreeSet<String> =
         others.iter().flat_map(|side| common(baseline, side)).map(|common| common.metric).collect();
     let readings = sides.iter().flat_map(|side| &side.results).flat_map(|result| &result.readings);
-    let known = readings.filter(|reading| reading.value.is_some() && reading.metric != metric::DROPPED);
+    let known = readings.filter(|reading| reading.value.is_some() && !metric::is_left_out_at_zero(&reading.metric));
     let missing = distinct(known.map(|reading| reading.metric.clone()).filter(|name| !compared.contains(name)));
     (!missing.is_empty()).then(|| {
         format!(

@@ -55,6 +55,23 @@ fn what_differs_by_more_than_noise_is_better_or_worse() {
 }
 
 #[test]
+fn losses_while_held_and_stalled_publishers_are_compared_where_there_were_any_to_lose() {
+    let held = |lost, stalled| {
+        let mut result = open_result(&[]);
+        (result.attempts.held, result.attempts.lost_while_held) = (1_000, lost);
+        (result.media.publishers, result.media.stalled) = (1_000, stalled);
+        result
+    };
+    let run = |stalled| sides(&[held(0, 0), held(1, 0)], &[held(400, stalled), held(410, stalled)]);
+    let comparison = compare(&run(500), Rules::default()).unwrap();
+    assert_eq!((judged(&comparison, "lost"), judged(&comparison, "stalled")), (Judgement::Worse, Judgement::Worse));
+    let none_stalled = compare(&run(0), Rules::default()).unwrap();
+    assert!(none_stalled.pairs[0].metrics.iter().all(|row| row.metric != "stalled"));
+    let never_held = compare(&sides(&[open_result(&[])], &[open_result(&[])]), Rules::default()).unwrap();
+    assert!(never_held.pairs[0].metrics.iter().all(|row| row.metric != "lost"));
+}
+
+#[test]
 fn noisier_runs_hide_the_same_difference() {
     let noisy = sides(
         &[result(1_000.0, 10.0), result(1_150.0, 12.0), result(850.0, 8.0)],
