@@ -50,6 +50,22 @@ fn publishes_over_tls_with_full_and_resumed_handshakes() {
 }
 
 #[test]
+fn publishers_are_held_over_tls_and_send_what_is_due() {
+    let authority = Authority::new("authority");
+    let nginx = nginx_known_to(&authority);
+    let options = format!("--tls-name {NAME} -t 1 -c 8 -n 8 --hold 2s --bitrate 400k --hold-check 1s");
+    for engine in ["io_uring", "epoll"] {
+        let result = run(&trusting(&nginx, &authority.file(), &format!("{options} --engine {engine}")));
+        assert_completed(&result, 8);
+        assert_eq!((result.attempts.held, result.attempts.lost_while_held), (8, 0), "{engine}");
+        let media = &result.media;
+        assert_eq!((media.publishers, media.stalled, media.unsent_bytes), (8, 0, 0), "{engine}: {media:?}");
+        // 8 publishers of 50 kB/s for 2 s, and what goes before.
+        assert!(media.sent_bytes >= 8 * 90_000 && media.sent_bytes <= 8 * 200_000, "{engine}: {media:?}");
+    }
+}
+
+#[test]
 fn a_certificate_must_be_of_the_authority_and_for_the_name() {
     let authority = Authority::new("authority");
     let nginx = nginx_known_to(&authority);
