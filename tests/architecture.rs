@@ -9,8 +9,8 @@ mod architecture {
 
 use std::path::{Path, PathBuf};
 
-use architecture::documents::{commands, undocumented_dependencies, unknown_words, unnamed_modules};
-use architecture::rules::{BANNED, LAYERS, banned_calls, forbidden_uses, leftovers};
+use architecture::documents::{commands, differences, layers_on, undocumented_dependencies, unknown_words};
+use architecture::rules::{BANNED, LAYERS, banned_calls, forbidden_uses, leftovers, ranks};
 use architecture::source::SourceFile;
 
 #[test]
@@ -32,29 +32,44 @@ fn nothing_is_left_unfinished() {
 
 #[test]
 fn every_dependency_says_what_it_is_for() {
-    assert_none(undocumented_dependencies(&read("Cargo.toml").expect("Cargo.toml exists")));
+    assert_none(undocumented_dependencies(&read("Cargo.toml")));
 }
 
 #[test]
 fn readme_commands_exist_with_their_flags() {
-    let Some(readme) = read("README.md") else { return };
+    let readme = commands(&read("README.md"));
+    assert!(!readme.is_empty(), "README.md shows no command");
     let help = |arguments: &[&str]| {
         let shakedown = std::process::Command::new(env!("CARGO_BIN_EXE_shakedown"));
         let output = { shakedown }.args(arguments).arg("--help").output().expect("the built binary starts");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    assert_none(commands(&readme).iter().flat_map(|command| unknown_words(command, help)).collect());
+    assert_none(readme.iter().flat_map(|command| unknown_words(command, help)).collect());
 }
 
 #[test]
-fn the_architecture_page_names_every_module() {
-    let Some(page) = read("ARCHITECTURE.md") else { return };
-    let modules: Vec<String> = entries(&root().join("src"))
-        .iter()
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .filter(|name| name != "lib" && name != "main")
-        .collect();
-    assert_none(unnamed_modules(&page, &modules));
+fn the_layers_on_the_architecture_page_are_those_that_are_checked() {
+    let on_page = layers_on(&read("ARCHITECTURE.md"));
+    assert_none(differences(("ARCHITECTURE.md", &on_page), ("LAYERS", &ranks(LAYERS))));
+}
+
+#[test]
+fn every_layer_is_a_module_and_every_module_has_a_layer() {
+    let layers: Vec<String> = ranks(LAYERS).into_iter().map(|(_, path)| path).collect();
+    let (inner, top): (Vec<String>, Vec<String>) = layers.into_iter().partition(|path| path.contains("::"));
+    assert_none(differences(("src", &modules_in("src")), ("LAYERS", &top)));
+    let missing = inner.iter().filter(|path| {
+        let (parent, name) = path.rsplit_once("::").expect("an inner module");
+        !modules_in(&format!("src/{}", parent.replace("::", "/"))).iter().any(|module| module == name)
+    });
+    assert_none(missing.map(|path| format!("src lacks {path}")).collect());
+}
+
+/// The names of the modules that lie in `folder`.
+fn modules_in(folder: &str) -> Vec<String> {
+    let names =
+        entries(&root().join(folder)).into_iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    names.filter(|name| name != "lib" && name != "mod").collect()
 }
 
 /// Fails with one violation a line.
@@ -62,7 +77,7 @@ fn assert_none(violations: Vec<String>) {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }
 
-/// All Rust files below `folder`, which may be missing.
+/// All Rust files below `folder`.
 fn source_files(folder: &str) -> Vec<SourceFile> {
     let mut folders = vec![root().join(folder)];
     let mut files = Vec::new();
@@ -77,20 +92,21 @@ fn source_files(folder: &str) -> Vec<SourceFile> {
             }
         }
     }
+    assert!(!files.is_empty(), "{folder} holds no Rust file");
     files
 }
 
-/// What lies in `folder`, sorted; nothing when there is no such folder.
+/// What lies in `folder`, sorted.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
+    let listing = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = listing.map(|entry| entry.expect("a readable folder").path()).collect();
     paths.sort();
     paths
 }
 
-/// The text of a file at the repository's root, if it exists.
-fn read(name: &str) -> Option<String> {
-    std::fs::read_to_string(root().join(name)).ok()
+/// The text of a file at the repository's root.
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn root() -> &'static Path {

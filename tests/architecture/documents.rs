@@ -97,10 +97,24 @@ pub fn unknown_words(command: &[String], help: impl Fn(&[&str]) -> Option<String
     flags.filter(|flag| !known.contains(flag)).map(|flag| format!("{shown}: no flag {flag}")).collect()
 }
 
-/// Modules that a page does not name in code style.
-pub fn unnamed_modules(page: &str, modules: &[String]) -> Vec<String> {
-    let missing = modules.iter().filter(|name| !page.contains(&format!("`{name}`")));
-    missing.map(|name| format!("ARCHITECTURE.md does not name module `{name}`")).collect()
+/// The modules of a page's table of layers, `| layer | module, ... | ... |`, each with its layer.
+pub fn layers_on(page: &str) -> Vec<(usize, String)> {
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix('|')?.split('|');
+        let rank = cells.next()?.trim().parse().ok()?;
+        Some((rank, cells.next()?))
+    });
+    rows.flat_map(|(rank, modules)| modules.split('`').skip(1).step_by(2).map(move |name| (rank, name.to_owned())))
+        .collect()
+}
+
+/// What only one of two places has, either way.
+pub fn differences<T: Ord + std::fmt::Debug>(here: (&str, &[T]), there: (&str, &[T])) -> Vec<String> {
+    let missing = |(_, all): (&str, &[T]), (name, others): (&str, &[T])| -> Vec<String> {
+        let lacking = all.iter().filter(|item| !others.contains(item));
+        lacking.map(|item| format!("{name} lacks {item:?}")).collect()
+    };
+    [missing(here, there), missing(there, here)].concat()
 }
 
 #[test]
@@ -139,7 +153,13 @@ fn a_command_that_does_not_exist_is_found() {
 }
 
 #[test]
-fn a_module_that_the_page_forgets_is_found() {
-    let modules = ["base".to_owned(), "load".to_owned()];
-    assert_eq!(unnamed_modules("`base` and load", &modules), ["ARCHITECTURE.md does not name module `load`"]);
+fn a_module_that_only_one_table_has_is_found() {
+    let page = "| layer | module | what |\n|---|---|---|\n| 0 | `base` | `run` is not meant |\n| 1 | `load`, `io` (its files) | |\n";
+    let on_page = layers_on(page);
+    assert_eq!(on_page, [(0, "base".to_owned()), (1, "load".to_owned()), (1, "io".to_owned())]);
+    let others = [(0, "base".to_owned()), (1, "load".to_owned()), (2, "io".to_owned())];
+    assert_eq!(
+        differences(("the page", &on_page), ("the table", &others)),
+        ["the table lacks (1, \"io\")", "the page lacks (2, \"io\")"]
+    );
 }

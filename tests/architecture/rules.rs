@@ -41,10 +41,16 @@ pub const LAYERS: &[&[Module]] = &[
     &[any_lower("capacity")],
     &[any_lower("compare")],
     &[any_lower("bench")],
-    &[any_lower("report"), any_lower("cluster")],
+    &[any_lower("report")],
     &[any_lower("cli")],
     &[any_lower("main")],
 ];
+
+/// Each module of a table with the number of its row.
+pub fn ranks(layers: &[&[Module]]) -> Vec<(usize, String)> {
+    let rows = layers.iter().enumerate();
+    rows.flat_map(|(rank, row)| row.iter().map(move |module| (rank, module.path.to_owned()))).collect()
+}
 
 /// A word or call that may appear only below the named paths.
 pub struct Ban {
