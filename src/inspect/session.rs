@@ -83,16 +83,10 @@ impl Session {
     /// Reads what can be read, now that `part` is there.
     pub(super) fn take(&mut self, part: &Part<'_>, sessions: &mut Sessions) {
         let Ok(start) = u64::try_from(part.start) else { return };
-        let next = self.direction(part.from).next;
-        if start > next {
+        if start > self.direction(part.from).next {
             return self.wait(start, part, sessions);
         }
-        let known = usize::try_from(next - start).unwrap_or(usize::MAX);
-        if known >= part.size {
-            return;
-        }
-        let captured = part.captured.get(known..).unwrap_or_default();
-        self.read(part.from, part.at_ns, captured, part.size - known, sessions);
+        self.read(start, part, sessions);
         self.catch_up(part.from, part.at_ns, sessions);
     }
 
@@ -151,22 +145,23 @@ impl Session {
             let (start, Waiting { captured, size }) = first.remove_entry();
             direction.waiting_bytes -= captured.len();
             sessions.waiting -= captured.len();
-            let known = usize::try_from(direction.next - start).unwrap_or(usize::MAX);
-            if known < size {
-                let captured = captured.get(known..).unwrap_or_default();
-                self.read(from, at_ns, captured, size - known, sessions);
-            }
+            self.read(start, &Part { from, at_ns, start: start as i64, captured: &captured, size }, sessions);
         }
     }
 
-    /// Reads the next `size` bytes, of which the first were captured.
-    fn read(&mut self, from: Side, at_ns: u64, captured: &[u8], size: usize, sessions: &mut Sessions) {
-        self.direction(from).next += size as u64;
-        let captured = &captured[..captured.len().min(size)];
-        self.transcript.take(from, Some(at_ns), captured, &mut sessions.notebook);
-        let cut = size - captured.len();
+    /// Reads what is new of a part that begins at `start`, no later than what comes next.
+    fn read(&mut self, start: u64, part: &Part<'_>, sessions: &mut Sessions) {
+        let next = &mut self.direction(part.from).next;
+        let known = usize::try_from(*next - start).unwrap_or(usize::MAX);
+        if known >= part.size {
+            return;
+        }
+        *next = start + part.size as u64;
+        let captured = part.captured.get(known..part.captured.len().min(part.size)).unwrap_or_default();
+        self.transcript.take(part.from, Some(part.at_ns), captured, &mut sessions.notebook);
+        let cut = part.size - known - captured.len();
         if cut > 0 {
-            self.transcript.miss(from, Some(at_ns), cut as u64, &mut sessions.notebook);
+            self.transcript.miss(part.from, Some(part.at_ns), cut as u64, &mut sessions.notebook);
         }
     }
 }

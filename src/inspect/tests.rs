@@ -225,7 +225,12 @@ fn missing_segments_are_gaps() {
     assert_eq!(found[0].delivery.gaps, [gap]);
     assert_eq!((found[0].at.s0_ns, found[0].at.s1_ns), (Some(4), None));
 
-    packets.push(Packet::new(CLIENT, SERVER, CLIENT_ISN.wrapping_add(1538), SERVER_ISN.wrapping_add(3074), ACK, b""));
+    packets.push(Packet::new(
+        [CLIENT, SERVER],
+        [CLIENT_ISN.wrapping_add(1538), SERVER_ISN.wrapping_add(3074)],
+        ACK,
+        b"",
+    ));
     let found = inspect(&packets);
     assert_eq!(found[0].delivery.gaps, [Gap { acknowledged: true, ..gap }]);
     assert!(
@@ -505,7 +510,7 @@ fn an_address_pair_used_again_is_another_connection() {
 fn streams_that_keep_too_much_are_given_up_and_counted() {
     let lone_bytes = (0..20).map(|index| {
         let client = format!("10.0.0.1:{}", 41_000 + index);
-        [Packet::new(&client, SERVER, 7, 0, SYN, b""), Packet::new(&client, SERVER, 3_008, 0, ACK, b"x")]
+        [Packet::new([&client, SERVER], [7, 0], SYN, b""), Packet::new([&client, SERVER], [3_008, 0], ACK, b"x")]
     });
     let packets: Vec<Packet> = handshake().into_iter().chain(lone_bytes.flatten()).collect();
     let file = pcap(1, &packets, |packet| ethernet(&packet.ipv4()), usize::MAX);
@@ -679,27 +684,27 @@ struct Packet {
 fn handshake() -> Vec<Packet> {
     let [client, server] = [CLIENT_ISN.wrapping_add(1), SERVER_ISN.wrapping_add(1)];
     vec![
-        Packet::new(CLIENT, SERVER, CLIENT_ISN, 0, SYN, b""),
-        Packet::new(SERVER, CLIENT, SERVER_ISN, client, SYN | ACK, b""),
-        Packet::new(CLIENT, SERVER, client, server, ACK, b""),
+        Packet::new([CLIENT, SERVER], [CLIENT_ISN, 0], SYN, b""),
+        Packet::new([SERVER, CLIENT], [SERVER_ISN, client], SYN | ACK, b""),
+        Packet::new([CLIENT, SERVER], [client, server], ACK, b""),
         from_client(0, C0C1),
         from_server(0, &S0S1S2[..1537]),
         from_client(1537, C2),
         from_server(1537, &S0S1S2[1537..]),
         from_client(3073, &[2, 0]),
-        Packet::new(CLIENT, SERVER, client.wrapping_add(3075), server.wrapping_add(3073), RST | ACK, b""),
-        Packet::new(SERVER, CLIENT, server.wrapping_add(3073), client.wrapping_add(3075), FIN | ACK, b""),
+        Packet::new([CLIENT, SERVER], [client.wrapping_add(3075), server.wrapping_add(3073)], RST | ACK, b""),
+        Packet::new([SERVER, CLIENT], [server.wrapping_add(3073), client.wrapping_add(3075)], FIN | ACK, b""),
     ]
 }
 
 fn from_client(at: usize, payload: &[u8]) -> Packet {
     let sequence = CLIENT_ISN.wrapping_add(1 + u32::try_from(at).unwrap());
-    Packet::new(CLIENT, SERVER, sequence, SERVER_ISN.wrapping_add(1), ACK, payload)
+    Packet::new([CLIENT, SERVER], [sequence, SERVER_ISN.wrapping_add(1)], ACK, payload)
 }
 
 fn from_server(at: usize, payload: &[u8]) -> Packet {
     let sequence = SERVER_ISN.wrapping_add(1 + u32::try_from(at).unwrap());
-    Packet::new(SERVER, CLIENT, sequence, CLIENT_ISN.wrapping_add(1538), ACK, payload)
+    Packet::new([SERVER, CLIENT], [sequence, CLIENT_ISN.wrapping_add(1538)], ACK, payload)
 }
 
 fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
@@ -707,7 +712,7 @@ fn cut(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
 }
 
 impl Packet {
-    fn new(source: &str, destination: &str, sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Self {
+    fn new([source, destination]: [&str; 2], [sequence, acknowledgement]: [u32; 2], flags: u8, payload: &[u8]) -> Self {
         let [source, destination] = [source, destination].map(|address| address.parse().unwrap());
         Self { source, destination, sequence, acknowledgement, flags, payload: payload.to_vec(), id: None }
     }

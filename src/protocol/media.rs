@@ -17,7 +17,7 @@ mod synthetic;
 use std::borrow::Cow;
 
 use super::flv::{FlvError, FlvReader, FlvTag, TagKind, TagRole};
-use super::session::{MessageKind, Start, message_size, write_message};
+use super::session::{Chunks, MessageKind, Start, message_size, write_message};
 
 pub use synthetic::{BitRateError, MAX_BIT_RATE, MIN_BIT_RATE};
 
@@ -160,7 +160,8 @@ impl Track {
             let stream = chunk_stream(message.kind);
             let timestamp = u32::try_from(begins_ms - rest(stream)).expect("no rest is longer");
             stream_ids_at.push(place(&intro_bytes)? + STREAM_ID_AT);
-            message.append_to(&mut intro_bytes, stream, Start::Full { timestamp, message_stream: 0 }, chunk_size);
+            let start = Start::Full { timestamp, message_stream: 0 };
+            message.append_to(&mut intro_bytes, Chunks { stream, size: chunk_size }, start);
         }
 
         // Time since the last message of a chunk stream, as if a round had gone before.
@@ -174,7 +175,7 @@ impl Track {
             let delta_ms = u32::try_from(now - *before).expect("messages are in the order of their times");
             *before = now;
             let offset = place(&bytes)?;
-            message.append_to(&mut bytes, stream, Start::Delta(delta_ms), chunk_size);
+            message.append_to(&mut bytes, Chunks { stream, size: chunk_size }, Start::Delta(delta_ms));
             tags.push(Tag {
                 at_ms: message.timestamp_ms.min(length_ms),
                 offset,
@@ -301,13 +302,13 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Appends it as chunks of at most `chunk_size` bytes of payload.
-    fn append_to(&self, out: &mut Vec<u8>, chunk_stream: u32, start: Start, chunk_size: u32) {
+    /// Appends it as chunks.
+    fn append_to(&self, out: &mut Vec<u8>, chunks: Chunks, start: Start) {
         assert!(self.body.len() < 1 << 24, "FLV bodies, with the name that metadata get, stay below 16 MiB");
         let kind = MessageKind::from(self.kind.message_type());
         let begin = out.len();
-        out.resize(begin + message_size(chunk_stream, start, self.body.len(), chunk_size), 0);
-        write_message(&mut out[begin..], chunk_stream, start, kind, &self.body, chunk_size);
+        out.resize(begin + message_size(chunks, start, self.body.len()), 0);
+        write_message(&mut out[begin..], chunks, start, kind, &self.body);
     }
 }
 

@@ -374,7 +374,7 @@ impl SinkWorker {
             if received > HANDSHAKE_SIZE {
                 let session = self.sessions.open(slot);
                 self.attempts[id.0 as usize].session = Some(session);
-                if !self.take_in(slot, session, id, HANDSHAKE_SIZE..received, turn) {
+                if !self.take_in(session, id, HANDSHAKE_SIZE..received, turn) {
                     return;
                 }
             }
@@ -388,7 +388,7 @@ impl SinkWorker {
         let attempt = &mut self.attempts[id.0 as usize];
         attempt.reading = !attempt.reading;
         let session = *attempt.session.get_or_insert_with(|| self.sessions.open(slot));
-        if attempt.reading || self.take_in(slot, session, id, 0..received, turn) {
+        if attempt.reading || self.take_in(session, id, 0..received, turn) {
             self.receive(slot, turn);
         }
     }
@@ -398,7 +398,7 @@ impl SinkWorker {
         match self.sessions.get(session).receive {
             Receive::Watching => self.read(slot, session, turn),
             Receive::Reading(buffer) => {
-                if !self.take_in(slot, session, buffer, 0..received, turn) {
+                if !self.take_in(session, buffer, 0..received, turn) {
                     return;
                 }
                 let more = received as usize == turn.buffers.receive.size() && !self.sessions.is_over(session);
@@ -414,19 +414,12 @@ impl SinkWorker {
     }
 
     /// Takes in a range of a receive buffer. If the client broke the protocol, its connection is ended: `false`.
-    fn take_in(
-        &mut self,
-        slot: SlotIndex,
-        session: SessionId,
-        buffer: BufferId,
-        range: Range<u32>,
-        turn: &mut Turn<'_>,
-    ) -> bool {
+    fn take_in(&mut self, session: SessionId, buffer: BufferId, range: Range<u32>, turn: &mut Turn<'_>) -> bool {
         let input = &turn.buffers.receive.bytes(buffer)[range.start as usize..range.end as usize];
         let taken = self.sessions.take_in(session, input, turn.now, &mut self.counts).is_ok();
         if !taken {
             self.counts.bad_messages += 1;
-            self.end(slot, CloseHow::Rst, turn);
+            self.end(self.sessions.get(session).slot, CloseHow::Rst, turn);
         }
         taken
     }

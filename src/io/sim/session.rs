@@ -4,7 +4,7 @@ use super::peer::{PeerCounts, SessionAnswers, SessionModel, UnaskedAct};
 use crate::base::{Nanos, Time};
 use crate::protocol::amf0::Writer;
 use crate::protocol::session::{
-    Control, MessageKind, MessageStore, Request, ServerEvent, ServerSession, Start, message_size, write_message,
+    Chunks, Control, MessageKind, MessageStore, Request, ServerEvent, ServerSession, Start, message_size, write_message,
 };
 
 /// One client's session with a target.
@@ -200,7 +200,8 @@ fn unasked(act: UnaskedAct) -> Vec<u8> {
         UnaskedAct::Close => return Vec::new(),
     }
     let start = Start::Full { timestamp: 0, message_stream: 1 };
-    let mut out = vec![0; message_size(3, start, payload.len(), ServerSession::CHUNK_SIZE)];
-    write_message(&mut out, 3, start, MessageKind::CommandAmf0, &payload, ServerSession::CHUNK_SIZE);
+    let chunks = Chunks { stream: 3, size: ServerSession::CHUNK_SIZE };
+    let mut out = vec![0; message_size(chunks, start, payload.len())];
+    write_message(&mut out, chunks, start, MessageKind::CommandAmf0, &payload);
     out
 }

@@ -701,26 +701,27 @@ impl Header<'_> {
     }
 }
 
-/// Writes a whole message, cut into chunks of `chunk_size` bytes of payload; returns its bytes with all headers.
+/// The chunks that messages are cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// Their chunk stream, 2 to 65599.
+    pub stream: u32,
+    /// The most payload of one, in bytes; not 0.
+    pub size: u32,
+}
+
+/// Writes a whole message as chunks; returns its bytes with all headers.
 ///
 /// # Panics
-/// If `out` is shorter than [`message_size`] says, `chunk_stream` is not in 2..=65599, `chunk_size` is 0, or `payload`
-/// has 2^24 bytes or more.
-pub fn write_message(
-    out: &mut [u8],
-    chunk_stream: u32,
-    start: Start,
-    kind: MessageKind,
-    payload: &[u8],
-    chunk_size: u32,
-) -> usize {
-    let at = write_header(out, chunk_stream, start, kind, payload.len());
+/// If `out` is shorter than [`message_size`] says, `chunks` are none, or `payload` has 2^24 bytes or more.
+pub fn write_message(out: &mut [u8], chunks: Chunks, start: Start, kind: MessageKind, payload: &[u8]) -> usize {
+    let at = write_header(out, chunks.stream, start, kind, payload.len());
     let mut out = Cursor { out, at };
     // One chunk even of nothing.
-    let (first, rest) = payload.split_at(payload.len().min(chunk_size as usize));
+    let (first, rest) = payload.split_at(payload.len().min(chunks.size as usize));
     out.put(first);
-    for chunk in rest.chunks(chunk_size as usize) {
-        out.basic_header(3, chunk_stream);
+    for chunk in rest.chunks(chunks.size as usize) {
+        out.basic_header(3, chunks.stream);
         out.extended_time(start.time());
         out.put(chunk);
     }
@@ -746,16 +747,16 @@ pub fn write_header(out: &mut [u8], chunk_stream: u32, start: Start, kind: Messa
 }
 
 /// The bytes that [`write_message`] writes for a payload of `length` bytes.
-pub fn message_size(chunk_stream: u32, start: Start, length: usize, chunk_size: u32) -> usize {
-    let basic = match chunk_stream {
+pub fn message_size(chunks: Chunks, start: Start, length: usize) -> usize {
+    let basic = match chunks.stream {
         ..64 => 1,
         64..320 => 2,
         320.. => 3,
     };
     let message = if matches!(start, Start::Full { .. }) { 11 } else { 7 };
     let extended = if start.time() >= EXTENDED { 4 } else { 0 };
-    let chunks = length.div_ceil(chunk_size as usize).max(1);
-    chunks * (basic + extended) + message + length
+    let count = length.div_ceil(chunks.size as usize).max(1);
+    count * (basic + extended) + message + length
 }
 
 impl Start {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Control, MessageKind, Start, write_message};
+use super::{Chunks, Control, MessageKind, Start, write_message};
 use crate::protocol::amf0::Writer;
 
 /// `bytes` in pieces of these sizes, and the rest.
@@ -22,7 +22,7 @@ pub(super) fn command(message_stream: u32, write: impl FnOnce(&mut Writer<&mut V
 pub(super) fn message(kind: MessageKind, message_stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 2 * payload.len() + 32];
     let start = Start::Full { timestamp: 0, message_stream };
-    let size = write_message(&mut out, 3, start, kind, payload, 128);
+    let size = write_message(&mut out, Chunks { stream: 3, size: 128 }, start, kind, payload);
     out.truncate(size);
     out
 }

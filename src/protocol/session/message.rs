@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::chunk::{self, ChunkViolation, Start};
+use super::chunk::{self, ChunkViolation, Chunks, Start};
 
 /// The type of a message: section 5.4 and 7.1 of Adobe's RTMP specification 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +134,8 @@ impl Control {
     pub fn write(self, out: &mut [u8]) -> usize {
         let (kind, payload, length) = self.payload();
         let start = Start::Full { timestamp: 0, message_stream: 0 };
-        chunk::write_message(out, CHUNK_STREAM, start, kind, &payload[..length], chunk::INITIAL_CHUNK_SIZE)
+        let chunks = Chunks { stream: CHUNK_STREAM, size: chunk::INITIAL_CHUNK_SIZE };
+        chunk::write_message(out, chunks, start, kind, &payload[..length])
     }
 
     fn payload(self) -> (MessageKind, [u8; 10], usize) {

@@ -33,8 +33,8 @@ mod server;
 mod unused;
 
 pub use chunk::{
-    ChunkReader, ChunkViolation, INITIAL_CHUNK_SIZE, KEPT_OF_ANSWER, KEPT_OF_REQUEST, MAX_CHUNK_STREAMS, MessageStore,
-    Piece, Start, message_size, write_header, write_message,
+    ChunkReader, ChunkViolation, Chunks, INITIAL_CHUNK_SIZE, KEPT_OF_ANSWER, KEPT_OF_REQUEST, MAX_CHUNK_STREAMS,
+    MessageStore, Piece, Start, message_size, write_header, write_message,
 };
 pub use client::{ClientSession, Event};
 pub use command::{Backend, Command, SrsBackend, Status};

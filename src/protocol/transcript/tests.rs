@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::amf0::Writer;
-use crate::protocol::session::{Start, write_message};
+use crate::protocol::session::{Chunks, Start, write_message};
 use crate::protocol::{ClientGuess, explain, likely_clients};
 
 const FOLDERS: [(&str, &[&str]); 10] = [
@@ -55,7 +55,8 @@ fn command(write: impl FnOnce(&mut Writer<&mut Vec<u8>>)) -> Vec<u8> {
 
 fn message(kind: MessageKind, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 2 * payload.len() + 32];
-    let size = write_message(&mut out, 3, Start::Full { timestamp: 0, message_stream: 1 }, kind, payload, 128);
+    let chunks = Chunks { stream: 3, size: 128 };
+    let size = write_message(&mut out, chunks, Start::Full { timestamp: 0, message_stream: 1 }, kind, payload);
     out.truncate(size);
     out
 }

@@ -97,16 +97,17 @@ impl Message {
         Self { kind: MessageKind::CommandAmf0, start, payload: payload.to_vec() }
     }
 
-    fn written(&self, chunk_stream: u32, chunk_size: u32) -> Vec<u8> {
-        let size = message_size(chunk_stream, self.start, self.payload.len(), chunk_size);
+    fn written(&self, stream: u32, size: u32) -> Vec<u8> {
+        let chunks = Chunks { stream, size };
+        let size = message_size(chunks, self.start, self.payload.len());
         let mut out = vec![0; size];
-        assert_eq!(write_message(&mut out, chunk_stream, self.start, self.kind, &self.payload, chunk_size), size);
+        assert_eq!(write_message(&mut out, chunks, self.start, self.kind, &self.payload), size);
         out
     }
 
     /// The message as chunks, each with its headers.
     fn chunks(&self, chunk_stream: u32, chunk_size: u32) -> Vec<Vec<u8>> {
-        let size = |length| message_size(chunk_stream, self.start, length, chunk_size);
+        let size = |length| message_size(Chunks { stream: chunk_stream, size: chunk_size }, self.start, length);
         let (length, most) = (self.payload.len(), chunk_size as usize);
         let bytes = self.written(chunk_stream, chunk_size);
         let ends: Vec<usize> = (1..length.div_ceil(most).max(1)).map(|n| size(n * most)).chain([bytes.len()]).collect();
