@@ -110,7 +110,8 @@ impl Stopped<'_> {
         match step {
             Step::Reply => (
                 format!("the server did not answer connect within {limit}"),
-                "look for a hook (on_connect) that hangs, or a proxy whose backend does; raise --timeout if it is only \
+                "look for a hook (on_connect) that hangs, or a proxy whose backend does; a server that ignores Set \
+                 Chunk Size, as rtmpsrv does, waits so, too: --client librtmp sends none; raise --timeout if it is only \
                  slow"
                     .into(),
             ),

@@ -85,11 +85,18 @@ fn ffmpeg_and_librtmps_server_answer() {
     assert_says(&text, &["simple instead of complex handshake completed, publish accepted", "ffmpeg -listen"]);
 
     let server = Rtmpsrv::start();
-    let mut command = server.command(env!("CARGO_BIN_EXE_shakedown"));
     let url = format!("rtmp://{}/live", Rtmpsrv::ADDRESS);
-    let output = command.args(["probe", &url]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_says(&printed(&output), &["complex handshake completed", "rtmpsrv"]);
+    for (words, code, said) in [
+        (&[][..], 0, &["complex handshake completed", "rtmpsrv"][..]),
+        (&["--until", "connect", "--client", "librtmp"], 0, &["connect accepted"]),
+        // It reads chunks of 128 bytes, whatever size the client sets.
+        (&["--until", "connect", "--timeout", "1s"], 5, &["did not answer connect", "ignores Set Chunk Size"]),
+    ] {
+        let mut command = server.command(env!("CARGO_BIN_EXE_shakedown"));
+        let output = command.args(["probe", &url]).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert_says(&printed(&output), said);
+    }
 }
 
 #[test]
