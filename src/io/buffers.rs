@@ -213,8 +213,11 @@ impl BufferPool {
     }
 
     /// Takes a lent buffer back when its op has completed.
+    ///
+    /// # Panics
+    /// If it was not lent: two operations would be taken for one, and one of them may still write to it.
     pub(super) fn give_back(&mut self, id: BufferId) {
-        debug_assert!(self.lent[id.0 as usize], "{id:?} was not lent");
+        assert!(self.lent[id.0 as usize], "{id:?} was not lent");
         self.lent[id.0 as usize] = false;
     }
 
@@ -298,6 +301,16 @@ mod tests {
         let id = pool.take().unwrap();
         pool.lend(id);
         pool.bytes(id);
+    }
+
+    #[test]
+    #[should_panic(expected = "was not lent")]
+    fn a_buffer_comes_back_once() {
+        let mut pool = pool();
+        let id = pool.take().unwrap();
+        pool.lend(id);
+        pool.give_back(id);
+        pool.give_back(id);
     }
 
     #[test]

@@ -7,11 +7,11 @@
 //! A ring with listeners leaves its slots to them: `Op::Open` in the same ring may meet an accepted connection.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr;
 
 use io_uring::{opcode, types};
 use rustix::net::sockopt;
 
+use super::queues::Plain;
 use super::{Descriptors, Ring, RingError, Slot, Stage};
 use crate::io::{Completion, Errno, ListenerId, OpKind, SlotIndex, Token};
 
@@ -84,18 +84,17 @@ impl Ring {
             self.listeners[index].state = Accepting::Starved;
             return;
         } else if direct && free > self.few() * 2 {
-            (Accepting::Many, opcode::AcceptMulti::new(socket).allocate_file_index(true).build())
+            (Accepting::Many, opcode::AcceptMulti::new(socket).allocate_file_index(true).into())
         } else {
-            let accept = opcode::Accept::new(socket, ptr::null_mut(), ptr::null_mut());
-            let accept = match self.descriptors {
-                Descriptors::Direct => accept.file_index(Some(types::DestinationSlot::auto_target())),
-                Descriptors::Ordinary => accept.flags(libc::SOCK_CLOEXEC),
+            let (place, flags) = match self.descriptors {
+                Descriptors::Direct => (Some(types::DestinationSlot::auto_target()), 0),
+                Descriptors::Ordinary => (None, libc::SOCK_CLOEXEC),
             };
-            (Accepting::Once, accept.build())
+            (Accepting::Once, Plain::accept(socket, place, flags))
         };
         self.listeners[index].state = state;
         let user_data = self.listeners[index].token.to_bits();
-        self.push_plain(&entry.user_data(user_data));
+        self.queues.push_plain(&entry.user_data(user_data));
     }
 
     fn free(&self) -> u32 {

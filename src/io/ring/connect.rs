@@ -14,6 +14,7 @@ use io_uring::squeue::Flags;
 use io_uring::{opcode, squeue, types};
 use rustix::net::sockopt;
 
+use super::queues::Plain;
 use super::{Auxiliary, Descriptors, NONE, Ring, Sending, Stage};
 use crate::io::socket::{BIND_ADDRESS_ONLY, NAGLE, NO_DELAY, Origin, QUICK_ACK, SocketOption, SocketPlan};
 use crate::io::{CloseHow, Completion, Errno, OpKind, SourceId, TargetId, Token};
@@ -69,9 +70,15 @@ impl Ring {
             .build()
             .flags(flags)
             .user_data(token.to_bits());
-        // SAFETY: the address lies on the heap, owned by the ring and changed only between two turns, when no entry
-        // waits for submission; the kernel copies it when it takes the entry.
+        // SAFETY: the address has a place of its own on the heap, which the ring keeps until the kernel has copied it: one
+        // that is replaced meanwhile is retired (see `retarget`).
         unsafe { self.queues.push(&entry) }
+    }
+
+    /// The entries that [`open`](Self::open) queues at most with so many further options: the socket, its delay, the
+    /// options, the two that bind it, and the connect.
+    pub(super) const fn entries_to_open(options: usize) -> usize {
+        2 + options + 2 + 1
     }
 
     /// Queues what makes a direct socket ready to connect.
@@ -82,26 +89,30 @@ impl Ring {
         let family = i32::from(self.targets[target.0 as usize].family());
         let place = types::DestinationSlot::try_from_slot_target(token.slot().0).expect("slots fit the file table");
         let socket = opcode::Socket::new(family, libc::SOCK_STREAM, libc::IPPROTO_TCP).file_index(Some(place));
-        self.queue_setup(token, socket.build());
+        let socket = Plain::from(socket).flags(Flags::SKIP_SUCCESS);
+        self.queues.push_plain(&socket.user_data(Auxiliary::Setup.of(token)));
         if !nagle {
             self.queue_option(token, &NO_DELAY);
         }
         for index in 0..self.options.len() {
             let entry = self.option(token, &self.options[index]);
-            self.queue_setup(token, entry);
+            // SAFETY: the option's value lies in the ring's own list, which never changes.
+            unsafe { self.queue_setup(token, entry) }
         }
         if source != SourceId::ANY {
             self.queue_option(token, &BIND_ADDRESS_ONLY);
             let address = &self.sources[source.0 as usize];
             let (socket, flags) = self.socket(token);
             let bind = opcode::Bind::new(socket, address.as_ptr().cast(), address.len()).build().flags(flags);
-            self.queue_setup(token, bind);
+            // SAFETY: the address lies in the ring's own list, which never changes.
+            unsafe { self.queue_setup(token, bind) }
         }
     }
 
     fn queue_option(&mut self, token: Token, option: &'static SocketOption) {
         let entry = self.option(token, option);
-        self.queue_setup(token, entry);
+        // SAFETY: the option's value is a static.
+        unsafe { self.queue_setup(token, entry) }
     }
 
     fn option(&self, token: Token, option: &SocketOption) -> squeue::Entry {
@@ -126,10 +137,13 @@ impl Ring {
         }
     }
 
-    fn queue_setup(&mut self, token: Token, entry: squeue::Entry) {
+    /// Queues a step of an `Open`, which posts a completion only if it fails.
+    ///
+    /// # Safety
+    /// As [`Queues::push`](super::queues::Queues::push).
+    unsafe fn queue_setup(&mut self, token: Token, entry: squeue::Entry) {
         let entry = entry.flags(Flags::SKIP_SUCCESS).user_data(Auxiliary::Setup.of(token));
-        // SAFETY: the entry points to nothing (socket), to a static or to the ring's own heap (option), or to an
-        // address owned by the ring; the kernel copies the value when it takes the entry.
+        // SAFETY: the caller vouches for the entry's memory.
         unsafe { self.queues.push(&entry) }
     }
 
@@ -222,7 +236,8 @@ impl Ring {
 
     fn queue_close(&mut self, token: Token) {
         self.slot(token).stage = Stage::Closing;
-        self.push_plain(&opcode::Close::new(types::Fixed(token.slot().0)).build().user_data(token.to_bits()));
+        let close = Plain::from(opcode::Close::new(types::Fixed(token.slot().0)));
+        self.queues.push_plain(&close.user_data(token.to_bits()));
     }
 
     fn close_ordinary(&mut self, token: Token, socket: OwnedFd, how: CloseHow) {
@@ -231,8 +246,8 @@ impl Ring {
             let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
         }
         self.slot(token).stage = Stage::Closing;
-        let close = opcode::Close::new(types::Fd(socket.into_raw_fd())).build().user_data(token.to_bits());
-        self.push_plain(&close);
+        let close = Plain::from(opcode::Close::new(types::Fd(socket.into_raw_fd())));
+        self.queues.push_plain(&close.user_data(token.to_bits()));
     }
 
     /// `None` if the close goes on.

@@ -1,6 +1,6 @@
 //! The io_uring backend.
 //!
-//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one to ten
+//! One ring per worker thread, made in that thread (`SINGLE_ISSUER`, `DEFER_TASKRUN`). An op becomes one or more
 //! submission entries; only the last of them posts a completion when all is well (`IOSQE_CQE_SKIP_SUCCESS`).
 //!
 //! * `queues`: the two queues and `io_uring_enter`.
@@ -25,13 +25,13 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use io_uring::squeue::Flags;
-use io_uring::{opcode, squeue, types};
+use io_uring::{opcode, types};
 use socket2::SockAddr;
 
 use self::accept::Listener;
 use self::arrival::StampedReceives;
 pub use self::error::RingError;
-use self::queues::Queues;
+use self::queues::{Plain, Queues};
 use super::clock::monotonic_now;
 use super::free_slots::FreeSlots;
 use super::socket::{self, Origin, SocketOption};
@@ -64,7 +64,10 @@ pub struct Ring {
     occupied: u32,
     free_slots: FreeSlots,
     listeners: Vec<Listener>,
-    targets: Vec<SockAddr>,
+    /// Boxed, for entries that wait for submission point to them.
+    targets: Vec<Box<SockAddr>>,
+    /// Addresses that were replaced while such entries waited.
+    retired: Vec<Box<SockAddr>>,
     sources: Vec<SockAddr>,
     nodelay: bool,
     /// Further options of sockets that are opened.
@@ -157,8 +160,8 @@ const READABLE: libc::c_short = libc::POLLIN | libc::POLLRDHUP;
 /// Most bytes that one `Destination::Discard` takes off a socket.
 const MOST_DISCARDED: u32 = 1 << 20;
 
-/// The most entries that one op or one completion needs.
-const ENTRIES_PER_STEP: usize = 10;
+/// The most entries that acting on one completion needs: a socket that cannot be disconnected is reset and closed.
+const ENTRIES_PER_COMPLETION: usize = 2;
 
 /// User data of operations that are no op's own: an op's token with one of these in place of its kind.
 #[derive(Clone, Copy)]
@@ -222,7 +225,8 @@ impl Ring {
             occupied: 0,
             free_slots: FreeSlots::new(accepting),
             listeners,
-            targets: plan.targets.into_iter().map(SockAddr::from).collect(),
+            targets: plan.targets.into_iter().map(|address| Box::new(address.into())).collect(),
+            retired: Vec::new(),
             sources,
             nodelay: plan.nodelay,
             options: options.into_boxed_slice(),
@@ -344,8 +348,8 @@ impl Ring {
             Destination::Discard => (ptr::null_mut(), MOST_DISCARDED, libc::MSG_TRUNC, UNPOOLED),
             Destination::Readable => {
                 self.slot(token).receiving = WATCHING;
-                let poll = opcode::PollAdd::new(socket, READABLE as u32).build().flags(flags);
-                return self.push_plain(&poll.user_data(token.to_bits()));
+                let poll = Plain::from(opcode::PollAdd::new(socket, READABLE as u32)).flags(flags);
+                return self.queues.push_plain(&poll.user_data(token.to_bits()));
             }
         };
         self.slot(token).receiving = lent;
@@ -362,23 +366,23 @@ impl Ring {
 
     /// Cancels the operation whose user data is exactly `of`.
     fn cancel(&mut self, of: Token) {
-        let entry = opcode::AsyncCancel::new(of.to_bits())
-            .build()
-            .flags(Flags::SKIP_SUCCESS)
-            .user_data(Auxiliary::Cancel.of(of));
-        self.push_plain(&entry);
-    }
-
-    /// Queues an entry that refers to no memory.
-    fn push_plain(&mut self, entry: &squeue::Entry) {
-        // SAFETY: callers pass entries without pointers.
-        unsafe { self.queues.push(entry) }
+        let entry = Plain::from(opcode::AsyncCancel::new(of.to_bits())).flags(Flags::SKIP_SUCCESS);
+        self.queues.push_plain(&entry.user_data(Auxiliary::Cancel.of(of)));
     }
 
     /// Makes room for one more op by submitting those before it.
     fn make_room(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
-        while self.queues.room() < ENTRIES_PER_STEP {
+        // No op needs more than an `Open`.
+        while self.queues.room() < Self::entries_to_open(self.options.len()) {
             self.turn(0, Time::ZERO, Time::ZERO, completions)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for what acting on a completion queues. A batch that is cut short submits something, or fails.
+    fn make_room_to_finish(&mut self) -> io::Result<()> {
+        while self.queues.room() < ENTRIES_PER_COMPLETION {
+            self.queues.flush()?;
         }
         Ok(())
     }
@@ -393,12 +397,17 @@ impl Ring {
         self.overflowed_turns += u64::from(self.queues.overflowing());
         let submitted = self.queues.room() > room;
         let mut reaped = false;
-        while let Some(entry) = self.queues.next() {
-            reaped = true;
-            if self.queues.room() < ENTRIES_PER_STEP {
-                self.queues.flush()?;
+        let entered = loop {
+            // What cannot be acted on stays in the queue for the next turn.
+            if let Err(error) = self.make_room_to_finish() {
+                break Err(error);
             }
+            let Some(entry) = self.queues.next() else { break entered };
+            reaped = true;
             self.finish(&entry, completions);
+        };
+        if self.queues.is_submitted() {
+            self.retired.clear();
         }
         match entered {
             Ok(()) => Ok(()),
@@ -470,8 +479,10 @@ impl Ring {
 
 impl Io for Ring {
     fn retarget(&mut self, target: TargetId, address: SocketAddr) {
-        // Nothing waits for submission between two turns, and the kernel copies an address when it takes the entry.
-        self.targets[usize::from(target.0)] = SockAddr::from(address);
+        let replaced = mem::replace(&mut self.targets[usize::from(target.0)], Box::new(SockAddr::from(address)));
+        if !self.queues.is_submitted() {
+            self.retired.push(replaced);
+        }
     }
 
     fn now(&self) -> Time {

@@ -1,10 +1,11 @@
 //! The two queues of a ring and its one system call.
 
 use std::io;
+use std::ptr;
 use std::ptr::NonNull;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue, types};
 
 use crate::base::{Nanos, Time};
 
@@ -21,6 +22,39 @@ pub(super) struct Queues {
     /// Declared last, so dropped last: the handles above point into it.
     _ring: OwnedRing,
 }
+
+/// An entry that refers to no memory: anybody may queue it.
+pub(super) struct Plain(squeue::Entry);
+
+impl Plain {
+    /// A single accept that does not ask who connected.
+    pub(super) fn accept(listener: types::Fd, place: Option<types::DestinationSlot>, flags: i32) -> Self {
+        let accept = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut());
+        Self(accept.file_index(place).flags(flags).build())
+    }
+
+    pub(super) fn user_data(self, user_data: u64) -> Self {
+        Self(self.0.user_data(user_data))
+    }
+
+    pub(super) fn flags(self, flags: squeue::Flags) -> Self {
+        Self(self.0.flags(flags))
+    }
+}
+
+/// These operations have numbers for arguments only.
+macro_rules! plain {
+    ($($operation:ident),*) => {
+        $(impl From<opcode::$operation> for Plain {
+            fn from(operation: opcode::$operation) -> Self {
+                Self(operation.build())
+            }
+        })*
+    };
+}
+plain!(AcceptMulti, AsyncCancel, Close, PollAdd, Socket);
+#[cfg(test)]
+plain!(FixedFdInstall);
 
 /// Waits are cut to this length (the caller waits again): a relative timeout is added to the kernel's clock, and a huge
 /// one would overflow it.
@@ -48,14 +82,30 @@ impl Queues {
     /// Queues one entry; the kernel sees it at the next [`Queues::enter`].
     ///
     /// # Safety
-    /// All memory that the entry points to must be valid for what the kernel does with it until the request completes
-    /// (addresses and option values: until the next `enter` returns; the kernel reads them when it takes the entry).
+    /// All memory that the entry points to must be valid for what the kernel does with it until the request completes.
+    /// Of addresses and option values that is until the kernel takes the entry, when it copies them. That may be long
+    /// after the next `enter`, which can leave entries in the queue (EAGAIN, EBUSY, or a batch that is cut short):
+    /// they were all taken once [`Queues::is_submitted`] holds, or never will be, once the ring is dropped.
     ///
     /// # Panics
     /// If the queue is full: callers ask [`Queues::room`] first.
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller vouches for the entry's memory.
         unsafe { self.submissions.push(entry) }.expect("room in the submission queue was checked");
+    }
+
+    /// Queues an entry that refers to no memory.
+    ///
+    /// # Panics
+    /// As [`Queues::push`].
+    pub(super) fn push_plain(&mut self, entry: &Plain) {
+        // SAFETY: it points to nothing.
+        unsafe { self.push(&entry.0) }
+    }
+
+    /// Whether the kernel has taken every entry.
+    pub(super) fn is_submitted(&self) -> bool {
+        self.submissions.is_empty()
     }
 
     /// Submits everything queued, runs the ring's deferred work and waits for `want` completions, at most until

@@ -5,8 +5,9 @@ use std::os::fd::FromRawFd;
 
 use super::error::Barriers;
 use super::*;
+use crate::base::Nanos;
 use crate::io::tests::driver::{
-    Driver, End, Exposed, PATIENCE, SHARED, discard, plan, read_end, send_shared, serve, token,
+    Driver, End, Exposed, PATIENCE, SHARED, discard, open, plan, read_end, refusing, send_shared, serve, token,
 };
 use crate::io::{CloseHow, SourceId, TargetId};
 
@@ -15,8 +16,8 @@ impl Exposed for Ring {
         if self.descriptors == Descriptors::Ordinary {
             return self.sockets[slot as usize].as_ref().unwrap().try_clone().unwrap();
         }
-        let entry = opcode::FixedFdInstall::new(types::Fixed(slot), 0).build().user_data(u64::MAX);
-        self.push_plain(&entry);
+        let entry = Plain::from(opcode::FixedFdInstall::new(types::Fixed(slot), 0)).user_data(u64::MAX);
+        self.queues.push_plain(&entry);
         loop {
             let now = self.now();
             self.queues.enter(1, now + PATIENCE, now).unwrap();
@@ -43,6 +44,49 @@ fn a_new_socket_in_an_occupied_slot_closes_the_old_one() {
     driver.io.queue_socket(token(OpKind::Open, 0, 2), TargetId(0), SourceId::ANY, false);
     driver.submit(&[]);
     assert_eq!(server.join().unwrap(), [End::Fin]);
+    driver.assert_quiet();
+}
+
+#[test]
+fn an_open_with_every_option_finds_room_however_full_the_queue_is() {
+    let (address, server) = serve(12, |stream, _| read_end(&stream));
+    let plan = IoPlan {
+        sources: vec![[127, 0, 0, 1].into()],
+        hold_check: Some(Nanos::from_secs(10)),
+        ports: Some(30_000..=40_000),
+        ..plan(12, vec![address])
+    };
+    let ring = Ring::with_descriptors(plan, Descriptors::Direct).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(Ring::entries_to_open(ring.options.len()), 11);
+    let mut driver = Driver::over(Box::new(ring));
+    for left in 1..=12_u32 {
+        while driver.io.queues.room() > left as usize {
+            driver.io.cancel(token(OpKind::Recv, 0, 9));
+        }
+        assert_eq!(driver.run(open(left - 1, 1, SourceId(0))), Ok(0), "with {left} free entries");
+        driver.close(left - 1, 1, CloseHow::Fin).unwrap();
+    }
+    assert_eq!(server.join().unwrap(), [(); 12].map(|()| End::Fin));
+    driver.assert_quiet();
+}
+
+/// An entry that waits for submission points to the old address.
+#[test]
+fn an_address_that_is_replaced_stays_until_nothing_waits_that_points_to_it() {
+    let (address, server) = serve(1, |stream, _| read_end(&stream));
+    let (nobody, other) = refusing();
+    let ring = Ring::with_descriptors(plan(1, vec![address]), Descriptors::Direct);
+    let mut driver = Driver::over(Box::new(ring.unwrap_or_else(|error| panic!("{error}"))));
+    driver.io.open(token(OpKind::Open, 0, 1), TargetId(0), SourceId::ANY, false, &mut Vec::new());
+    driver.io.retarget(TargetId(0), other);
+    assert_eq!(driver.io.retired.len(), 1);
+    driver.wait(token(OpKind::Open, 0, 1)).unwrap();
+    assert!(driver.io.retired.is_empty());
+    driver.close(0, 1, CloseHow::Fin).unwrap();
+    assert_eq!(server.join().unwrap(), [End::Fin]);
+    driver.io.retarget(TargetId(0), address);
+    assert!(driver.io.retired.is_empty(), "nothing waits");
+    drop(nobody);
     driver.assert_quiet();
 }
 
