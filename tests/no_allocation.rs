@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use shakedown::base::{Nanos, Seed, Time};
 use shakedown::io::Io;
-use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
+use shakedown::io::sim::{Peer, PeerScript, SessionModel, SimConfig, SimNetwork};
 use shakedown::load::Reconnect;
-use shakedown::run::{ClosePolicy, Hold, Lane, LoadPlan, Preparation, Repeat, RunPlan, StagePlan, Verify};
+use shakedown::measure::Until;
+use shakedown::protocol::HandshakeMode;
+use shakedown::run::{
+    ClipPlan, ClipSource, ClosePolicy, Hold, Lane, LoadPlan, Preparation, Repeat, RunPlan, StagePlan, Verify,
+};
 
 use plans::{aim, burst, closed, lane, open, poisson, probe, stage, step, storm, target, warmup};
 
@@ -86,11 +90,10 @@ fn plan(load: LoadPlan, hold: Hold, close: ClosePolicy, verify: Verify, targets:
 }
 
 /// Runs `plan` turn by turn: completed attempts, failed ones, and what the worker allocated in all turns.
-fn run(plan: RunPlan, script: PeerScript) -> (u64, u64, u64) {
+fn run(plan: RunPlan, peer: Peer) -> (u64, u64, u64) {
     let preparation = Preparation::new(Arc::new(plan)).unwrap();
     let (parts, io_plan) = preparation.parts(0);
-    let peers = vec![Peer::scripted(script)];
-    let mut network = SimNetwork::new(io_plan, SimConfig { peers, ..SimConfig::new(Seed::new(1)) });
+    let mut network = SimNetwork::new(io_plan, SimConfig { peers: vec![peer], ..SimConfig::new(Seed::new(1)) });
     let mut worker = preparation.worker(0, parts, network.now() + Nanos::from_millis(1));
     let (mut completions, mut ops) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     let mut allocated = 0;
@@ -152,10 +155,11 @@ fn lanes_side_by_side_allocate_nothing() {
     (fleet.hold, fleet.targets) = (Hold::Forever, plan.populations[0].targets.clone());
     plan.populations.push(fleet);
     plan.release_per_s = Some(300.0);
-    let (completed, _, allocated) = run(plan.clone(), PeerScript::CloseHeldAfter { after: Nanos::from_millis(300) });
+    let (completed, _, allocated) =
+        run(plan.clone(), Peer::scripted(PeerScript::CloseHeldAfter { after: Nanos::from_millis(300) }));
     assert!(completed > 1_500, "{completed}");
     assert_eq!(allocated, 0);
-    let (_, failed, allocated) = run(plan, PeerScript::Refuse);
+    let (_, failed, allocated) = run(plan, Peer::scripted(PeerScript::Refuse));
     assert!(failed > 2_500, "{failed}");
     assert_eq!(allocated, 0);
 }
@@ -178,8 +182,29 @@ fn a_turn_allocates_nothing() {
         (plan(open(stages(), None), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Refuse, false),
         (plan(open(stages(), None), held, ClosePolicy::Rst, Verify::All, 1), PeerScript::Http, false),
     ] {
-        let (completed, failed, allocated) = run(plan, script.clone());
+        let (completed, failed, allocated) = run(plan, Peer::scripted(script.clone()));
         assert!((completed > 500) == completes && (failed > 500) != completes, "{script:?}: {completed}, {failed}");
         assert_eq!(allocated, 0, "{script:?}");
+    }
+}
+
+/// The rows of a backend are made when it is first heard of.
+#[test]
+fn sessions_allocate_for_new_backends_only() {
+    for until in [Until::Reply, Until::Connect, Until::Publish, Until::Play] {
+        let allocated = |length_ms| {
+            let stages = vec![stage("load", 1_000.0, 1_000.0, Some(Nanos::from_millis(length_ms)))];
+            let mut plan = plan(open(stages, None), Hold::ForNs(60_000_000), ClosePolicy::Fin, Verify::Sample, 2);
+            plan.clip = Some(ClipPlan { source: ClipSource::BitsPerSecond(1_000_000), clients_percent: 50 });
+            let population = &mut plan.populations[0];
+            population.until = until;
+            population.clients[0].client.mode = HandshakeMode::Simple;
+            let (completed, _, allocated) = run(plan, Peer::conducting(SessionModel::default()));
+            assert!(completed > length_ms / 2, "{until}: {completed}");
+            allocated
+        };
+        let (few, many) = (allocated(500), allocated(1_500));
+        assert_eq!(few, many, "{until}: attempts that meet nothing new allocate");
+        assert!(until > Until::Reply || many == 0, "{many}");
     }
 }

@@ -153,8 +153,8 @@ impl Sessions {
     pub(super) fn new(slots: u32, name_size: u32) -> Self {
         Self {
             by_slot: vec![u32::MAX; slots as usize].into(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            entries: Vec::with_capacity(slots as usize),
+            free: Vec::with_capacity(slots as usize),
             store: MessageStore::for_answers(),
             name: vec![0; name_size as usize].into(),
         }

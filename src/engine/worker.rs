@@ -1,7 +1,8 @@
 //! The worker: a batch of completions and the time in, ops out.
 //!
 //! One turn starts due arrivals (bounded), applies completions, expires deadlines and, at the end, releases what is
-//! held. Nothing is allocated and no lock is taken after [`Worker::new`].
+//! held. No lock is taken after [`Worker::new`], and nothing is allocated but what
+//! [`Recorder`] says and a block for each message that is in the middle of its arrival, of which none is given up.
 
 use rand::Rng;
 

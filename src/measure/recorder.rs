@@ -14,8 +14,9 @@ use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
 ///
-/// After construction nothing is allocated while recording, except the histograms of plans with many stages
-/// or targets (once each, on first use) and an interval report when no spare has come back.
+/// After construction nothing is allocated while recording, except, once each and to a limit, the histograms of plans with
+/// many stages or targets and the rows of backends, and an interval report when no spare has come back. The words of a
+/// server that refuses are text, and cost what text costs.
 ///
 /// Call [`roll`](Self::roll) first in every turn: what is recorded counts in the current interval, and an event later
 /// than its end is a bug of the caller.
