@@ -23,6 +23,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::rc::Rc;
 
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
@@ -64,10 +65,10 @@ pub struct Ring {
     occupied: u32,
     free_slots: FreeSlots,
     listeners: Vec<Listener>,
-    /// Boxed, for entries that wait for submission point to them.
-    targets: Vec<Box<SockAddr>>,
+    /// Each in a place of its own, to which entries that wait for submission point.
+    targets: Vec<Rc<SockAddr>>,
     /// Addresses that were replaced while such entries waited.
-    retired: Vec<Box<SockAddr>>,
+    retired: Vec<Rc<SockAddr>>,
     sources: Vec<SockAddr>,
     nodelay: bool,
     /// Further options of sockets that are opened.
@@ -225,7 +226,7 @@ impl Ring {
             occupied: 0,
             free_slots: FreeSlots::new(accepting),
             listeners,
-            targets: plan.targets.into_iter().map(|address| Box::new(address.into())).collect(),
+            targets: plan.targets.into_iter().map(|address| Rc::new(address.into())).collect(),
             retired: Vec::new(),
             sources,
             nodelay: plan.nodelay,
@@ -479,7 +480,7 @@ impl Ring {
 
 impl Io for Ring {
     fn retarget(&mut self, target: TargetId, address: SocketAddr) {
-        let replaced = mem::replace(&mut self.targets[usize::from(target.0)], Box::new(SockAddr::from(address)));
+        let replaced = mem::replace(&mut self.targets[usize::from(target.0)], Rc::new(SockAddr::from(address)));
         if !self.queues.is_submitted() {
             self.retired.push(replaced);
         }
