@@ -1,31 +1,14 @@
 //! One attempt: what its connection does with each completion, from the open to the last byte of the handshake.
 
-use crate::base::{Nanos, Time};
-use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
-use crate::measure::{Failure, FailureDetail, FailureKind, Place, Reaction, Recorder, SessionTimes, Step};
-use crate::protocol::{C0C1_SIZE, C2_SIZE, Check, ClientHandshake, ClientState, Negotiated, S0S1S2_SIZE, S1Digest};
+use crate::base::Time;
+use crate::io::{BufferId, Buffers, Destination, Errno, Payload};
+use crate::measure::{Failure, FailureDetail, FailureKind, Place, SessionTimes, Step};
+use crate::protocol::{C0C1_SIZE, C2_SIZE, ClientHandshake, ClientState, S0S1S2_SIZE};
 
 use super::hostile::{self, Play};
-use super::pauses::Pauses;
-use super::plan::{Client, SessionPlan, SessionRules, SharedRange, WorkerPlan};
-use super::session::Sessions;
-use super::slots::Slots;
-
-/// Index into the attempt pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AttemptId(pub u32);
-
-/// An attempt in flight: where it belongs, when it began, and its connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
-    pub place: Place,
-    /// The plan's instant; `None` in closed loop.
-    pub intended: Option<Time>,
-    /// When its slot became free.
-    pub slot_free: Time,
-    pub started: Time,
-    pub connection: Connection,
-}
+use super::plan::{Client, SharedRange, WorkerPlan};
+use super::progress::{Begin, Handshaken, Milestones, Progress};
+use super::turn::Context;
 
 /// The connection of an attempt; each state carries what is valid in it.
 #[derive(Clone, Copy, Debug)]
@@ -42,21 +25,11 @@ pub(super) enum Connection {
     AwaitingS2 { wire: Wire, s0s1: Time, c2: C2 },
     /// S2 is in, C2 is not out yet. Complete, once it is, as of the later of S2's arrival and the turn that sends C2 if it
     /// had to wait for C0C1: what the kernel takes for the send is no time of the target's.
-    FlushingC2 { wire: Wire, s0s1: Time, s2: Time, complete: Time, negotiated: Negotiated, c2: C2 },
+    FlushingC2 { wire: Wire, handshake: Handshaken, complete: Time, c2: C2 },
     /// The handshake is over, the attempt goes on. A receive is in flight unless the milestone is reached.
-    InSession { wire: Wire, s0s1: Time, s2: Time, negotiated: Negotiated },
+    InSession { wire: Wire, handshake: Handshaken },
     /// A hostile client is at work.
     Hostile(Play),
-}
-
-/// What a connection begins with once it is open.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begin {
-    pub handshake: ClientHandshake,
-    pub template: u16,
-    hostile: bool,
-    /// The target wants TLS.
-    tls: bool,
 }
 
 /// What a connected attempt keeps.
@@ -86,66 +59,10 @@ pub(super) enum C2 {
     Sent,
 }
 
-/// What a completion led to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Progress {
-    /// The attempt goes on.
-    Pending,
-    /// The attempt goes on; its deadline is this instant from now on.
-    Wakes(Time),
-    /// S0S1 has just become complete; says where S1's digest lies.
-    S0S1(S1Digest),
-    /// S2 is in and C2 is out. No op is in flight.
-    Complete(Milestones),
-    /// A hostile client's attempt is over: what the target did. Ops may be in flight.
-    Reacted(Reaction),
-    /// The attempt is over. Ops may be in flight.
-    Failed(Failure),
-}
-
-/// The instants of a completed handshake.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Milestones {
-    pub connected: Time,
-    pub secured: Option<Time>,
-    pub sent: Time,
-    pub s0s1: Time,
-    pub s2: Time,
-    pub negotiated: Negotiated,
-    pub session: Option<SessionTimes>,
-    pub complete: Time,
-}
-
-/// What a connection may use during one turn.
-pub(super) struct Context<'a> {
-    pub now: Time,
-    /// The run is over for what is held.
-    pub releases: bool,
-    pub slot: u32,
-    pub slots: &'a mut Slots,
-    pub buffers: &'a mut Buffers,
-    pub ops: &'a mut Vec<Op>,
-    pub sessions: &'a mut Sessions,
-    pub recorder: &'a mut Recorder,
-    pub pauses: &'a Pauses,
-    pub plan: &'a SessionPlan,
-    pub rules: Option<&'a SessionRules>,
-    pub client: &'a Client,
-    /// Limit from connected to complete.
-    pub timeout: Nanos,
-}
-
 impl Connection {
     /// A connection whose open has just been issued.
-    pub(super) fn connecting(
-        client: &Client,
-        template: u16,
-        check: Check,
-        header: Option<SharedRange>,
-        tls: bool,
-    ) -> Self {
-        let handshake = ClientHandshake::new(template, check);
-        Self::Connecting { begin: Begin { handshake, template, hostile: client.hostile, tls }, header }
+    pub(super) const fn connecting(begin: Begin, header: Option<SharedRange>) -> Self {
+        Self::Connecting { begin, header }
     }
 
     /// The open completed.
@@ -155,11 +72,10 @@ impl Connection {
             (Err(errno), _) if begin.hostile => return hostile::not_connected(connect_failure(errno)),
             (Err(errno), _) => return Progress::Failed(connect_failure(errno)),
             (Ok(_), Some(SharedRange { offset, len })) => {
-                let token = context.slots.arm(context.slot, OpKind::Send);
-                context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });
-                *self = Self::SendingHeader { begin, connected: context.now };
+                context.send(Payload::Shared { offset, len: len.into() });
+                *self = Self::SendingHeader { begin, connected: context.turn.now };
             }
-            (Ok(_), None) => self.secure(begin, context.now, context),
+            (Ok(_), None) => self.secure(begin, context.turn.now, context),
         }
         Progress::Pending
     }
@@ -169,8 +85,7 @@ impl Connection {
         if !begin.tls {
             return self.begin(begin, connected, None, context);
         }
-        let token = context.slots.arm(context.slot, OpKind::Secure);
-        context.ops.push(Op::Secure { token });
+        context.secure();
         *self = Self::Securing { begin, connected };
     }
 
@@ -180,7 +95,7 @@ impl Connection {
         match result {
             Ok(resumed) => {
                 context.recorder.secured(place, resumed != 0);
-                self.begin(begin, connected, Some(context.now), context);
+                self.begin(begin, connected, Some(context.turn.now), context);
                 Progress::Pending
             }
             Err(errno) if begin.hostile => hostile::not_connected(Failure::of_tls(errno)),
@@ -194,9 +109,9 @@ impl Connection {
             *self = Self::Hostile(Play::begin(begin, connected, context));
             return;
         }
-        let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
+        let receive = context.turn.buffers.receive.take().expect("a receive buffer for each slot");
         let Begin { handshake, template, .. } = begin;
-        let sent = context.now;
+        let sent = context.turn.now;
         let mut wire = Wire { handshake, template, issued: 0, receive, received: 0, connected, secured, sent };
         wire.send_c0c1(context);
         wire.receive_more(context);
@@ -238,14 +153,14 @@ impl Connection {
             | Self::Hostile(_) => unreachable!("no part of a handshake is sent in this state"),
             Self::AwaitingS0S1 { c0c1_sent, .. } => *c0c1_sent = true,
             Self::AwaitingS2 { c2, .. } => *c2 = c2.after_a_send(context),
-            Self::FlushingC2 { wire, s0s1, s2, complete, negotiated, c2 } => {
+            Self::FlushingC2 { wire, handshake, complete, c2 } => {
                 *c2 = c2.after_a_send(context);
                 match c2 {
                     C2::Sent => {
-                        let (wire, s0s1, s2, complete, negotiated) = (*wire, *s0s1, *s2, *complete, *negotiated);
-                        return self.handshake_done(wire, s0s1, s2, complete, negotiated, context);
+                        let (wire, handshake, complete) = (*wire, *handshake, *complete);
+                        return self.handshake_done(wire, handshake, complete, context);
                     }
-                    _ => *complete = context.now,
+                    _ => *complete = context.turn.now,
                 }
             }
         }
@@ -271,7 +186,7 @@ impl Connection {
             }
             Ok(bytes) => wire.received += bytes,
         }
-        let received = &context.buffers.receive.bytes(wire.receive)[..wire.received as usize];
+        let received = &context.turn.buffers.receive.bytes(wire.receive)[..wire.received as usize];
         let state = match wire.handshake.advance(received, &context.client.templates) {
             Ok(state) => state,
             Err(violation) => return Progress::Failed(Failure::from(violation)),
@@ -283,24 +198,18 @@ impl Connection {
     fn handshake_done(
         &mut self,
         wire: Wire,
-        s0s1: Time,
-        s2: Time,
+        handshake: Handshaken,
         complete: Time,
-        negotiated: Negotiated,
         context: &mut Context<'_>,
     ) -> Progress {
         if !context.has_session() {
-            return Progress::Complete(wire.milestones(s0s1, s2, negotiated, None, complete));
+            return Progress::Complete(wire.milestones(handshake, None, complete));
         }
-        *self = Self::InSession { wire, s0s1, s2, negotiated };
+        *self = Self::InSession { wire, handshake };
         if let Err(failure) = context.take_in(wire.receive, S0S1S2_SIZE as u32, wire.received) {
             return Progress::Failed(failure);
         }
-        context.send_commands();
-        if !context.has_reached() {
-            wire.receive_session(context);
-        }
-        self.settle(context)
+        self.session_goes_on(wire, context)
     }
 
     fn session_received(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
@@ -324,6 +233,11 @@ impl Connection {
         if let Err(failure) = context.take_in(wire.receive, 0, bytes) {
             return Progress::Failed(failure);
         }
+        self.session_goes_on(wire, context)
+    }
+
+    /// What there is to say goes out, and more is received until the milestone is reached.
+    fn session_goes_on(&self, wire: Wire, context: &mut Context<'_>) -> Progress {
         context.send_commands();
         if !context.has_reached() {
             wire.receive_session(context);
@@ -338,8 +252,8 @@ impl Connection {
 
     /// A session's attempt is complete as of its milestone: what was sent meanwhile is no time of the target's.
     fn complete(&self, (session, reached): (SessionTimes, Time)) -> Progress {
-        let Self::InSession { wire, s0s1, s2, negotiated } = self else { unreachable!("only in a session") };
-        Progress::Complete(wire.milestones(*s0s1, *s2, *negotiated, Some(session), reached))
+        let Self::InSession { wire, handshake } = self else { unreachable!("only in a session") };
+        Progress::Complete(wire.milestones(*handshake, Some(session), reached))
     }
 
     /// A session cannot go on; its attempt is complete all the same if its milestone is reached.
@@ -432,16 +346,17 @@ impl Connection {
             (Self::AwaitingS0S1 { wire, c0c1_sent }, ClientState::Done(negotiated)) => {
                 let s2 = wire.arrived_after(wire.sent, context);
                 let c2 = wire.sign_c2(context).sent_after(c0c1_sent, context);
-                *self = Self::FlushingC2 { wire, s0s1: s2, s2, complete: s2, negotiated, c2 };
+                let handshake = Handshaken { s0s1: s2, s2, negotiated };
+                *self = Self::FlushingC2 { wire, handshake, complete: s2, c2 };
                 Progress::S0S1(wire.handshake.s1_digest().expect("known once S0S1 is complete"))
             }
             (Self::AwaitingS2 { wire, s0s1, c2: C2::Sent }, ClientState::Done(negotiated)) => {
                 let s2 = wire.arrived_after(s0s1, context);
-                self.handshake_done(wire, s0s1, s2, s2, negotiated, context)
+                self.handshake_done(wire, Handshaken { s0s1, s2, negotiated }, s2, context)
             }
             (Self::AwaitingS2 { wire, s0s1, c2 }, ClientState::Done(negotiated)) => {
                 let s2 = wire.arrived_after(s0s1, context);
-                *self = Self::FlushingC2 { wire, s0s1, s2, complete: s2, negotiated, c2 };
+                *self = Self::FlushingC2 { wire, handshake: Handshaken { s0s1, s2, negotiated }, complete: s2, c2 };
                 Progress::Pending
             }
             (connection, state) => unreachable!("the handshake went to {state:?} in {connection:?}"),
@@ -476,23 +391,16 @@ impl Connection {
 }
 
 impl Wire {
-    fn milestones(
-        &self,
-        s0s1: Time,
-        s2: Time,
-        negotiated: Negotiated,
-        session: Option<SessionTimes>,
-        complete: Time,
-    ) -> Milestones {
+    fn milestones(&self, handshake: Handshaken, session: Option<SessionTimes>, complete: Time) -> Milestones {
         let Self { connected, secured, sent, .. } = *self;
-        Milestones { connected, secured, sent, s0s1, s2, negotiated, session, complete }
+        Milestones { connected, secured, sent, handshake, session, complete }
     }
 
     /// When what was received last arrived, which was after `earlier`: as the kernel says, or else when this turn began.
     /// The kernel's stamps are of a clock that may be set; one that contradicts the order of events counts for nothing.
     fn arrived_after(&self, earlier: Time, context: &Context<'_>) -> Time {
-        let stamped = context.buffers.arrivals.of(self.receive);
-        stamped.filter(|&at| earlier < at && at < context.now).unwrap_or(context.now)
+        let stamped = context.turn.buffers.arrivals.of(self.receive);
+        stamped.filter(|&at| earlier < at && at < context.turn.now).unwrap_or(context.turn.now)
     }
 
     /// Sends the next segment of C0C1.
@@ -500,34 +408,28 @@ impl Wire {
         let Client { templates, templates_offset, .. } = context.client;
         let len = templates.pacing().next_send(self.issued.into(), C0C1_SIZE) as u16;
         let offset = templates_offset + u32::from(self.template) * C0C1_SIZE as u32 + u32::from(self.issued);
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len: len.into() } });
+        context.send(Payload::Shared { offset, len: len.into() });
         self.issued += len;
     }
 
     /// Arms a receive for what is missing, and for the first bytes that may follow S2.
     fn receive_more(&self, context: &mut Context<'_>) {
-        let token = context.slots.arm(context.slot, OpKind::Recv);
         let len = WorkerPlan::RECEIVE_SIZE as u32 - self.received;
-        context
-            .ops
-            .push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: self.received, len } });
+        context.receive(Destination::Buffer { buffer: self.receive, start: self.received, len });
     }
 
     /// Arms a receive for messages after the handshake, of which none is kept in the buffer.
     fn receive_session(&self, context: &mut Context<'_>) {
-        let token = context.slots.arm(context.slot, OpKind::Recv);
-        let len = WorkerPlan::RECEIVE_SIZE as u32;
-        context.ops.push(Op::Recv { token, into: Destination::Buffer { buffer: self.receive, start: 0, len } });
+        context.receive(Destination::Buffer { buffer: self.receive, start: 0, len: WorkerPlan::RECEIVE_SIZE as u32 });
     }
 
     /// C2 in a buffer of its own, and the first commands behind it if this client sends them together. No receive may be
     /// armed.
     fn sign_c2(&self, context: &mut Context<'_>) -> C2 {
-        let Buffers { receive, send, .. } = &mut *context.buffers;
+        let Buffers { receive, send, .. } = &mut *context.turn.buffers;
         let buffer = send.take().expect("a send buffer for each slot");
         let received = &receive.bytes(self.receive)[..self.received as usize];
-        let read_at_ms = (context.now.as_nanos() / 1_000_000) as u32;
+        let read_at_ms = (context.turn.now.as_nanos() / 1_000_000) as u32;
         let c2 = &mut send.bytes_mut(buffer)[..C2_SIZE];
         let Client { templates, wrong_c2, .. } = context.client;
         if *wrong_c2 {
@@ -559,7 +461,7 @@ impl C2 {
         match self {
             Self::WaitsForC0C1 { .. } => self.send(context),
             Self::Sending(send) => {
-                context.buffers.send.release(send);
+                context.turn.buffers.send.release(send);
                 Self::Sent
             }
             Self::Sent => unreachable!("C2 is sent once"),
@@ -568,8 +470,7 @@ impl C2 {
 
     fn send(self, context: &mut Context<'_>) -> Self {
         let Self::WaitsForC0C1 { send, len } = self else { unreachable!("C2 is sent once") };
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer: send, len } });
+        context.send(Payload::Buffer { buffer: send, len });
         context.c2_leaves();
         Self::Sending(send)
     }

@@ -1,12 +1,13 @@
 //! The connection of a hostile or odd client: it plays its course, and what counts is what the target does.
 
 use crate::base::{Nanos, Time};
-use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload};
+use crate::io::{BufferId, Buffers, Destination, Errno, Payload};
 use crate::measure::{Ending, Failure, Reaction, Side, Step};
 use crate::protocol::{Afterwards, C2_SIZE, ClientHandshake, ClientState};
 
-use super::connection::{Begin, Context, Progress};
 use super::plan::WorkerPlan;
+use super::progress::{Begin, Progress};
+use super::turn::Context;
 
 /// A hostile client's side of one connection, from connected on.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,7 @@ enum C2 {
 impl Play {
     /// The connection is open: sends the first piece and listens.
     pub(super) fn begin(begin: Begin, connected: Time, context: &mut Context<'_>) -> Self {
-        let receive = context.buffers.receive.take().expect("a receive buffer for each slot");
+        let receive = context.turn.buffers.receive.take().expect("a receive buffer for each slot");
         let mut play = Self {
             handshake: begin.handshake,
             template: begin.template,
@@ -66,21 +67,21 @@ impl Play {
     /// A send completed.
     pub(super) fn sent(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
         if let C2::Sending(buffer) = self.c2 {
-            context.buffers.send.release(buffer);
+            context.turn.buffers.send.release(buffer);
             self.c2 = C2::Sent;
         }
         if let Err(errno) = result {
-            return self.broken(Failure::from_errno(Step::SendC0c1, errno), context.now);
+            return self.broken(Failure::from_errno(Step::SendC0c1, errno), context.turn.now);
         }
         self.sending = false;
         let templates = &context.client.templates;
         if (self.issued as usize) < templates.opening_len() {
-            let at = context.now + templates.pacing().gap();
+            let at = context.turn.now + templates.pacing().gap();
             self.next_piece = Some(at);
             return Progress::Wakes(at.min(self.limit));
         }
         if templates.afterwards() == Afterwards::Close {
-            return self.ends(Ending::Left, context.now);
+            return self.ends(Ending::Left, context.turn.now);
         }
         self.send_c2(context);
         Progress::Pending
@@ -89,12 +90,12 @@ impl Play {
     /// A receive completed.
     pub(super) fn received(&mut self, result: Result<u32, Errno>, context: &mut Context<'_>) -> Progress {
         match result {
-            Ok(0) => return self.ends(Ending::Closed, context.now),
-            Err(errno) => return self.broken(Failure::from_errno(Step::S0, errno), context.now),
+            Ok(0) => return self.ends(Ending::Closed, context.turn.now),
+            Err(errno) => return self.broken(Failure::from_errno(Step::S0, errno), context.turn.now),
             Ok(bytes) => self.received = self.received.saturating_add(bytes),
         }
         if self.answered.is_none() && Reaction::is_answer(self.received) {
-            self.answered = Some(context.now);
+            self.answered = Some(context.turn.now);
         }
         self.sign_c2(context);
         self.send_c2(context);
@@ -104,8 +105,8 @@ impl Play {
 
     /// Its deadline has come: the next piece is due, or its patience is over.
     pub(super) fn woken(&mut self, context: &mut Context<'_>) -> Progress {
-        if context.now >= self.limit {
-            return self.ends(Ending::Open, context.now);
+        if context.turn.now >= self.limit {
+            return self.ends(Ending::Open, context.turn.now);
         }
         if self.next_piece.take().is_some() {
             self.send_piece(context);
@@ -129,8 +130,7 @@ impl Play {
             return;
         }
         let offset = client.templates_offset + u32::from(self.template) * whole as u32 + self.issued;
-        let token = context.slots.arm(context.slot, OpKind::Send);
-        context.ops.push(Op::Send { token, payload: Payload::Shared { offset, len } });
+        context.send(Payload::Shared { offset, len });
         self.issued += len;
         self.sending = true;
     }
@@ -150,7 +150,7 @@ impl Play {
             }
         };
         let in_buffer = (self.received as usize).min(WorkerPlan::RECEIVE_SIZE);
-        let Buffers { receive, send, .. } = &mut *context.buffers;
+        let Buffers { receive, send, .. } = &mut *context.turn.buffers;
         let received = &receive.bytes(self.receive)[..in_buffer];
         match self.handshake.advance(received, &client.templates) {
             Ok(ClientState::AwaitingS0 | ClientState::AwaitingS1) => return,
@@ -162,7 +162,7 @@ impl Play {
             _ => {}
         }
         let buffer = send.take().expect("a send buffer for each slot");
-        let read_at_ms = (context.now.as_nanos() / 1_000_000) as u32;
+        let read_at_ms = (context.turn.now.as_nanos() / 1_000_000) as u32;
         let c2 = &mut send.bytes_mut(buffer)[..C2_SIZE];
         if wrong {
             self.handshake.write_wrong_c2(received, &client.templates, read_at_ms, c2);
@@ -178,8 +178,7 @@ impl Play {
         if let C2::Waits(buffer) = self.c2
             && out
         {
-            let token = context.slots.arm(context.slot, OpKind::Send);
-            context.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len: C2_SIZE as u32 } });
+            context.send(Payload::Buffer { buffer, len: C2_SIZE as u32 });
             self.c2 = C2::Sending(buffer);
             self.sending = true;
         }
@@ -187,13 +186,11 @@ impl Play {
 
     /// Arms a receive: into the buffer as long as it has room, then only to notice what comes.
     fn listen(&self, context: &mut Context<'_>) {
-        let token = context.slots.arm(context.slot, OpKind::Recv);
         let room = (WorkerPlan::RECEIVE_SIZE as u32).saturating_sub(self.received);
-        let into = match room {
+        context.receive(match room {
             0 => Destination::Discard,
             len => Destination::Buffer { buffer: self.receive, start: self.received, len },
-        };
-        context.ops.push(Op::Recv { token, into });
+        });
     }
 
     fn ends(&self, ending: Ending, now: Time) -> Progress {

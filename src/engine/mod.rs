@@ -1,14 +1,19 @@
 //! Layer 3: connections, slots, deadlines and the worker that ties them together, all sans-IO.
 
+mod attempts;
 mod connection;
 mod deadlines;
 mod hostile;
+mod lane;
 mod passed_over;
 mod pauses;
 mod plan;
+mod progress;
 mod schedule;
 mod session;
+mod sessions;
 mod slots;
+mod turn;
 mod worker;
 
 pub use deadlines::Deadlines;

@@ -7,393 +7,43 @@
 use std::fmt::Write;
 
 use crate::base::{Nanos, Time, redact_words};
-use crate::io::{BufferId, Buffers, Destination, Errno, Op, OpKind, Payload, SourceId};
+use crate::io::{BufferId, Destination, Errno, Op, OpKind, Payload};
 use crate::load::NameValues;
-use crate::measure::{Failure, FailureKind, MediaCounts, Place, Recorder, SessionTimes, Step, Until};
-use crate::protocol::media::{Amount, Playhead, Tag};
-use crate::protocol::session::{ClientSession, Course, Event, MessageKind, MessageStore, Status};
+use crate::measure::{Failure, FailureKind, MediaCounts, Recorder, SessionTimes, Step, Until};
+use crate::protocol::media::{Amount, Tag};
+use crate::protocol::session::{
+    Backend, Course, Event, FirstBytes, MessageKind, SessionScript, SessionViolation, Status,
+};
 
-use super::connection::Context;
 use super::passed_over::PassedOver;
 use super::plan::{MediaTrack, SessionPlan, SessionRules, WorkerPlan};
+use super::sessions::{Announced, Cursor, Hold, Identity, LATE, Phase, Position, Receive, Sending, Sent, Session};
+use super::turn::Context;
 
-/// A message of audio or video is late when it leaves this long after its time.
-const LATE: Nanos = Nanos::from_millis(100);
 /// Bytes of audio and video in one send, unless a single message is longer: a publisher that fell behind catches up in
 /// pieces.
 const MOST_AT_ONCE: usize = 64 * 1024;
 
-/// Sessions of a worker's connections, found by their slot.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    /// The entry of each slot; empty if no attempt goes on after the handshake.
-    by_slot: Box<[u32]>,
-    entries: Vec<Session>,
-    free: Vec<u32>,
-    store: MessageStore,
-    /// Room for the longest name of a stream.
-    name: Box<[u8]>,
-}
-
-/// A connection's session, from the start of its attempt to its close.
-#[derive(Debug)]
-pub(super) struct Session {
-    machine: ClientSession,
-    /// Index of the plan's scripts.
-    script: u32,
-    /// Index of its lane's names.
-    name: u32,
-    until: Until,
-    place: Place,
-    identity: Identity,
-    sending: Sending,
-    /// When the send in flight was issued.
-    sending_since: Time,
-    times: Times,
-    hold: Hold,
-    is_held: bool,
-    /// What the server announced last, among what the recorder keeps.
-    announced: Option<Announced>,
-    /// A receive is in flight that only tells when there is something to read.
-    listening: bool,
-    /// What came instead of an answer.
-    passed_over: Option<Box<PassedOver>>,
-    /// What ended the session after its milestone and before it was held. Whoever does not hold it does not mind.
-    broken: Option<Failure>,
-}
-
-/// What a stream's name is made from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Identity {
-    /// The attempt's number, or the client's in a storm.
-    pub number: u64,
-    /// The connection's place among all of its lane.
-    pub client: u32,
-    pub source: SourceId,
-}
-
-/// The send in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    Nothing,
-    Commands(BufferId),
-    /// A part of the track's intro; the amount is that of all of it, with its last part.
-    Intro(BufferId, Amount),
-    Media(Amount),
-}
-
-/// An announcement of the server.
-#[derive(Clone, Copy, Debug)]
-struct Announced {
-    /// Its place; `None` if its words are not kept.
-    at: Option<u16>,
-    asks_to_reconnect: bool,
-}
-
-/// Milestones, as far as they are reached.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    asked: Option<Time>,
-    reply: Option<Time>,
-    accepted: Option<Time>,
-    started: Option<Time>,
-    first_frame: Option<Time>,
-    backend: Option<u16>,
-}
-
-/// What a session does while it is held.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    since: Time,
-    until: Time,
-    receive: Receive,
-    media: Option<Cursor>,
-}
-
-/// The receive in flight of a held session.
-#[derive(Clone, Copy, Debug)]
-enum Receive {
-    /// It is told when there is something to read.
-    Waiting,
-    Reading(BufferId),
-}
-
-/// Where a publisher is in its track.
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    /// Index of the plan's tracks.
-    track: u16,
-    /// Bytes of the intro that were sent.
-    intro: u32,
-    /// When the last of them left.
-    begun: Time,
-    playhead: Playhead,
-    /// It could not send for so long that it is counted as stalled.
-    stalled: bool,
-}
-
-/// Who begins a session, and what for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SessionStart {
-    /// Index of the plan's scripts.
-    pub script: u32,
-    /// Index of the lane's names.
-    pub name: u32,
-    pub course: Course,
-    pub until: Until,
-    pub place: Place,
-    pub identity: Identity,
-    /// The track that is published, as an index of the plan's.
-    pub track: Option<u16>,
-}
-
-impl Sessions {
-    /// None yet, on `slots` slots; 0 if no attempt goes on after the handshake. Streams have names of at most `name_size`
-    /// bytes.
-    pub(super) fn new(slots: u32, name_size: u32) -> Self {
-        Self {
-            by_slot: vec![u32::MAX; slots as usize].into(),
-            entries: Vec::with_capacity(slots as usize),
-            free: Vec::with_capacity(slots as usize),
-            store: MessageStore::for_answers(),
-            name: vec![0; name_size as usize].into(),
-        }
-    }
-
-    /// Bytes of each slot that has a session.
-    pub(super) const BYTES: usize = 2 * size_of::<u32>() + size_of::<Session>();
-
-    /// Bytes when every slot has a session.
-    pub(super) fn memory(&self) -> usize {
-        self.by_slot.len() * Self::BYTES
-    }
-
-    /// The session of `slot`, if its attempt has one.
-    pub(super) fn get(&self, slot: u32) -> Option<&Session> {
-        let entry = *self.by_slot.get(slot as usize)?;
-        self.entries.get(entry as usize)
-    }
-
-    /// An attempt begins that goes on after the handshake.
-    pub(super) fn begin(&mut self, slot: u32, start: SessionStart) {
-        let SessionStart { script, name, course, until, place, identity, track } = start;
-        let media = track.map(|track| Cursor {
-            track,
-            intro: 0,
-            begun: Time::ZERO,
-            playhead: Playhead::default(),
-            stalled: false,
-        });
-        let session = Session {
-            machine: ClientSession::new(course),
-            script,
-            name,
-            until,
-            place,
-            identity,
-            sending: Sending::Nothing,
-            sending_since: Time::ZERO,
-            times: Times::default(),
-            hold: Hold { since: Time::ZERO, until: Time::MAX, receive: Receive::Waiting, media },
-            is_held: false,
-            announced: None,
-            listening: false,
-            passed_over: None,
-            broken: None,
-        };
-        self.by_slot[slot as usize] = match self.free.pop() {
-            Some(entry) => {
-                self.entries[entry as usize] = session;
-                entry
-            }
-            None => {
-                self.entries.push(session);
-                self.entries.len() as u32 - 1
-            }
-        };
-    }
-
-    /// The connection is over and nothing is in flight on it: gives everything back. Sends whose ends nobody has asked
-    /// about were cancelled.
-    pub(super) fn end(&mut self, slot: u32, buffers: &mut Buffers, recorder: &mut Recorder) {
-        self.send_is_over(slot, false, buffers, recorder);
-        let Some(entry) = self.by_slot.get_mut(slot as usize) else { return };
-        let index = std::mem::replace(entry, u32::MAX);
-        let Some(session) = self.entries.get_mut(index as usize) else { return };
-        session.machine.release(&mut self.store);
-        session.passed_over = None;
-        if let Receive::Reading(buffer) = session.hold.receive {
-            buffers.receive.release(buffer);
-        }
-        self.free.push(index);
-    }
-
-    /// The send in flight has completed; `taken`: the kernel took all of it.
-    pub(super) fn send_is_over(&mut self, slot: u32, taken: bool, buffers: &mut Buffers, recorder: &mut Recorder) {
-        if self.get(slot).is_none() {
-            return;
-        }
-        let (session, _) = self.parts(slot);
-        let amount = match std::mem::replace(&mut session.sending, Sending::Nothing) {
-            Sending::Nothing => return,
-            Sending::Commands(buffer) => return buffers.send.release(buffer),
-            Sending::Intro(buffer, amount) => {
-                buffers.send.release(buffer);
-                amount
-            }
-            Sending::Media(amount) => amount,
-        };
-        let counts = recorder.media(session.place);
-        if taken {
-            counts.sent(amount);
-        } else {
-            counts.unsent(amount);
-        }
-    }
-
-    /// The run is cut with a send in flight.
-    pub(super) fn cut_send(&mut self, slot: u32, recorder: &mut Recorder) {
-        if let Some(Session { sending: Sending::Intro(_, amount) | Sending::Media(amount), place, .. }) = self.get(slot)
-        {
-            recorder.media(*place).unsent(*amount);
-        }
-    }
-
-    /// A publisher sends nothing more: counts what was due and has not left. What became due a moment ago may have waited for
-    /// the tick at which messages leave together.
-    pub(super) fn end_media(&mut self, slot: u32, now: Time, plan: &SessionPlan, recorder: &mut Recorder) {
-        let Some(Session { hold: Hold { media: Some(cursor), .. }, is_held: true, place, .. }) = self.get(slot) else {
-            return;
-        };
-        let track = &plan.tracks[usize::from(cursor.track)].track;
-        let unsent = if (cursor.intro as usize) < track.intro_len() {
-            track.intro_amount()
-        } else {
-            let elapsed = now.as_nanos().saturating_sub((cursor.begun + LATE).as_nanos());
-            let (due, gone) = (track.due_by(elapsed / 1_000_000), track.before(cursor.playhead));
-            Amount {
-                messages: due.messages.saturating_sub(gone.messages),
-                payload: due.payload.saturating_sub(gone.payload),
-            }
-        };
-        let counts = recorder.media(*place);
-        counts.due(unsent);
-        counts.unsent(unsent);
-        self.parts(slot).0.hold.media = None;
-    }
-
-    /// The receive in flight only tells that there is something to read.
-    pub(super) fn is_listening(&self, slot: u32) -> bool {
-        self.get(slot).is_some_and(|session| session.listening)
-    }
-
-    /// The receive in flight has completed.
-    pub(super) fn heard(&mut self, slot: u32) {
-        if self.is_listening(slot) {
-            self.parts(slot).0.listening = false;
-        }
-    }
-
-    fn parts(&mut self, slot: u32) -> (&mut Session, &mut MessageStore) {
-        let entry = self.by_slot[slot as usize];
-        (&mut self.entries[entry as usize], &mut self.store)
-    }
-
-    fn all_parts(&mut self, slot: u32) -> (&mut Session, &mut MessageStore, &mut [u8]) {
-        let entry = self.by_slot[slot as usize];
-        (&mut self.entries[entry as usize], &mut self.store, &mut self.name)
-    }
-
-    /// A session, and the room for its stream's name.
-    fn with_name(&mut self, slot: u32) -> (&mut Session, &mut [u8]) {
-        let entry = self.by_slot[slot as usize];
-        (&mut self.entries[entry as usize], &mut self.name)
-    }
-}
-
-impl Session {
-    /// Where it stands if it fails now.
-    pub(super) fn step(&self) -> Step {
-        match self.until {
-            _ if self.is_held => Step::Hold,
-            _ if self.times.accepted.is_none() => Step::Reply,
-            Until::Play => Step::Play,
-            _ => Step::Publish,
-        }
-    }
-
-    /// Where it is counted.
-    pub(super) fn place(&self) -> Place {
-        self.place
-    }
-
-    /// The backend that accepted its `connect`.
-    pub(super) fn backend(&self) -> Option<u16> {
-        self.times.backend
-    }
-
-    /// Until when it is held.
-    pub(super) fn held_until(&self) -> Time {
-        self.hold.until
-    }
-
-    /// Since when it is held.
-    pub(super) fn held_since(&self) -> Time {
-        self.hold.since
-    }
-
-    /// The server has started its stream: it has to be told before the connection is closed.
-    pub(super) fn has_stream(&self) -> bool {
-        self.times.started.is_some()
-    }
-
-    /// When the milestone was reached, and with it all that is waited for.
-    fn reached(&self) -> Option<Time> {
-        let Times { reply, accepted, started, first_frame, .. } = self.times;
-        match self.until {
-            Until::Handshake => None,
-            Until::Reply => reply,
-            Until::Connect => accepted,
-            Until::Publish => started,
-            Until::Play => Some(started?.max(first_frame?)),
-        }
-    }
-
-    /// Its instants and that of its milestone, if it is reached.
-    fn milestone(&self) -> Option<(SessionTimes, Time)> {
-        let Times { asked, reply, accepted, started, first_frame, backend } = self.times;
-        let times = SessionTimes { asked: asked?, reply: reply?, accepted, started, first_frame, backend };
-        Some((times, self.reached()?))
-    }
-}
-
 impl Context<'_> {
     /// This connection goes on after the handshake.
     pub(super) fn has_session(&self) -> bool {
-        self.sessions.get(self.slot).is_some()
+        self.sessions.find(self.slot).is_some()
     }
 
     /// Appends the client's first commands to its C2, if it writes both at once: the bytes of the send.
     pub(super) fn join_commands(&mut self, send: BufferId, c2_len: usize) -> usize {
-        if !self.has_session() {
+        if !self.has_session() || self.script().connect_apart() {
             return c2_len;
         }
-        let (session, _) = self.sessions.parts(self.slot);
-        let script = &self.plan.scripts[session.script as usize].script;
-        if script.connect_apart() {
-            return c2_len;
-        }
-        c2_len + session.machine.write(script, b"", &mut self.buffers.send.bytes_mut(send)[c2_len..])
+        let script = self.script();
+        let room = &mut self.turn.buffers.send.bytes_mut(send)[c2_len..];
+        c2_len + self.sessions.get_mut(self.slot).machine.write(script, b"", room)
     }
 
     /// C2 leaves, and the commands with it that were joined to it.
     pub(super) fn c2_leaves(&mut self) {
-        if !self.has_session() {
-            return;
-        }
-        let (session, _) = self.sessions.parts(self.slot);
-        if !self.plan.scripts[session.script as usize].script.connect_apart() {
-            session.times.asked = Some(self.now);
+        if self.has_session() && !self.script().connect_apart() {
+            self.sessions.get_mut(self.slot).times.asked = Some(self.turn.now);
             self.acknowledge_at_once();
         }
     }
@@ -401,68 +51,42 @@ impl Context<'_> {
     /// Bytes came after those that completed S2. What came with S2 may have left the server before it knew of `connect`,
     /// as xiu's window size does: that is a reply only if it answers `connect`.
     pub(super) fn note_reply(&mut self) {
-        let (session, _) = self.sessions.parts(self.slot);
-        if session.times.asked.is_some() {
-            session.times.reply.get_or_insert(self.now);
+        let times = &mut self.sessions.get_mut(self.slot).times;
+        if times.asked.is_some() {
+            times.reply.get_or_insert(self.turn.now);
         }
     }
 
     /// Sends what the client has to say, unless a send is in flight.
     pub(super) fn send_commands(&mut self) {
-        let (session, name) = self.sessions.with_name(self.slot);
-        if session.sending != Sending::Nothing || !session.machine.has_output() {
+        let (script, rules, now) = (self.script(), self.session_rules(), self.turn.now);
+        let (session, _, name) = self.sessions.parts(self.slot);
+        if session.sending.is_some() || !session.machine.has_output() {
             return;
         }
-        let rules = self.rules.expect("a lane with sessions has rules for them");
         let name = stream_name(session, self.plan, rules, name);
-        let buffer = self.buffers.send.take().expect("a send buffer for each slot");
-        let script = &self.plan.scripts[session.script as usize].script;
-        let len = session.machine.write(script, name, self.buffers.send.bytes_mut(buffer)) as u32;
-        session.times.asked.get_or_insert(self.now);
-        (session.sending, session.sending_since) = (Sending::Commands(buffer), self.now);
-        let token = self.slots.arm(self.slot, OpKind::Send);
-        self.ops.push(Op::Send { token, payload: Payload::Buffer { buffer, len } });
+        let buffer = self.turn.buffers.send.take().expect("a send buffer for each slot");
+        let len = session.machine.write(script, name, self.turn.buffers.send.bytes_mut(buffer)) as u32;
+        session.times.asked.get_or_insert(now);
+        session.sending = Some(Sending { since: now, what: Sent::Commands(buffer) });
+        self.send(Payload::Buffer { buffer, len });
         self.acknowledge_at_once();
     }
 
     /// The session's send is over; `taken`: the kernel took all of it.
     pub(super) fn send_is_over(&mut self, taken: bool) {
-        self.sessions.send_is_over(self.slot, taken, self.buffers, self.recorder);
+        self.sessions.send_is_over(self.slot, taken, self.turn.buffers, self.recorder);
     }
 
-    /// The session's instants and that of its milestone, if it is reached and no send is in flight.
+    /// The session's instants and that of its milestone, if it is reached; a send may be in flight.
+    pub(super) fn milestone(&self) -> Option<(SessionTimes, Time)> {
+        self.sessions.get(self.slot).milestone()
+    }
+
+    /// The same if no send is in flight.
     pub(super) fn settled(&self) -> Option<(SessionTimes, Time)> {
-        let session = self.sessions.get(self.slot)?;
-        if session.sending == Sending::Nothing { session.milestone() } else { None }
-    }
-
-    /// The session cannot go on. If its milestone is reached that counts, whatever came behind it: `None`, and whoever
-    /// holds it learns of the failure.
-    pub(super) fn breaks(&mut self, failure: Failure) -> Option<Failure> {
-        let (session, _) = self.sessions.parts(self.slot);
-        if session.milestone().is_none() {
-            return Some(self.explained(failure));
-        }
-        session.broken = Some(failure);
-        None
-    }
-
-    /// The failure of a session, with what came instead of an answer: where that may have been the answer, nobody can tell
-    /// whose fault it is that it was not understood.
-    pub(super) fn explained(&mut self, failure: Failure) -> Failure {
-        let (session, _) = self.sessions.parts(self.slot);
-        let Some(passed_over) = session.passed_over.take() else { return failure };
-        let failure = passed_over.judge(failure);
-        let (session, name) = self.sessions.with_name(self.slot);
-        let rules = self.rules.expect("a lane with sessions has rules for them");
-        let said = without_secrets(passed_over.text(), session, self.plan, rules, name);
-        self.recorder.explain(session.place, &failure, &said);
-        failure
-    }
-
-    /// Where the session stands if it fails now.
-    pub(super) fn session_step(&self) -> Step {
-        self.sessions.get(self.slot).map_or(Step::Reply, Session::step)
+        let session = self.sessions.get(self.slot);
+        if session.sending.is_none() { session.milestone() } else { None }
     }
 
     /// Nothing more is waited for; a send may be in flight.
@@ -470,9 +94,20 @@ impl Context<'_> {
         self.milestone().is_some()
     }
 
-    /// The session's instants and that of its milestone, if it is reached; a send may be in flight.
-    pub(super) fn milestone(&self) -> Option<(SessionTimes, Time)> {
-        self.sessions.get(self.slot)?.milestone()
+    /// Where the session stands if it fails now.
+    pub(super) fn session_step(&self) -> Step {
+        self.sessions.get(self.slot).step()
+    }
+
+    /// The session cannot go on. If its milestone is reached that counts, whatever came behind it: `None`, and whoever
+    /// holds it learns of the failure.
+    pub(super) fn breaks(&mut self, failure: Failure) -> Option<Failure> {
+        self.listener().breaks(failure).err()
+    }
+
+    /// The failure of a session, with what came instead of an answer.
+    pub(super) fn explained(&mut self, failure: Failure) -> Failure {
+        self.listener().explained(failure)
     }
 
     /// Takes in bytes `from..to` of a receive buffer.
@@ -483,109 +118,38 @@ impl Context<'_> {
         if from >= to {
             return Ok(());
         }
-        let (now, plan) = (self.now, self.plan);
-        let rules = self.rules.expect("a lane with sessions has rules for them");
-        let (session, store, name) = self.sessions.all_parts(self.slot);
-        let script = &plan.scripts[session.script as usize].script;
-        let mut input = &self.buffers.receive.bytes(buffer)[from as usize..to as usize];
-        loop {
-            let event = match session.machine.receive(&mut input, store, script) {
-                Ok(Some(event)) => event,
+        let (plan, script, rules) = (self.plan, self.script(), self.session_rules());
+        let mut input = &self.turn.buffers.receive.bytes(buffer)[from as usize..to as usize];
+        let (session, store, name) = self.sessions.parts(self.slot);
+        let (now, releases, recorder) = (self.turn.now, self.releases, &mut *self.recorder);
+        let mut listener = Listener { session, plan, rules, name, recorder, now, releases };
+        while listener.session.broken().is_none() {
+            match listener.session.machine.receive(&mut input, store, script) {
+                Ok(Some(event)) => listener.heed(&event)?,
                 Ok(None) => return Ok(()),
                 Err(violation) => {
-                    let first = session.machine.unreadable(&violation, input);
-                    let failure = Failure::new(session.step(), FailureKind::BadMessage);
-                    session.passed_over.get_or_insert_default().broke_off(&violation, &first);
-                    return self.breaks(failure).map_or(Ok(()), Err);
+                    let first = listener.session.machine.unreadable(&violation, input);
+                    listener.cannot_read(&violation, &first)?;
                 }
-            };
-            match event {
-                // Whether it has come along with the first byte is chance.
-                Event::Connected(_) if session.until == Until::Reply => {}
-                Event::Connected(backend) => {
-                    session.times.reply.get_or_insert(now);
-                    session.times.accepted = Some(now);
-                    session.times.backend = Some(self.recorder.accepted(session.place, format_args!("{backend}")));
-                    session.passed_over = None;
-                }
-                Event::StreamCreated => session.passed_over = None,
-                Event::Started => {
-                    session.times.started = Some(now);
-                    session.passed_over = None;
-                }
-                Event::Media { kind, bytes, first_of_message } => {
-                    let counts = self.recorder.media(session.place);
-                    counts.received_bytes += u64::from(bytes);
-                    counts.received_messages += u64::from(first_of_message);
-                    // What a server says about a stream before it has one, such as RtmpSampleAccess, is no frame.
-                    if matches!(kind, MessageKind::Audio | MessageKind::Video) {
-                        session.times.first_frame.get_or_insert(now);
-                    }
-                }
-                Event::Rejected { during, status } => {
-                    let step = match during {
-                        _ if session.is_held => Step::Hold,
-                        Course::Reply | Course::Connect => Step::Reply,
-                        Course::Publish => Step::Publish,
-                        Course::Play => Step::Play,
-                    };
-                    let (failure, said) = (Failure::refused(step, &status), words(&status));
-                    return Err(self.refused(failure, &said));
-                }
-                // A player whose stream has not begun waits on: it may be published yet. At the end of a run the publisher
-                // may be of this load, and have said goodbye before its players.
-                Event::Ended(status) if status.is_refusal() || session.milestone().is_some() && !self.releases => {
-                    let said = words(&status);
-                    if session.milestone().is_none() {
-                        let failure = Failure::refused(session.step(), &status);
-                        return Err(self.refused(failure, &said));
-                    }
-                    let failure = Failure::ended(&status, session.until == Until::Play);
-                    if session.is_held {
-                        return Err(self.refused(failure, &said));
-                    }
-                    session.broken = Some(failure);
-                    session.passed_over = Some(Box::new(PassedOver::said(said)));
-                    return Ok(());
-                }
-                Event::Ended(status) if session.milestone().is_none() => {
-                    session.passed_over.get_or_insert_default().ended(&status);
-                }
-                Event::Announced(status) => {
-                    let said = without_secrets(&words(&status), session, plan, rules, name);
-                    let at = self.recorder.announced(session.place, &said, now);
-                    session.announced = Some(Announced { at, asks_to_reconnect: status.asks_to_reconnect() });
-                }
-                Event::Unused(unused) => session.passed_over.get_or_insert_default().add(&unused),
-                Event::Pinged | Event::Acknowledged(_) | Event::Ended(_) | Event::Other => {}
             }
         }
+        Ok(())
     }
 
     /// The connection broke, or the server closed it. If the server had announced something, these are its words about it:
     /// one that has asked its clients to connect again hangs up on those that stay.
     pub(super) fn hung_up(&mut self, failure: Failure) -> Failure {
-        let by_peer = matches!(failure.kind, FailureKind::Closed | FailureKind::Reset);
-        let Some(session) = self.sessions.get(self.slot).filter(|_| by_peer) else { return failure };
-        let (Some(Announced { at, asks_to_reconnect }), place) = (session.announced, session.place) else {
+        let Session { announced, role, .. } = self.sessions.get(self.slot);
+        let &Some(Announced { at, asks_to_reconnect }) = announced else { return failure };
+        if !matches!(failure.kind, FailureKind::Closed | FailureKind::Reset) {
             return failure;
-        };
+        }
         let kind = if asks_to_reconnect { FailureKind::Redirected } else { failure.kind };
         let failure = Failure { kind, ..failure };
         if let Some(index) = at {
-            let said = self.recorder.announcement(place, index).to_owned();
-            self.recorder.explain(place, &failure, &said);
+            let said = self.recorder.announcement(role.place, index).to_owned();
+            self.recorder.explain(role.place, &failure, &said);
         }
-        failure
-    }
-
-    /// The server said no, in these words.
-    fn refused(&mut self, failure: Failure, said: &str) -> Failure {
-        let (session, name) = self.sessions.with_name(self.slot);
-        let rules = self.rules.expect("a lane with sessions has rules for them");
-        let said = without_secrets(said, session, self.plan, rules, name);
-        self.recorder.explain(session.place, &failure, &said);
-        session.passed_over = None;
         failure
     }
 
@@ -595,14 +159,15 @@ impl Context<'_> {
     /// # Errors
     /// The connection was lost right behind its milestone.
     pub(super) fn hold(&mut self, until: Time) -> Result<Time, Failure> {
-        let now = self.now;
-        let (session, _) = self.sessions.parts(self.slot);
-        session.hold = Hold { since: now, until, receive: Receive::Waiting, media: session.hold.media };
-        session.is_held = true;
-        if session.hold.media.is_some() {
-            self.recorder.media(session.place).publishers += 1;
+        let now = self.turn.now;
+        let session = self.sessions.get_mut(self.slot);
+        let Phase::Underway { track, broken } = session.phase else { unreachable!("a session is held once") };
+        let media = track.map(|track| Cursor { track, at: Position::Intro(0), stalled: false });
+        session.phase = Phase::Held(Hold { since: now, until, receive: Receive::Nothing, media });
+        if media.is_some() {
+            self.recorder.media(session.role.place).publishers += 1;
         }
-        if let Some(failure) = session.broken {
+        if let Some(failure) = broken {
             return Err(self.explained(Failure { step: Step::Hold, ..failure }));
         }
         session.passed_over = None;
@@ -616,12 +181,11 @@ impl Context<'_> {
     /// The connection is lost.
     pub(super) fn held_received(&mut self, result: Result<u32, Errno>) -> Result<Time, Failure> {
         let bytes = result.map_err(|errno| self.hung_up(Failure::lost(errno)))?;
-        self.sessions.heard(self.slot);
-        let (session, _) = self.sessions.parts(self.slot);
-        match session.hold.receive {
-            Receive::Waiting => {
-                let buffer = self.buffers.receive.take().expect("a receive buffer for each slot");
-                session.hold.receive = Receive::Reading(buffer);
+        match self.sessions.get(self.slot).hold().receive {
+            Receive::Nothing => unreachable!("a held session listens or reads"),
+            Receive::Listening => {
+                let buffer = self.turn.buffers.receive.take().expect("a receive buffer for each slot");
+                self.hold_mut().receive = Receive::Reading(buffer);
                 self.read_into(buffer);
             }
             Receive::Reading(_) if bytes == 0 => {
@@ -629,14 +193,10 @@ impl Context<'_> {
             }
             Receive::Reading(buffer) => {
                 self.take_in(buffer, 0, bytes)?;
-                if let Some(failure) = self.sessions.parts(self.slot).0.broken {
-                    return Err(self.explained(Failure { step: Step::Hold, ..failure }));
-                }
                 if bytes as usize == WorkerPlan::RECEIVE_SIZE {
                     self.read_into(buffer);
                 } else {
-                    self.buffers.receive.release(buffer);
-                    self.sessions.parts(self.slot).0.hold.receive = Receive::Waiting;
+                    self.turn.buffers.receive.release(buffer);
                     self.listen();
                 }
             }
@@ -658,113 +218,288 @@ impl Context<'_> {
     pub(super) fn go_on(&mut self) -> Time {
         self.send_commands();
         self.send_media();
-        let now = self.now;
-        let (session, _) = self.sessions.parts(self.slot);
-        let next_media = match &mut session.hold.media {
+        let session = self.sessions.get_mut(self.slot);
+        let (sending, place) = (session.sending, session.role.place);
+        let hold = session.hold_mut();
+        let next_media = match (&mut hold.media, sending) {
+            (None, _) => Time::MAX,
             // When the send is over it goes on by itself.
-            Some(cursor) if session.sending != Sending::Nothing => {
-                let stalls_at = session.sending_since + MediaCounts::STALLED;
-                if stalls_at <= now && !cursor.stalled {
+            (Some(cursor), Some(Sending { since, .. })) => {
+                let stalls_at = since + MediaCounts::STALLED;
+                if stalls_at <= self.turn.now && !cursor.stalled {
                     cursor.stalled = true;
-                    self.recorder.media(session.place).stalled += 1;
+                    self.recorder.media(place).stalled += 1;
                 }
                 if cursor.stalled { Time::MAX } else { stalls_at }
             }
-            &mut Some(Cursor { track, begun, playhead, .. }) => {
+            (Some(Cursor { at: Position::Intro(_), .. }), None) => unreachable!("an intro is sent at once"),
+            (&mut Some(Cursor { at: Position::Tags { begun, playhead }, track, .. }), None) => {
                 let MediaTrack { track, tick, .. } = &self.plan.tracks[usize::from(track)];
                 let due = begun + Nanos::from_millis(track.next_at_ms(playhead));
                 Time::from_nanos(due.as_nanos().next_multiple_of(tick.as_u64()))
             }
-            None => Time::MAX,
         };
-        session.hold.until.min(next_media)
+        hold.until.min(next_media)
     }
 
-    /// The hold is over: tells the server that the stream ends, as this client does. `false` if there is nothing to tell.
+    /// The connection is to be closed: tells the server that the stream ends, as this client does. `false` if there is
+    /// nothing to tell.
     pub(super) fn say_goodbye(&mut self) -> bool {
-        let (session, _) = self.sessions.parts(self.slot);
-        let script = &self.plan.scripts[session.script as usize].script;
-        session.machine.say_goodbye(script);
-        self.send_commands();
-        self.sessions.parts(self.slot).0.sending != Sending::Nothing
+        let script = self.script();
+        self.sessions.get_mut(self.slot).machine.say_goodbye(script);
+        self.goes_on_saying_goodbye()
     }
 
-    /// A send is over, and the goodbye may still be due behind it. `false` once all is said.
+    /// Sends what of the goodbye is still to be said. `false` once nothing is on its way.
     pub(super) fn goes_on_saying_goodbye(&mut self) -> bool {
-        self.send_is_over(true);
         self.send_commands();
-        self.sessions.parts(self.slot).0.sending != Sending::Nothing
+        self.sessions.get(self.slot).sending.is_some()
     }
 
     /// Sends the part of the track that is due, unless a send is in flight.
     fn send_media(&mut self) {
-        let now = self.now;
-        let (session, _) = self.sessions.parts(self.slot);
-        let (Sending::Nothing, Some(cursor)) = (session.sending, &mut session.hold.media) else { return };
-        let MediaTrack { track, offset, .. } = &self.plan.tracks[usize::from(cursor.track)];
-        let counts = self.recorder.media(session.place);
-        let (payload, sending) = if (cursor.intro as usize) < track.intro_len() {
-            let buffer = self.buffers.send.take().expect("a send buffer for each slot");
-            let out = &mut self.buffers.send.bytes_mut(buffer)[..self.plan.send_size as usize];
-            let len = track.write_intro(session.machine.message_stream(), cursor.intro as usize, out) as u32;
-            cursor.intro += len;
-            cursor.begun = now;
-            let is_whole = cursor.intro as usize == track.intro_len();
-            let amount = if is_whole { track.intro_amount() } else { Amount::default() };
-            counts.due(amount);
-            (Payload::Buffer { buffer, len }, Sending::Intro(buffer, amount))
-        } else {
-            let elapsed_ms = now.since(cursor.begun).as_u64() / 1_000_000;
-            let before = cursor.playhead;
-            let due = track.take_due(&mut cursor.playhead, elapsed_ms, MOST_AT_ONCE);
-            let (Some(first), Some(last)) = (due.first(), due.last()) else { return };
-            // Those of one send are of one round, so they are as far apart as their places in the track.
-            let first_due = cursor.begun + Nanos::from_millis(track.next_at_ms(before));
-            let pauses = self.pauses;
-            let is_late = |tag: &&Tag| {
-                let due = first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into());
-                // What left late because the worker stood still waited for nobody.
-                now > due + LATE + pauses.within(due, now)
-            };
-            counts.late_messages += due.iter().filter(is_late).count() as u64;
-            let payload = due.iter().map(|tag| u64::from(tag.payload)).sum();
-            let amount = Amount { messages: due.len() as u64, payload };
-            counts.due(amount);
-            (
-                Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset },
-                Sending::Media(amount),
-            )
+        let Session { sending: None, phase: Phase::Held(Hold { media: Some(cursor), .. }), .. } =
+            self.sessions.get(self.slot)
+        else {
+            return;
         };
-        (session.sending, session.sending_since) = (sending, now);
-        let token = self.slots.arm(self.slot, OpKind::Send);
-        self.ops.push(Op::Send { token, payload });
+        match *cursor {
+            Cursor { at: Position::Intro(sent), track, .. } => self.send_intro(track, sent),
+            Cursor { at: Position::Tags { .. }, .. } => self.send_tags(),
+        }
+    }
+
+    /// Sends the intro from byte `sent` on, as far as it fits a send.
+    fn send_intro(&mut self, track: u16, sent: u32) {
+        let MediaTrack { track, .. } = &self.plan.tracks[usize::from(track)];
+        let session = self.sessions.get_mut(self.slot);
+        let buffer = self.turn.buffers.send.take().expect("a send buffer for each slot");
+        let out = &mut self.turn.buffers.send.bytes_mut(buffer)[..self.plan.send_size as usize];
+        let len = track.write_intro(session.machine.message_stream(), sent as usize, out) as u32;
+        let is_whole = (sent + len) as usize == track.intro_len();
+        let amount = if is_whole { track.intro_amount() } else { Amount::default() };
+        self.recorder.media(session.role.place).due(amount);
+        session.sending = Some(Sending { since: self.turn.now, what: Sent::Intro(buffer, amount) });
+        if let Some(cursor) = &mut session.hold_mut().media {
+            cursor.at = if is_whole {
+                Position::Tags { begun: self.turn.now, playhead: Default::default() }
+            } else {
+                Position::Intro(sent + len)
+            };
+        }
+        self.send(Payload::Buffer { buffer, len });
+    }
+
+    /// Sends the tags that are due.
+    fn send_tags(&mut self) {
+        let (now, pauses) = (self.turn.now, self.pauses);
+        let session = self.sessions.get_mut(self.slot);
+        let place = session.role.place;
+        let Some(Cursor { track, at: Position::Tags { begun, playhead }, .. }) = &mut session.hold_mut().media else {
+            return;
+        };
+        let MediaTrack { track, offset, .. } = &self.plan.tracks[usize::from(*track)];
+        let first_due = *begun + Nanos::from_millis(track.next_at_ms(*playhead));
+        let elapsed_ms = now.since(*begun).as_u64() / 1_000_000;
+        let due = track.take_due(playhead, elapsed_ms, MOST_AT_ONCE);
+        let (Some(first), Some(last)) = (due.first(), due.last()) else { return };
+        // Those of one send are of one round, so they are as far apart as their places in the track.
+        let is_late = |tag: &&Tag| {
+            let due = first_due + Nanos::from_millis((tag.at_ms - first.at_ms).into());
+            // What left late because the worker stood still waited for nobody.
+            now > due + LATE + pauses.within(due, now)
+        };
+        let counts = self.recorder.media(place);
+        counts.late_messages += due.iter().filter(is_late).count() as u64;
+        let payload = due.iter().map(|tag| u64::from(tag.payload)).sum();
+        let amount = Amount { messages: due.len() as u64, payload };
+        counts.due(amount);
+        session.sending = Some(Sending { since: now, what: Sent::Media(amount) });
+        self.send(Payload::Media { offset: offset + first.offset, len: last.offset + last.len - first.offset });
     }
 
     /// The answer to what was just sent is acknowledged at once, if this client does so and waits for an answer.
     fn acknowledge_at_once(&mut self) {
         if self.client.acknowledges_at_once && !self.has_reached() {
             let of = self.slots.token(self.slot, OpKind::Send);
-            self.ops.push(Op::AcknowledgeAtOnce { of });
+            self.turn.ops.push(Op::AcknowledgeAtOnce { of });
         }
     }
 
     /// Asks to be told when there is something to read.
     fn listen(&mut self) {
-        let token = self.slots.arm(self.slot, OpKind::Recv);
-        self.ops.push(Op::Recv { token, into: Destination::Readable });
-        self.sessions.parts(self.slot).0.listening = true;
+        self.hold_mut().receive = Receive::Listening;
+        self.receive(Destination::Readable);
     }
 
     fn read_into(&mut self, buffer: BufferId) {
-        let token = self.slots.arm(self.slot, OpKind::Recv);
-        let len = WorkerPlan::RECEIVE_SIZE as u32;
-        self.ops.push(Op::Recv { token, into: Destination::Buffer { buffer, start: 0, len } });
+        self.receive(Destination::Buffer { buffer, start: 0, len: WorkerPlan::RECEIVE_SIZE as u32 });
+    }
+
+    fn hold_mut(&mut self) -> &mut Hold {
+        self.sessions.get_mut(self.slot).hold_mut()
+    }
+
+    fn listener(&mut self) -> Listener<'_> {
+        let (plan, rules, now, releases) = (self.plan, self.session_rules(), self.turn.now, self.releases);
+        let (session, _, name) = self.sessions.parts(self.slot);
+        Listener { session, plan, rules, name, recorder: self.recorder, now, releases }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// What the client of this session says.
+    fn script(&self) -> &'a SessionScript {
+        &self.plan.scripts[self.sessions.get(self.slot).role.script as usize].script
+    }
+
+    fn session_rules(&self) -> &'a SessionRules {
+        self.rules.expect("a lane with sessions has rules for them")
+    }
+}
+
+/// A session to which its server speaks, and what it takes to record that.
+struct Listener<'a> {
+    session: &'a mut Session,
+    plan: &'a SessionPlan,
+    rules: &'a SessionRules,
+    /// Room for the stream's name.
+    name: &'a mut [u8],
+    recorder: &'a mut Recorder,
+    now: Time,
+    /// The run is over for what is held.
+    releases: bool,
+}
+
+impl Listener<'_> {
+    /// # Errors
+    /// If the server refuses what the client asks, or has ended a held stream.
+    fn heed(&mut self, event: &Event<'_>) -> Result<(), Failure> {
+        match event {
+            Event::Connected(backend) => self.connected(backend),
+            Event::StreamCreated => self.session.passed_over = None,
+            Event::Started => {
+                self.session.times.started = Some(self.now);
+                self.session.passed_over = None;
+            }
+            Event::Media { kind, bytes, first_of_message } => {
+                let counts = self.recorder.media(self.session.role.place);
+                counts.received_bytes += u64::from(*bytes);
+                counts.received_messages += u64::from(*first_of_message);
+                // What a server says about a stream before it has one, such as RtmpSampleAccess, is no frame.
+                if matches!(kind, MessageKind::Audio | MessageKind::Video) {
+                    self.session.times.first_frame.get_or_insert(self.now);
+                }
+            }
+            Event::Rejected { during, status } => {
+                let step = match during {
+                    _ if self.session.is_held() => Step::Hold,
+                    Course::Reply | Course::Connect => Step::Reply,
+                    Course::Publish => Step::Publish,
+                    Course::Play => Step::Play,
+                };
+                return Err(self.refused(Failure::refused(step, status), &words(status)));
+            }
+            Event::Ended(status) => return self.stream_ended(status),
+            Event::Announced(status) => {
+                let said = self.without_secrets(&words(status));
+                let at = self.recorder.announced(self.session.role.place, &said, self.now);
+                self.session.announced = Some(Announced { at, asks_to_reconnect: status.asks_to_reconnect() });
+            }
+            Event::Unused(unused) => self.session.passed_over.get_or_insert_default().add(unused),
+            Event::Pinged | Event::Acknowledged(_) | Event::Other => {}
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, backend: &Backend<'_>) {
+        // Whether it has come along with the first byte is chance.
+        if self.session.role.until == Until::Reply {
+            return;
+        }
+        let backend = self.recorder.accepted(self.session.role.place, format_args!("{backend}"));
+        let times = &mut self.session.times;
+        times.reply.get_or_insert(self.now);
+        times.accepted = Some(self.now);
+        times.backend = Some(backend);
+        self.session.passed_over = None;
+    }
+
+    /// A player whose stream has not begun waits on: it may be published yet. At the end of a run the publisher may be of this
+    /// load, and have said goodbye before its players.
+    fn stream_ended(&mut self, status: &Status<'_>) -> Result<(), Failure> {
+        let has_reached = self.session.milestone().is_some();
+        if !has_reached && status.is_refusal() {
+            let failure = Failure::refused(self.session.step(), status);
+            return Err(self.refused(failure, &words(status)));
+        }
+        if !has_reached {
+            self.session.passed_over.get_or_insert_default().ended(status);
+            return Ok(());
+        }
+        if self.releases && !status.is_refusal() {
+            return Ok(());
+        }
+        let failure = Failure::ended(status, self.session.role.until == Until::Play);
+        match &mut self.session.phase {
+            Phase::Held(_) => Err(self.refused(failure, &words(status))),
+            Phase::Underway { broken, .. } => {
+                *broken = Some(failure);
+                self.session.passed_over = Some(Box::new(PassedOver::said(words(status))));
+                Ok(())
+            }
+        }
+    }
+
+    /// The rest of what the server sends cannot be read.
+    fn cannot_read(&mut self, violation: &SessionViolation, first: &FirstBytes) -> Result<(), Failure> {
+        let failure = Failure::new(self.session.step(), FailureKind::BadMessage);
+        self.session.passed_over.get_or_insert_default().broke_off(violation, first);
+        self.breaks(failure)
+    }
+
+    /// The session cannot go on. That its milestone is reached counts, unless it is held.
+    fn breaks(&mut self, failure: Failure) -> Result<(), Failure> {
+        let has_reached = self.session.milestone().is_some();
+        match &mut self.session.phase {
+            Phase::Underway { broken, .. } if has_reached => {
+                *broken = Some(failure);
+                Ok(())
+            }
+            _ => Err(self.explained(failure)),
+        }
+    }
+
+    /// The failure with what came instead of an answer: where that may have been the answer, nobody can tell whose fault it is
+    /// that it was not understood.
+    fn explained(&mut self, failure: Failure) -> Failure {
+        let Some(passed_over) = self.session.passed_over.take() else { return failure };
+        let failure = passed_over.judge(failure);
+        let said = self.without_secrets(passed_over.text());
+        self.recorder.explain(self.session.role.place, &failure, &said);
+        failure
+    }
+
+    /// The server said no, in these words.
+    fn refused(&mut self, failure: Failure, said: &str) -> Failure {
+        let said = self.without_secrets(said);
+        self.recorder.explain(self.session.role.place, &failure, &said);
+        self.session.passed_over = None;
+        failure
+    }
+
+    /// What a server said, with the stream's name, which may be a key, taken out, and without queries, those of the application
+    /// and of any URL: so equal refusals are equal texts.
+    fn without_secrets(&mut self, said: &str) -> String {
+        let name = std::str::from_utf8(stream_name(self.session, self.plan, self.rules, self.name)).ok();
+        let app_query = &*self.plan.scripts[self.session.role.script as usize].app_query;
+        redact_words(said, name.into_iter().chain([app_query]))
     }
 }
 
 /// The name of the session's stream.
 fn stream_name<'a>(session: &Session, plan: &SessionPlan, rules: &SessionRules, out: &'a mut [u8]) -> &'a [u8] {
-    let Identity { number, client, source } = session.identity;
+    let Identity { number, client, source } = session.role.identity;
     let values = NameValues {
         id: number,
         slot: client,
@@ -772,7 +507,7 @@ fn stream_name<'a>(session: &Session, plan: &SessionPlan, rules: &SessionRules, 
         source: plan.source_names.get(usize::from(source.0)).map_or("any", String::as_str),
         key: rules.keys.get(client as usize).unwrap_or(""),
     };
-    let len = rules.names[session.name as usize].write(&values, out);
+    let len = rules.names[session.role.name as usize].write(&values, out);
     &out[..len]
 }
 
@@ -786,20 +521,6 @@ fn words(status: &Status<'_>) -> String {
         let _ = write!(said, " -> {place}");
     }
     said
-}
-
-/// What a server said, with the stream's name, which may be a key, taken out, and without queries, those of the application
-/// and of any URL: so equal refusals are equal texts.
-fn without_secrets(
-    said: &str,
-    session: &Session,
-    plan: &SessionPlan,
-    rules: &SessionRules,
-    name_space: &mut [u8],
-) -> String {
-    let name = std::str::from_utf8(stream_name(session, plan, rules, name_space)).ok();
-    let app_query = &*plan.scripts[session.script as usize].app_query;
-    redact_words(said, name.into_iter().chain([app_query]))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use crate::base::Time;
 use crate::io::{CloseHow, OpKind, SlotIndex, Token};
 use crate::measure::Place;
 
-use super::connection::AttemptId;
-
 const NONE: u32 = u32::MAX;
+
+/// An entry of the table of attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AttemptId(pub u32);
 
 /// All slots of a worker.
 #[derive(Debug)]
@@ -53,6 +55,13 @@ pub(super) struct FreeQueue {
     head: u32,
     tail: u32,
     len: u32,
+}
+
+impl Slot {
+    /// It holds a completed connection.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, SlotState::Held { .. } | SlotState::Session)
+    }
 }
 
 impl Slots {

@@ -7,24 +7,24 @@
 use rand::Rng;
 
 use crate::base::{Nanos, RandomStream, Time};
-use crate::io::{Buffers, CloseHow, Completion, Destination, Op, OpKind, SourceId, TargetId};
-use crate::load::WeightedTurns;
+use crate::io::{Buffers, CloseHow, Completion, Destination, Errno, Op, OpKind, TargetId};
 use crate::measure::{
-    Ending, Expectation, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample,
-    Snapshot, Step, Until,
+    Ending, Failure, FailureDetail, FailureKind, IntervalReport, Place, Reaction, Recorder, Sample, Snapshot, Step,
 };
 use crate::protocol::session::Course;
-use crate::protocol::{Check, S1Digest};
+use crate::protocol::{Check, ClientHandshake, S1Digest};
 
-use super::connection::{Attempt, AttemptId, Connection, Context, Milestones, Progress};
+use super::attempts::{Attempt, Attempts};
+use super::connection::Connection;
 use super::deadlines::Deadlines;
+use super::lane::{Choices, Lane, Rules};
 use super::pauses::Pauses;
-use super::plan::{
-    Client, ClosePolicy, Headers, Hold, LaneSpec, Load, SessionPlan, SessionRules, SharedRange, Verify, WorkerPlan,
-};
-use super::schedule::{Next, Schedule, SlotUse, Start};
-use super::session::{Identity, SessionStart, Sessions};
-use super::slots::{FreeQueue, SlotState, Slots};
+use super::plan::{Client, ClosePolicy, Headers, Hold, SessionPlan, SharedRange, Verify, WorkerPlan};
+use super::progress::{Begin, Milestones, Progress};
+use super::schedule::{Next, Schedule, Start};
+use super::sessions::{Identity, Role, Session, Sessions};
+use super::slots::{AttemptId, SlotState, Slots};
+use super::turn::{Context, Turn};
 
 /// Attempts started in one turn. They share one start, but each SYN leaves after those before it, and opening a loopback
 /// connection takes 10 to 20 us of kernel time: that of the last one is what its `service` is too long by. A burst must not
@@ -98,56 +98,11 @@ enum Release {
     Swept,
 }
 
-/// Attempts of the same kind, with slots of their own.
-#[derive(Debug)]
-struct Lane {
-    schedule: Schedule,
-    free: FreeQueue,
-    first_slot: u32,
-    slots: u32,
-    /// It ends with the last lane that is none.
-    companion: bool,
-    /// Attempts whose outcome is open.
-    in_flight: u32,
-    /// Connections held.
-    held: u32,
-    /// How long the worker has paused since a slot was free and no arrival behind its plan. An arrival that waits for a slot
-    /// waits longer by this at most than if the worker had gone on: all that goes on in the slots is so much later.
-    held_up: Nanos,
-    /// Where the search for held connections to close goes on when there are more than the plan has use for.
-    surplus_cursor: u32,
-    rules: Rules,
-    turns: WeightedTurns,
-    mix: Vec<ClientTurns>,
-    /// Publishers that trickle, and those that send the clip.
-    clip_turns: WeightedTurns,
-}
-
-/// What one kind of client of a lane uses next. Each kind has turns of its own: else with as many kinds as targets
-/// each kind would meet but one target.
-#[derive(Debug)]
-struct ClientTurns {
-    client: u16,
-    next_template: u16,
-    targets: WeightedTurns,
-    /// Attempts until every target has had its weight and the next source is used.
-    left_in_cycle: u32,
-    next_source: usize,
-}
-
-/// The part of the plan that stays as it is.
-#[derive(Debug)]
-struct Rules {
-    verify: Verify,
-    targets: Vec<TargetId>,
-    sources: Vec<SourceId>,
-    hold: Hold,
-    close: ClosePolicy,
-    connect_timeout: Nanos,
-    timeout: Nanos,
-    expect: Option<Expectation>,
-    until: Until,
-    session: Option<SessionRules>,
+/// Since when a connection is held, and where it is counted.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    since: Time,
+    place: Place,
 }
 
 /// What is to become of an attempt whose deadline has come.
@@ -159,25 +114,6 @@ enum Overdue {
     SinceAPause,
     /// It has until this instant: the worker did not run all the time.
     NotYet(Time),
-}
-
-/// What an attempt is made with.
-struct Choices {
-    /// Which of the lane's.
-    turn: usize,
-    client: u16,
-    target: TargetId,
-    source: SourceId,
-    template: u16,
-}
-
-/// Attempts in flight; entries are reused last in, first out, so a few stay in the cache.
-#[derive(Debug)]
-struct Attempts {
-    entries: Vec<Attempt>,
-    free: Vec<u32>,
-    /// Attempts whose outcome is open; a failed one keeps its entry until its operations have completed.
-    in_flight: u32,
 }
 
 impl Worker {
@@ -253,21 +189,22 @@ impl Worker {
 
     /// One turn at `now`: consumes `completions`, appends what is to be done to `ops`.
     pub fn step(&mut self, now: Time, completions: &[Completion], buffers: &mut Buffers, ops: &mut Vec<Op>) {
+        let turn = &mut Turn { now, buffers, ops };
         let mut starts = STARTS_PER_TURN;
         // First: attempts count from this instant, and the kernel carries ops out in their order, so a SYN would leave only
         // after all that completions send.
-        self.start_due(now, &mut starts, ops);
+        self.start_due(&mut starts, turn);
         for completion in completions {
-            self.complete(now, completion, buffers, ops);
+            self.complete(completion, turn);
         }
         while let Some(slot) = self.deadlines.pop_expired(now) {
-            self.expire(slot, now, buffers, ops);
+            self.expire(slot, turn);
         }
         // What had to wait for a slot.
-        self.start_due(now, &mut starts, ops);
+        self.start_due(&mut starts, turn);
         self.first_lane = (self.first_lane + 1) % self.lanes.len().max(1);
-        self.close_surplus(now, buffers, ops);
-        self.release_held(now, buffers, ops);
+        self.close_surplus(turn);
+        self.release_held(turn);
         if self.load_is_over() {
             self.ends.load.get_or_insert(now);
             if self.attempts.in_flight == 0 {
@@ -392,79 +329,118 @@ impl Worker {
         self.lanes.iter().all(|lane| lane.schedule.is_over())
     }
 
-    fn complete(&mut self, now: Time, completion: &Completion, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let (token, result) = (completion.token, completion.result);
+    fn complete(&mut self, completion: &Completion, turn: &mut Turn<'_>) {
+        let Completion { token, result } = *completion;
         if !self.slots.disarm(token) {
             debug_assert!(false, "{token:?} completed and was not in flight");
             return;
         }
-        let slot = token.slot().0;
+        let (slot, kind) = (token.slot().0, token.kind());
         match self.slots.get(slot).state {
-            SlotState::InFlight { attempt } => self.attempt_goes_on(attempt, completion, now, buffers, ops),
-            SlotState::Held { since, place } => match result {
-                Ok(bytes) if bytes > 0 => self.watch(slot, ops),
-                // Held to its end, as far as anybody can tell.
-                _ if self.was_due_in_a_pause(slot) => self.end_hold(slot, now, buffers, ops),
-                _ => {
-                    let failure = match result {
-                        Ok(_) => Failure { step: Step::Hold, kind: FailureKind::Closed, detail: FailureDetail::None },
-                        Err(errno) => Failure::lost(errno),
-                    };
-                    self.lost_held(slot, place, since, failure, now, buffers, ops);
-                }
-            },
-            SlotState::Session => {
-                let place = self.session_place(slot);
-                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
-                let goes_on = match token.kind() {
-                    OpKind::Send => context.held_sent(result),
-                    _ => context.held_received(result),
-                };
-                match goes_on {
-                    Ok(wake_at) => self.deadlines.set(slot, wake_at),
-                    Err(failure) if failure.is_hang_up() && self.pauses.cover(self.held_until(slot)) => {
-                        self.end_hold(slot, now, buffers, ops);
-                    }
-                    // It had something to say and was silent: no wonder that the server hung up.
-                    Err(failure) if failure.is_hang_up() && self.was_due_in_a_pause(slot) => {
-                        let failure = Failure { kind: FailureKind::GeneratorPaused, ..failure };
-                        self.lost(slot, failure, now, buffers, ops);
-                    }
-                    Err(failure) => self.lost(slot, failure, now, buffers, ops),
-                }
-            }
-            SlotState::Goodbye if token.kind() == OpKind::Send => {
-                let place = self.session_place(slot);
-                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
-                if result.is_err() {
-                    context.send_is_over(false);
-                    self.goodbye_is_out(slot, now, buffers, ops);
-                } else if !context.goes_on_saying_goodbye() {
-                    self.goodbye_is_out(slot, now, buffers, ops);
-                }
-            }
+            SlotState::InFlight { attempt } => self.attempt_goes_on(attempt, completion, turn),
+            SlotState::Held { since, place } => self.held_goes_on(slot, Held { since, place }, result, turn),
+            SlotState::Session => self.session_goes_on(slot, kind, result, turn),
+            SlotState::Goodbye if kind == OpKind::Send => self.goodbye_goes_on(slot, result, turn),
             // Whatever the server still says, or does: the goodbye's send tells when it is over.
             SlotState::Goodbye => self.sessions.heard(slot),
-            SlotState::AwaitingFin => match result {
-                Ok(0) => self.close(slot, CloseHow::Fin, None, now, buffers, ops),
-                // The answer to the goodbye is read: nothing is left that would turn the FIN into an RST.
-                Ok(_) if self.closes_by_fin(slot) && !self.sessions.is_listening(slot) => {
-                    self.close(slot, CloseHow::Fin, None, now, buffers, ops);
-                }
-                Ok(_) => {
-                    self.sessions.heard(slot);
-                    self.watch(slot, ops);
-                }
-                Err(_) => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
-            },
+            SlotState::AwaitingFin => self.fin_is_awaited(slot, result, turn),
             SlotState::Releasing { how, attempt } => {
-                if token.kind() == OpKind::Send {
-                    self.sessions.send_is_over(slot, result.is_ok(), buffers, &mut self.recorder);
+                if kind == OpKind::Send {
+                    self.sessions.send_is_over(slot, result.is_ok(), turn.buffers, &mut self.recorder);
                 }
-                self.close(slot, how, attempt, now, buffers, ops);
+                self.close(slot, how, attempt, turn);
             }
-            SlotState::Closing => self.closed(slot, now),
+            SlotState::Closing => self.closed(slot, turn.now),
             SlotState::Free { .. } => unreachable!("a free slot has nothing in flight"),
+        }
+    }
+
+    /// Something completed on the connection of an attempt in flight.
+    fn attempt_goes_on(&mut self, id: AttemptId, completion: &Completion, turn: &mut Turn<'_>) {
+        let Completion { token, result } = *completion;
+        let slot = token.slot().0;
+        let place = self.attempts.get(id).place;
+        if token.kind() == OpKind::Open {
+            self.deadlines.set(slot, turn.now + self.rules(slot).timeout);
+        }
+        let (attempts, mut context) = self.context(slot, place.client, turn);
+        let (connection, context) = (&mut attempts.get_mut(id).connection, &mut context);
+        let progress = match token.kind() {
+            OpKind::Open => connection.opened(result, context),
+            OpKind::Secure => connection.secured(result, place, context),
+            OpKind::Send => connection.sent(result, context),
+            OpKind::Recv => connection.received(result, context),
+            OpKind::Close | OpKind::Accept => unreachable!("no attempt is in flight on a closing slot"),
+        };
+        self.follow(slot, id, progress, turn);
+    }
+
+    /// What an attempt has come to.
+    fn follow(&mut self, slot: u32, id: AttemptId, progress: Progress, turn: &mut Turn<'_>) {
+        match progress {
+            Progress::Pending => {}
+            Progress::Wakes(at) => self.deadlines.set(slot, at),
+            Progress::S0S1(digest) => {
+                let place = self.attempts.get(id).place;
+                self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
+            }
+            Progress::Complete(milestones) => self.completed(slot, id, milestones, turn),
+            Progress::Reacted(reaction) => self.reacted(slot, id, reaction, turn),
+            Progress::Failed(failure) => self.failed(slot, id, failure, turn),
+        }
+    }
+
+    /// Something came on a held connection that does not talk, or it ended.
+    fn held_goes_on(&mut self, slot: u32, held: Held, result: Result<u32, Errno>, turn: &mut Turn<'_>) {
+        let failure = match result {
+            Ok(1..) => return self.watch(slot, turn),
+            // Held to its end, as far as anybody can tell.
+            _ if self.was_due_in_a_pause(slot) => return self.end_hold(slot, turn),
+            Ok(0) => Failure { step: Step::Hold, kind: FailureKind::Closed, detail: FailureDetail::None },
+            Err(errno) => Failure::lost(errno),
+        };
+        self.lost(slot, held, failure, turn);
+    }
+
+    fn session_goes_on(&mut self, slot: u32, kind: OpKind, result: Result<u32, Errno>, turn: &mut Turn<'_>) {
+        let mut context = self.session_context(slot, turn);
+        let goes_on = match kind {
+            OpKind::Send => context.held_sent(result),
+            _ => context.held_received(result),
+        };
+        match goes_on {
+            Ok(wake_at) => self.deadlines.set(slot, wake_at),
+            Err(failure) if failure.is_hang_up() && self.pauses.cover(self.sessions.get(slot).hold().until) => {
+                self.end_hold(slot, turn);
+            }
+            // It had something to say and was silent: no wonder that the server hung up.
+            Err(failure) if failure.is_hang_up() && self.was_due_in_a_pause(slot) => {
+                self.lost_session(slot, Failure { kind: FailureKind::GeneratorPaused, ..failure }, turn);
+            }
+            Err(failure) => self.lost_session(slot, failure, turn),
+        }
+    }
+
+    fn goodbye_goes_on(&mut self, slot: u32, result: Result<u32, Errno>, turn: &mut Turn<'_>) {
+        let mut context = self.session_context(slot, turn);
+        context.send_is_over(result.is_ok());
+        if result.is_err() || !context.goes_on_saying_goodbye() {
+            self.goodbye_is_out(slot, turn);
+        }
+    }
+
+    fn fin_is_awaited(&mut self, slot: u32, result: Result<u32, Errno>, turn: &mut Turn<'_>) {
+        match result {
+            Ok(0) => self.close(slot, CloseHow::Fin, None, turn),
+            // The answer to the goodbye is read: nothing is left that would turn the FIN into an RST.
+            Ok(_) if self.closes_by_fin(slot) && !self.sessions.is_listening(slot) => {
+                self.close(slot, CloseHow::Fin, None, turn);
+            }
+            Ok(_) => {
+                self.sessions.heard(slot);
+                self.watch(slot, turn);
+            }
+            Err(_) => self.close(slot, CloseHow::Rst, None, turn),
         }
     }
 
@@ -483,94 +459,43 @@ impl Worker {
         }
     }
 
-    /// Something completed on the connection of an attempt in flight.
-    fn attempt_goes_on(
-        &mut self,
-        attempt: AttemptId,
-        completion: &Completion,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
-        let (token, result) = (completion.token, completion.result);
-        let slot = token.slot().0;
-        let place = self.attempts.get(attempt).place;
-        if token.kind() == OpKind::Open {
-            let timeout = self.lanes[usize::from(self.slots.get(slot).lane)].rules.timeout;
-            self.deadlines.set(slot, now + timeout);
-        }
-        let (attempts, mut context) = self.context(slot, place.client, now, buffers, ops);
-        let context = &mut context;
-        let entry = &mut attempts.entries[attempt.0 as usize];
-        let progress = match token.kind() {
-            OpKind::Open => entry.connection.opened(result, context),
-            OpKind::Secure => entry.connection.secured(result, place, context),
-            OpKind::Send => entry.connection.sent(result, context),
-            OpKind::Recv => entry.connection.received(result, context),
-            OpKind::Close | OpKind::Accept => {
-                unreachable!("no attempt is in flight on a closing slot")
+    fn expire(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        match self.slots.get(slot).state {
+            SlotState::InFlight { attempt } => self.attempt_expires(slot, attempt, turn),
+            SlotState::Held { .. } => self.end_hold(slot, turn),
+            SlotState::Session if self.sessions.get(slot).hold().until <= turn.now => self.end_hold(slot, turn),
+            SlotState::Session => {
+                let wake_at = self.session_context(slot, turn).go_on();
+                self.deadlines.set(slot, wake_at);
             }
-        };
-        match progress {
-            Progress::Pending => {}
-            Progress::Wakes(at) => self.deadlines.set(slot, at),
-            Progress::S0S1(digest) => {
-                self.s1_digests[s1_digest_index(place, self.clients.len())] = Some(digest);
-            }
-            Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
-            Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
-            Progress::Failed(failure) => self.failed(slot, attempt, failure, now, buffers, ops),
+            SlotState::AwaitingFin if self.closes_by_fin(slot) => self.close(slot, CloseHow::Fin, None, turn),
+            SlotState::AwaitingFin | SlotState::Goodbye => self.close(slot, CloseHow::Rst, None, turn),
+            state => unreachable!("no deadline is set in {state:?}"),
         }
     }
 
-    fn expire(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        match self.slots.get(slot).state {
-            SlotState::InFlight { attempt } => {
-                let overdue = self.overdue(slot, attempt, now);
-                if let Overdue::NotYet(at) = overdue {
-                    return self.deadlines.set(slot, at);
-                }
-                let client = self.attempts.get(attempt).place.client;
-                let (attempts, mut context) = self.context(slot, client, now, buffers, ops);
-                let entry = &mut attempts.entries[attempt.0 as usize];
-                match entry.connection.woken(&mut context) {
-                    Progress::Wakes(at) => self.deadlines.set(slot, at),
-                    Progress::Reacted(reaction) => self.reacted(slot, attempt, reaction, now, buffers, ops),
-                    Progress::Failed(failure) => {
-                        let kind = match overdue {
-                            Overdue::SinceAPause => FailureKind::GeneratorPaused,
-                            _ => failure.kind,
-                        };
-                        self.failed(slot, attempt, Failure { kind, ..failure }, now, buffers, ops);
-                    }
-                    // Its milestone was reached, and the server did not take what was sent since.
-                    Progress::Complete(milestones) => self.completed(slot, attempt, milestones, now, buffers, ops),
-                    progress => unreachable!("time alone leads to no {progress:?}"),
-                }
-            }
-            SlotState::Held { .. } => self.end_hold(slot, now, buffers, ops),
-            SlotState::Session if self.sessions.get(slot).is_some_and(|session| session.held_until() <= now) => {
-                self.end_hold(slot, now, buffers, ops);
-            }
-            SlotState::Session => {
-                let place = self.session_place(slot);
-                let (_, mut context) = self.context(slot, place.client, now, buffers, ops);
-                let wake_at = context.go_on();
-                self.deadlines.set(slot, wake_at);
-            }
-            SlotState::AwaitingFin if self.closes_by_fin(slot) => {
-                self.close(slot, CloseHow::Fin, None, now, buffers, ops);
-            }
-            SlotState::AwaitingFin | SlotState::Goodbye => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
-            state => unreachable!("no deadline is set in {state:?}"),
+    fn attempt_expires(&mut self, slot: u32, id: AttemptId, turn: &mut Turn<'_>) {
+        let overdue = self.overdue(slot, id, turn.now);
+        if let Overdue::NotYet(at) = overdue {
+            return self.deadlines.set(slot, at);
         }
+        let client = self.attempts.get(id).place.client;
+        let (attempts, mut context) = self.context(slot, client, turn);
+        let progress = match (attempts.get_mut(id).connection.woken(&mut context), overdue) {
+            (Progress::Failed(failure), Overdue::SinceAPause) => {
+                Progress::Failed(Failure { kind: FailureKind::GeneratorPaused, ..failure })
+            }
+            // Also a milestone that was reached when the server did not take what was sent since.
+            (progress, _) => progress,
+        };
+        self.follow(slot, id, progress, turn);
     }
 
     /// What an attempt's deadline, which has come, says of the target. An attempt has its time while the worker runs: pauses are
     /// added to it, and what has arrived in them is used first.
     fn overdue(&self, slot: u32, id: AttemptId, now: Time) -> Overdue {
         let attempt = self.attempts.get(id);
-        let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
+        let rules = self.rules(slot);
         let (since, limit) = match attempt.connection.connected() {
             Some(connected) => (connected, rules.timeout),
             None => (attempt.started, rules.connect_timeout),
@@ -594,20 +519,10 @@ impl Worker {
         self.deadlines.at(slot).is_some_and(|at| self.pauses.cover(at))
     }
 
-    fn held_until(&self, slot: u32) -> Time {
-        self.sessions.get(slot).expect("the slot holds a session").held_until()
-    }
-
-    fn completed(
-        &mut self,
-        slot: u32,
-        id: AttemptId,
-        milestones: Milestones,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
+    fn completed(&mut self, slot: u32, id: AttemptId, milestones: Milestones, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let attempt = *self.attempts.get(id);
+        let Milestones { handshake, session, complete, .. } = milestones;
         self.recorder.completed(&Sample {
             place: attempt.place,
             intended: attempt.intended,
@@ -616,16 +531,16 @@ impl Worker {
             connected: milestones.connected,
             secured: milestones.secured,
             sent: milestones.sent,
-            s0s1: milestones.s0s1,
-            s2: milestones.s2,
-            session: milestones.session,
-            completed: milestones.complete,
-            paused: self.pauses.within(attempt.started, milestones.complete),
-            negotiated: milestones.negotiated,
+            s0s1: handshake.s0s1,
+            s2: handshake.s2,
+            session,
+            completed: complete,
+            paused: self.pauses.within(attempt.started, complete),
+            negotiated: handshake.negotiated,
         });
         self.deadlines.clear(slot);
         self.attempts.in_flight -= 1;
-        self.free_attempt(id, buffers);
+        self.attempts.free(id, turn.buffers);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.in_flight -= 1;
         if let Schedule::Storm(fleet) = &mut lane.schedule
@@ -633,53 +548,48 @@ impl Worker {
         {
             self.recorder.back(stage, after);
         }
-        let hold = match lane.rules.hold {
+        let until = match lane.rules.hold {
             _ if self.release != Release::No => None,
             Hold::ForNs(0) => None,
-            Hold::ForNs(nanos) => Some(Nanos::new(nanos)),
-            Hold::Exponential { mean_ns } => Some(exponential(&mut self.holding, mean_ns)),
-            Hold::Forever => Some(Nanos::MAX),
+            Hold::ForNs(nanos) => Some(now + Nanos::new(nanos)),
+            Hold::Exponential { mean_ns } => Some(now + exponential(&mut self.holding, mean_ns)),
+            Hold::Forever => Some(Time::MAX),
         };
-        let orderly = lane.rules.close != ClosePolicy::Rst;
-        let Some(hold) = hold else {
+        match until {
+            Some(until) => self.hold(slot, Held { since: now, place: attempt.place }, until, turn),
             // Who resets its connection at once does not say goodbye.
-            return if orderly { self.part(slot, now, buffers, ops) } else { self.leave(slot, now, buffers, ops) };
-        };
-        let until = if hold < Nanos::MAX { now + hold } else { Time::MAX };
-        lane.held += 1;
-        self.recorder.kept(attempt.place, now);
-        if milestones.session.is_some() {
+            None if lane.rules.close == ClosePolicy::Rst => self.leave(slot, turn),
+            None => self.part(slot, turn),
+        }
+    }
+
+    /// Keeps a completed connection until `until`.
+    fn hold(&mut self, slot: u32, held: Held, until: Time, turn: &mut Turn<'_>) {
+        self.lanes[usize::from(self.slots.get(slot).lane)].held += 1;
+        self.recorder.kept(held.place, turn.now);
+        if self.sessions.find(slot).is_some() {
             self.slots.get_mut(slot).state = SlotState::Session;
-            let (_, mut context) = self.context(slot, attempt.place.client, now, buffers, ops);
-            return match context.hold(until) {
+            return match self.session_context(slot, turn).hold(until) {
                 Ok(wake_at) => self.deadlines.set(slot, wake_at),
-                Err(failure) => self.lost(slot, failure, now, buffers, ops),
+                Err(failure) => self.lost_session(slot, failure, turn),
             };
         }
         if until < Time::MAX {
             self.deadlines.set(slot, until);
         }
-        self.slots.get_mut(slot).state = SlotState::Held { since: now, place: attempt.place };
-        self.watch(slot, ops);
+        let Held { since, place } = held;
+        self.slots.get_mut(slot).state = SlotState::Held { since, place };
+        self.watch(slot, turn);
     }
 
-    /// The parts of the worker that a connection uses, beside the attempts.
-    fn context<'a>(
-        &'a mut self,
-        slot: u32,
-        client: u16,
-        now: Time,
-        buffers: &'a mut Buffers,
-        ops: &'a mut Vec<Op>,
-    ) -> (&'a mut Attempts, Context<'a>) {
-        let releases = self.release != Release::No || now >= self.hold_end;
+    /// The attempts, and the parts of the worker that a connection uses beside them.
+    fn context<'a>(&'a mut self, slot: u32, client: u16, turn: &'a mut Turn<'_>) -> (&'a mut Attempts, Context<'a>) {
+        let releases = self.release != Release::No || turn.now >= self.hold_end;
         let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
         let context = Context {
-            now,
+            turn: turn.reborrow(),
             releases,
             slot,
-            buffers,
-            ops,
             client: &self.clients[usize::from(client)],
             timeout: rules.timeout,
             rules: rules.session.as_ref(),
@@ -692,29 +602,27 @@ impl Worker {
         (&mut self.attempts, context)
     }
 
-    fn session_place(&self, slot: u32) -> Place {
-        self.sessions.get(slot).expect("the slot holds a session").place()
+    /// The same for a slot that has a session.
+    fn session_context<'a>(&'a mut self, slot: u32, turn: &'a mut Turn<'_>) -> Context<'a> {
+        let client = self.sessions.get(slot).role.place.client;
+        self.context(slot, client, turn).1
+    }
+
+    /// The rules of the slot's lane.
+    fn rules(&self, slot: u32) -> &Rules {
+        &self.lanes[usize::from(self.slots.get(slot).lane)].rules
     }
 
     /// A held session is lost.
-    fn lost(&mut self, slot: u32, failure: Failure, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let session = self.sessions.get(slot).expect("the slot holds a session");
-        self.lost_held(slot, session.place(), session.held_since(), failure, now, buffers, ops);
+    fn lost_session(&mut self, slot: u32, failure: Failure, turn: &mut Turn<'_>) {
+        let session = self.sessions.get(slot);
+        self.lost(slot, Held { since: session.hold().since, place: session.role.place }, failure, turn);
     }
 
     /// A held connection is lost: its slot is closed, and a client of a fleet comes back.
-    #[allow(clippy::too_many_arguments, reason = "the turn's three and what is lost")]
-    fn lost_held(
-        &mut self,
-        slot: u32,
-        place: Place,
-        since: Time,
-        failure: Failure,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
-        self.recorder.lost_while_held(place, now.since(since), now, failure);
+    fn lost(&mut self, slot: u32, held: Held, failure: Failure, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.recorder.lost_while_held(held.place, now.since(held.since), now, failure);
         let lane = self.no_longer_held(slot, now);
         if let Schedule::Storm(fleet) = &mut lane.schedule {
             fleet.lost(slot - lane.first_slot, now);
@@ -723,119 +631,104 @@ impl Worker {
             ClosePolicy::Fin | ClosePolicy::Peer if failure.leaves_open() => CloseHow::Fin,
             _ => CloseHow::Rst,
         };
-        self.close(slot, how, None, now, buffers, ops);
+        self.close(slot, how, None, turn);
     }
 
     /// An attempt of a hostile client is over: what the target did.
-    fn reacted(
-        &mut self,
-        slot: u32,
-        id: AttemptId,
-        reaction: Reaction,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
+    fn reacted(&mut self, slot: u32, id: AttemptId, reaction: Reaction, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let Attempt { place, intended, started, .. } = *self.attempts.get(id);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.in_flight -= 1;
         let paused = self.pauses.within(now - reaction.after, now);
-        let unexpected = lane.rules.expect.filter(|expected| !expected.may_be_met_by(&reaction, paused));
-        let unexpected = unexpected.map(|_| Failure::unexpected(&reaction));
+        let as_expected = lane.rules.expect.is_none_or(|expected| expected.may_be_met_by(&reaction, paused));
         let how = match (reaction.ending, lane.rules.close) {
             // Hanging up is what this client is about, and programs that hang up send a FIN.
             (Ending::Left, _) | (_, ClosePolicy::Fin | ClosePolicy::Peer) => CloseHow::Fin,
             (_, ClosePolicy::Rst) => CloseHow::Rst,
         };
-        self.recorder.reacted(place, intended, started, now, &reaction, unexpected);
+        self.recorder.reacted(place, &reaction, as_expected);
+        if as_expected {
+            self.recorder.observed(place, intended, now);
+        } else {
+            self.recorder.failed(place, intended, started, now, Failure::unexpected(&reaction));
+        }
         self.attempts.in_flight -= 1;
-        self.close(slot, how, Some(id), now, buffers, ops);
+        self.close(slot, how, Some(id), turn);
     }
 
-    fn failed(
-        &mut self,
-        slot: u32,
-        id: AttemptId,
-        failure: Failure,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
+    fn failed(&mut self, slot: u32, id: AttemptId, failure: Failure, turn: &mut Turn<'_>) {
         let Attempt { place, intended, started, .. } = *self.attempts.get(id);
         let lane = &mut self.lanes[usize::from(self.slots.get(slot).lane)];
         lane.in_flight -= 1;
         if let Schedule::Storm(fleet) = &mut lane.schedule {
-            fleet.failed(slot - lane.first_slot, now);
+            fleet.failed(slot - lane.first_slot, turn.now);
         }
-        if let Some(backend) = self.sessions.get(slot).and_then(|session| session.backend()) {
+        if let Some(backend) = self.sessions.find(slot).and_then(|session| session.times.backend) {
             self.recorder.failed_at(place, backend);
         }
-        self.recorder.failed(place, intended, started, now, failure);
+        self.recorder.failed(place, intended, started, turn.now, failure);
         self.attempts.in_flight -= 1;
-        self.close(slot, CloseHow::Rst, Some(id), now, buffers, ops);
+        self.close(slot, CloseHow::Rst, Some(id), turn);
     }
 
     /// A completed connection is not needed any more: closes it as planned.
-    fn leave(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let rules = &self.lanes[usize::from(self.slots.get(slot).lane)].rules;
+    fn leave(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let rules = self.rules(slot);
         match rules.close {
-            ClosePolicy::Rst => self.close(slot, CloseHow::Rst, None, now, buffers, ops),
-            ClosePolicy::Fin => self.close(slot, CloseHow::Fin, None, now, buffers, ops),
+            ClosePolicy::Rst => self.close(slot, CloseHow::Rst, None, turn),
+            ClosePolicy::Fin => self.close(slot, CloseHow::Fin, None, turn),
             ClosePolicy::Peer => {
-                self.deadlines.set(slot, now + rules.timeout);
-                self.slots.get_mut(slot).state = SlotState::AwaitingFin;
-                if self.slots.is_idle(slot) {
-                    self.watch(slot, ops);
-                }
+                let limit = turn.now + rules.timeout;
+                self.await_fin(slot, limit, turn);
             }
         }
     }
 
-    fn end_hold(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        self.no_longer_held(slot, now);
+    fn await_fin(&mut self, slot: u32, limit: Time, turn: &mut Turn<'_>) {
+        self.deadlines.set(slot, limit);
+        self.slots.get_mut(slot).state = SlotState::AwaitingFin;
+        if self.slots.is_idle(slot) {
+            self.watch(slot, turn);
+        }
+    }
+
+    fn end_hold(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        self.no_longer_held(slot, turn.now);
         self.deadlines.clear(slot);
-        self.part(slot, now, buffers, ops);
+        self.part(slot, turn);
     }
 
     /// Tells the server that the stream ends, if there is one, and closes the connection then.
-    fn part(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        let Some(client) = self.sessions.get(slot).filter(|session| session.has_stream()).map(|s| s.place().client)
-        else {
-            return self.leave(slot, now, buffers, ops);
-        };
-        let (_, mut context) = self.context(slot, client, now, buffers, ops);
-        let timeout = context.timeout;
-        if context.say_goodbye() {
+    fn part(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        if self.sessions.find(slot).is_some_and(Session::has_stream) && self.session_context(slot, turn).say_goodbye() {
             self.slots.get_mut(slot).state = SlotState::Goodbye;
-            self.deadlines.set(slot, now + timeout);
+            self.deadlines.set(slot, turn.now + self.rules(slot).timeout);
         } else {
-            self.leave(slot, now, buffers, ops);
+            self.leave(slot, turn);
         }
     }
 
     /// The server has been told that the stream ends. Before an orderly close its answer, if it gives one, is read: a socket
     /// that is closed with unread bytes sends an RST instead of a FIN (RFC 2525, section 2.17), and the server may lose
     /// the goodbye by it.
-    fn goodbye_is_out(&mut self, slot: u32, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        if !self.closes_by_fin(slot) {
-            return self.leave(slot, now, buffers, ops);
-        }
-        self.slots.get_mut(slot).state = SlotState::AwaitingFin;
-        self.deadlines.set(slot, now + ANSWER_TO_GOODBYE);
-        if self.slots.is_idle(slot) {
-            self.watch(slot, ops);
+    fn goodbye_is_out(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        if self.closes_by_fin(slot) {
+            self.await_fin(slot, turn.now + ANSWER_TO_GOODBYE, turn);
+        } else {
+            self.leave(slot, turn);
         }
     }
 
     fn closes_by_fin(&self, slot: u32) -> bool {
-        self.lanes[usize::from(self.slots.get(slot).lane)].rules.close == ClosePolicy::Fin
+        self.rules(slot).close == ClosePolicy::Fin
     }
 
     /// Counts one held connection less; returns its lane.
     fn no_longer_held(&mut self, slot: u32, now: Time) -> &mut Lane {
         let place = match self.slots.get(slot).state {
             SlotState::Held { place, .. } => place,
-            _ => self.session_place(slot),
+            _ => self.sessions.get(slot).role.place,
         };
         self.recorder.released(place, now);
         self.sessions.end_media(slot, now, &self.session, &mut self.recorder);
@@ -844,68 +737,54 @@ impl Worker {
         lane
     }
 
-    /// Gives an attempt's entry and buffers back; none of its ops is in flight.
-    fn free_attempt(&mut self, id: AttemptId, buffers: &mut Buffers) {
-        self.attempts.get(id).connection.release_buffers(buffers);
-        self.attempts.free.push(id.0);
-    }
-
     /// Arms a receive that only notices what the server does with a connection.
-    fn watch(&mut self, slot: u32, ops: &mut Vec<Op>) {
+    fn watch(&mut self, slot: u32, turn: &mut Turn<'_>) {
         let token = self.slots.arm(slot, OpKind::Recv);
-        ops.push(Op::Recv { token, into: Destination::Discard });
+        turn.ops.push(Op::Recv { token, into: Destination::Discard });
     }
 
     /// Closes the connection once nothing is in flight on it; the slot is free when the close has completed.
-    fn close(
-        &mut self,
-        slot: u32,
-        how: CloseHow,
-        attempt: Option<AttemptId>,
-        now: Time,
-        buffers: &mut Buffers,
-        ops: &mut Vec<Op>,
-    ) {
-        debug_assert!(now >= self.start);
+    fn close(&mut self, slot: u32, how: CloseHow, attempt: Option<AttemptId>, turn: &mut Turn<'_>) {
+        debug_assert!(turn.now >= self.start);
         self.deadlines.clear(slot);
         if !self.slots.is_idle(slot) {
             if !matches!(self.slots.get(slot).state, SlotState::Releasing { .. }) {
-                ops.extend(self.slots.in_flight(slot).map(|of| Op::Cancel { of }));
+                turn.ops.extend(self.slots.in_flight(slot).map(|of| Op::Cancel { of }));
             }
             self.slots.get_mut(slot).state = SlotState::Releasing { how, attempt };
             return;
         }
         if let Some(id) = attempt {
-            self.free_attempt(id, buffers);
+            self.attempts.free(id, turn.buffers);
         }
-        self.sessions.end(slot, buffers, &mut self.recorder);
+        self.sessions.end(slot, turn.buffers, &mut self.recorder);
         self.slots.get_mut(slot).state = SlotState::Closing;
         let token = self.slots.arm(slot, OpKind::Close);
-        ops.push(Op::Close { token, how });
+        turn.ops.push(Op::Close { token, how });
     }
 
     /// Starts at most `budget` of what is due.
-    fn start_due(&mut self, now: Time, budget: &mut u32, ops: &mut Vec<Op>) {
+    fn start_due(&mut self, budget: &mut u32, turn: &mut Turn<'_>) {
         let mut next_start = Time::MAX;
         let lanes = self.lanes.len();
         for lane in (self.first_lane..lanes).chain(0..self.first_lane) {
             if !self.lanes[lane].schedule.is_over() {
-                next_start = next_start.min(self.start_lane(lane, now, budget, ops));
+                next_start = next_start.min(self.start_lane(lane, budget, turn));
             }
         }
         if self.lanes.iter().all(|lane| lane.companion || lane.schedule.is_over()) {
             let start = self.start;
-            let offset = now.since(start) + Nanos::new(1);
+            let offset = turn.now.since(start) + Nanos::new(1);
             for lane in &mut self.lanes {
-                lane.schedule.end(offset, start, &mut self.recorder, now);
+                lane.schedule.end(offset, start, &mut self.recorder, turn.now);
             }
         }
         self.next_start = next_start;
     }
 
     /// Starts what is due of one lane; says when to look again.
-    fn start_lane(&mut self, index: usize, now: Time, budget: &mut u32, ops: &mut Vec<Op>) -> Time {
-        let start = self.start;
+    fn start_lane(&mut self, index: usize, budget: &mut u32, turn: &mut Turn<'_>) -> Time {
+        let (start, now) = (self.start, turn.now);
         self.lanes[index].schedule.count_due(now, start, &mut self.recorder);
         loop {
             let lane = &mut self.lanes[index];
@@ -926,185 +805,118 @@ impl Worker {
                 Next::Now => {
                     *budget -= 1;
                     if let Some(begin) = lane.schedule.take(now, start, slots, &mut self.recorder) {
-                        self.start_attempt(index, begin, now, ops);
+                        self.start_attempt(index, begin, turn);
                     }
                 }
             }
         }
     }
 
-    fn start_attempt(&mut self, index: usize, begin: Start, now: Time, ops: &mut Vec<Op>) {
+    fn start_attempt(&mut self, index: usize, start: Start, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let lane = &mut self.lanes[index];
-        let (slot, slot_free) = match begin.client {
+        let (slot, slot_free) = match start.client {
             None => self.slots.take_free(&mut lane.free).expect("a slot is free"),
             Some(client) => {
                 let slot = lane.first_slot + client;
                 (slot, self.slots.free_since(slot))
             }
         };
-        let held_up = lane.held_up;
-        let Choices { turn, client, target, source, template } = lane.next_choices(&self.clients);
+        let choices = lane.next_choices(&self.clients);
+        let Choices { client, target, source, template, .. } = choices;
+        let (slot_free, connect_timeout) = (slot_free - lane.held_up, lane.rules.connect_timeout);
         lane.in_flight += 1;
-        let place = Place { stage: begin.stage, target: target.0, client };
-        let rules = &lane.rules;
-        let check = match rules.verify {
+        let place = Place { stage: start.stage, target: target.0, client };
+        let header = self.headers.as_ref().map(|headers| {
+            self.next_header = (self.next_header + 1) % headers.per_target;
+            headers.of(target, self.next_header)
+        });
+        let begin = Begin {
+            handshake: ClientHandshake::new(template, self.check(index, place)),
+            template,
+            hostile: self.clients[usize::from(client)].hostile,
+            tls: self.tls[usize::from(target.0)],
+        };
+        if self.lanes[index].rules.session.is_some() {
+            self.begin_session(index, slot, start.client, &choices, place);
+        }
+        self.recorder.started(place, now);
+        let connection = Connection::connecting(begin, header);
+        let attempt = Attempt { place, intended: start.intended, slot_free, started: now, connection };
+        self.slots.get_mut(slot).state = SlotState::InFlight { attempt: self.attempts.insert(attempt) };
+        self.busy += 1;
+        self.deadlines.set(slot, now + connect_timeout);
+        let token = self.slots.arm(slot, OpKind::Open);
+        turn.ops.push(Op::Open { token, target, source, nagle: self.clients[usize::from(client)].nagle });
+    }
+
+    /// How the handshake of a lane's next attempt is checked.
+    fn check(&mut self, index: usize, place: Place) -> Check {
+        match self.lanes[index].rules.verify {
             Verify::All => Check::Full,
             Verify::Sample if self.sampling.next_u32().is_multiple_of(SAMPLE_ONE_IN) => Check::Full,
             Verify::Sample | Verify::None => {
                 let known = self.s1_digests[s1_digest_index(place, self.clients.len())];
                 known.map_or(Check::Locate, Check::Trust)
             }
-        };
-        let header = self.headers.as_ref().map(|headers| {
-            self.next_header = (self.next_header + 1) % headers.per_target;
-            headers.of(target, self.next_header)
-        });
-        let spec = &self.clients[usize::from(client)];
-        let tls = self.tls[usize::from(target.0)];
-        if let Some(session) = &lane.rules.session {
-            let pair = turn * self.tls.len() + usize::from(target.0);
-            let script = session.scripts[pair];
-            let (trickle, clip) = self.session.scripts[script as usize].tracks();
-            let client = session.first_client + (slot - lane.first_slot);
-            let numbered = &mut self.numbered[session.course as usize];
-            let number = match begin.client {
-                Some(_) => client.into(),
-                None => *numbered * u64::from(self.session.workers) + u64::from(self.session.worker),
-            };
-            *numbered += 1;
-            let start = SessionStart {
-                script,
-                name: pair as u32,
-                course: session.course,
-                until: lane.rules.until,
-                place,
-                identity: Identity { number, client, source },
-                track: if lane.clip_turns.take() == 0 { trickle } else { clip },
-            };
-            self.sessions.begin(slot, start);
         }
-        let rules = &lane.rules;
-        self.recorder.started(place, now);
-        let id = self.attempts.insert(Attempt {
-            place,
-            intended: begin.intended,
-            slot_free: slot_free - held_up,
-            started: now,
-            connection: Connection::connecting(spec, template, check, header, tls),
-        });
-        self.slots.get_mut(slot).state = SlotState::InFlight { attempt: id };
-        self.busy += 1;
-        self.deadlines.set(slot, now + rules.connect_timeout);
-        let token = self.slots.arm(slot, OpKind::Open);
-        ops.push(Op::Open { token, target, source, nagle: spec.nagle });
+    }
+
+    /// An attempt of a lane with sessions begins; `of_fleet` is its client's number in a storm.
+    fn begin_session(&mut self, index: usize, slot: u32, of_fleet: Option<u32>, choices: &Choices, place: Place) {
+        let lane = &mut self.lanes[index];
+        let rules = lane.rules.session.as_ref().expect("the lane has sessions");
+        let pair = choices.turn * self.tls.len() + usize::from(choices.target.0);
+        let script = rules.scripts[pair];
+        let numbered = &mut self.numbered[rules.course as usize];
+        let client = rules.first_client + (slot - lane.first_slot);
+        let number = match of_fleet {
+            Some(_) => client.into(),
+            None => *numbered * u64::from(self.session.workers) + u64::from(self.session.worker),
+        };
+        *numbered += 1;
+        let identity = Identity { number, client, source: choices.source };
+        let role = Role { script, name: pair as u32, until: lane.rules.until, place, identity };
+        let (trickle, clip) = self.session.scripts[script as usize].tracks();
+        let track = if lane.clip_turns.take() == 0 { trickle } else { clip };
+        self.sessions.begin(slot, rules.course, role, track);
     }
 
     /// Closes held connections of lanes whose plan has use for fewer.
-    fn close_surplus(&mut self, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
+    fn close_surplus(&mut self, turn: &mut Turn<'_>) {
         for index in 0..self.lanes.len() {
             let lane = &self.lanes[index];
-            let mut surplus = lane.schedule.surplus(now, self.start, lane.in_flight + lane.held).min(lane.held);
+            let mut surplus = lane.schedule.surplus(turn.now, self.start, lane.in_flight + lane.held).min(lane.held);
             while surplus > 0 {
                 let lane = &mut self.lanes[index];
                 let slot = lane.first_slot + lane.surplus_cursor;
                 lane.surplus_cursor = (lane.surplus_cursor + 1) % lane.slots;
-                if let SlotState::Held { .. } | SlotState::Session = self.slots.get(slot).state {
-                    self.end_hold(slot, now, buffers, ops);
+                if self.slots.get(slot).is_held() {
+                    self.end_hold(slot, turn);
                     surplus -= 1;
                 }
             }
         }
     }
 
-    fn release_held(&mut self, now: Time, buffers: &mut Buffers, ops: &mut Vec<Op>) {
-        if now >= self.hold_end {
-            self.release(now);
+    fn release_held(&mut self, turn: &mut Turn<'_>) {
+        if turn.now >= self.hold_end {
+            self.release(turn.now);
         }
         let Release::Sweeping { mut cursor, since, mut released } = self.release else { return };
         let end = (cursor + RELEASES_PER_TURN).min(self.slots.len());
         while cursor < end {
-            if let SlotState::Held { .. } | SlotState::Session = self.slots.get(cursor).state {
-                if self.release_at(since, released) > now {
+            if self.slots.get(cursor).is_held() {
+                if self.release_at(since, released) > turn.now {
                     break;
                 }
                 released += 1;
-                self.end_hold(cursor, now, buffers, ops);
+                self.end_hold(cursor, turn);
             }
             cursor += 1;
         }
         let swept = cursor == self.slots.len();
         self.release = if swept { Release::Swept } else { Release::Sweeping { cursor, since, released } };
-    }
-}
-
-impl Lane {
-    fn new(spec: LaneSpec, free: FreeQueue, first_slot: u32, start: Time) -> Self {
-        // The slots of a fleet are its clients', not anybody's whose turn it is.
-        let free = if matches!(spec.load, Load::Storm { .. }) { FreeQueue::EMPTY } else { free };
-        let begin = |(index, &client)| {
-            let mut targets = WeightedTurns::new(spec.targets.iter().map(|(_, weight)| *weight));
-            // Each kind begins with another target, so that the first attempts do not all meet the same one.
-            for _ in 0..index % spec.targets.len() {
-                targets.take();
-            }
-            ClientTurns { client, next_template: 0, left_in_cycle: targets.cycle(), targets, next_source: 0 }
-        };
-        let mix = spec.clients.iter().enumerate().map(begin).collect();
-        let clip_weights = spec.session.as_ref().map_or([1, 0], |session| session.clip_weights);
-        let clip_turns = WeightedTurns::new(clip_weights);
-        Self {
-            schedule: Schedule::new(spec.load, spec.slots, start),
-            free,
-            first_slot,
-            slots: spec.slots,
-            companion: spec.companion,
-            in_flight: 0,
-            held: 0,
-            held_up: Nanos::ZERO,
-            surplus_cursor: 0,
-            rules: Rules {
-                verify: spec.verify,
-                targets: spec.targets.iter().map(|(target, _)| *target).collect(),
-                sources: spec.sources,
-                hold: spec.hold,
-                close: spec.close,
-                connect_timeout: spec.connect_timeout,
-                timeout: spec.timeout,
-                expect: spec.expect,
-                until: spec.until,
-                session: spec.session,
-            },
-            turns: spec.turns,
-            mix,
-            clip_turns,
-        }
-    }
-
-    fn slot_use(&self) -> SlotUse {
-        SlotUse { free: self.free.len(), busy: self.slots - self.free.len() }
-    }
-
-    /// What the next attempt uses: the client whose turn it is takes its target, source and template in turn.
-    fn next_choices(&mut self, clients: &[Client]) -> Choices {
-        let rules = &self.rules;
-        let turn = self.turns.take();
-        let turns = &mut self.mix[turn];
-        let chosen = Choices {
-            turn,
-            client: turns.client,
-            target: rules.targets[turns.targets.take()],
-            source: rules.sources[turns.next_source],
-            template: turns.next_template,
-        };
-        // A source goes to every target before the next source is used, so every pair of them occurs.
-        turns.left_in_cycle -= 1;
-        if turns.left_in_cycle == 0 {
-            turns.left_in_cycle = turns.targets.cycle();
-            turns.next_source = (turns.next_source + 1) % rules.sources.len();
-        }
-        let templates = &clients[usize::from(turns.client)].templates;
-        turns.next_template = (turns.next_template + 1) % templates.len() as u16;
-        chosen
     }
 }
 
@@ -1124,37 +936,4 @@ fn exponential(random: &mut RandomStream, mean_ns: u64) -> Nanos {
 /// Where `place` has its entry among what is known of S1s.
 fn s1_digest_index(place: Place, clients: usize) -> usize {
     usize::from(place.target) * clients + usize::from(place.client)
-}
-
-impl Attempts {
-    fn with_capacity(capacity: u32) -> Self {
-        let capacity = capacity as usize;
-        Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), in_flight: 0 }
-    }
-
-    /// Bytes of each that there is room for.
-    const BYTES: usize = size_of::<Attempt>() + size_of::<u32>();
-
-    fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Attempt>() + self.free.capacity() * size_of::<u32>()
-    }
-
-    fn get(&self, id: AttemptId) -> &Attempt {
-        &self.entries[id.0 as usize]
-    }
-
-    /// Within the reserved capacity: there are never more attempts than slots.
-    fn insert(&mut self, attempt: Attempt) -> AttemptId {
-        self.in_flight += 1;
-        match self.free.pop() {
-            Some(id) => {
-                self.entries[id as usize] = attempt;
-                AttemptId(id)
-            }
-            None => {
-                self.entries.push(attempt);
-                AttemptId(self.entries.len() as u32 - 1)
-            }
-        }
-    }
 }

@@ -154,27 +154,18 @@ impl Recorder {
         }
     }
 
-    /// An attempt of a hostile client, `intended` (if planned) and started at `started`, ended at `at` with a reaction of
-    /// the target. With `unexpected` it failed, for the target was to do something else.
-    pub fn reacted(
-        &mut self,
-        place: Place,
-        intended: Option<Time>,
-        started: Time,
-        at: Time,
-        reaction: &Reaction,
-        unexpected: Option<Failure>,
-    ) {
-        self.record.reacted(place, reaction, unexpected.is_none());
-        match unexpected {
-            Some(failure) => self.failed(place, intended, started, at, failure),
-            None => {
-                self.ended(place, intended, at, true);
-                self.record.stage(place.stage).tally.counts.observed += 1;
-                for tally in self.record.rows(place) {
-                    tally.counts.observed += 1;
-                }
-            }
+    /// The attempt of a hostile client ended with a reaction of the target. Call [`observed`](Self::observed) as well, or
+    /// [`failed`](Self::failed) if the target was to do something else.
+    pub fn reacted(&mut self, place: Place, reaction: &Reaction, as_expected: bool) {
+        self.record.reacted(place, reaction, as_expected);
+    }
+
+    /// An attempt of a hostile client, `intended` (if planned), ended well at `at`.
+    pub fn observed(&mut self, place: Place, intended: Option<Time>, at: Time) {
+        self.ended(place, intended, at, true);
+        self.record.stage(place.stage).tally.counts.observed += 1;
+        for tally in self.record.rows(place) {
+            tally.counts.observed += 1;
         }
     }
 
