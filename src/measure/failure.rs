@@ -3,9 +3,9 @@
 use std::fmt;
 
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use super::reaction::{Ending, Reaction};
+use super::table::named;
 use crate::base::Nanos;
 use crate::protocol::amf0::Text;
 use crate::protocol::session::Status;
@@ -22,110 +22,110 @@ pub struct Failure {
     pub detail: FailureDetail,
 }
 
-/// What an attempt was doing when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Creating or binding the socket.
-    Socket,
-    /// The TCP handshake.
-    Connect,
-    /// The TLS handshake.
-    Tls,
-    /// Sending C0 and C1.
-    SendC0c1,
-    /// Waiting for S0.
-    S0,
-    /// Waiting for S1.
-    S1,
-    /// Waiting for S2.
-    S2,
-    /// Sending C2.
-    SendC2,
-    /// Waiting for the answer to `connect`.
-    Reply,
-    /// Waiting for the server to accept the stream that is published.
-    Publish,
-    /// Waiting for the stream that is played, and for its first frame.
-    Play,
-    /// Completed and held open.
-    Hold,
+named! {
+    /// What an attempt was doing when it failed.
+    pub enum Step {
+        /// Creating or binding the socket.
+        Socket = "socket",
+        /// The TCP handshake.
+        Connect = "connect",
+        /// The TLS handshake.
+        Tls = "tls",
+        /// Sending C0 and C1.
+        SendC0c1 = "send_c0c1",
+        /// Waiting for S0.
+        S0 = "s0",
+        /// Waiting for S1.
+        S1 = "s1",
+        /// Waiting for S2.
+        S2 = "s2",
+        /// Sending C2.
+        SendC2 = "send_c2",
+        /// Waiting for the answer to `connect`.
+        Reply = "reply",
+        /// Waiting for the server to accept the stream that is published.
+        Publish = "publish",
+        /// Waiting for the stream that is played, and for its first frame.
+        Play = "play",
+        /// Completed and held open.
+        Hold = "hold",
+    }
 }
 
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The target answered SYN with RST.
-    Refused,
-    /// No route, or a firewall said no.
-    Unreachable,
-    /// The connect timeout, or the time limit of the attempt.
-    Timeout,
-    /// The peer reset the connection.
-    Reset,
-    /// The peer closed the connection before the attempt was complete.
-    Closed,
-    /// S0 names a version other than 3.
-    BadVersion,
-    /// The first bytes are another protocol's.
-    NotRtmp,
-    /// S2 does not repeat C1 (simple handshake).
-    BadEcho,
-    /// S1 carries no valid digest, and S2 is no echo either.
-    BadS1Digest,
-    /// S1 is signed, but S2 neither verifies nor repeats C1.
-    BadS2Digest,
-    /// The server answered the RTMP command with an error.
-    Rejected,
-    /// Somebody else publishes a stream of this name, says the server.
-    NameTaken,
-    /// The server does not let this client in: credentials or a hook said no.
-    Unauthorized,
-    /// The server sends the client to another one.
-    Redirected,
-    /// What the server answered could not be read, or was not understood.
-    BadMessage,
-    /// The flow was dropped without a word: nothing came back for as long as the hold check waits.
-    LostSilently,
-    /// The server said that the stream or the session is over while it was held.
-    Ended,
-    /// The stream that a held player got is over, says the server without an error: its publisher may have left.
-    Unpublished,
-    /// The server's certificate does not prove that it is the right server.
-    BadCertificate,
-    /// The server does not speak TLS, or not as this client does; or it ended TLS by an alert.
-    TlsRefused,
-    /// The target did something else with a hostile client than the scenario expects.
-    Unexpected,
-    /// No local port is free for the connection.
-    NoPorts,
-    /// The limit of open descriptors is reached.
-    NoDescriptors,
-    /// The kernel has no memory for the socket or the operation.
-    NoMemory,
-    /// io_uring's completion queue overflowed.
-    CqOverflow,
-    /// The generator's worker did not run when the operation's time was over, or when the connection had to be kept alive: it
-    /// was stopped, or had no CPU.
-    GeneratorPaused,
-    /// This side ended the operation: the run was over, or the kernel refused it with an error that has no kind of its
-    /// own (then the detail names the error).
-    Cancelled,
+named! {
+    /// What went wrong.
+    pub enum FailureKind {
+        /// The target answered SYN with RST.
+        Refused = "refused",
+        /// No route, or a firewall said no.
+        Unreachable = "unreachable",
+        /// The connect timeout, or the time limit of the attempt.
+        Timeout = "timeout",
+        /// The peer reset the connection.
+        Reset = "reset",
+        /// The peer closed the connection before the attempt was complete.
+        Closed = "closed",
+        /// S0 names a version other than 3.
+        BadVersion = "bad_version",
+        /// The first bytes are another protocol's.
+        NotRtmp = "not_rtmp",
+        /// S2 does not repeat C1 (simple handshake).
+        BadEcho = "bad_echo",
+        /// S1 carries no valid digest, and S2 is no echo either.
+        BadS1Digest = "bad_s1_digest",
+        /// S1 is signed, but S2 neither verifies nor repeats C1.
+        BadS2Digest = "bad_s2_digest",
+        /// The server answered the RTMP command with an error.
+        Rejected = "rejected",
+        /// Somebody else publishes a stream of this name, says the server.
+        NameTaken = "name_taken",
+        /// The server does not let this client in: credentials or a hook said no.
+        Unauthorized = "unauthorized",
+        /// The server sends the client to another one.
+        Redirected = "redirected",
+        /// What the server answered could not be read, or was not understood.
+        BadMessage = "bad_message",
+        /// The flow was dropped without a word: nothing came back for as long as the hold check waits.
+        LostSilently = "lost_silently",
+        /// The server said that the stream or the session is over while it was held.
+        Ended = "ended",
+        /// The stream that a held player got is over, says the server without an error: its publisher may have left.
+        Unpublished = "unpublished",
+        /// The server's certificate does not prove that it is the right server.
+        BadCertificate = "bad_certificate",
+        /// The server does not speak TLS, or not as this client does; or it ended TLS by an alert.
+        TlsRefused = "tls_refused",
+        /// The target did something else with a hostile client than the scenario expects.
+        Unexpected = "unexpected",
+        /// No local port is free for the connection.
+        NoPorts = "no_ports",
+        /// The limit of open descriptors is reached.
+        NoDescriptors = "no_descriptors",
+        /// The kernel has no memory for the socket or the operation.
+        NoMemory = "no_memory",
+        /// io_uring's completion queue overflowed.
+        CqOverflow = "cq_overflow",
+        /// The generator's worker did not run when the operation's time was over, or when the connection had to be kept alive: it
+        /// was stopped, or had no CPU.
+        GeneratorPaused = "generator_paused",
+        /// This side ended the operation: the run was over, or the kernel refused it with an error that has no kind of its
+        /// own (then the detail names the error).
+        Cancelled = "cancelled",
+    }
 }
 
-/// Whose failure it is. Blame needs evidence: where there is none, the side is `Unattributed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The server under test.
-    Target,
-    /// The path to it.
-    Network,
-    /// This machine.
-    Generator,
-    /// Cannot be told from here.
-    Unattributed,
+named! {
+    /// Whose failure it is. Blame needs evidence: where there is none, the side is `Unattributed`.
+    pub enum Side {
+        /// The server under test.
+        Target = "target",
+        /// The path to it.
+        Network = "network",
+        /// This machine.
+        Generator = "generator",
+        /// Cannot be told from here.
+        Unattributed = "unattributed",
+    }
 }
 
 /// The evidence of a failure.
@@ -281,78 +281,49 @@ impl Failure {
     /// What to do about it, one line; it depends on whether other attempts completed.
     pub const fn advice(&self, others_completed: bool) -> &'static str {
         use FailureKind as Kind;
-        match (self.step, self.kind) {
-            (_, Kind::Refused) if others_completed => {
+        match self.kind {
+            Kind::Refused if others_completed => {
                 "others were accepted: a target may be down (by_target) or a limit reached; one per source address vanishes with more --source"
             }
-            (_, Kind::Refused) => "nothing listens there: check that the server runs and that the port is right",
-            (_, Kind::Unreachable) => "no way to the target: check address, routes and firewalls",
-            (Step::Socket | Step::Connect, Kind::Timeout) => {
-                "SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss on the path"
-            }
-            (Step::Hold, Kind::Timeout | Kind::Reset | Kind::Closed) => {
-                "the server ends idle connections: shorten --hold, or raise the server's idle timeout"
-            }
-            (Step::Tls, Kind::Closed | Kind::Reset) => {
-                "the server hangs up during the TLS handshake: is it rtmps there?"
-            }
-            (Step::Reply, Kind::Closed | Kind::Reset) => {
-                "the server hangs up on `connect`: check the application's name; its log names the reason"
-            }
-            (Step::Publish | Step::Play, Kind::Closed | Kind::Reset) => {
-                "the server hangs up on the stream: check name and credentials; its log names the reason"
-            }
-            (Step::Reply, Kind::Timeout) => "nothing answers `connect`: look for a hook that hangs, or lower the load",
-            (Step::Play, Kind::Timeout) => "nothing is played: is it published, under this name and application?",
-            (Step::Publish, Kind::Timeout) => {
-                "the stream does not start: look for a hook that hangs, or lower the load"
-            }
-            (Step::Tls, Kind::Timeout) => {
-                "nothing answers the TLS handshake: check that the port is the one for rtmps://"
-            }
-            (_, Kind::Timeout) if matches!(self.detail, FailureDetail::Received(1..)) => {
-                "the answer stops halfway or dribbles: `shakedown probe` shows how"
-            }
-            (_, Kind::Timeout) => "the server accepts but answers too late: lower the load or raise --timeout",
-            (_, Kind::Reset) => "the server resets connections: its log names the reason (limits, overload)",
-            (_, Kind::Closed) => "the server hangs up during the handshake: its log names the reason",
-            (_, Kind::BadVersion) => "S0 must name version 3: is this an RTMP server, and plain RTMP?",
-            (_, Kind::NotRtmp) => match self.detail {
+            Kind::Refused => "nothing listens there: check that the server runs and that the port is right",
+            Kind::Unreachable => "no way to the target: check address, routes and firewalls",
+            Kind::Timeout => self.advice_on_silence(),
+            Kind::Closed | Kind::Reset => self.advice_on_hang_up(),
+            Kind::BadVersion => "S0 must name version 3: is this an RTMP server, and plain RTMP?",
+            Kind::NotRtmp => match self.detail {
                 FailureDetail::FirstByte(b'H') => "the port speaks HTTP: RTMP usually listens on 1935",
                 FailureDetail::FirstByte(0x14..=0x17) => "the port speaks TLS: use the server's plain RTMP port",
                 _ => "the port speaks another protocol: RTMP usually listens on 1935",
             },
-            (_, Kind::BadEcho) => "S2 does not repeat C1: look for a server bug, or use --verify none",
-            (_, Kind::BadS1Digest) => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
-            (_, Kind::BadS2Digest) => "S2's digest is wrong: look for a server bug, or try --mode simple",
-            (Step::Hold, Kind::Rejected) => "the server took back its yes: check application, name and credentials",
-            (_, Kind::Rejected) => "the server refused the command: check application, stream name and credentials",
-            (_, Kind::NameTaken) => {
+            Kind::BadEcho => "S2 does not repeat C1: look for a server bug, or use --verify none",
+            Kind::BadS1Digest => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
+            Kind::BadS2Digest => "S2's digest is wrong: look for a server bug, or try --mode simple",
+            Kind::Rejected if matches!(self.step, Step::Hold) => {
+                "the server took back its yes: check application, name and credentials"
+            }
+            Kind::Rejected => "the server refused the command: check application, stream name and credentials",
+            Kind::NameTaken => {
                 "a stream of this name is published already: give each client its own, --stream '...{id}'"
             }
-            (_, Kind::Unauthorized) => {
-                "the server wants credentials: give a token or keys with --stream or --stream-keys"
-            }
-            (_, Kind::Redirected) => "the server sends clients elsewhere: load the address that it names",
-            (_, Kind::BadMessage) => "its answer was not understood: is there a proxy in between, or another protocol?",
-            (_, Kind::LostSilently) => {
-                "the flow vanished: look for a firewall or balancer that forgets idle connections"
-            }
-            (_, Kind::Ended) => "the server ended them in words, which stand here; its log says more",
-            (_, Kind::Unpublished) => "the played stream ended: its publisher left, or the server took it off the air",
-            (_, Kind::BadCertificate | Kind::TlsRefused) => match self.detail {
+            Kind::Unauthorized => "the server wants credentials: give a token or keys with --stream or --stream-keys",
+            Kind::Redirected => "the server sends clients elsewhere: load the address that it names",
+            Kind::BadMessage => "its answer was not understood: is there a proxy in between, or another protocol?",
+            Kind::LostSilently => "the flow vanished: look for a firewall or balancer that forgets idle connections",
+            Kind::Ended => "the server ended them in words, which stand here; its log says more",
+            Kind::Unpublished => "the played stream ended: its publisher left, or the server took it off the air",
+            Kind::BadCertificate | Kind::TlsRefused => match self.detail {
                 FailureDetail::Tls(fault) => fault.advice(),
                 _ => "`shakedown probe` shows what the server says",
             },
-            (_, Kind::Unexpected) => {
+            Kind::Unexpected => {
                 "the target did not treat this client as expected: compare by_client or correct `expect`"
             }
-            (_, Kind::NoPorts) => "local ports ran out: add --source addresses or widen ip_local_port_range",
-            (_, Kind::NoDescriptors) => "raise the descriptor limit (ulimit -n) or lower -c",
-            (_, Kind::NoMemory) => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
-            (_, Kind::CqOverflow) => "completions outrun the workers: add workers (-t) or lower -c",
-            (_, Kind::GeneratorPaused) => "this program was stopped or had no CPU meanwhile: run it again undisturbed",
-            (_, Kind::Cancelled) => match self.detail {
+            Kind::NoPorts => "local ports ran out: add --source addresses or widen ip_local_port_range",
+            Kind::NoDescriptors => "raise the descriptor limit (ulimit -n) or lower -c",
+            Kind::NoMemory => "the kernel is out of socket memory: lower -c, or raise ulimit -l and tcp_mem",
+            Kind::CqOverflow => "completions outrun the workers: add workers (-t) or lower -c",
+            Kind::GeneratorPaused => "this program was stopped or had no CPU meanwhile: run it again undisturbed",
+            Kind::Cancelled => match self.detail {
                 FailureDetail::Errno(errno) if errno != Errno::CANCELED.raw_os_error() => {
                     "the kernel refused the operation: `shakedown doctor` checks this machine"
                 }
@@ -360,43 +331,44 @@ impl Failure {
             },
         }
     }
+
+    const fn advice_on_silence(&self) -> &'static str {
+        match self.step {
+            Step::Socket | Step::Connect => {
+                "SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss on the path"
+            }
+            Step::Tls => "nothing answers the TLS handshake: check that the port is the one for rtmps://",
+            Step::Reply => "nothing answers `connect`: look for a hook that hangs, or lower the load",
+            Step::Publish => "the stream does not start: look for a hook that hangs, or lower the load",
+            Step::Play => "nothing is played: is it published, under this name and application?",
+            Step::Hold => IDLE_CONNECTIONS_END,
+            Step::SendC0c1 | Step::S0 | Step::S1 | Step::S2 | Step::SendC2 => match self.detail {
+                FailureDetail::Received(1..) => "the answer stops halfway or dribbles: `shakedown probe` shows how",
+                _ => "the server accepts but answers too late: lower the load or raise --timeout",
+            },
+        }
+    }
+
+    const fn advice_on_hang_up(&self) -> &'static str {
+        match self.step {
+            Step::Tls => "the server hangs up during the TLS handshake: is it rtmps there?",
+            Step::Reply => "the server hangs up on `connect`: check the application's name; its log names the reason",
+            Step::Publish | Step::Play => {
+                "the server hangs up on the stream: check name and credentials; its log names the reason"
+            }
+            Step::Hold => IDLE_CONNECTIONS_END,
+            _ if matches!(self.kind, FailureKind::Reset) => {
+                "the server resets connections: its log names the reason (limits, overload)"
+            }
+            _ => "the server hangs up during the handshake: its log names the reason",
+        }
+    }
 }
 
+const IDLE_CONNECTIONS_END: &str =
+    "the server ends idle connections: shorten --hold, or raise the server's idle timeout";
+
 impl FailureKind {
-    /// Number of kinds.
-    pub const COUNT: usize = Self::Cancelled as usize + 1;
-
-    /// Every kind, in declaration order.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Refused,
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Reset,
-        Self::Closed,
-        Self::BadVersion,
-        Self::NotRtmp,
-        Self::BadEcho,
-        Self::BadS1Digest,
-        Self::BadS2Digest,
-        Self::Rejected,
-        Self::NameTaken,
-        Self::Unauthorized,
-        Self::Redirected,
-        Self::BadMessage,
-        Self::LostSilently,
-        Self::Ended,
-        Self::Unpublished,
-        Self::BadCertificate,
-        Self::TlsRefused,
-        Self::Unexpected,
-        Self::NoPorts,
-        Self::NoDescriptors,
-        Self::NoMemory,
-        Self::CqOverflow,
-        Self::GeneratorPaused,
-        Self::Cancelled,
-    ];
-
     /// The kind that an error number of a socket operation means. Numbers without a kind of their own are `Cancelled`:
     /// they are refusals by this machine's kernel (EINVAL, EBADF, ...), never the target's doing.
     pub fn from_errno(errno: Errno) -> Self {
@@ -428,27 +400,6 @@ impl FailureKind {
     }
 }
 
-impl Step {
-    /// Number of steps.
-    pub const COUNT: usize = Self::Hold as usize + 1;
-
-    /// Every step, in the order an attempt goes through them.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Socket,
-        Self::Connect,
-        Self::Tls,
-        Self::SendC0c1,
-        Self::S0,
-        Self::S1,
-        Self::S2,
-        Self::SendC2,
-        Self::Reply,
-        Self::Publish,
-        Self::Play,
-        Self::Hold,
-    ];
-}
-
 /// Whether `word` occurs in `text`, whatever the case.
 fn contains_word(text: &[u8], word: &str) -> bool {
     text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
@@ -467,70 +418,6 @@ impl From<Violation> for Failure {
             Violation::BadS1Digest => Self::new(Step::S1, FailureKind::BadS1Digest),
             Violation::BadS2Digest => Self::new(Step::S2, FailureKind::BadS2Digest),
         }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Socket => "socket",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::SendC0c1 => "send_c0c1",
-            Self::S0 => "s0",
-            Self::S1 => "s1",
-            Self::S2 => "s2",
-            Self::SendC2 => "send_c2",
-            Self::Reply => "reply",
-            Self::Publish => "publish",
-            Self::Play => "play",
-            Self::Hold => "hold",
-        })
-    }
-}
-
-impl fmt::Display for FailureKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Reset => "reset",
-            Self::Closed => "closed",
-            Self::BadVersion => "bad_version",
-            Self::NotRtmp => "not_rtmp",
-            Self::BadEcho => "bad_echo",
-            Self::BadS1Digest => "bad_s1_digest",
-            Self::BadS2Digest => "bad_s2_digest",
-            Self::Rejected => "rejected",
-            Self::NameTaken => "name_taken",
-            Self::Unauthorized => "unauthorized",
-            Self::Redirected => "redirected",
-            Self::BadMessage => "bad_message",
-            Self::LostSilently => "lost_silently",
-            Self::Ended => "ended",
-            Self::Unpublished => "unpublished",
-            Self::BadCertificate => "bad_certificate",
-            Self::TlsRefused => "tls_refused",
-            Self::Unexpected => "unexpected",
-            Self::NoPorts => "no_ports",
-            Self::NoDescriptors => "no_descriptors",
-            Self::NoMemory => "no_memory",
-            Self::CqOverflow => "cq_overflow",
-            Self::GeneratorPaused => "generator_paused",
-            Self::Cancelled => "cancelled",
-        })
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Target => "target",
-            Self::Network => "network",
-            Self::Generator => "generator",
-            Self::Unattributed => "unattributed",
-        })
     }
 }
 

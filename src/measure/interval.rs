@@ -1,13 +1,12 @@
 //! What one worker saw in one second.
 
-use std::ops::{AddAssign, SubAssign};
-
 use hdrhistogram::Histogram;
 
 use super::histogram::{bytes_of, new_histogram};
-use super::recorder::{RecorderLayout, WatchedRow};
+use super::layout::{RecorderLayout, WatchedRow};
 use super::sample::{Metric, Place, Sample};
 use super::sparse::DIGITS;
+use super::table::counts;
 use crate::base::{Nanos, Time};
 
 /// Most spare reports a recorder keeps; more are dropped.
@@ -36,27 +35,28 @@ pub struct IntervalReport {
     pub lateness: Histogram<u64>,
 }
 
-/// What happened to arrivals and attempts in an interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IntervalCounts {
-    /// Arrivals that became due.
-    pub due: u64,
-    /// Attempts started.
-    pub started: u64,
-    /// Attempts that ended complete in it.
-    pub completed: u64,
-    /// Attempts that failed in it.
-    pub failed: u64,
-    /// Arrivals given up in it.
-    pub dropped: u64,
-    /// Connections that began to be held in it.
-    pub kept: u64,
-    /// Connections held until then, for whatever reason they are not any more.
-    pub released: u64,
-    /// Of those the ones that were lost.
-    pub lost: u64,
-    /// Of the lost those that the server took back in words ([`Failure::is_taken_back`](super::Failure::is_taken_back)).
-    pub taken_back: u64,
+counts! {
+    /// What happened to arrivals and attempts in an interval.
+    pub struct IntervalCounts {
+        /// Arrivals that became due.
+        pub due: u64,
+        /// Attempts started.
+        pub started: u64,
+        /// Attempts that ended complete in it.
+        pub completed: u64,
+        /// Attempts that failed in it.
+        pub failed: u64,
+        /// Arrivals given up in it.
+        pub dropped: u64,
+        /// Connections that began to be held in it.
+        pub kept: u64,
+        /// Connections held until then, for whatever reason they are not any more.
+        pub released: u64,
+        /// Of those the ones that were lost.
+        pub lost: u64,
+        /// Of the lost those that the server took back in words ([`Failure::is_taken_back`](super::Failure::is_taken_back)).
+        pub taken_back: u64,
+    }
 }
 
 /// The recorder's current interval and the reports waiting to be used again.
@@ -169,35 +169,6 @@ impl IntervalCounts {
     /// Connections held at its end, of so many `before` it.
     pub fn held_after(&self, before: u64) -> u64 {
         (before + self.kept).saturating_sub(self.released)
-    }
-}
-
-impl AddAssign for IntervalCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.due += other.due;
-        self.started += other.started;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.dropped += other.dropped;
-        self.kept += other.kept;
-        self.released += other.released;
-        self.lost += other.lost;
-        self.taken_back += other.taken_back;
-    }
-}
-
-impl SubAssign for IntervalCounts {
-    /// Takes away what was added before.
-    fn sub_assign(&mut self, other: Self) {
-        self.due -= other.due;
-        self.started -= other.started;
-        self.completed -= other.completed;
-        self.failed -= other.failed;
-        self.dropped -= other.dropped;
-        self.kept -= other.kept;
-        self.released -= other.released;
-        self.lost -= other.lost;
-        self.taken_back -= other.taken_back;
     }
 }
 

@@ -6,20 +6,23 @@
 mod failure;
 mod histogram;
 mod interval;
+mod layout;
 mod pause;
 mod reaction;
 mod recorder;
 mod sample;
 mod snapshot;
 mod sparse;
+mod table;
 mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};
 pub use histogram::{DistributionPoint, HistogramError, LatencyHistogram, LatencySummary, Quantile};
 pub use interval::{IntervalCounts, IntervalReport};
+pub use layout::{RecorderLayout, StageInfo, WatchedRow};
 pub use pause::{Pause, Pauses};
 pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reaction, Reactions};
-pub use recorder::{Recorder, RecorderLayout, StageInfo, WatchedRow};
+pub use recorder::Recorder;
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
     Announcement, Announcements, BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::failure::{Failure, Side};
 use super::histogram::LatencyHistogram;
 use super::interval::{IntervalCounts, IntervalRecorder, IntervalReport};
+use super::layout::RecorderLayout;
 use super::pause::Pause;
 use super::reaction::Reaction;
-use super::sample::{Place, Sample, Until};
+use super::sample::{Place, Sample};
 use super::snapshot::{Comeback, Counts, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
@@ -27,55 +28,6 @@ pub struct Recorder {
     start: Time,
     /// Reused, so that telling backends apart allocates nothing.
     backend_name: String,
-}
-
-/// The names behind the indices: the same for every worker of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecorderLayout {
-    /// Stages of all populations, by global index.
-    pub stages: Vec<StageInfo>,
-    /// Names of the populations.
-    pub populations: Vec<String>,
-    /// Names of the targets.
-    pub targets: Vec<String>,
-    /// Names of the kinds of client.
-    pub clients: Vec<String>,
-    /// By kind of client: its attempts end in a reaction of the target instead of being completed or failing.
-    pub hostile: Vec<bool>,
-    /// The canary: the population whose attempts are in no sum.
-    pub guard: Option<u16>,
-    /// What is counted second by second beside all attempts and those of each population; no entry twice.
-    pub watched: Vec<WatchedRow>,
-}
-
-/// Attempts that are counted second by second because a condition asks about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchedRow {
-    /// Those intended in a stage.
-    Stage(u16),
-    /// Those to a target: arrivals count once they start.
-    Target(u16),
-    /// Those of a kind of client, likewise.
-    Client(u16),
-}
-
-/// One stage of one population.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageInfo {
-    /// Whose stage it is.
-    pub population: u16,
-    /// Its name in the report.
-    pub name: String,
-    /// Left out of the totals: a warm-up, or the canary's.
-    pub warmup: bool,
-    /// Its attempts have intended instants.
-    pub open_loop: bool,
-    /// Its attempts tell whether the target accepts (again): the outcome of each is kept.
-    pub probe: bool,
-    /// Its clients are a fleet that comes back: when each was back is recorded.
-    pub storm: bool,
-    /// What completes its attempts.
-    pub until: Until,
 }
 
 impl Recorder {
@@ -139,19 +91,9 @@ impl Recorder {
         // What is the generator's own says nothing of whether the target accepts.
         self.ended(place, intended.filter(|_| failure.side() != Side::Generator), at, false);
         let record = self.record.stage(place.stage);
-        record.tally.counts.failed += 1;
         record.failures.count(failure, since_start);
         record.time_to_failure.get_or_insert_default().record(at.since(started));
-        for tally in self.record.rows(place) {
-            tally.counts.failed += 1;
-        }
-        let report = self.interval.at(at);
-        for counts in report.row_counts(self.record.layout(), place) {
-            counts.failed += 1;
-        }
-        for counts in report.counts(self.record.layout(), place.stage) {
-            counts.failed += 1;
-        }
+        self.count(place, at, |counts| counts.failed += 1, |second| second.failed += 1);
     }
 
     /// The attempt of a hostile client ended with a reaction of the target. Call [`observed`](Self::observed) as well, or
@@ -163,10 +105,7 @@ impl Recorder {
     /// An attempt of a hostile client, `intended` (if planned), ended well at `at`.
     pub fn observed(&mut self, place: Place, intended: Option<Time>, at: Time) {
         self.ended(place, intended, at, true);
-        self.record.stage(place.stage).tally.counts.observed += 1;
-        for tally in self.record.rows(place) {
-            tally.counts.observed += 1;
-        }
+        self.count(place, at, |counts| counts.observed += 1, |_| {});
     }
 
     /// A client of a fleet is back, so long after the fleet lost its connections.
@@ -226,7 +165,7 @@ impl Recorder {
     /// The connection of a completed attempt is held from now on.
     pub fn kept(&mut self, place: Place, at: Time) {
         self.interval.held(1, at);
-        self.count_held(place, at, |counts| counts.held += 1, |second| second.kept += 1);
+        self.count(place, at, |counts| counts.held += 1, |second| second.kept += 1);
     }
 
     /// A held connection is not held any more. If it was lost, call [`lost_while_held`](Self::lost_while_held) as well.
@@ -234,7 +173,7 @@ impl Recorder {
         self.interval.held(-1, at);
         let since_start = at.since(self.start);
         self.record.stage(place.stage).last_release = Some(since_start);
-        self.count_held(place, at, |_| {}, |second| second.released += 1);
+        self.count(place, at, |_| {}, |second| second.released += 1);
     }
 
     /// A completed attempt's connection was lost while it was held, `age` after it was complete. Call
@@ -251,18 +190,12 @@ impl Recorder {
             second.lost += 1;
             second.taken_back += taken_back;
         };
-        self.count_held(place, at, total, in_second);
+        self.count(place, at, total, in_second);
         self.record.lost_age(age);
     }
 
-    /// Something became of a held connection: counts it wherever its attempt is counted.
-    fn count_held(
-        &mut self,
-        place: Place,
-        at: Time,
-        total: impl Fn(&mut Counts),
-        in_second: impl Fn(&mut IntervalCounts),
-    ) {
+    /// Something became of an attempt or its connection: counts it wherever the attempt is counted.
+    fn count(&mut self, place: Place, at: Time, total: impl Fn(&mut Counts), in_second: impl Fn(&mut IntervalCounts)) {
         total(&mut self.record.stage(place.stage).tally.counts);
         for tally in self.record.rows(place) {
             total(&mut tally.counts);
@@ -360,21 +293,11 @@ fn printable(text: &str) -> String {
     text.chars().take(LONGEST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-impl RecorderLayout {
-    /// Its attempts are the canary's.
-    pub fn is_guard(&self, stage: u16) -> bool {
-        self.guard == Some(self.population_of(stage))
-    }
-
-    /// The population that `stage` belongs to.
-    pub(super) fn population_of(&self, stage: u16) -> u16 {
-        self.stages[usize::from(stage)].population
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::failure::{FailureKind, Step};
+    use super::super::layout::{StageInfo, WatchedRow};
+    use super::super::sample::Until;
     use super::*;
     use crate::protocol::Negotiated;
 

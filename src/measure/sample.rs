@@ -1,9 +1,6 @@
 //! One completed attempt and the spans measured on it.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
+use super::table::named;
 use crate::base::{Nanos, Time};
 use crate::protocol::Negotiated;
 
@@ -66,163 +63,133 @@ pub struct SessionTimes {
     pub backend: Option<u16>,
 }
 
-/// What completes an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Until {
-    /// S2 is in and C2 is out.
-    Handshake,
-    /// The first byte after S2: the server has answered `connect`, or has begun to.
-    Reply,
-    /// The `_result` of `connect`.
-    Connect,
-    /// `NetStream.Publish.Start`.
-    Publish,
-    /// `NetStream.Play.Start` and the first message of audio or video.
-    Play,
-}
-
-/// A span measured on completed attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// From the intended arrival to complete (open loop only).
-    Response,
-    /// From the actual start to complete.
-    Service,
-    /// From the actual start to TCP connected.
-    Connect,
-    /// From TCP connected to TLS established (`rtmps` only).
-    Tls,
-    /// From C0C1 handed to the kernel to S0S1 complete.
-    S0s1,
-    /// From C0C1 handed to the kernel to S2 complete.
-    S2,
-    /// From `connect` handed to the kernel to the first byte of the server's answer.
-    Reply,
-    /// From `connect` handed to the kernel to its `_result`.
-    AppConnect,
-    /// From the `_result` of `connect` to the start of the stream: `NetStream.Publish.Start` or `NetStream.Play.Start`.
-    Publish,
-    /// From the start of a stream that is played to its first message of audio or video.
-    FirstFrame,
-    /// From `connect`, which leaves with C2, handed to the kernel to the answer that completes the attempt: measured only
-    /// where it goes on after S2.
-    Confirm,
-    /// From the intended arrival to a free slot: the target (or the hold) kept the slots (open loop only).
-    SlotWait,
-    /// From the later of intended and slot free to the actual start: the generator's own error (open loop only).
-    Lateness,
-    /// How long the worker did not run between start and completion: measured only on attempts that met a pause.
-    Paused,
-}
-
-impl Sample {
-    /// The span `metric` names, or `None` where this attempt has none.
-    pub fn span(&self, metric: Metric) -> Option<Nanos> {
-        match metric {
-            Metric::Response => Some(self.completed.since(self.intended?)),
-            Metric::Service => Some(self.completed.since(self.started)),
-            Metric::Connect => Some(self.connected.since(self.started)),
-            Metric::S0s1 => Some(self.s0s1.since(self.sent)),
-            Metric::S2 => Some(self.s2.since(self.sent)),
-            Metric::Tls => Some(self.secured?.since(self.connected)),
-            Metric::Reply => self.session.map(|session| session.reply.since(session.asked)),
-            Metric::AppConnect => self.session.and_then(|session| Some(session.accepted?.since(session.asked))),
-            Metric::Publish => self.session.and_then(|session| Some(session.started?.since(session.accepted?))),
-            Metric::FirstFrame => self.session.and_then(|session| Some(session.first_frame?.since(session.started?))),
-            Metric::Confirm => self.session.map(|session| self.completed.since(session.asked)),
-            Metric::SlotWait => Some(self.slot_free.since(self.intended?)),
-            Metric::Lateness => Some(self.started.since(self.intended?.max(self.slot_free))),
-            Metric::Paused => (self.paused > Nanos::ZERO).then_some(self.paused),
-        }
+named! {
+    /// What completes an attempt.
+    pub enum Until {
+        /// S2 is in and C2 is out.
+        Handshake = "handshake",
+        /// The first byte after S2: the server has answered `connect`, or has begun to.
+        Reply = "reply",
+        /// The `_result` of `connect`.
+        Connect = "connect",
+        /// `NetStream.Publish.Start`.
+        Publish = "publish",
+        /// `NetStream.Play.Start` and the first message of audio or video.
+        Play = "play",
     }
 }
 
+/// The attempts that have a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// All.
+    Always,
+    /// Those of an open loop: it is measured from the plan.
+    Planned,
+    /// Those that go on this far.
+    From(Until),
+    /// Those over TLS.
+    Tls,
+    /// Those that met a pause of the worker.
+    Paused,
+}
+
+/// The table of metrics: name, presence, and the span of a sample.
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $metric:ident = $name:literal, $presence:expr, |$sample:ident| $span:expr;)*) => {
+        named! {
+            /// A span measured on completed attempts.
+            pub enum Metric {
+                $($(#[$doc])* $metric = $name,)*
+            }
+        }
+
+        impl Metric {
+            const fn presence(self) -> Presence {
+                match self {
+                    $(Self::$metric => $presence,)*
+                }
+            }
+        }
+
+        impl Sample {
+            /// The span `metric` names, or `None` where this attempt has none.
+            pub fn span(&self, metric: Metric) -> Option<Nanos> {
+                match metric {
+                    $(Metric::$metric => {
+                        let $sample = self;
+                        $span
+                    })*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// From the intended arrival to complete (open loop only).
+    Response = "response", Presence::Planned, |sample| Some(sample.completed.since(sample.intended?));
+    /// From the actual start to complete.
+    Service = "service", Presence::Always, |sample| Some(sample.completed.since(sample.started));
+    /// From the actual start to TCP connected.
+    Connect = "connect", Presence::Always, |sample| Some(sample.connected.since(sample.started));
+    /// From TCP connected to TLS established (`rtmps` only).
+    Tls = "tls", Presence::Tls, |sample| Some(sample.secured?.since(sample.connected));
+    /// From C0C1 handed to the kernel to S0S1 complete.
+    S0s1 = "s0s1", Presence::Always, |sample| Some(sample.s0s1.since(sample.sent));
+    /// From C0C1 handed to the kernel to S2 complete.
+    S2 = "s2", Presence::Always, |sample| Some(sample.s2.since(sample.sent));
+    /// From `connect` handed to the kernel to the first byte of the server's answer.
+    Reply = "reply", Presence::From(Until::Reply), |sample| {
+        let session = sample.session?;
+        Some(session.reply.since(session.asked))
+    };
+    /// From `connect` handed to the kernel to its `_result`.
+    AppConnect = "app_connect", Presence::From(Until::Connect), |sample| {
+        let session = sample.session?;
+        Some(session.accepted?.since(session.asked))
+    };
+    /// From the `_result` of `connect` to the start of the stream: `NetStream.Publish.Start` or `NetStream.Play.Start`.
+    Publish = "publish", Presence::From(Until::Publish), |sample| {
+        let session = sample.session?;
+        Some(session.started?.since(session.accepted?))
+    };
+    /// From the start of a stream that is played to its first message of audio or video.
+    FirstFrame = "first_frame", Presence::From(Until::Play), |sample| {
+        let session = sample.session?;
+        Some(session.first_frame?.since(session.started?))
+    };
+    /// From `connect`, which leaves with C2, handed to the kernel to the answer that completes the attempt: measured only
+    /// where it goes on after S2.
+    Confirm = "confirm", Presence::From(Until::Reply), |sample| Some(sample.completed.since(sample.session?.asked));
+    /// From the intended arrival to a free slot: the target (or the hold) kept the slots (open loop only).
+    SlotWait = "slot_wait", Presence::Planned, |sample| Some(sample.slot_free.since(sample.intended?));
+    /// From the later of intended and slot free to the actual start: the generator's own error (open loop only).
+    Lateness = "lateness", Presence::Planned, |sample| {
+        Some(sample.started.since(sample.intended?.max(sample.slot_free)))
+    };
+    /// How long the worker did not run between start and completion: measured only on attempts that met a pause.
+    Paused = "paused", Presence::Paused, |sample| (sample.paused > Nanos::ZERO).then_some(sample.paused);
+}
+
 impl Metric {
-    /// Number of metrics.
-    pub const COUNT: usize = Self::Paused as usize + 1;
-
-    /// Every metric, in the order of the report.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Response,
-        Self::Service,
-        Self::Connect,
-        Self::Tls,
-        Self::S0s1,
-        Self::S2,
-        Self::Reply,
-        Self::AppConnect,
-        Self::Publish,
-        Self::FirstFrame,
-        Self::Confirm,
-        Self::SlotWait,
-        Self::Lateness,
-        Self::Paused,
-    ];
-
     /// It exists only where attempts go on after the handshake, use TLS, or met a pause; the others exist always.
     pub const fn is_optional(self) -> bool {
-        matches!(
-            self,
-            Self::Tls
-                | Self::Reply
-                | Self::AppConnect
-                | Self::Publish
-                | Self::FirstFrame
-                | Self::Confirm
-                | Self::Paused
-        )
+        matches!(self.presence(), Presence::From(_) | Presence::Tls | Presence::Paused)
     }
 
     /// Attempts that go on until `until` have it.
     pub fn is_reached_by(self, until: Until) -> bool {
-        match self {
-            Self::Tls => false,
-            Self::Reply | Self::Confirm => until >= Until::Reply,
-            Self::AppConnect => until >= Until::Connect,
-            Self::Publish => until >= Until::Publish,
-            Self::FirstFrame => until == Until::Play,
-            _ => true,
+        match self.presence() {
+            Presence::From(milestone) => until >= milestone,
+            Presence::Tls => false,
+            Presence::Always | Presence::Planned | Presence::Paused => true,
         }
     }
 
     /// It is measured from the plan: closed loop has none.
     pub const fn needs_plan(self) -> bool {
-        matches!(self, Self::Response | Self::SlotWait | Self::Lateness)
-    }
-}
-
-impl fmt::Display for Until {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Handshake => "handshake",
-            Self::Reply => "reply",
-            Self::Connect => "connect",
-            Self::Publish => "publish",
-            Self::Play => "play",
-        })
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Response => "response",
-            Self::Service => "service",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::S0s1 => "s0s1",
-            Self::S2 => "s2",
-            Self::Reply => "reply",
-            Self::AppConnect => "app_connect",
-            Self::Publish => "publish",
-            Self::FirstFrame => "first_frame",
-            Self::Confirm => "confirm",
-            Self::SlotWait => "slot_wait",
-            Self::Lateness => "lateness",
-            Self::Paused => "paused",
-        })
+        matches!(self.presence(), Presence::Planned)
     }
 }
 

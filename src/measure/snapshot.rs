@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::failure::{Failure, FailureDetail, FailureKind, Step};
 use super::histogram::LatencyHistogram;
+use super::layout::{RecorderLayout, StageInfo};
 use super::pause::{Pause, Pauses};
 use super::reaction::{Reaction, Reactions};
-use super::recorder::{RecorderLayout, StageInfo};
 use super::sample::{Metric, Place, Sample};
+use super::table::counts;
 use crate::base::Nanos;
 use crate::protocol::Negotiated;
 use crate::protocol::media::Amount;
@@ -88,49 +89,53 @@ pub struct BackendRecord {
     pub tally: Tally,
 }
 
-/// Audio, video and metadata of streams published or played. Bytes are those of the messages' payload, without chunk
-/// headers, on both sides: what the other end counts too, whatever its chunk size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct MediaCounts {
-    /// Publishers that were held.
-    #[serde(default)]
-    pub publishers: u64,
-    /// Of them those that could not send: once at least nothing of what was to leave was taken for
-    /// [`STALLED`](Self::STALLED).
-    #[serde(default)]
-    pub stalled: u64,
-    /// Messages whose time came while their publisher was held: those sent, those on their way and those that never left.
-    #[serde(default)]
-    pub due_messages: u64,
-    /// Their payload bytes.
-    #[serde(default)]
-    pub due_bytes: u64,
-    /// Messages that the kernel took whole. What lies in its socket buffer may never reach the target.
-    pub sent_messages: u64,
-    /// Their payload bytes.
-    pub sent_bytes: u64,
-    /// Messages that had not left when the hold was over or the connection lost.
-    #[serde(default)]
-    pub unsent_messages: u64,
-    /// Their payload bytes.
-    #[serde(default)]
-    pub unsent_bytes: u64,
-    /// Messages that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
-    /// too slowly, or this machine is late.
-    pub late_messages: u64,
-    /// Messages received.
-    pub received_messages: u64,
-    /// Their payload bytes.
-    pub received_bytes: u64,
+counts! {
+    /// Audio, video and metadata of streams published or played. Bytes are those of the messages' payload, without chunk
+    /// headers, on both sides: what the other end counts too, whatever its chunk size.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct MediaCounts {
+        /// Publishers that were held.
+        #[serde(default)]
+        pub publishers: u64,
+        /// Of them those that could not send: once at least nothing of what was to leave was taken for
+        /// [`STALLED`](Self::STALLED).
+        #[serde(default)]
+        pub stalled: u64,
+        /// Messages whose time came while their publisher was held: those sent, those on their way and those that never left.
+        #[serde(default)]
+        pub due_messages: u64,
+        /// Their payload bytes.
+        #[serde(default)]
+        pub due_bytes: u64,
+        /// Messages that the kernel took whole. What lies in its socket buffer may never reach the target.
+        pub sent_messages: u64,
+        /// Their payload bytes.
+        pub sent_bytes: u64,
+        /// Messages that had not left when the hold was over or the connection lost.
+        #[serde(default)]
+        pub unsent_messages: u64,
+        /// Their payload bytes.
+        #[serde(default)]
+        pub unsent_bytes: u64,
+        /// Messages that left more than 100 ms after their time, as an earlier one was still on its way: the target reads
+        /// too slowly, or this machine is late.
+        pub late_messages: u64,
+        /// Messages received.
+        pub received_messages: u64,
+        /// Their payload bytes.
+        pub received_bytes: u64,
+    }
 }
 
-/// TLS handshakes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct TlsCounts {
-    /// With certificates.
-    pub full: u64,
-    /// Resumed from an earlier connection's.
-    pub resumed: u64,
+counts! {
+    /// TLS handshakes.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct TlsCounts {
+        /// With certificates.
+        pub full: u64,
+        /// Resumed from an earlier connection's.
+        pub resumed: u64,
+    }
 }
 
 /// What servers said when they refused something: a text and how often.
@@ -199,50 +204,54 @@ pub struct Tally {
     pub latencies: Latencies,
 }
 
-/// What one population has of a row by target or by client: populations may be measured for different times, so the
-/// row's rates are those of its parts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RowPart {
-    /// Attempts started.
-    pub started: u64,
-    /// Attempts completed.
-    pub completed: u64,
+counts! {
+    /// What one population has of a row by target or by client: populations may be measured for different times, so the
+    /// row's rates are those of its parts.
+    pub struct RowPart {
+        /// Attempts started.
+        pub started: u64,
+        /// Attempts completed.
+        pub completed: u64,
+    }
 }
 
-/// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + observed + in_flight`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Arrivals that became due.
-    pub due: u64,
-    /// Attempts started.
-    pub started: u64,
-    /// Arrivals that never started.
-    pub dropped: u64,
-    /// Attempts completed.
-    pub completed: u64,
-    /// Attempts failed.
-    pub failed: u64,
-    /// Attempts of hostile clients that ended in a reaction of the target.
-    pub observed: u64,
-    /// Completed attempts whose connection was held.
-    pub held: u64,
-    /// Of those the ones whose connection was lost meanwhile.
-    pub lost_while_held: u64,
-    /// Of the lost those that the server took back in words ([`Failure::is_taken_back`]).
-    pub taken_back: u64,
+counts! {
+    /// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + observed + in_flight`.
+    pub struct Counts {
+        /// Arrivals that became due.
+        pub due: u64,
+        /// Attempts started.
+        pub started: u64,
+        /// Arrivals that never started.
+        pub dropped: u64,
+        /// Attempts completed.
+        pub completed: u64,
+        /// Attempts failed.
+        pub failed: u64,
+        /// Attempts of hostile clients that ended in a reaction of the target.
+        pub observed: u64,
+        /// Completed attempts whose connection was held.
+        pub held: u64,
+        /// Of those the ones whose connection was lost meanwhile.
+        pub lost_while_held: u64,
+        /// Of the lost those that the server took back in words ([`Failure::is_taken_back`]).
+        pub taken_back: u64,
+    }
 }
 
-/// Completed handshakes by what they were; the four are disjoint and sum to `completed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ModeCounts {
-    /// Digests of S1 and S2 verified.
-    pub complex_verified: u64,
-    /// Asked complex, digests not checked.
-    pub complex_unverified: u64,
-    /// Asked simple.
-    pub simple: u64,
-    /// Asked complex, got simple.
-    pub downgraded: u64,
+counts! {
+    /// Completed handshakes by what they were; the four are disjoint and sum to `completed`.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct ModeCounts {
+        /// Digests of S1 and S2 verified.
+        pub complex_verified: u64,
+        /// Asked complex, digests not checked.
+        pub complex_unverified: u64,
+        /// Asked simple.
+        pub simple: u64,
+        /// Asked complex, got simple.
+        pub downgraded: u64,
+    }
 }
 
 /// One distribution per metric, each there from its first sample (or from the start) on.
@@ -447,8 +456,7 @@ impl Snapshot {
         }
         let parts = self.target_parts.iter_mut().chain(&mut self.client_parts);
         for (mine, theirs) in parts.zip(other.target_parts.iter().chain(&other.client_parts)) {
-            mine.started += theirs.started;
-            mine.completed += theirs.completed;
+            mine.merge(theirs);
         }
         for (mine, theirs) in self.reactions.iter_mut().flatten().zip(other.reactions.iter().flatten()) {
             mine.merge(theirs);
@@ -653,18 +661,6 @@ impl Counts {
     pub fn in_flight(&self) -> u64 {
         self.started.saturating_sub(self.completed + self.failed + self.observed)
     }
-
-    fn merge(&mut self, other: &Self) {
-        self.due += other.due;
-        self.started += other.started;
-        self.dropped += other.dropped;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.observed += other.observed;
-        self.held += other.held;
-        self.lost_while_held += other.lost_while_held;
-        self.taken_back += other.taken_back;
-    }
 }
 
 impl Announcements {
@@ -742,21 +738,6 @@ impl MediaCounts {
         self.unsent_messages += amount.messages;
         self.unsent_bytes += amount.payload;
     }
-
-    /// Adds `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.publishers += other.publishers;
-        self.stalled += other.stalled;
-        self.due_messages += other.due_messages;
-        self.due_bytes += other.due_bytes;
-        self.unsent_messages += other.unsent_messages;
-        self.unsent_bytes += other.unsent_bytes;
-        self.sent_messages += other.sent_messages;
-        self.sent_bytes += other.sent_bytes;
-        self.late_messages += other.late_messages;
-        self.received_messages += other.received_messages;
-        self.received_bytes += other.received_bytes;
-    }
 }
 
 impl TlsCounts {
@@ -764,26 +745,12 @@ impl TlsCounts {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Adds `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.full += other.full;
-        self.resumed += other.resumed;
-    }
 }
 
 impl ModeCounts {
     /// All completed handshakes.
     pub fn total(&self) -> u64 {
         self.complex_verified + self.complex_unverified + self.simple + self.downgraded
-    }
-
-    /// Adds `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.complex_verified += other.complex_verified;
-        self.complex_unverified += other.complex_unverified;
-        self.simple += other.simple;
-        self.downgraded += other.downgraded;
     }
 
     fn of(&mut self, negotiated: Negotiated) -> &mut u64 {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::recorder::{Recorder, StageInfo};
+use super::super::layout::StageInfo;
+use super::super::recorder::Recorder;
 use super::super::timeline::Timeline;
 use super::*;
 use crate::base::Time;
