@@ -248,7 +248,7 @@ pub struct Silent<'a, A>(pub &'a mut A);
 impl<A: Audience> Watch for Silent<'_, A> {
     fn progress(&mut self, _progress: &Progress, _elapsed: Nanos) {}
 
-    fn notice(&mut self, notice: Notice<'_>) {
+    fn notice(&mut self, notice: &Notice) {
         self.0.notice(notice);
     }
 }

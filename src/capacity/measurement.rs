@@ -53,7 +53,7 @@ pub trait Audience {
     fn progress(&mut self, purpose: TrialPurpose, rate_per_s: f64, progress: &Progress, elapsed: Nanos, length: Nanos);
 
     /// Something happened in a run.
-    fn notice(&mut self, notice: Notice<'_>);
+    fn notice(&mut self, notice: &Notice);
 
     /// A trial is over.
     fn trial(&mut self, row: &TrialRow);

@@ -96,18 +96,19 @@ impl Runner {
         check_room(&plan).map_err(|error| CapacityError::Environment(error.to_string()))?;
         let plan = Arc::new(plan);
         let began = self.elapsed();
+        // A trial that is refused from beginning to end is an outcome like any other.
+        let keep_going = true;
         let ran = match &mut self.engine {
             Executor::Sockets(_, runtime, _) => {
-                // A trial that is refused from beginning to end is an outcome like any other.
                 let observer = self.observer.clone();
-                let conduct = Conduct { keep_going: true, observer, ..Conduct::default() };
+                let conduct = Conduct { keep_going, observer, ..Conduct::default() };
                 runtime
                     .block_on(run(plan, conduct, watch))
                     .map_err(|error| CapacityError::Environment(error.to_string()))?
             }
             Executor::Sim(now) => {
                 let mut clocked = Clocked { watch, latest: Nanos::ZERO };
-                let ran = simulate_watched(plan, &self.interruption, &mut clocked);
+                let ran = simulate_watched(plan, keep_going, &self.interruption, &mut clocked);
                 *now += clocked.latest;
                 ran
             }
@@ -135,7 +136,7 @@ impl<W: Watch> Watch for Clocked<'_, W> {
         self.watch.second(second)
     }
 
-    fn notice(&mut self, notice: Notice<'_>) {
+    fn notice(&mut self, notice: &Notice) {
         self.watch.notice(notice);
     }
 }

@@ -254,7 +254,7 @@ impl<A: Audience> Watch for Sampler<'_, A> {
         if self.settled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn notice(&mut self, notice: Notice<'_>) {
+    fn notice(&mut self, notice: &Notice) {
         self.audience.notice(notice);
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     impl Audience for Deaf {
         fn say(&mut self, _line: &str) {}
         fn progress(&mut self, _: TrialPurpose, _: f64, _: &Progress, _: Nanos, _: Nanos) {}
-        fn notice(&mut self, _: Notice<'_>) {}
+        fn notice(&mut self, _: &Notice) {}
         fn trial(&mut self, _row: &TrialRow) {}
     }
 

@@ -359,7 +359,7 @@ impl Audience for Stage {
         self.bar.set_message(message);
     }
 
-    fn notice(&mut self, notice: Notice<'_>) {
+    fn notice(&mut self, notice: &Notice) {
         let line = match notice {
             Notice::Stopping(signal, _) => format!("{}: what is known so far follows", signal.participle()),
             Notice::Tripped(trip) => format!("{}: the trial is ended", trip.text),

@@ -150,7 +150,7 @@ impl Watch for Progress {
         self.bar.set_message(message);
     }
 
-    fn notice(&mut self, notice: Notice<'_>) {
+    fn notice(&mut self, notice: &Notice) {
         if self.quiet {
             return;
         }

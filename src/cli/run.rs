@@ -143,7 +143,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
             announce(args, &plan, &notes, None);
             let mut progress = Progress::new(&plan, &args.load);
-            let ran = crate::run::simulate_watched(Arc::new(plan), &interruption, &mut progress);
+            let ran = crate::run::simulate_watched(Arc::new(plan), conduct.keep_going, &interruption, &mut progress);
             progress.finish();
             (finish(ran.parts, labels), ran.broken)
         }

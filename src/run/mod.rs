@@ -3,32 +3,30 @@
 mod control;
 mod diagnosis;
 pub mod host;
-mod interruption;
+mod host_watch;
 mod limiter;
 mod memory;
 mod merge;
-mod names;
 mod plan;
 pub mod preflight;
 mod prepare;
 mod proxy;
 mod recovery;
+mod release;
 mod result;
-mod runtime;
 mod sessions;
-mod signals;
-mod simulate;
 mod threshold;
 mod throttling;
 mod unserved;
 mod verdict;
 mod watch;
 
-pub use control::{Conduct, ControlError, Notice, Ran, Watch, run};
-pub use interruption::{InterruptedAt, Interruption, Phase};
+pub use control::{
+    Conduct, ControlError, ControlRuntime, InterruptedAt, Interruption, Notice, Phase, Ran, Resolver, Signals, Watch,
+    on_each_signal, run, simulate, simulate_watched,
+};
 pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_address_space, check_room};
 pub use merge::MergeError;
-pub use names::Resolver;
 pub use plan::*;
 pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts, clock_of_this_machine};
 pub use recovery::{RecoveryRow, StormRow};
@@ -38,10 +36,7 @@ pub use result::{
     Rates, ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow,
     recorder_layout, schema_kind,
 };
-pub use runtime::ControlRuntime;
 pub use sessions::DEFAULT_STREAM;
-pub use signals::{Signals, on_each_signal};
-pub use simulate::{simulate, simulate_watched};
 pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
 pub use unserved::{Unserved, unserved, unserved_text};
 pub use verdict::{

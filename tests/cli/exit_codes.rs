@@ -1,6 +1,8 @@
 //! Exit codes and their precedence: 2, 1, 130/143, 5, 4, 3, 0. Those of signals are in `signals`, of usage in
 //! `bad_input`.
 
+use shakedown::run::RunResult;
+
 use super::command::{BINARY, ended, finished, prepared, simulated};
 use crate::support::Namespace;
 
@@ -29,6 +31,23 @@ fn a_whole_target_or_client_of_which_nothing_completed_is_3() {
     assert_eq!(dead.code, Some(3), "{dead:#?}");
     let named = "target rtmp://refuse.sim/live (10.255.0.13:1935): none of 5 attempts completed";
     assert!(dead.stdout.split_whitespace().collect::<Vec<_>>().join(" ").contains(named), "{dead:#?}");
+}
+
+#[test]
+fn a_simulated_load_that_its_target_refuses_ends_as_one_on_sockets_does() {
+    let refused = |flag: &str| {
+        let ended = simulated(&format!("rtmp://refuse.sim/live -R 100 -d 10s --json {flag}"));
+        let result: RunResult =
+            serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+        let told = ended.stderr.contains("every target refuses every connection: ending the load");
+        let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
+        let events: Vec<_> = result.events.iter().map(|event| event.code.as_str()).collect();
+        (ended.code, result.window.duration_s, told, codes.contains(&"refused_by_all"), events == ["ended"])
+    };
+    let (code, duration_s, told, found, noted) = refused("");
+    assert_eq!((code, told, found, noted), (Some(5), true, true, true));
+    assert!((3.0..3.1).contains(&duration_s), "{duration_s}");
+    assert_eq!(refused("--keep-going"), (Some(5), 10.0, false, false, false));
 }
 
 #[test]

@@ -4,19 +4,24 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::plan::{RunPlan, Target};
-use crate::base::host_address;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::base::{Nanos, Time, host_address};
+use crate::io::TargetId;
+
+use super::super::plan::{RunPlan, Target};
 
 /// Looks a target's name up and checks that its addresses may be loaded.
 #[derive(Clone)]
 pub struct Resolver(Arc<LookUp>);
 
 /// The addresses of a target, or why it has none that may be loaded, in one sentence.
-type LookUp = dyn Fn(&Target) -> Result<Vec<SocketAddr>, String> + Send + Sync;
+type Found = Result<Vec<SocketAddr>, String>;
+type LookUp = dyn Fn(&Target) -> Found + Send + Sync;
 
 /// The targets with names, and where each points now.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+struct Names {
     names: Vec<Name>,
 }
 
@@ -31,9 +36,18 @@ struct Name {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     /// Targets that connect elsewhere from now on.
-    pub retargets: Vec<(u16, SocketAddr)>,
+    pub retargets: Vec<(TargetId, SocketAddr)>,
     /// What happened, in one sentence each.
     pub texts: Vec<String>,
+}
+
+/// The look-ups of a run: the next one, and the one under way.
+pub(super) struct Resolving {
+    names: Names,
+    resolver: Resolver,
+    every: Nanos,
+    next: Time,
+    look_up: Option<JoinHandle<Vec<Found>>>,
 }
 
 impl Resolver {
@@ -43,9 +57,30 @@ impl Resolver {
     }
 }
 
+impl Resolving {
+    /// The look-ups of a run of `plan` that begins at `start`; none if it asks for none.
+    pub(super) fn of(plan: &RunPlan, resolver: Option<Resolver>, start: Time) -> Option<Self> {
+        let (resolver, every) = (resolver?, Nanos::new(plan.resolve_every_ns?));
+        Some(Self { names: Names::of(plan), resolver, every, next: start + every, look_up: None })
+    }
+
+    /// What a look-up that is over led to. The next one begins if it is time, in a thread of its own.
+    pub(super) async fn changes(&mut self, now: Time) -> Changes {
+        if now >= self.next && self.look_up.is_none() {
+            let (names, resolver) = (self.names.clone(), self.resolver.clone());
+            self.look_up = Some(spawn_blocking(move || names.look_up(&resolver)));
+            self.next += self.every;
+        }
+        match self.look_up.take_if(|look_up| look_up.is_finished()) {
+            Some(over) => over.await.map(|found| self.names.follow(found)).unwrap_or_default(),
+            None => Changes::default(),
+        }
+    }
+}
+
 impl Names {
     /// The names among a plan's targets; addresses are not looked up again.
-    pub(super) fn of(plan: &RunPlan) -> Self {
+    fn of(plan: &RunPlan) -> Self {
         let mut names: Vec<Name> = Vec::new();
         for (index, target) in (0..).zip(&plan.targets) {
             if host_address(&target.host).is_some() {
@@ -60,12 +95,12 @@ impl Names {
     }
 
     /// Looks every name up. Takes as long as the resolver does.
-    pub(super) fn look_up(&self, resolver: &Resolver) -> Vec<Result<Vec<SocketAddr>, String>> {
+    fn look_up(&self, resolver: &Resolver) -> Vec<Found> {
         self.names.iter().map(|name| (resolver.0)(&name.target)).collect()
     }
 
     /// Follows what [`look_up`](Self::look_up) found.
-    pub(super) fn follow(&mut self, found: Vec<Result<Vec<SocketAddr>, String>>) -> Changes {
+    fn follow(&mut self, found: Vec<Found>) -> Changes {
         let mut changes = Changes::default();
         for (name, found) in self.names.iter_mut().zip(found) {
             match found {
@@ -90,7 +125,7 @@ impl Name {
         for (number, (row, address)) in self.rows.iter_mut().enumerate() {
             if !addresses.contains(address) {
                 let next = *fresh.next().unwrap_or(&addresses[number % addresses.len()]);
-                changes.retargets.push((*row, next));
+                changes.retargets.push((TargetId(*row), next));
                 changes.texts.push(format!("{}: {address} is gone, {next} takes its place", self.target.host));
                 *address = next;
                 changed = true;
@@ -113,8 +148,8 @@ impl fmt::Debug for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::fixtures;
     use super::*;
+    use crate::run::fixtures;
 
     fn address(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 1935))
@@ -134,7 +169,7 @@ mod tests {
         let mut names = names();
         assert_eq!(names.follow(vec![Ok(vec![address(2), address(1)])]), Changes::default());
         let changes = names.follow(vec![Ok(vec![address(2), address(5)])]);
-        assert_eq!(changes.retargets, [(1, address(5))]);
+        assert_eq!(changes.retargets, [(TargetId(1), address(5))]);
         assert_eq!(changes.texts, ["in.example: 10.0.0.1:1935 is gone, 10.0.0.5:1935 takes its place"]);
         assert_eq!(names.follow(vec![Ok(vec![address(5), address(2)])]), Changes::default());
     }
@@ -142,9 +177,9 @@ mod tests {
     #[test]
     fn fewer_addresses_share_the_rows_and_more_are_told() {
         let mut names = names();
-        assert_eq!(names.follow(vec![Ok(vec![address(2)])]).retargets, [(1, address(2))]);
+        assert_eq!(names.follow(vec![Ok(vec![address(2)])]).retargets, [(TargetId(1), address(2))]);
         let changes = names.follow(vec![Ok(vec![address(6), address(7), address(8)])]);
-        assert_eq!(changes.retargets, [(1, address(6)), (2, address(7))]);
+        assert_eq!(changes.retargets, [(TargetId(1), address(6)), (TargetId(2), address(7))]);
         assert!(changes.texts.last().unwrap().contains("1 more addresses"), "{changes:?}");
     }
 

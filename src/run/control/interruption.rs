@@ -1,5 +1,4 @@
-//! When a signal ended a run; and signals for a run that keeps its own thread busy: a second thread receives them and
-//! leaves orders in the mailbox.
+//! When a signal ended a run; and signals for a run that keeps its own thread busy: a second thread receives them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +7,11 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::base::Time;
-use crate::fleet::{Mailbox, Order};
 
-use super::control::ControlError;
-use super::plan::RunPlan;
+use super::super::plan::RunPlan;
+use super::super::verdict::Signal;
+use super::runtime::ControlError;
 use super::signals::on_each_signal;
-use super::verdict::Signal;
 
 /// When a signal ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,26 +65,22 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What signals have ordered so far; by default nothing ever will.
+/// The signals received so far, of which two matter; by default none ever comes.
 #[derive(Debug, Default)]
 pub struct Interruption {
-    pub(super) mailbox: Mailbox,
     first: OnceLock<Signal>,
+    second: OnceLock<Signal>,
 }
 
 impl Interruption {
-    /// Receives signals from now on: the first stops the load, the second ends the run at once.
+    /// Receives signals from now on.
     ///
     /// # Errors
     /// If signals cannot be received.
     pub fn by_signals() -> Result<Arc<Self>, ControlError> {
         let interruption = Arc::new(Self::default());
         let shared = Arc::clone(&interruption);
-        on_each_signal(move |received| {
-            let order = if shared.first.set(received).is_ok() { Order::Stop } else { Order::Abandon };
-            shared.mailbox.order(order);
-        })
-        .map_err(ControlError::Signals)?;
+        on_each_signal(move |signal| shared.receive(signal)).map_err(ControlError::Signals)?;
         Ok(interruption)
     }
 
@@ -94,13 +88,25 @@ impl Interruption {
     pub fn received(&self) -> Option<Signal> {
         self.first.get().copied()
     }
+
+    /// The first signal and the second, as far as they have come.
+    pub(super) fn signals(&self) -> impl Iterator<Item = Signal> {
+        [&self.first, &self.second].into_iter().filter_map(OnceLock::get).copied()
+    }
+
+    pub(super) fn receive(&self, signal: Signal) {
+        if self.first.set(signal).is_err() {
+            // The third changes nothing.
+            let _ = self.second.set(signal);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::fixtures;
     use super::*;
     use crate::base::Nanos;
+    use crate::run::fixtures;
 
     #[test]
     fn a_signal_meets_the_run_in_one_of_its_phases() {

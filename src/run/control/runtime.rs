@@ -1,12 +1,29 @@
-//! The runtime of the control thread.
+//! The runtime of the control thread, and why a run cannot be carried out.
 
 use std::future::Future;
 
+use crate::fleet::LaunchError;
 use crate::io::Engine;
 #[cfg(not(target_env = "musl"))]
 use crate::io::ring::RingError;
+use crate::observe::ObserveError;
 
-use super::control::ControlError;
+/// Why a run could not be carried out; the exit code is 1.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A worker could not start.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The control thread's own runtime cannot be made.
+    #[error("{0}")]
+    Runtime(String),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// What is to be observed cannot be.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+}
 
 /// What runs the control thread: on io_uring a ring of its own, else nothing that could be forbidden.
 pub enum ControlRuntime {
