@@ -13,7 +13,7 @@ use shakedown::io::ring::{Descriptors, Ring, RingError};
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::tls::TlsIo;
 use shakedown::io::{BufferPool, Engine, Io, IoPlan};
-use shakedown::measure::{Counts, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
+use shakedown::measure::{Counts, Failure, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
 use shakedown::run::{Hold, Preparation, RunPlan, WorkerParts};
 
 use crate::plans::{self, closed, target};
@@ -64,21 +64,31 @@ pub struct Ended {
     pub snapshot: Snapshot,
 }
 
+/// Step and kind of failures, the first one's evidence, and how many there were.
+pub type FailureRow = (Step, FailureKind, FailureDetail, u64);
+
 /// What can be compared of two ends: the outcomes, without their times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
     pub counts: Counts,
     pub modes: ModeCounts,
-    /// Failures and losses, with the first one's evidence.
-    pub failures: Vec<(Step, FailureKind, FailureDetail, u64)>,
+    /// Failures and losses.
+    pub failures: Vec<FailureRow>,
 }
 
 impl Ended {
     pub fn outcomes(&self) -> Outcomes {
         let record = self.snapshot.measured();
-        let failures =
-            record.failures.iter().map(|(failure, count)| (failure.step, failure.kind, failure.detail, count.count));
-        Outcomes { counts: record.tally.counts, modes: record.tally.modes, failures: failures.collect() }
+        let mut failures: Vec<FailureRow> = Vec::new();
+        for (Failure { step, kind, detail }, count) in record.failures.iter() {
+            // A worker that the machine keeps from running says so of attempts whose time ran out meanwhile.
+            let kind = if kind == FailureKind::GeneratorPaused { FailureKind::Timeout } else { kind };
+            match failures.iter_mut().find(|known| (known.0, known.1, known.2) == (step, kind, detail)) {
+                Some(known) => known.3 += count.count,
+                None => failures.push((step, kind, detail, count.count)),
+            }
+        }
+        Outcomes { counts: record.tally.counts, modes: record.tally.modes, failures }
     }
 }
 
