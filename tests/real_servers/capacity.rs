@@ -13,7 +13,7 @@ use shakedown::observe::listener_of;
 use crate::support::{Authority, Nginx, NginxOptions, PATIENCE, Server, SinkProcess, shakedown_command};
 
 /// Trials so short, and a deadline so long, that a busy machine can carry them out.
-const SHORT: &str = "--budget 40s --trial 1s --confirm 3s --width 10% --deadline 500ms --no-control";
+const SHORT: &str = "--budget 40s --trial 1s --confirm 4s --width 10% --deadline 500ms --no-control";
 
 /// `shakedown capacity` with `words`, its cache in `folder`.
 fn command(folder: &Path, words: &str) -> Command {
