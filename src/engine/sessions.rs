@@ -174,6 +174,12 @@ impl Sessions {
         self.entries.get(entry as usize)
     }
 
+    /// The same, to change.
+    fn find_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        let entry = *self.by_slot.get(slot as usize)?;
+        self.entries.get_mut(entry as usize)
+    }
+
     /// The session of `slot`, whose attempt has one.
     pub(super) fn get(&self, slot: u32) -> &Session {
         &self.entries[self.by_slot[slot as usize] as usize]
@@ -230,10 +236,7 @@ impl Sessions {
 
     /// The send in flight has completed; `taken`: the kernel took all of it.
     pub(super) fn send_is_over(&mut self, slot: u32, taken: bool, buffers: &mut Buffers, recorder: &mut Recorder) {
-        if self.find(slot).is_none() {
-            return;
-        }
-        let session = self.get_mut(slot);
+        let Some(session) = self.find_mut(slot) else { return };
         let Some(Sending { what, .. }) = session.sending.take() else { return };
         let amount = match what {
             Sent::Commands(buffer) => return buffers.send.release(buffer),
@@ -263,11 +266,7 @@ impl Sessions {
     /// A publisher sends nothing more: counts what was due and has not left. What became due a moment ago may have waited for
     /// the tick at which messages leave together.
     pub(super) fn end_media(&mut self, slot: u32, now: Time, plan: &SessionPlan, recorder: &mut Recorder) {
-        if self.find(slot).is_none() {
-            return;
-        }
-        let session = self.get_mut(slot);
-        let Phase::Held(hold) = &mut session.phase else { return };
+        let Some(Session { phase: Phase::Held(hold), role, .. }) = self.find_mut(slot) else { return };
         let Some(cursor) = hold.media.take() else { return };
         let track = &plan.tracks[usize::from(cursor.track)].track;
         let unsent = match cursor.at {
@@ -281,20 +280,23 @@ impl Sessions {
                 }
             }
         };
-        let counts = recorder.media(session.role.place);
+        let counts = recorder.media(role.place);
         counts.due(unsent);
         counts.unsent(unsent);
     }
 
     /// The receive in flight only tells that there is something to read.
     pub(super) fn is_listening(&self, slot: u32) -> bool {
-        self.find(slot).is_some_and(Session::is_listening)
+        self.find(slot)
+            .is_some_and(|session| matches!(session.phase, Phase::Held(Hold { receive: Receive::Listening, .. })))
     }
 
     /// The receive in flight has completed, and nobody wants to know more.
     pub(super) fn heard(&mut self, slot: u32) {
-        if self.is_listening(slot) {
-            self.get_mut(slot).hold_mut().receive = Receive::Nothing;
+        if let Some(Session { phase: Phase::Held(Hold { receive: receive @ Receive::Listening, .. }), .. }) =
+            self.find_mut(slot)
+        {
+            *receive = Receive::Nothing;
         }
     }
 }
@@ -355,9 +357,5 @@ impl Session {
         };
         let times = SessionTimes { asked: asked?, reply: reply?, accepted, started, first_frame, backend };
         Some((times, reached?))
-    }
-
-    fn is_listening(&self) -> bool {
-        matches!(self.phase, Phase::Held(Hold { receive: Receive::Listening, .. }))
     }
 }

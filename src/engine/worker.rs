@@ -2,7 +2,7 @@
 //!
 //! One turn starts due arrivals (bounded), applies completions, expires deadlines and, at the end, releases what is
 //! held. No lock is taken after [`Worker::new`], and nothing is allocated but what
-//! [`Recorder`] says and a block for each message that is in the middle of its arrival, of which none is given up.
+//! [`Recorder`] names, and memory for messages that arrive in pieces, which is kept for the next ones.
 
 use rand::Rng;
 
