@@ -7,6 +7,7 @@ mod host_watch;
 mod limiter;
 mod memory;
 mod merge;
+mod phase;
 mod plan;
 pub mod preflight;
 mod prepare;
@@ -22,11 +23,12 @@ mod verdict;
 mod watch;
 
 pub use control::{
-    Conduct, ControlError, ControlRuntime, InterruptedAt, Interruption, Notice, Phase, Ran, Resolver, Signals, Watch,
-    on_each_signal, run, simulate, simulate_watched,
+    Conduct, ControlError, ControlRuntime, Interruption, Notice, Ran, Resolver, Signals, Watch, on_each_signal, run,
+    simulate, simulate_watched,
 };
 pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_address_space, check_room};
 pub use merge::MergeError;
+pub use phase::{InterruptedAt, Phase};
 pub use plan::*;
 pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts, clock_of_this_machine};
 pub use recovery::{RecoveryRow, StormRow};

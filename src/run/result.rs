@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::control::InterruptedAt;
 use super::diagnosis;
+use super::phase::InterruptedAt;
 use super::plan::{ClientPlan, Lane, LoadPlan, Population, Repeat, RunPlan, Target};
 use super::proxy;
 use super::recovery::{self, RecoveryRow, StormRow};

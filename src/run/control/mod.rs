@@ -13,7 +13,7 @@ mod simulation;
 mod sockets;
 
 pub use driver::{Ran, Watch};
-pub use interruption::{InterruptedAt, Interruption, Phase};
+pub use interruption::Interruption;
 pub use names::Resolver;
 pub use policy::Notice;
 pub use runtime::{ControlError, ControlRuntime};

@@ -52,7 +52,7 @@ pub(super) struct Resolving {
 
 impl Resolver {
     /// A resolver that asks `look_up`.
-    pub fn new(look_up: impl Fn(&Target) -> Result<Vec<SocketAddr>, String> + Send + Sync + 'static) -> Self {
+    pub fn new(look_up: impl Fn(&Target) -> Found + Send + Sync + 'static) -> Self {
         Self(Arc::new(look_up))
     }
 }

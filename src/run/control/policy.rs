@@ -13,11 +13,11 @@ use crate::base::{Nanos, Time};
 use crate::fleet::{Order, Progress};
 use crate::measure::{CompletedSecond, RecorderLayout};
 
+use super::super::phase::InterruptedAt;
 use super::super::plan::RunPlan;
 use super::super::result::Event;
 use super::super::verdict::{Finding, Severity, Signal};
 use super::super::watch::{RunWatch, Trip};
-use super::interruption::InterruptedAt;
 
 /// A load that every target refuses is ended after this long.
 const REFUSED_FOR: Nanos = Nanos::from_secs(3);

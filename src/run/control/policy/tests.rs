@@ -1,4 +1,4 @@
-use super::super::interruption::Phase;
+use super::super::super::phase::Phase;
 use super::*;
 use crate::engine::Hold;
 use crate::measure::{IntervalCounts, IntervalReport, Timeline};
