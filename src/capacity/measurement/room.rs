@@ -126,7 +126,7 @@ impl<A: Audience> Measurement<'_, A> {
             percent_text(goal.loss_ratio),
             text(needed)
         );
-        let remedy = match self.request.confirm.filter(|confirm| *confirm < needed) {
+        let remedy = match self.request.confirm {
             Some(confirm) => format!(
                 "a confirmation of {} is too short; drop --confirm, or give --confirm {} or more",
                 text(confirm),
