@@ -37,7 +37,7 @@ impl Evidence {
 
 /// What the observed target had none left of while the load ran.
 fn used_up(result: &RunResult) -> Option<String> {
-    let (from_s, to_s) = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let (from_s, to_s) = (result.window.warmup_s, result.window.end_s());
     crate::observe::limits(&result.observed, from_s, to_s).first().map(|limit| limit.text.clone())
 }
 

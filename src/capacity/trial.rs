@@ -200,7 +200,7 @@ pub fn busiest_worker(result: &RunResult) -> Option<f64> {
 
 /// CPU of the observed target that was nearest to its limit while the load ran.
 fn target_cpu(result: &RunResult) -> Option<f64> {
-    let (from_s, to_s) = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let (from_s, to_s) = (result.window.warmup_s, result.window.end_s());
     let busiest = result.observed.iter().filter_map(|observed| {
         let usage = Usage::between(observed, from_s, to_s);
         usage.busiest_thread_percent.or(usage.busiest_cpu_percent).or(usage.cpu_percent)

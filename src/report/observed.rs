@@ -6,7 +6,7 @@ use crate::run::RunResult;
 
 /// The lines of a run, over its measured load.
 pub(super) fn lines(result: &RunResult) -> Vec<(&'static str, String)> {
-    let load = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let load = (result.window.warmup_s, result.window.end_s());
     lines_of(&result.observed, result.tcp_info.as_ref(), load)
 }
 

@@ -40,7 +40,6 @@ pub fn curve(points: &[(f64, f64)], quantity: Quantity, width: u16) -> String {
 /// Plots of a timeline: arrivals and completions, response times, held connections; those that there are. Empty if the
 /// timeline is too short for curves. `planned`: arrivals have a plan of their own to be compared with.
 pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: u16) -> String {
-    let rows = of_load(rows, planned);
     let [first, second, ..] = rows else { return String::new() };
     if rows.len() < LEAST_ROWS {
         return String::new();
@@ -81,7 +80,9 @@ pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: 
     if !completions.pauses.is_empty() {
         heading += "; p: generator paused";
     }
-    let mut text = format!("  {heading}\n{}", completions.text());
+    // A closed loop of hostile clients completes nothing, and has no plan to fall short of.
+    let says_nothing = !planned && rows.iter().all(|row| row.completed + row.failed + row.paused_ns == 0);
+    let mut text = if says_nothing { String::new() } else { format!("  {heading}\n{}", completions.text()) };
     let response = Drawing { curves: steps(&|row| row.response_p99_ns.map(|ns| ns as f64)), ..new(Quantity::Span) };
     if !response.curves.is_empty() {
         text += &format!("  response p99\n{}", response.text());
@@ -93,11 +94,11 @@ pub(super) fn timeline(rows: &[TimelineRow], planned: bool, color: bool, width: 
     text
 }
 
-/// The rows of a timeline in which the load went on. What is left to drain after it is a part of a second at most: as a second
-/// of its own it would look like a collapse.
-pub(super) fn of_load(rows: &[TimelineRow], planned: bool) -> &[TimelineRow] {
+/// The rows of a timeline in which the load went on, which was over at `load_end_s`. What is left to drain after it is a part
+/// of a second at most: as a second of its own it would look like a collapse.
+pub(super) fn of_load(rows: &[TimelineRow], load_end_s: f64) -> &[TimelineRow] {
     match rows {
-        [load @ .., last] if planned && last.due + last.held + last.failed == 0 => load,
+        [load @ .., last] if f64::from(last.t_s) >= load_end_s && last.due + last.held + last.failed == 0 => load,
         all => all,
     }
 }
@@ -289,6 +290,27 @@ mod tests {
                0 │⣀⣀⣀⣀⣸
                   0s                        6s
         ");
+    }
+
+    #[test]
+    fn a_closed_loop_that_completes_nothing_and_fails_nothing_has_no_curve_of_it() {
+        let rows: Vec<_> = (0..6).map(|t_s| row(t_s, 50, 0, 0)).collect();
+        assert_eq!(timeline(&rows, false, false, 80), "");
+        let held: Vec<_> = rows.iter().map(|row| TimelineRow { held: 5, ..row.clone() }).collect();
+        assert!(timeline(&held, false, false, 80).starts_with("  held\n"));
+        let failing: Vec<_> = rows.iter().map(|row| TimelineRow { failed: 1, ..row.clone() }).collect();
+        assert!(timeline(&failing, false, false, 80).starts_with("  completed per second; x: failures\n"));
+    }
+
+    #[test]
+    fn what_drains_after_the_load_is_no_second_of_it() {
+        let rows: Vec<_> = (0..6).map(|t_s| row(t_s, if t_s < 5 { 50 } else { 0 }, 50, 0)).collect();
+        assert_eq!(of_load(&rows, 5.0).len(), 5);
+        assert_eq!(of_load(&rows, 4.5).len(), 5);
+        assert_eq!(of_load(&rows, 5.2).len(), 6, "a closed loop goes on until its last attempts are over");
+        let mut slow = rows;
+        slow[5].failed = 1;
+        assert_eq!(of_load(&slow, 5.0).len(), 6);
     }
 
     #[test]

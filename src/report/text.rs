@@ -73,7 +73,8 @@ fn outcomes(page: &mut Page, result: &RunResult) {
 
 fn over_time(page: &mut Page, result: &RunResult) {
     let planned = result.rate.intended_per_s.is_some();
-    let plots = plot::timeline(&result.timeline, planned, page.style.color, page.style.width);
+    let rows = plot::of_load(&result.timeline, result.window.end_s());
+    let plots = plot::timeline(rows, planned, page.style.color, page.style.width);
     if !plots.is_empty() {
         page.title("over time");
         page.text += &plots;

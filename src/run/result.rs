@@ -158,6 +158,13 @@ pub struct Window {
     pub warmup_s: f64,
 }
 
+impl Window {
+    /// When the load was over, seconds since the run's start.
+    pub fn end_s(&self) -> f64 {
+        self.warmup_s + self.duration_s
+    }
+}
+
 /// Arrivals and what became of them: `due = started + dropped`,
 /// `started = completed + failed + observed + in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -1050,7 +1057,7 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
 
 /// How long each stage of a lane lasted: as planned, as far as the load went.
 fn stage_lengths_s(lane: &Lane, window: Window) -> Vec<f64> {
-    let load_s = window.warmup_s + window.duration_s;
+    let load_s = window.end_s();
     let times = match lane.load {
         LoadPlan::Open { repeat: Some(Repeat { times, .. }), .. } => f64::from(times),
         _ => 1.0,
@@ -1071,7 +1078,7 @@ pub(super) fn counted_s(population: &Population, window: Window) -> f64 {
 
 /// How long a population's load was measured: to the end of its own plan, as far as the load went.
 pub(super) fn measured_length_s(population: &Population, window: Window) -> f64 {
-    let load_s = window.warmup_s + window.duration_s;
+    let load_s = window.end_s();
     let end_s = match population.length() {
         Nanos::MAX => load_s,
         length => length.as_secs_f64().min(load_s),

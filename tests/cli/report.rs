@@ -368,6 +368,14 @@ fn this_machine_is_the_limit() {
 }
 
 #[test]
+fn a_closed_loop_is_plotted_over_its_length() {
+    let report = simulated("rtmp://slow.sim/live -c 2 -d 5s -q").stdout;
+    let plot = report.split("over time\n").nth(1).unwrap_or_else(|| panic!("no plot: {report}"));
+    let axis = plot.lines().find(|line| line.trim_start().starts_with("0s")).unwrap_or_else(|| panic!("{plot}"));
+    assert!(axis.ends_with("  5s"), "{plot}");
+}
+
+#[test]
 fn every_kind_of_failure_is_named_with_its_step_and_advice() {
     let hosts = [
         "refuse",

@@ -287,7 +287,7 @@ fn confirmation(result: &CapacityResult) -> Markup {
 }
 
 fn charts(rows: &[TimelineRow]) -> Markup {
-    OverTime { rows, planned: true, warmup_s: 0.0, events: Vec::new() }.charts()
+    OverTime { rows, planned: true, warmup_s: 0.0, load_end_s: 0.0, events: Vec::new() }.charts()
 }
 
 fn held(result: &CapacityResult) -> Markup {

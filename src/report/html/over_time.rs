@@ -15,6 +15,8 @@ pub(super) struct OverTime<'a> {
     pub planned: bool,
     /// Seconds at the beginning that are in no total.
     pub warmup_s: f64,
+    /// When the load was over, seconds; 0 where that is not known.
+    pub load_end_s: f64,
     /// Instants of events, seconds.
     pub events: Vec<f64>,
 }
@@ -47,7 +49,7 @@ impl OverTime<'_> {
     }
 
     fn of_load(&self) -> &[TimelineRow] {
-        plot::of_load(self.rows, self.planned)
+        plot::of_load(self.rows, self.load_end_s)
     }
 
     fn rates(&self, steps: &Steps<'_>) -> Chart {

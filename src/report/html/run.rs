@@ -198,6 +198,7 @@ fn over_time(result: &RunResult) -> Markup {
         rows: &result.timeline,
         planned: result.rate.intended_per_s.is_some(),
         warmup_s: result.window.warmup_s,
+        load_end_s: result.window.end_s(),
         events: result.events.iter().map(|event| event.t_s).collect(),
     };
     html! {
@@ -214,7 +215,7 @@ fn over_time(result: &RunResult) -> Markup {
 }
 
 fn observed(result: &RunResult) -> Markup {
-    let load = (result.window.warmup_s, result.window.warmup_s + result.window.duration_s);
+    let load = (result.window.warmup_s, result.window.end_s());
     observed::content(&result.observed, result.tcp_info.as_ref(), load)
 }
 

@@ -61,7 +61,7 @@ impl Ending {
         self.findings.extend(self.decided.finding());
         let (interrupted, interrupted_at) = self.decided.interrupted.unzip();
         let window = self.window(outcomes.iter().map(|outcome| outcome.ends));
-        let load_end = ((window.warmup_s + window.duration_s) * 1e9).round() as u64;
+        let load_end = (window.end_s() * 1e9).round() as u64;
         ResultParts {
             window,
             watched: windows.finish(Nanos::new(load_end)),
