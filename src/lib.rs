@@ -11,6 +11,7 @@ pub mod cli;
 pub mod compare;
 pub mod doctor;
 pub mod engine;
+pub mod finding;
 pub mod fleet;
 pub mod inspect;
 pub mod io;

@@ -577,9 +577,9 @@ fn the_doctor_gives_findings() {
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = json["findings"].as_array().unwrap();
     let severity = |finding: &Value| finding["severity"].as_str().unwrap().to_owned();
-    assert_eq!(findings[0]["check"], "io_uring");
+    assert_eq!(findings[0]["code"], "io_uring");
     for finding in findings {
-        assert!(["ok", "note", "warning", "blocking"].contains(&severity(finding).as_str()), "{finding}");
+        assert!(["ok", "info", "warning", "blocking"].contains(&severity(finding).as_str()), "{finding}");
         assert_eq!(finding["remedy"].is_null(), severity(finding) == "ok", "{finding}");
     }
     let blocked = findings.iter().any(|finding| severity(finding) == "blocking");
@@ -595,12 +595,12 @@ fn the_doctor_computes_whether_connections_can_be_held() {
             .as_array()
             .unwrap()
             .iter()
-            .filter(|finding| finding["check"].as_str().is_some_and(|check| check.starts_with("held_")));
+            .filter(|finding| finding["code"].as_str().is_some_and(|check| check.starts_with("held_")));
         held.cloned().collect::<Vec<_>>()
     };
     assert_eq!(held(&[]), [Value::Null; 0]);
     let ports = |words: &[&str]| {
-        let found = held(words).into_iter().find(|finding| finding["check"] == "held_ports").unwrap();
+        let found = held(words).into_iter().find(|finding| finding["code"] == "held_ports").unwrap();
         (found["severity"].as_str().unwrap().to_owned(), found["value"].as_str().unwrap().to_owned())
     };
     let (severity, value) = ports(&["--hold", "100000"]);

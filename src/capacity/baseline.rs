@@ -1,9 +1,10 @@
 //! The unloaded target: what is measured against, and whether there is anything to measure.
 
 use crate::base::{DurationText, Nanos, Rate};
+use crate::finding::{Finding, FindingCode};
 use crate::fleet::Progress;
 use crate::measure::FailureKind;
-use crate::run::{Finding, Notice, RunResult, Severity, Watch};
+use crate::run::{Notice, RunResult, Watch};
 
 use super::measurement::{Audience, CapacityError};
 use super::request::Deadline;
@@ -163,12 +164,11 @@ fn stalled(asked: Deadline, baseline: &Baseline, looks: u32) -> Finding {
         Err(_) => baseline.highest_percentile().map_or_else(String::new, |(name, value)| format!("{name} {value}")),
     };
     let times = if looks == 1 { "one look" } else { "two looks" };
-    Finding {
-        code: "baseline_stalled".into(),
-        severity: Severity::Warning,
-        message: format!("without load, {times} found the target slow for moments: {slow}"),
-        remedy: "look for what stops the target now and then: pauses for memory, disks, backups, other programs".into(),
-    }
+    Finding::warning(
+        FindingCode::BaselineStalled,
+        format!("without load, {times} found the target slow for moments: {slow}"),
+        "look for what stops the target now and then: pauses for memory, disks, backups, other programs",
+    )
 }
 
 /// The deadline that follows from the baseline.

@@ -89,7 +89,7 @@ pub fn ramp(
     let arrivals = (ramp_per_s * longest.as_secs_f64()).ceil();
     let asked = arrivals.min(by_memory() as f64).max(1.0) as u32;
     let mut plan = shape.plan(Load::Held { rate: rate(ramp_per_s), length: longest, slots: asked })?;
-    plan.abort_if.push(ENDS_RAMP.to_owned());
+    plan.abort_if.push(ENDS_RAMP.parse().expect("it is a condition"));
     let slots = plan.concurrency();
     let room = match (slots < asked, f64::from(asked) < arrivals) {
         (true, _) => Room::Tables(slots),

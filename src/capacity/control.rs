@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::{DurationText, Nanos, Rate};
-use crate::run::{Finding, RunPlan, RunResult, Tool};
+use crate::finding::Finding;
+use crate::run::{RunPlan, RunResult, Tool};
 use crate::scenario::TargetText;
 use crate::sink::{Sink, SinkPlan};
 

@@ -6,10 +6,11 @@ mod connections;
 mod room;
 
 use crate::base::{Nanos, rate_text};
+use crate::finding::{Finding, FindingCode};
 use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
-use crate::run::{ClosePolicy, Finding, Notice, RunResult};
+use crate::run::{ClosePolicy, Notice, RunResult};
 use crate::scenario::{Lookup, Machine};
 use crate::search::{Conclusion, Search, Step, TrialOutcome, TrialRequest};
 
@@ -387,17 +388,17 @@ impl<A: Audience> Measurement<'_, A> {
     /// What every trial repeats is said once. A full accept queue drops SYNs, and makes all attempts wait for about the same
     /// time: where a trial exceeds the goal, that is the overload.
     fn note_findings(&mut self, result: &RunResult, is_overload: bool) {
-        const OF_AN_OVERLOAD: [&str; 2] = ["nagle_plateau", "syn_retries"];
+        const OF_AN_OVERLOAD: [FindingCode; 2] = [FindingCode::NaglePlateau, FindingCode::SynRetries];
         /// These are about one trial, and stand in its row; or about what the search does on purpose.
-        const OF_A_TRIAL: [&str; 6] = [
-            "late_starts",
-            "pool_too_small",
-            "missed_starts",
-            "slots_held_by_target",
-            "refused_by_all",
-            "target_on_this_machine",
+        const OF_A_TRIAL: [FindingCode; 6] = [
+            FindingCode::LateStarts,
+            FindingCode::PoolTooSmall,
+            FindingCode::MissedStarts,
+            FindingCode::SlotsHeldByTarget,
+            FindingCode::RefusedByAll,
+            FindingCode::TargetOnThisMachine,
         ];
-        let of_an_overload: &[&str] = if is_overload { &OF_AN_OVERLOAD } else { &[] };
+        let of_an_overload: &[FindingCode] = if is_overload { &OF_AN_OVERLOAD } else { &[] };
         for finding in serious(result) {
             let known = self.findings.iter().any(|known| known.code == finding.code);
             let expected = OF_A_TRIAL.iter().chain(of_an_overload).any(|code| *code == finding.code);

@@ -7,11 +7,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::base::input;
+use crate::finding::{Finding, FindingCode};
 use crate::measure::{FailureKind, Side, Step, TimelineRow, Until};
 use crate::observe::{Observed, TcpInfo};
 use crate::run::{
-    ClosePolicy, Environment, ExitCode, ExitFacts, FailureRow, Finding, LatencyTable, Obstacle, ResultFileError,
-    RunPlan, Signal, ThresholdResult, Tool, Verdict, check,
+    ClosePolicy, Environment, ExitCode, ExitFacts, FailureRow, LatencyTable, Obstacle, ResultFileError, RunPlan,
+    Signal, ThresholdResult, Tool, Verdict, check,
 };
 use crate::search::TrialOutcome;
 
@@ -321,7 +322,7 @@ pub struct TrialRow {
     /// Slots.
     pub slots: u32,
     /// Why the generator was the limit, by the finding's code; null if it was not.
-    pub limited: Option<String>,
+    pub limited: Option<FindingCode>,
     /// Why attempts failed.
     pub failures: Vec<FailureRow>,
 }

@@ -427,7 +427,7 @@ mod tests {
         let population = &plan.populations[0];
         assert_eq!((population.until, population.close), (Until::Reply, ClosePolicy::Rst));
         assert_eq!((population.timeout_ns, population.connect_timeout_ns), (2_000_000_000, 2_000_000_000));
-        assert_eq!(plan.thresholds, ["response.p99<100ms"]);
+        assert_eq!(plan.thresholds, ["response.p99<100ms".parse().unwrap()]);
         assert!(plan.sources.is_empty());
     }
 

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use procfs::net::{TcpNetEntry, TcpState};
 
 use crate::base::Nanos;
+use crate::finding::{Finding, FindingCode};
 use crate::observe::{Listening, Subject, listener_of};
-use crate::run::{Finding, RunPlan, Severity};
+use crate::run::RunPlan;
 
 use super::runner::Runner;
 
@@ -88,16 +89,15 @@ impl Site {
             [] => "the generator needs a core that the target does not have: load it from another machine".to_owned(),
             rest => format!("pin the target: taskset -a -c -p {} PID, or start it under taskset -c", list(rest)),
         };
-        let finding = Finding {
-            code: "target_shares_cores".to_owned(),
-            severity: Severity::Warning,
-            message: format!(
+        let finding = Finding::warning(
+            FindingCode::TargetSharesCores,
+            format!(
                 "the target may run on CPU {}, the workers' among them ({}): they take time from each other",
                 list(&self.cpus),
                 list(&workers)
             ),
             remedy,
-        };
+        );
         Placement { cpus: Some(workers), finding: Some(finding) }
     }
 
@@ -179,9 +179,9 @@ mod tests {
         assert_eq!(cpus, Some(vec![0]));
         let finding = finding.unwrap();
         insta::assert_snapshot!(finding.message, @"the target may run on CPU 0,1, the workers' among them (0): they take time from each other");
-        insta::assert_snapshot!(finding.remedy, @"pin the target: taskset -a -c -p 1 PID, or start it under taskset -c");
+        insta::assert_snapshot!(finding.remedy.unwrap(), @"pin the target: taskset -a -c -p 1 PID, or start it under taskset -c");
         let alone = local(&[0]).placement(&[0]);
         assert_eq!(alone.cpus, Some(vec![0]));
-        assert!(alone.finding.unwrap().remedy.contains("another machine"));
+        assert!(alone.finding.unwrap().remedy.unwrap().contains("another machine"));
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::base::{DurationText, Nanos, rate_text};
 use crate::engine::ClosePolicy;
+use crate::finding::Finding;
 use crate::measure::Until;
 use crate::protocol::HandshakeMode;
-use crate::run::{Finding, Hold, RunPlan, Verdict};
+use crate::run::{Hold, RunPlan, Verdict};
 use crate::search::{attempts_to_tell, loss_at_most};
 
 use super::result::{CapacityResult, Concurrent, Confirmation, GoalResult, LimitedBy, Outcome, Qualification};

@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 
 use crate::base::Nanos;
+use crate::finding::{FindingCode, Severity};
 use crate::fleet::Progress;
 use crate::measure::{CompletedSecond, Metric, Side, Step};
 use crate::observe::Usage;
-use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Severity, Watch};
+use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Watch};
 use crate::search::TrialRequest;
 
 use super::measurement::{Audience, CapacityError};
@@ -40,11 +41,8 @@ pub struct Counts {
 }
 
 /// Codes of findings that make the generator the limit of a trial.
-const LIMITS: [&str; 4] = ["local_errors", LATE, "pool_too_small", "missed_starts"];
-/// The code where it started attempts late.
-const LATE: &str = "late_starts";
-/// The code where it stood still.
-const PAUSED: &str = "generator_paused";
+const LIMITS: [FindingCode; 4] =
+    [FindingCode::LocalErrors, FindingCode::LateStarts, FindingCode::PoolTooSmall, FindingCode::MissedStarts];
 /// A delay of the generator that is shorter, or shorter than a tenth of the deadline, spoils nothing.
 const LEAST_DELAY: Nanos = Nanos::from_millis(5);
 
@@ -86,7 +84,7 @@ pub fn run_requested(
     let own_late = delayed_attempts(&parts, deadline).min(late);
     let result = RunResult::assemble(parts);
     let counts = Counts::of(&result, late, deadline, rate_per_s);
-    let limit = result.generator.findings.iter().find(|finding| LIMITS.contains(&finding.code.as_str()));
+    let limit = result.generator.findings.iter().find(|finding| LIMITS.contains(&finding.code));
     let response = result.latency.response.as_ref();
     let row = TrialRow {
         purpose,
@@ -114,7 +112,7 @@ pub fn run_requested(
         workers: result.plan.workers,
         sources: result.plan.sources.len() as u32,
         slots: result.plan.concurrency(),
-        limited: limit.filter(|_| result.generator.limited).map(|finding| finding.code.clone()),
+        limited: limit.filter(|_| result.generator.limited).map(|finding| finding.code),
         failures: result.failures.clone(),
     };
     // A signal between two trials is seen by neither of them.
@@ -126,15 +124,15 @@ pub fn run_requested(
 impl Trial {
     /// The generator was late itself, or stood still, and whether the target met a goal hangs on it: the trial says nothing.
     pub fn spoil(&mut self) {
-        let paused = self.result.generator.findings.iter().any(|finding| finding.code == PAUSED);
+        let paused = self.result.generator.findings.iter().any(|finding| finding.code == FindingCode::GeneratorPaused);
         self.row.valid = false;
-        self.row.limited = Some(if paused { PAUSED } else { LATE }.to_owned());
+        self.row.limited = Some(if paused { FindingCode::GeneratorPaused } else { FindingCode::LateStarts });
     }
 
     /// The generator's limit in one sentence, if it was the limit.
     pub fn limit(&self) -> Option<String> {
-        let code = self.row.limited.as_ref()?;
-        let finding = self.result.generator.findings.iter().find(|finding| finding.code == *code);
+        let code = self.row.limited?;
+        let finding = self.result.generator.findings.iter().find(|finding| finding.code == code);
         let late = || format!("{} attempts started late although slots were free", self.own_late);
         Some(finding.map_or_else(late, |finding| finding.message.clone()))
     }
@@ -260,7 +258,7 @@ impl<A: Audience> Watch for Sampler<'_, A> {
 }
 
 /// The more serious findings of a run, which belong to the whole search.
-pub fn serious(result: &RunResult) -> impl Iterator<Item = &crate::run::Finding> {
+pub fn serious(result: &RunResult) -> impl Iterator<Item = &crate::finding::Finding> {
     result.generator.findings.iter().filter(|finding| finding.severity >= Severity::Warning)
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::base::{DurationText, Nanos, rate_text};
+use crate::finding::{Finding, FindingCode};
 use crate::measure::FailureKind;
-use crate::run::{Finding, Severity, Verdict};
+use crate::run::Verdict;
 use crate::search::{GoalConclusion, attempts_to_tell};
 
 use super::request::GoalRequest;
@@ -124,35 +125,34 @@ pub(super) fn verdict(result: &CapacityResult, dead: bool) -> Verdict {
 
 pub(super) fn half_finding(half: Option<&HalfSources>) -> Option<Finding> {
     let half = half.filter(|half| half.limited_per_source == Some(true))?;
-    Some(Finding {
-        code: "per_source_limit".to_owned(),
-        severity: Severity::Warning,
-        message: format!(
+    Some(Finding::warning(
+        FindingCode::PerSourceLimit,
+        format!(
             "from {} instead of {} sources only {} are served in time: a limit per source, or a load balancer's affinity to \
              sources",
             half.half,
             half.sources,
             rate_text(half.goodput_per_s)
         ),
-        remedy: "the capacity is of this many sources: give more with --source to see it grow".to_owned(),
-    })
+        "the capacity is of this many sources: give more with --source to see it grow",
+    ))
 }
 
 /// The confirmed rate that lost more than `loss_ratio` when it was offered once more.
 pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding> {
     let again = loads.iter().find(|load| load.share >= 1.0 && load.valid)?;
     let lost = again.lost as f64 / again.attempts.max(1) as f64;
-    (lost > loss_ratio).then(|| Finding {
-        code: "not_repeated".to_owned(),
-        severity: Severity::Warning,
-        message: format!(
-            "{} lost {} when it was offered once more, for {:.0} s: what the target sustains changes with time",
-            rate_text(again.rate_per_s),
-            percent_text(lost),
-            again.duration_s
-        ),
-        remedy: "plan with less, or look for what else its machine does; several searches show how far it drifts"
-            .to_owned(),
+    (lost > loss_ratio).then(|| {
+        Finding::warning(
+            FindingCode::NotRepeated,
+            format!(
+                "{} lost {} when it was offered once more, for {:.0} s: what the target sustains changes with time",
+                rate_text(again.rate_per_s),
+                percent_text(lost),
+                again.duration_s
+            ),
+            "plan with less, or look for what else its machine does; several searches show how far it drifts",
+        )
     })
 }
 
@@ -341,7 +341,7 @@ mod tests {
             goodput_per_s: 500.0,
             limited_per_source,
         };
-        assert_eq!(half_finding(Some(&half(Some(true)))).unwrap().code, "per_source_limit");
+        assert_eq!(half_finding(Some(&half(Some(true)))).unwrap().code, FindingCode::PerSourceLimit);
         assert_eq!(half_finding(Some(&half(Some(false)))), None);
         assert_eq!(half_finding(Some(&half(None))), None);
     }

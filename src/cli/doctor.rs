@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
-use crate::doctor::{Finding, HeldPlan, MachineFacts, Severity, examine, examine_held, render};
+use crate::doctor::{HeldPlan, MachineFacts, examine, examine_held, render};
+use crate::finding::{Finding, Severity};
 use crate::scenario::SourceRange;
 
 /// Check whether this machine can generate load, and say what to change

@@ -154,14 +154,14 @@ mod tests {
             stages[0].duration_ns = None;
         }
         other.sources = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        other.thresholds = vec!["failed<1%".repeat(10)];
+        other.thresholds = vec![format!("{}.failed<1%", "encoders".repeat(10)).parse().unwrap()];
         insta::assert_snapshot!(told(&first, &other).join("\n"), @r#"
         plan.populations[0].lanes[0].load.stages[0].duration_ns: 2.00 s / -
         plan.populations[0].lanes[0].load.stages[1]: - / {"duration_ns":2000000000,"name":"load","probe":false,"rate"...
         plan.populations[0].timeout_ns: 10.0 s / 5.00 s
         plan.populations[0].until: handshake / reply
         plan.sources: [] / ["10.0.0.1","10.0.0.2"]
-        plan.thresholds: [] / ["failed<1%failed<1%failed<1%failed<1%failed<1%failed<1%fail...
+        plan.thresholds: [] / ["encodersencodersencodersencodersencodersencodersencodersen...
         "#);
     }
 

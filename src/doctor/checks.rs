@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 use super::held::KERNEL_BYTES_PER_END;
-use super::{Finding, Severity};
+use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 
@@ -12,37 +12,40 @@ use crate::io::Engine;
 /// tell have none.
 pub fn examine(facts: &MachineFacts, engine: Engine) -> Vec<Finding> {
     let of_engine: &[Check] = match engine {
-        Engine::IoUring | Engine::Sim => {
-            &[("io_uring", io_uring), ("uring_switch", switch), ("kernel", kernel), ("open_files", open_files)]
-        }
+        Engine::IoUring | Engine::Sim => &[
+            (FindingCode::IoUring, io_uring),
+            (FindingCode::UringSwitch, switch),
+            (FindingCode::Kernel, kernel),
+            (FindingCode::OpenFiles, open_files),
+        ],
         Engine::Epoll => &[
-            ("io_uring", io_uring_unused),
-            ("kernel", any_kernel),
-            ("open_files", open_files_of_process),
-            ("epoll_watches", epoll_watches),
+            (FindingCode::IoUring, io_uring_unused),
+            (FindingCode::Kernel, any_kernel),
+            (FindingCode::OpenFiles, open_files_of_process),
+            (FindingCode::EpollWatches, epoll_watches),
         ],
     };
     let of_machine: [Check; 14] = [
-        ("seccomp", seccomp),
-        ("system_files", system_files),
-        ("ports", ports),
-        ("time_wait", time_wait),
-        ("tw_sockets", tw_sockets),
-        ("backlog", backlog),
-        ("conntrack", conntrack),
-        ("tcp_memory", tcp_memory),
-        ("memory", memory),
-        ("cpus", cpus),
-        ("governor", governor),
-        ("clock", clock),
-        ("steal", steal),
-        ("container", container),
+        (FindingCode::Seccomp, seccomp),
+        (FindingCode::SystemFiles, system_files),
+        (FindingCode::Ports, ports),
+        (FindingCode::TimeWait, time_wait),
+        (FindingCode::TwSockets, tw_sockets),
+        (FindingCode::Backlog, backlog),
+        (FindingCode::Conntrack, conntrack),
+        (FindingCode::TcpMemory, tcp_memory),
+        (FindingCode::Memory, memory),
+        (FindingCode::Cpus, cpus),
+        (FindingCode::Governor, governor),
+        (FindingCode::Clock, clock),
+        (FindingCode::Steal, steal),
+        (FindingCode::Container, container),
     ];
-    let judge = |(check, judge): Check| judge(facts).map(|verdict| verdict.into_finding(check));
+    let judge = |(code, judge): Check| judge(facts).map(|verdict| verdict.into_finding(code));
     of_engine.iter().copied().chain(of_machine).filter_map(judge).collect()
 }
 
-type Check = (&'static str, fn(&MachineFacts) -> Option<Verdict>);
+type Check = (FindingCode, fn(&MachineFacts) -> Option<Verdict>);
 
 pub(super) struct Verdict {
     severity: Severity,
@@ -64,9 +67,9 @@ impl Verdict {
         Self { remedy: Some(remedy.into()), ..self }
     }
 
-    pub(super) fn into_finding(self, check: &str) -> Finding {
+    pub(super) fn into_finding(self, code: FindingCode) -> Finding {
         let Self { severity, value, message, remedy } = self;
-        Finding { check: check.into(), severity, value, message, remedy }
+        Finding { code, severity, value: Some(value), message, remedy }
     }
 }
 
@@ -77,7 +80,7 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         }
         RingTrial::Works { direct_descriptors: false } => {
             let message = "a ring was made, without all operations for direct descriptors: ordinary ones are used";
-            return Some(Verdict::new(Severity::Note, "works", message).remedy("run on Linux 6.13 or later"));
+            return Some(Verdict::new(Severity::Info, "works", message).remedy("run on Linux 6.13 or later"));
         }
         RingTrial::Refused { call, errno } => (call, errno),
     };
@@ -169,7 +172,7 @@ fn switch(facts: &MachineFacts) -> Option<Verdict> {
     let value = format!("io_uring_disabled {level}");
     let note = |message: &str| {
         let remedy = "`sysctl -w kernel.io_uring_disabled=0` on the host, or use `--engine epoll`";
-        Verdict::new(Severity::Note, value.clone(), message).remedy(remedy)
+        Verdict::new(Severity::Info, value.clone(), message).remedy(remedy)
     };
     Some(match level {
         0 => Verdict::ok(value, "any process may use it"),
@@ -183,7 +186,7 @@ fn io_uring_unused(facts: &MachineFacts) -> Option<Verdict> {
     io_uring(facts).map(|verdict| match verdict.severity {
         Severity::Blocking => {
             let remedy = verdict.remedy.map(|remedy| remedy.trim_end_matches(OR_WITHOUT).to_owned());
-            Verdict { severity: Severity::Note, remedy, ..verdict }
+            Verdict { severity: Severity::Info, remedy, ..verdict }
         }
         _ => Verdict::ok(verdict.value, "the epoll engine does without"),
     })
@@ -212,7 +215,7 @@ fn kernel(facts: &MachineFacts) -> Option<Verdict> {
     if missing.is_empty() {
         return Some(Verdict::ok(release, "has all that the engine uses"));
     }
-    let severity = if version < (6, 1) { Severity::Warning } else { Severity::Note };
+    let severity = if version < (6, 1) { Severity::Warning } else { Severity::Info };
     let message = format!("lacks {}", missing.join(", "));
     Some(Verdict::new(severity, release, message).remedy("run on Linux 6.13 or later"))
 }
@@ -228,7 +231,7 @@ fn seccomp(facts: &MachineFacts) -> Option<Verdict> {
     Some(match facts.seccomp? {
         0 => Verdict::ok("none", "no filter of system calls"),
         _ if works => Verdict::ok("filter", "it allows io_uring"),
-        _ => Verdict::new(Severity::Note, "filter", "system calls are filtered, io_uring's perhaps among them").remedy(
+        _ => Verdict::new(Severity::Info, "filter", "system calls are filtered, io_uring's perhaps among them").remedy(
             "allow io_uring_setup, io_uring_enter and io_uring_register (docs/seccomp-io_uring.json), or use \
              `--engine epoll`",
         ),
@@ -315,7 +318,7 @@ fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
     if reuse == 1 && facts.timestamps == Some(0) {
         let message = "without effect: net.ipv4.tcp_timestamps is 0, so ports wait their full time";
         let remedy = "`sysctl -w net.ipv4.tcp_timestamps=1`";
-        return Some(Verdict::new(Severity::Note, value, message).remedy(remedy));
+        return Some(Verdict::new(Severity::Info, value, message).remedy(remedy));
     }
     if reuse == 1 {
         return Some(Verdict::ok(value, "ports come back 1 s after --close fin"));
@@ -326,7 +329,7 @@ fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
         "a port waits {TIME_WAIT_S} s after its FIN: keep to --close rst, spread over --source addresses, or \
          `sysctl -w net.ipv4.tcp_tw_reuse=1`"
     );
-    Some(Verdict::new(Severity::Note, value, message).remedy(remedy))
+    Some(Verdict::new(Severity::Info, value, message).remedy(remedy))
 }
 
 /// Beyond it TIME_WAIT is cut short, and the kernel logs "time wait bucket table overflow".
@@ -336,7 +339,7 @@ fn tw_sockets(facts: &MachineFacts) -> Option<Verdict> {
     if most < 16_384 {
         let remedy =
             "`sysctl -w net.ipv4.tcp_max_tw_buckets=65536`: beyond it --close fin leaves none, unlike in the field";
-        return Some(Verdict::new(Severity::Note, most.to_string(), message).remedy(remedy));
+        return Some(Verdict::new(Severity::Info, most.to_string(), message).remedy(remedy));
     }
     Some(Verdict::ok(most.to_string(), message))
 }
@@ -346,7 +349,7 @@ fn backlog(facts: &MachineFacts) -> Option<Verdict> {
     let message = "connects that may wait for a server on this machine";
     if most < 4096 {
         let remedy = "`sysctl -w net.core.somaxconn=4096`: a full backlog drops SYNs, and clients retry after 1 s";
-        return Some(Verdict::new(Severity::Note, most.to_string(), message).remedy(remedy));
+        return Some(Verdict::new(Severity::Info, most.to_string(), message).remedy(remedy));
     }
     Some(Verdict::ok(most.to_string(), message))
 }
@@ -363,7 +366,7 @@ fn conntrack(facts: &MachineFacts) -> Option<Verdict> {
         "entries used; the table is full at {rst_per_s}/s with --close rst, {fin_per_s}/s with --close fin, and \
          packets are dropped"
     );
-    let severity = if rst_per_s < 20_000 { Severity::Warning } else { Severity::Note };
+    let severity = if rst_per_s < 20_000 { Severity::Warning } else { Severity::Info };
     let remedy = "`sysctl -w net.netfilter.nf_conntrack_max=1048576`, or a NOTRACK rule for the target's port";
     Some(Verdict::new(severity, format!("{used} of {most}"), message).remedy(remedy))
 }
@@ -443,7 +446,7 @@ fn governor(facts: &MachineFacts) -> Option<Verdict> {
         _ => {
             let message = "the CPU changes its frequency with the load: low loads look slow";
             let remedy = "`cpupower frequency-set -g performance`";
-            Some(Verdict::new(Severity::Note, names, message).remedy(remedy))
+            Some(Verdict::new(Severity::Info, names, message).remedy(remedy))
         }
     }
 }
@@ -474,7 +477,7 @@ fn steal(facts: &MachineFacts) -> Option<Verdict> {
     let remedy = "use dedicated CPUs; compare differences below 10 % over several rounds only";
     Some(match per_mille {
         0..5 => Verdict::ok(value, message),
-        5..20 => Verdict::new(Severity::Note, value, message).remedy(remedy),
+        5..20 => Verdict::new(Severity::Info, value, message).remedy(remedy),
         20.. => Verdict::new(Severity::Warning, value, message).remedy(remedy),
     })
 }
@@ -484,7 +487,7 @@ fn container(facts: &MachineFacts) -> Option<Verdict> {
         Some(name) => {
             let message = "limits and sysctls are the host's";
             Some(
-                Verdict::new(Severity::Note, name.clone(), message)
+                Verdict::new(Severity::Info, name.clone(), message)
                     .remedy("change them there, or in the runtime's flags"),
             )
         }

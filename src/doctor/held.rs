@@ -2,7 +2,7 @@
 
 use super::checks::{Verdict, bytes_text, count_text};
 use super::facts::{Conntrack, MachineFacts, Usage};
-use super::{Finding, Severity};
+use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::MAX_WORKERS;
 use crate::io::Engine;
 
@@ -23,20 +23,20 @@ pub struct HeldPlan {
 /// that the kernel does not tell have none.
 pub fn examine_held(plan: &HeldPlan, facts: &MachineFacts) -> Vec<Finding> {
     let checks: [Check; 6] = [
-        ("held_memory", memory),
-        ("held_ports", ports),
-        ("held_descriptors", descriptors),
-        ("held_system_files", system_files),
-        ("held_conntrack", conntrack),
-        ("held_tcp_memory", tcp_memory),
+        (FindingCode::HeldMemory, memory),
+        (FindingCode::HeldPorts, ports),
+        (FindingCode::HeldDescriptors, descriptors),
+        (FindingCode::HeldSystemFiles, system_files),
+        (FindingCode::HeldConntrack, conntrack),
+        (FindingCode::HeldTcpMemory, tcp_memory),
     ];
-    checks.into_iter().filter_map(|(check, judge)| Some(judge(plan, facts)?.into_finding(check))).collect()
+    checks.into_iter().filter_map(|(code, judge)| Some(judge(plan, facts)?.into_finding(code))).collect()
 }
 
 /// Kernel memory of an idle connection, measured on Linux 6.18 with 80 000 of them: 3.9 KB and, with an operation armed
 /// on it, 0.7 KB. It counts for each end.
 pub const KERNEL_BYTES_PER_END: u64 = 4_700;
-type Check = (&'static str, fn(&HeldPlan, &MachineFacts) -> Option<Verdict>);
+type Check = (FindingCode, fn(&HeldPlan, &MachineFacts) -> Option<Verdict>);
 
 /// What a held connection may take of the program's own memory, at each end.
 const USER_BYTES_PER_END: u64 = 64;
@@ -185,7 +185,7 @@ fn tcp_memory(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
         count_text(at_once)
     );
     let remedy = "raise the third value of net.ipv4.tcp_mem (pages) if many of them send or are released at once";
-    Some(Verdict::new(Severity::Note, value, message).remedy(remedy))
+    Some(Verdict::new(Severity::Info, value, message).remedy(remedy))
 }
 
 #[cfg(test)]
@@ -196,15 +196,16 @@ mod tests {
     const PLAN: HeldPlan = HeldPlan { connections: 100_000, pairs: 10, both_ends: false, engine: Engine::IoUring };
 
     fn finding(check: &str, plan: HeldPlan, facts: &MachineFacts) -> (Severity, String) {
-        let found = examine_held(&plan, facts).into_iter().find(|finding| finding.check == check).expect(check);
+        let found =
+            examine_held(&plan, facts).into_iter().find(|finding| finding.code.to_string() == check).expect(check);
         assert_eq!(found.remedy.is_none(), found.severity == Severity::Ok, "{found:?}");
-        (found.severity, format!("{}: {} -> {}", found.value, found.message, found.remedy.unwrap_or_default()))
+        (found.severity, format!("{}: {} -> {}", found.value.unwrap(), found.message, found.remedy.unwrap_or_default()))
     }
 
     #[test]
     fn a_plan_that_fits_has_no_fault() {
         let findings = examine_held(&PLAN, &sound());
-        let checks: Vec<&str> = findings.iter().map(|finding| finding.check.as_str()).collect();
+        let checks: Vec<String> = findings.iter().map(|finding| finding.code.to_string()).collect();
         assert_eq!(
             checks,
             ["held_memory", "held_ports", "held_descriptors", "held_system_files", "held_conntrack", "held_tcp_memory"]
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_does_not_suffice_is_found_and_how_much_would() {
-        use Severity::{Blocking, Note, Ok, Warning};
+        use Severity::{Blocking, Info, Ok, Warning};
         let million = HeldPlan { connections: 1_000_000, pairs: 100, both_ends: true, engine: Engine::IoUring };
         let tracked = |used, most| {
             let entries = Usage { used, most };
@@ -256,7 +257,7 @@ mod tests {
             ("held_system_files", million, files(i64::MAX as u64), Ok, "unlimited"),
             ("held_conntrack", million, tracked(10, 262_144), Blocking, "nf_conntrack_max=1250012"),
             ("held_conntrack", million, tracked(0, 262_144), Ok, "tracks nothing now"),
-            ("held_tcp_memory", million, sound(), Note, "only 131 thousand can have a page"),
+            ("held_tcp_memory", million, sound(), Info, "only 131 thousand can have a page"),
         ];
         for (check, plan, facts, severity, phrase) in cases {
             let (found, text) = finding(check, plan, &facts);

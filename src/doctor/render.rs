@@ -4,15 +4,16 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 
-use super::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 
 /// The text, `width` columns wide (60 at least), coloured with ANSI sequences if `color`.
 pub fn render(findings: &[Finding], width: u16, color: bool) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     for finding in findings {
-        let Finding { check, severity, value, message, remedy } = finding;
-        table.add_row([severity_name(*severity), check.as_str(), &format!("{value}: {message}")]);
+        let Finding { code, severity, value, message, remedy } = finding;
+        let text = value.as_ref().map_or_else(|| message.clone(), |value| format!("{value}: {message}"));
+        table.add_row([severity_name(*severity), &code.to_string(), &text]);
         if let Some(remedy) = remedy {
             table.add_row(["", "", &format!("-> {remedy}")]);
         }
@@ -31,7 +32,7 @@ pub fn render(findings: &[Finding], width: u16, color: bool) -> String {
 
 fn summary(findings: &[Finding]) -> String {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (blocking, warnings, notes) = (count(Severity::Blocking), count(Severity::Warning), count(Severity::Note));
+    let (blocking, warnings, notes) = (count(Severity::Blocking), count(Severity::Warning), count(Severity::Info));
     let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let rest = format!("{}, {}", plural(warnings, "warning"), plural(notes, "note"));
     match blocking {
@@ -42,7 +43,7 @@ fn summary(findings: &[Finding]) -> String {
 
 /// Only first lines of findings begin with something other than blanks.
 fn colored(rows: &str) -> String {
-    let severities = [Severity::Ok, Severity::Note, Severity::Warning, Severity::Blocking];
+    let severities = [Severity::Ok, Severity::Info, Severity::Warning, Severity::Blocking];
     let lines = rows.lines().map(|line| {
         severities
             .into_iter()
@@ -60,7 +61,7 @@ fn colored(rows: &str) -> String {
 fn severity_name(severity: Severity) -> &'static str {
     match severity {
         Severity::Ok => "ok",
-        Severity::Note => "note",
+        Severity::Info => "note",
         Severity::Warning => "warning",
         Severity::Blocking => "BLOCKING",
     }
@@ -69,7 +70,7 @@ fn severity_name(severity: Severity) -> &'static str {
 fn severity_style(severity: Severity) -> Style {
     let color = match severity {
         Severity::Ok => AnsiColor::Green,
-        Severity::Note => AnsiColor::Cyan,
+        Severity::Info => AnsiColor::Cyan,
         Severity::Warning => AnsiColor::Yellow,
         Severity::Blocking => AnsiColor::Red,
     };

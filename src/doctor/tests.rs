@@ -1,4 +1,5 @@
 use super::*;
+use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::Topology;
 use crate::io::Engine;
 
@@ -41,13 +42,13 @@ pub(super) fn sound() -> MachineFacts {
 fn finding(check: &str, facts: &MachineFacts) -> Finding {
     examine(facts, Engine::IoUring)
         .into_iter()
-        .find(|finding| finding.check == check)
+        .find(|finding| finding.code.to_string() == check)
         .unwrap_or_else(|| panic!("no finding {check}"))
 }
 
 fn text(finding: &Finding) -> String {
     let Finding { value, message, remedy, .. } = finding;
-    format!("{value}: {message} -> {}", remedy.as_deref().unwrap_or("nothing"))
+    format!("{}: {message} -> {}", value.as_deref().unwrap_or_default(), remedy.as_deref().unwrap_or("nothing"))
 }
 
 #[test]
@@ -111,15 +112,14 @@ fn a_refused_ring_blocks_and_says_why() {
 fn epoll_asks_for_less() {
     let old = MachineFacts { ring: refused(libc::EPERM), kernel: Some("4.19.0".into()), ..sound() };
     let findings = examine(&old, Engine::Epoll);
-    let severities: Vec<_> =
-        findings.iter().take(4).map(|finding| (finding.check.as_str(), finding.severity)).collect();
+    let severities: Vec<_> = findings.iter().take(4).map(|finding| (finding.code, finding.severity)).collect();
     assert_eq!(
         severities,
         [
-            ("io_uring", Severity::Note),
-            ("kernel", Severity::Ok),
-            ("open_files", Severity::Ok),
-            ("epoll_watches", Severity::Ok)
+            (FindingCode::IoUring, Severity::Info),
+            (FindingCode::Kernel, Severity::Ok),
+            (FindingCode::OpenFiles, Severity::Ok),
+            (FindingCode::EpollWatches, Severity::Ok)
         ]
     );
     assert!(text(&findings[2]).contains("in all workers together"), "{}", text(&findings[2]));
@@ -130,16 +130,16 @@ fn epoll_asks_for_less() {
 
 #[test]
 fn each_fault_has_its_finding() {
-    use Severity::{Blocking, Note, Ok, Warning};
+    use Severity::{Blocking, Info, Ok, Warning};
     let entries = |used, most| Some(Conntrack { entries: Usage { used, most }, after_rst_s: 10, after_fin_s: 120 });
     let files = |hard| Limit { soft: Some(64), hard };
     let kernel = |release: &str| MachineFacts { kernel: Some(release.into()), ..sound() };
     let clock = |name: &str| MachineFacts { clock_source: Some(name.into()), ..sound() };
     let cases = [
-        ("io_uring", MachineFacts { ring: RingTrial::Works { direct_descriptors: false }, ..sound() }, Note, "6.13"),
+        ("io_uring", MachineFacts { ring: RingTrial::Works { direct_descriptors: false }, ..sound() }, Info, "6.13"),
         ("kernel", kernel("5.15.0-91-generic"), Warning, "defer their work (6.1)"),
-        ("kernel", kernel("6.1.0-25-amd64"), Note, "lacks socket options through the ring (6.7), bind"),
-        ("kernel", kernel("6.12.9"), Note, "lacks direct descriptors that are released at once (6.13) ->"),
+        ("kernel", kernel("6.1.0-25-amd64"), Info, "lacks socket options through the ring (6.7), bind"),
+        ("kernel", kernel("6.12.9"), Info, "lacks direct descriptors that are released at once (6.13) ->"),
         ("kernel", kernel("6.13"), Ok, "has all"),
         ("kernel", kernel("7.0.1"), Ok, "has all"),
         ("kernel", kernel("custom"), Ok, "no version number"),
@@ -162,24 +162,24 @@ fn each_fault_has_its_finding() {
         ("ports", sound(), Ok, "28232: per source and target; connects slow past 14116"),
         ("ports", MachineFacts { port_range: Some((60_000, 60_999)), ..sound() }, Warning, "1000: per source"),
         ("ports", MachineFacts { port_range: Some((0, 65_535)), ..sound() }, Ok, "65536"),
-        ("time_wait", MachineFacts { tw_reuse: Some(0), ..sound() }, Note, "ends at 470/s ->"),
-        ("time_wait", MachineFacts { tw_reuse: Some(2), ..sound() }, Note, "470/s beyond loopback"),
-        ("time_wait", MachineFacts { timestamps: Some(0), ..sound() }, Note, "tcp_timestamps is 0"),
+        ("time_wait", MachineFacts { tw_reuse: Some(0), ..sound() }, Info, "ends at 470/s ->"),
+        ("time_wait", MachineFacts { tw_reuse: Some(2), ..sound() }, Info, "470/s beyond loopback"),
+        ("time_wait", MachineFacts { timestamps: Some(0), ..sound() }, Info, "tcp_timestamps is 0"),
         ("tw_sockets", sound(), Ok, "131072: connections that may be in TIME_WAIT"),
-        ("tw_sockets", MachineFacts { tw_buckets: Some(4_096), ..sound() }, Note, "tcp_max_tw_buckets=65536"),
+        ("tw_sockets", MachineFacts { tw_buckets: Some(4_096), ..sound() }, Info, "tcp_max_tw_buckets=65536"),
         ("uring_switch", sound(), Ok, "any process"),
         ("uring_switch", MachineFacts { io_uring_disabled: None, ..sound() }, Ok, "nothing switches it off"),
-        ("uring_switch", MachineFacts { io_uring_disabled: Some(1), ..sound() }, Note, "kernel.io_uring_group"),
-        ("uring_switch", MachineFacts { io_uring_disabled: Some(2), ..sound() }, Note, "no process may"),
+        ("uring_switch", MachineFacts { io_uring_disabled: Some(1), ..sound() }, Info, "kernel.io_uring_group"),
+        ("uring_switch", MachineFacts { io_uring_disabled: Some(2), ..sound() }, Info, "no process may"),
         ("seccomp", sound(), Ok, "no filter"),
         ("seccomp", MachineFacts { seccomp: Some(2), ..sound() }, Ok, "it allows io_uring"),
         (
             "seccomp",
             MachineFacts { seccomp: Some(2), ring: refused(libc::EPERM), ..sound() },
-            Note,
+            Info,
             "seccomp-io_uring.json",
         ),
-        ("backlog", MachineFacts { somaxconn: Some(128), ..sound() }, Note, "retry after 1 s"),
+        ("backlog", MachineFacts { somaxconn: Some(128), ..sound() }, Info, "retry after 1 s"),
         ("conntrack", MachineFacts { conntrack: entries(0, 65_536), ..sound() }, Ok, "tracks nothing now"),
         (
             "conntrack",
@@ -187,7 +187,7 @@ fn each_fault_has_its_finding() {
             Warning,
             "6553/s with --close rst, 546/s with --close fin",
         ),
-        ("conntrack", MachineFacts { conntrack: entries(9, 1 << 20), ..sound() }, Note, "NOTRACK"),
+        ("conntrack", MachineFacts { conntrack: entries(9, 1 << 20), ..sound() }, Info, "NOTRACK"),
         ("tcp_memory", MachineFacts { tcp_memory: Some(1 << 20), ..sound() }, Warning, "1 MiB"),
         ("memory", sound(), Ok, "16.0 GiB: left, room for 3.6 million held connections"),
         (
@@ -208,7 +208,7 @@ fn each_fault_has_its_finding() {
         (
             "governor",
             MachineFacts { governors: vec!["powersave".into(), "schedutil".into()], ..sound() },
-            Note,
+            Info,
             "powersave, schedutil",
         ),
         ("governor", MachineFacts { governors: vec![], ..sound() }, Ok, "not visible"),
@@ -216,12 +216,12 @@ fn each_fault_has_its_finding() {
         ("clock", clock("hpet"), Warning, "dmesg"),
         ("clock", clock("acpi_pm"), Warning, "available_clocksource"),
         ("steal", MachineFacts { virtual_machine: true, ..sound() }, Ok, "0.0 %"),
-        ("steal", MachineFacts { steal_per_mille: Some(12), ..sound() }, Note, "1.2 %"),
+        ("steal", MachineFacts { steal_per_mille: Some(12), ..sound() }, Info, "1.2 %"),
         ("steal", MachineFacts { steal_per_mille: Some(207), ..sound() }, Warning, "20.7 %"),
         (
             "container",
             MachineFacts { container: Some("Docker".into()), ..sound() },
-            Note,
+            Info,
             "limits and sysctls are the host's",
         ),
     ];
@@ -237,7 +237,7 @@ fn each_fault_has_its_finding() {
 fn epoll_may_watch_as_many_sockets_as_may_be_open() {
     let watches = |most| {
         let facts = MachineFacts { epoll_watches: Some(most), ..sound() };
-        examine(&facts, Engine::Epoll).into_iter().find(|finding| finding.check == "epoll_watches").unwrap()
+        examine(&facts, Engine::Epoll).into_iter().find(|finding| finding.code == FindingCode::EpollWatches).unwrap()
     };
     assert_eq!(watches(1 << 20).severity, Severity::Ok);
     let few = watches(100_000);
@@ -270,7 +270,8 @@ fn unknown_facts_have_no_finding() {
         memory_available: None,
         ..sound()
     };
-    let checks: Vec<String> = examine(&facts, Engine::IoUring).into_iter().map(|finding| finding.check).collect();
+    let checks: Vec<String> =
+        examine(&facts, Engine::IoUring).into_iter().map(|finding| finding.code.to_string()).collect();
     assert_eq!(checks, ["io_uring", "uring_switch", "open_files", "conntrack", "cpus", "governor", "container"]);
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use rustix::io::Errno;
 
 use super::reaction::{Ending, Reaction};
-use super::table::named;
 use crate::base::Nanos;
+use crate::base::table::named;
 use crate::protocol::amf0::Text;
 use crate::protocol::session::Status;
 use crate::protocol::{S0S1_SIZE, S0S1S2_SIZE, TlsFault, Violation};

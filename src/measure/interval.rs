@@ -6,7 +6,7 @@ use super::histogram::{bytes_of, new_histogram};
 use super::layout::{RecorderLayout, WatchedRow};
 use super::sample::{Metric, Place, Sample};
 use super::sparse::DIGITS;
-use super::table::counts;
+use crate::base::table::counts;
 use crate::base::{Nanos, Time};
 
 /// Most spare reports a recorder keeps; more are dropped.

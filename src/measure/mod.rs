@@ -13,7 +13,6 @@ mod recorder;
 mod sample;
 mod snapshot;
 mod sparse;
-mod table;
 mod timeline;
 
 pub use failure::{Failure, FailureDetail, FailureKind, Side, Step};

@@ -1,6 +1,6 @@
 //! One completed attempt and the spans measured on it.
 
-use super::table::named;
+use crate::base::table::named;
 use crate::base::{Nanos, Time};
 use crate::protocol::Negotiated;
 

@@ -8,8 +8,8 @@ use super::layout::{RecorderLayout, StageInfo};
 use super::pause::{Pause, Pauses};
 use super::reaction::{Reaction, Reactions};
 use super::sample::{Metric, Place, Sample};
-use super::table::counts;
 use crate::base::Nanos;
+use crate::base::table::counts;
 use crate::protocol::Negotiated;
 use crate::protocol::media::Amount;
 

@@ -2,13 +2,11 @@
 //! no value. No cell is taken for a formula, for the only text that may come from others begins with a quotation mark where it
 //! could be one.
 
-use std::borrow::Cow;
-
 use csv::Writer;
 use serde::Serialize;
 
-use crate::base::visible;
 use crate::capacity::{CapacityResult, TrialRow};
+use crate::finding::FindingCode;
 use crate::measure::{LatencySummary, Metric};
 use crate::run::{LatencyTable, RunResult};
 
@@ -97,7 +95,7 @@ fn rows(latency: &LatencyTable) -> impl Iterator<Item = LatencyRow<'_>> {
 
 /// A trial without its lists, in the order of [`TRIALS`].
 #[derive(Serialize)]
-struct Trial<'a> {
+struct Trial {
     begin_s: f64,
     purpose: crate::capacity::TrialPurpose,
     rate_per_s: f64,
@@ -123,11 +121,11 @@ struct Trial<'a> {
     workers: u32,
     sources: u32,
     slots: u32,
-    limited: Option<Cow<'a, str>>,
+    limited: Option<FindingCode>,
 }
 
-impl<'a> Trial<'a> {
-    fn of(row: &'a TrialRow) -> Self {
+impl Trial {
+    fn of(row: &TrialRow) -> Self {
         Self {
             begin_s: row.begin_s,
             purpose: row.purpose,
@@ -154,17 +152,8 @@ impl<'a> Trial<'a> {
             workers: row.workers,
             sources: row.sources,
             slots: row.slots,
-            limited: row.limited.as_deref().map(no_formula),
+            limited: row.limited,
         }
-    }
-}
-
-/// Text that no spreadsheet computes (OWASP, "CSV Injection"), and that nothing acts upon.
-fn no_formula(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{}", visible(text)).into()
-    } else {
-        visible(text)
     }
 }
 
@@ -208,15 +197,6 @@ mod tests {
         ");
         let closed = closed_result(&[], Failure::new(Step::S0, FailureKind::Reset), None);
         assert!(!latency(&closed).contains("response"));
-    }
-
-    #[test]
-    fn no_text_is_a_formula() {
-        for (text, cell) in
-            [("=1+1", "'=1+1"), ("@a", "'@a"), ("the generator", "the generator"), ("a\n\u{1b}", r"a\n\u{1b}")]
-        {
-            assert_eq!(no_formula(text), cell);
-        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::tables::{self, Table};
 use super::{capacity as words, outcomes};
 use crate::base::visible;
 use crate::capacity::CapacityResult;
-use crate::run::{FailureRow, Finding, RunResult, Tool, Verdict};
+use crate::finding::Finding;
+use crate::run::{FailureRow, RunResult, Tool, Verdict};
 
 /// Most rows of a table: the rest is counted and stands in the result file.
 const MOST_ROWS: usize = 16;
@@ -189,10 +190,10 @@ impl Page {
         self.paragraph("findings:");
         self.line("");
         for finding in outcomes::findings_by_severity(findings) {
-            let (code, message) = (code(&finding.code), escaped(&finding.message));
+            let (code, message) = (code(&finding.code.to_string()), escaped(&finding.message));
             self.line(&format!("- **{}** {code}: {message}", finding.severity));
-            if !finding.remedy.is_empty() {
-                self.line(&format!("  - {}", escaped(&finding.remedy)));
+            if let Some(remedy) = &finding.remedy {
+                self.line(&format!("  - {}", escaped(remedy)));
             }
         }
     }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::observed;
 use super::quantity::{bytes, count, percent, seconds};
 use crate::base::Nanos;
+use crate::finding::Finding;
 use crate::measure::{MediaCounts, Side};
-use crate::run::{FailureRow, Finding, ReasonRow, RunResult, StormRow, preflight};
+use crate::run::{FailureRow, ReasonRow, RunResult, StormRow, preflight};
 
 /// Labels and their sentences: those that there are.
 pub(super) fn of(result: &RunResult) -> Vec<(&'static str, String)> {

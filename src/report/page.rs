@@ -7,7 +7,8 @@ use super::outcomes::findings_by_severity;
 use super::quantity::count;
 use super::tables::Table;
 use crate::base::visible;
-use crate::run::{Finding, Severity, Verdict};
+use crate::finding::{Finding, Severity};
+use crate::run::Verdict;
 
 /// How a report may look; asked of the terminal by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +89,17 @@ impl Page {
         self.title("findings");
         for finding in findings_by_severity(findings) {
             let color = match finding.severity {
+                Severity::Ok => AnsiColor::Green,
                 Severity::Info => AnsiColor::Cyan,
                 Severity::Warning => AnsiColor::Yellow,
                 Severity::Blocking => AnsiColor::Red,
             };
             let text = format!(" {}: {}", finding.code, finding.message);
-            self.item((&finding.severity.to_string(), colored(color)), &text, &finding.remedy);
+            self.item(
+                (&finding.severity.to_string(), colored(color)),
+                &text,
+                finding.remedy.as_deref().unwrap_or_default(),
+            );
         }
     }
 

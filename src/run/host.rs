@@ -10,7 +10,7 @@ use crate::fleet::allowed_cpus;
 use crate::io::Engine;
 use crate::observe::counters;
 
-use super::result::Environment;
+use crate::run::result::Environment;
 
 /// Counters of `/proc/net/netstat` (TcpExt) and `/proc/net/snmp` (Tcp) that say what happened on the way, with the
 /// names they have in a result. They are host-wide: on loopback they are the target's too.

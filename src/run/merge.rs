@@ -1,15 +1,14 @@
 //! One result from those of several machines that ran shares of the same plan.
 
-use super::plan::{Population, RunPlan};
-use super::result::{
+use super::condition::Threshold;
+use super::judging::{self, WatchOutcome};
+use crate::load::Share;
+use crate::measure::{HistogramError, LatencySummary, Metric, TimelineRow};
+use crate::run::plan::{Population, RunPlan};
+use crate::run::result::{
     AnnouncementRow, Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult,
     Window, counted_s, measured_length_s,
 };
-use super::threshold::{Threshold, ThresholdError};
-use super::verdict;
-use super::watch::WatchOutcome;
-use crate::load::Share;
-use crate::measure::{HistogramError, LatencySummary, Metric, TimelineRow};
 
 /// Why results cannot be merged: one sentence that names the difference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +40,6 @@ pub enum MergeError {
     /// A distribution cannot be read.
     #[error("a result is damaged: {0}")]
     Damaged(#[from] HistogramError),
-    /// A condition in the plan is not one.
-    #[error("a result is damaged: {0}")]
-    Threshold(#[from] ThresholdError),
 }
 
 impl RunResult {
@@ -79,8 +75,7 @@ impl RunResult {
         for (index, worker) in (0..).zip(&mut merged.workers) {
             worker.index = index;
         }
-        let thresholds = Threshold::of_plan(&merged.plan)?;
-        verdict::judge(&mut merged, &thresholds, &WatchOutcome::default());
+        judging::judge(&mut merged, &WatchOutcome::default());
         Ok(merged)
     }
 
@@ -391,7 +386,7 @@ fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String,
         .or_else(|| differ("the engine", first.engine, other.engine, |engine| engine.to_string()))
         .or_else(|| differ("what publishers send", &first.clip, &other.clip, |clip| format!("{clip:?}")))
         .or_else(|| differ("--drain", first.drain, other.drain, bool::to_string))
-        .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| list.join(" ")))
+        .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| joined(list)))
         .or_else(|| differ("the list of populations", names(first), names(other), String::clone))
         .or_else(|| {
             first
@@ -400,6 +395,10 @@ fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String,
                 .zip(&other.populations)
                 .find_map(|(first, other)| population_difference(first, other))
         })
+}
+
+fn joined(thresholds: &[Threshold]) -> String {
+    thresholds.iter().map(Threshold::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn population_difference(first: &Population, other: &Population) -> Option<(&'static str, String, String)> {
@@ -445,12 +444,12 @@ fn check_shares(results: &[RunResult]) -> Result<(), MergeError> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::plan::TargetShare;
-    use super::super::result::fixtures::{self, OpenRun};
-    use super::super::simulate;
     use super::*;
     use crate::measure::{FailureKind, Step};
     use crate::run::Verdict;
+    use crate::run::fixtures::{self, OpenRun};
+    use crate::run::plan::TargetShare;
+    use crate::run::simulate;
 
     fn share(index: u32, count: u32) -> RunResult {
         OpenRun { share: Share { index, count }, completed: 1_000 + u64::from(index), ..OpenRun::default() }.result(&[])

@@ -1,51 +1,39 @@
-//! Layer 4: one run: its plan, the control of its workers, its result and the verdict on it.
+//! One run: the conditions and the plan it was asked for, what is made ready from it, the control of its workers, and its
+//! result, put together, judged and merged.
 
+mod assemble;
+mod condition;
 mod control;
-mod diagnosis;
 pub mod host;
-mod host_watch;
-mod limiter;
-mod memory;
+mod judging;
 mod merge;
-mod phase;
 mod plan;
-pub mod preflight;
 mod prepare;
-mod proxy;
-mod recovery;
-mod release;
 mod result;
-mod sessions;
-mod threshold;
-mod throttling;
-mod unserved;
-mod verdict;
-mod watch;
 
+pub use assemble::ResultParts;
+pub use condition::{AbortCondition, ConditionError, Threshold, Unit, redact_condition};
 pub use control::{
     Conduct, ControlError, ControlRuntime, Interruption, Notice, Ran, Resolver, Signals, Watch, on_each_signal, run,
     simulate, simulate_watched,
 };
-pub use memory::{MemoryNeed, NoRoom, WorkerMemory, check_address_space, check_room};
+pub use judging::preflight;
+pub use judging::{
+    ExitCode, ExitFacts, Obstacle, Trip, Unserved, WatchOutcome, meant_to_complete, met_nobody, nothing_completed,
+    reactions, unexpected_reactions, unserved, unserved_text,
+};
 pub use merge::MergeError;
-pub use phase::{InterruptedAt, Phase};
 pub use plan::*;
-pub use prepare::{LoadError, PlannedStage, Preparation, WorkerParts, clock_of_this_machine};
-pub use recovery::{RecoveryRow, StormRow};
+pub use prepare::{
+    LoadError, MemoryNeed, NoRoom, Preparation, WorkerMemory, WorkerParts, check_address_space, check_room,
+    clock_of_this_machine,
+};
 pub(crate) use result::check;
 pub use result::{
-    Attempts, Connections, Environment, Event, FailureRow, Generator, LatencyTable, Machine, PauseRow, RESULT_SCHEMA,
-    Rates, ReactionRow, ReasonRow, ResultFileError, ResultParts, Row, RunResult, Tool, Window, WorkerRow,
-    recorder_layout, schema_kind,
+    Attempts, Connections, Environment, Event, FailureRow, Generator, InterruptedAt, LatencyTable, Machine, PauseRow,
+    Phase, RESULT_SCHEMA, Rates, ReactionRow, ReasonRow, RecoveryRow, ResultFileError, Row, RunResult, Signal,
+    StormRow, ThresholdResult, Tool, Verdict, Window, WorkerRow, schema_kind,
 };
-pub use sessions::DEFAULT_STREAM;
-pub use threshold::{Threshold, ThresholdError, ThresholdResult, Unit, redact_condition};
-pub use unserved::{Unserved, unserved, unserved_text};
-pub use verdict::{
-    ExitCode, ExitFacts, Finding, Obstacle, Severity, Signal, Verdict, meant_to_complete, met_nobody,
-    nothing_completed, reactions, unexpected_reactions,
-};
-pub use watch::{AbortCondition, Trip, WatchOutcome};
 
 #[cfg(test)]
-pub(crate) use result::fixtures;
+pub(crate) mod fixtures;

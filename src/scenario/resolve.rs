@@ -81,10 +81,9 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     if let Some(guard) = &request.guard {
         populations.push(guard_of(guard, request, &populations, &mut addresses)?);
     }
-    let conditions = |texts: &[String]| {
-        texts.iter().map(|text| redact_condition(text, |target| addresses.name_of(target))).collect::<Vec<_>>()
-    };
-    let (thresholds, abort_if) = (conditions(&request.thresholds), conditions(&request.abort_if));
+    let shown = |text: &str| redact_condition(text, |target| addresses.name_of(target));
+    let thresholds = checks::conditions(&request.origins, Setting::THRESHOLDS, &request.thresholds, shown)?;
+    let abort_if = checks::conditions(&request.origins, Setting::ABORT_IF, &request.abort_if, shown)?;
     let Addresses { targets, mut sources, .. } = addresses;
     check_names(request, asked, &populations)?;
     check_sources(request, asked, &sources, &targets, &populations)?;

@@ -21,7 +21,7 @@ const fn only(path: &'static str, used: &'static [&'static str]) -> Module {
 /// A submodule with a row of its own (`io::ring`) does not count as its parent.
 pub const LAYERS: &[&[Module]] = &[
     &[any_lower("base")],
-    &[any_lower("protocol"), any_lower("load"), only("search", &["base"])],
+    &[any_lower("protocol"), any_lower("load"), only("search", &["base"]), only("finding", &["base"])],
     &[any_lower("measure"), any_lower("io"), any_lower("inspect")],
     &[
         only("io::ring", &["base", "protocol", "io"]),

@@ -40,9 +40,9 @@ fn a_simulated_load_that_its_target_refuses_ends_as_one_on_sockets_does() {
         let result: RunResult =
             serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
         let told = ended.stderr.contains("every target refuses every connection: ending the load");
-        let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
+        let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code.to_string()).collect();
         let events: Vec<_> = result.events.iter().map(|event| event.code.as_str()).collect();
-        (ended.code, result.window.duration_s, told, codes.contains(&"refused_by_all"), events == ["ended"])
+        (ended.code, result.window.duration_s, told, codes.contains(&"refused_by_all".to_owned()), events == ["ended"])
     };
     let (code, duration_s, told, found, noted) = refused("");
     assert_eq!((code, told, found, noted), (Some(5), true, true, true));

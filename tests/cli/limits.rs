@@ -83,7 +83,7 @@ fn doctor_sees_what_a_profile_forbids() {
         assert_eq!(ended.code, Some(1), "{ended:#?}");
         let report = ended.json();
         let findings = report["findings"].as_array().expect("findings");
-        let finding = findings.iter().find(|finding| finding["check"] == "io_uring").expect("the check");
+        let finding = findings.iter().find(|finding| finding["code"] == "io_uring").expect("the check");
         let text = finding.to_string();
         let parts = [&format!("forbidden ({name})"), &format!("a seccomp filter forbids {call}")];
         assert!(parts.iter().all(|part| text.contains(*part)), "{call} {name}: {text}");

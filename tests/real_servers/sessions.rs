@@ -23,7 +23,7 @@ fn refused(url: &str, options: &str) -> FailureRow {
 }
 
 fn has_finding(result: &RunResult, code: &str) -> bool {
-    result.generator.findings.iter().any(|finding| finding.code == code)
+    result.generator.findings.iter().any(|finding| finding.code.to_string() == code)
 }
 
 fn spans(summary: &Option<LatencySummary>) -> &LatencySummary {

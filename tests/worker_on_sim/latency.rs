@@ -1,6 +1,7 @@
 //! Two clocks for each sample: a stall shows in full, and its cause is told apart.
 
 use shakedown::base::Nanos;
+use shakedown::finding::FindingCode;
 use shakedown::io::sim::{Peer, ServiceModel};
 use shakedown::measure::{LatencyHistogram, Metric, Quantile};
 use shakedown::run::{Verdict, simulate};
@@ -152,8 +153,8 @@ fn a_late_generator_accuses_itself() {
     assert_eq!(report.spans(Metric::SlotWait), spans([Nanos::ZERO; 4_000]));
 
     let result = report.result();
-    let codes: Vec<&str> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!((codes, result.generator.limited), (vec!["late_starts", "generator_paused"], true));
+    let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!((codes, result.generator.limited), (vec![FindingCode::LateStarts, FindingCode::GeneratorPaused], true));
     assert_eq!(result.verdict, Verdict::Inconclusive);
 }
 
@@ -205,9 +206,9 @@ fn arrivals_that_find_no_slot_keep_their_intended_instant() {
     assert_eq!(report.spans(Metric::Lateness), spans([Nanos::ZERO; 40]));
 
     let result = report.result();
-    let codes: Vec<&str> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
+    let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code).collect();
     // Ten slots are fewer than the plan may need, so what was dropped is not held against the target.
-    assert_eq!((codes, result.generator.limited), (vec!["pool_too_small"], true));
+    assert_eq!((codes, result.generator.limited), (vec![FindingCode::PoolTooSmall], true));
     assert_eq!(result.verdict, Verdict::Inconclusive);
 }
 
@@ -219,8 +220,8 @@ fn a_silent_server_that_holds_all_slots_does_not_make_the_generator_the_limit() 
     let attempts = result.attempts;
     assert_eq!((attempts.due, attempts.started, attempts.dropped, attempts.failed), (200, 10, 190, 10));
     assert_eq!(result.rate.intended_per_s, Some(100.0));
-    let codes: Vec<&str> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!((codes, result.generator.limited), (vec!["slots_held_by_target"], false));
+    let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!((codes, result.generator.limited), (vec![FindingCode::SlotsHeldByTarget], false));
     // Nothing completed, and that is the target's doing.
     assert_eq!(result.verdict, Verdict::Fail);
 }

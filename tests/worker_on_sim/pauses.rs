@@ -1,6 +1,7 @@
 //! The generator stands still, as when it is stopped or its machine is paused: whatever comes of it is its own.
 
 use shakedown::base::Nanos;
+use shakedown::finding::FindingCode;
 use shakedown::io::sim::{Peer, PeerScript, ServiceModel};
 use shakedown::measure::{Ending, FailureDetail, FailureKind, Metric, Side, Step};
 use shakedown::protocol::ClientProfile;
@@ -16,7 +17,7 @@ fn paused(length: Nanos, at: Nanos, pause: Nanos) -> Lab {
 }
 
 fn asking(mut lab: Lab, thresholds: &[&str]) -> RunResult {
-    lab.plan.thresholds = thresholds.iter().map(|text| (*text).to_owned()).collect();
+    lab.plan.thresholds = thresholds.iter().map(|text| text.parse().unwrap()).collect();
     lab.run().result()
 }
 
@@ -24,8 +25,8 @@ fn passes(result: &RunResult) -> Vec<Option<bool>> {
     result.thresholds.iter().map(|met| met.pass).collect()
 }
 
-fn codes(result: &RunResult) -> Vec<&str> {
-    result.generator.findings.iter().map(|finding| finding.code.as_str()).collect()
+fn codes(result: &RunResult) -> Vec<FindingCode> {
+    result.generator.findings.iter().map(|finding| finding.code).collect()
 }
 
 /// A server that takes everybody at once and answers after this long.
@@ -45,7 +46,10 @@ fn no_slot_is_held_by_the_target_while_the_generator_stands_still() {
     assert!(report.spans(Metric::Lateness).count_between(millis(10), secs(2)) >= 1_000);
 
     let result = asking(paused(secs(8), secs(3), secs(2)), &["response.p99<100ms"]);
-    assert_eq!((codes(&result), result.verdict), (vec!["late_starts", "generator_paused"], Verdict::Inconclusive));
+    assert_eq!(
+        (codes(&result), result.verdict),
+        (vec![FindingCode::LateStarts, FindingCode::GeneratorPaused], Verdict::Inconclusive)
+    );
     assert_eq!(passes(&result), [None]);
     insta::assert_snapshot!(result.generator.findings[1].message, @"the generator stood still for 2.00 s from 3.00 s on: it was stopped, or had no CPU");
     let reason = result.thresholds[0].reason.as_ref().unwrap();
@@ -60,7 +64,7 @@ fn each_condition_is_weighed_against_the_lateness_of_its_own_percentile() {
     assert_eq!((result.generator.limited, result.verdict), (false, Verdict::Inconclusive));
     // What is met is met: with nothing else asked there is nothing to doubt.
     let met = asking(paused(secs(10), secs(5), millis(60)), &asked[2..]);
-    assert_eq!((met.verdict, codes(&met)), (Verdict::Pass, vec!["generator_paused"]));
+    assert_eq!((met.verdict, codes(&met)), (Verdict::Pass, vec![FindingCode::GeneratorPaused]));
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn what_has_arrived_during_a_pause_is_used_before_deadlines_that_passed_in_it() 
         let lab = Lab::new(open_for(100.0, secs(8)), 400).simple();
         let mut lab = lab.with(|clients| clients.timeout_ns = secs(1).as_u64());
         lab.network.freezes = vec![freeze(secs(3), secs(2))];
-        lab.plan.thresholds = vec!["service.p99<300ms".into(), "service.p50<300ms".into()];
+        lab.plan.thresholds = ["service.p99<300ms", "service.p50<300ms"].map(|text| text.parse().unwrap()).into();
         let report = lab.against(Peer { script, ..slow(millis(200)) }).run();
         assert_eq!((report.counts().completed, report.failures()), (800, vec![]), "S2 after C2: {s2_after_c2}");
         // Twenty were in flight when it began.

@@ -1,5 +1,6 @@
 //! Media whose time comes: what leaves, what does not, and which conditions see it.
 
+use shakedown::finding::FindingCode;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::Peer;
 use shakedown::measure::{MediaCounts, Until};
@@ -45,8 +46,9 @@ fn all_that_is_due_leaves_for_a_target_that_reads() {
 fn media_that_never_leaves_is_counted_and_its_publishers_are_stalled() {
     const TAKES: u64 = 2_000_000;
     let mut lab = publishers(Some(TAKES));
-    lab.plan.thresholds =
-        ["stalled<1%", "unsent<1%", "clients.unsent<1%", "failed<1%", "lost<1%"].map(str::to_owned).into();
+    lab.plan.thresholds = ["stalled<1%", "unsent<1%", "clients.unsent<1%", "failed<1%", "lost<1%"]
+        .map(|text| text.parse().unwrap())
+        .into();
     let report = lab.run();
     let media = media(&report);
     assert_balanced(&media);
@@ -61,8 +63,8 @@ fn media_that_never_leaves_is_counted_and_its_publishers_are_stalled() {
     let passes: Vec<_> = result.thresholds.iter().map(|threshold| threshold.pass).collect();
     assert_eq!(passes, [Some(false), Some(false), Some(false), Some(true), Some(true)], "{:?}", result.thresholds);
     assert_eq!(result.thresholds[0].actual, Some(1.0));
-    let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code.as_str()).collect();
-    assert_eq!(codes, ["media_unsent"]);
+    let codes: Vec<_> = result.generator.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [FindingCode::MediaUnsent]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn conditions_see_what_is_lost_while_held() {
     const CLOSE: &[Unasked] = &[does(Request::Publish, 500, UnaskedAct::Close)];
     let met = |unasked, thresholds: &[&str]| {
         let mut lab = held(Until::Publish, unasked);
-        lab.plan.thresholds = thresholds.iter().map(|text| (*text).to_owned()).collect();
+        lab.plan.thresholds = thresholds.iter().map(|text| text.parse().unwrap()).collect();
         let result = lab.run().result();
         result.thresholds.iter().map(|threshold| (threshold.actual, threshold.pass)).collect::<Vec<_>>()
     };

@@ -185,10 +185,11 @@ impl Paper {
         }
         self.item("engine", &plan.engine.to_string());
         self.item("seed", &seed.map_or_else(|| "random".to_owned(), |seed| seed.to_string()));
-        for (label, conditions) in [("threshold", &plan.thresholds), ("abort if", &plan.abort_if)] {
-            for condition in conditions {
-                self.item(label, condition);
-            }
+        for threshold in &plan.thresholds {
+            self.item("threshold", &threshold.to_string());
+        }
+        for condition in &plan.abort_if {
+            self.item("abort if", &condition.to_string());
         }
         if plan.drain {
             self.item("drain", "the end of the load waits until every hold is over");

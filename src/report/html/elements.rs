@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::finding::{Finding, Severity};
 use crate::report::chart::{Axis, Chart, Form, Ink};
 use crate::report::outcomes;
 use crate::report::quantity::{percent, span};
 use crate::report::tables::Table;
-use crate::run::{Environment, FailureRow, Finding, Severity, Signal, Tool, Verdict, WorkerRow};
+use crate::run::{Environment, FailureRow, Signal, Tool, Verdict, WorkerRow};
 
 /// The first lines of a page: what kind of report, of what, what came out, and whether that is what was asked.
 pub(super) struct Head<'a> {
@@ -186,7 +187,7 @@ pub(super) fn findings(findings: &[Finding]) -> Markup {
                     li class={ "card " (severity(finding.severity)) } {
                         p { span.badge { (finding.severity) } " " code { (finding.code) } }
                         p { (finding.message) }
-                        @if !finding.remedy.is_empty() { p.advice { (finding.remedy) } }
+                        @if let Some(remedy) = &finding.remedy { p.advice { (remedy) } }
                     }
                 }
             }
@@ -196,7 +197,7 @@ pub(super) fn findings(findings: &[Finding]) -> Markup {
 
 const fn severity(severity: Severity) -> &'static str {
     match severity {
-        Severity::Info => "info",
+        Severity::Ok | Severity::Info => "info",
         Severity::Warning => "unsure",
         Severity::Blocking => "bad",
     }

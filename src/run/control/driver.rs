@@ -6,9 +6,10 @@ use crate::base::{Nanos, Time};
 use crate::fleet::{Order, Progress};
 use crate::measure::CompletedSecond;
 
-use super::super::result::{Event, ResultParts};
-use super::super::verdict::Signal;
 use super::policy::{Decision, Notice, Policy, Standing};
+use crate::run::assemble::ResultParts;
+use crate::run::result::Event;
+use crate::run::result::Signal;
 
 /// Who looks on while the load runs.
 pub trait Watch {

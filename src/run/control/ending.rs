@@ -10,13 +10,14 @@ use crate::io::Engine;
 use crate::measure::{Snapshot, Timeline};
 use crate::observe::Observation;
 
-use super::super::host::environment;
-use super::super::plan::{Population, RunPlan};
-use super::super::prepare::Preparation;
-use super::super::result::{Event, ResultParts, Window, WorkerRow};
-use super::super::verdict::{Finding, Severity};
-use super::super::watch::RunWatch;
 use super::policy::Decided;
+use crate::finding::{Finding, FindingCode};
+use crate::run::assemble::ResultParts;
+use crate::run::host::environment;
+use crate::run::judging::watch::RunWatch;
+use crate::run::plan::{Population, RunPlan};
+use crate::run::prepare::Preparation;
+use crate::run::result::{Event, Window, WorkerRow};
 
 /// What is known when the load is over, beside what the workers measured.
 pub(super) struct Ending {
@@ -106,12 +107,11 @@ impl Ending {
 }
 
 fn overflow_finding(count: u64) -> Finding {
-    Finding {
-        code: "cq_overflow".into(),
-        severity: Severity::Warning,
-        message: format!("{count} completions did not fit into the completion queues and came late"),
-        remedy: "give more workers (-t) or fewer slots (-c)".into(),
-    }
+    Finding::warning(
+        FindingCode::CqOverflow,
+        format!("{count} completions did not fit into the completion queues and came late"),
+        "give more workers (-t) or fewer slots (-c)",
+    )
 }
 
 #[cfg(test)]

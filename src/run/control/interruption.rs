@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::super::verdict::Signal;
 use super::runtime::ControlError;
 use super::signals::on_each_signal;
+use crate::run::result::Signal;
 
 /// The signals received so far, of which two matter; by default none ever comes.
 #[derive(Debug, Default)]

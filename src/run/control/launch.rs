@@ -8,8 +8,8 @@ use crate::io::ring::Ring;
 use crate::io::tls::TlsIo;
 use crate::io::{Engine, Io, IoPlan, monotonic_now};
 
-use super::super::plan::RunPlan;
-use super::super::prepare::Preparation;
+use crate::run::plan::RunPlan;
+use crate::run::prepare::Preparation;
 
 /// Starts the workers on the backend that the plan names.
 pub(super) fn launch(plan: &RunPlan, preparation: &Arc<Preparation>) -> Result<Fleet, LaunchError> {

@@ -3,6 +3,7 @@
 
 mod driver;
 mod ending;
+mod host_watch;
 mod interruption;
 mod launch;
 mod names;

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::base::{Nanos, Time, host_address};
 use crate::io::TargetId;
 
-use super::super::plan::{RunPlan, Target};
+use crate::run::plan::{RunPlan, Target};
 
 /// Looks a target's name up and checks that its addresses may be loaded.
 #[derive(Clone)]

@@ -13,11 +13,12 @@ use crate::base::{Nanos, Time};
 use crate::fleet::{Order, Progress};
 use crate::measure::{CompletedSecond, RecorderLayout};
 
-use super::super::phase::InterruptedAt;
-use super::super::plan::RunPlan;
-use super::super::result::Event;
-use super::super::verdict::{Finding, Severity, Signal};
-use super::super::watch::{RunWatch, Trip};
+use crate::finding::{Finding, FindingCode};
+use crate::run::judging::watch::{RunWatch, Trip};
+use crate::run::plan::RunPlan;
+use crate::run::result::Event;
+use crate::run::result::InterruptedAt;
+use crate::run::result::Signal;
 
 /// A load that every target refuses is ended after this long.
 const REFUSED_FOR: Nanos = Nanos::from_secs(3);
@@ -112,7 +113,11 @@ impl Policy {
         }
         if let (None, Some(trip)) = (&self.trip, tripped) {
             self.stop(drained);
-            self.decisions.push(Decision::Event(Event::of_trip(&trip)));
+            self.decisions.push(Decision::Event(Event {
+                t_s: f64::from(trip.at_s),
+                code: "ended".into(),
+                text: trip.text.clone(),
+            }));
             self.decisions.push(Decision::Notice(Notice::Tripped(trip.clone())));
             self.trip = Some(trip);
         }
@@ -175,11 +180,12 @@ impl Policy {
 impl Decided {
     /// What to know of it beside the numbers.
     pub(super) fn finding(&self) -> Option<Finding> {
-        self.refused.then(|| Finding {
-            code: "refused_by_all".into(),
-            severity: Severity::Warning,
-            message: format!("every target refused every connection for {REFUSED_FOR}; the load was ended"),
-            remedy: "check that the server runs and listens on this address; --keep-going loads it all the same".into(),
+        self.refused.then(|| {
+            Finding::warning(
+                FindingCode::RefusedByAll,
+                format!("every target refused every connection for {REFUSED_FOR}; the load was ended"),
+                "check that the server runs and listens on this address; --keep-going loads it all the same",
+            )
         })
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
-use super::super::verdict::Signal;
+use crate::run::result::Signal;
 
 /// The signals of this process, received instead of ending it.
 #[derive(Debug)]

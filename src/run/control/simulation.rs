@@ -11,12 +11,12 @@ use crate::io::sim::{Peer, SimConfig, SimNetwork};
 use crate::measure::{IntervalReport, Timeline};
 use crate::observe::Observation;
 
-use super::super::plan::RunPlan;
-use super::super::prepare::Preparation;
 use super::driver::{Driver, Ran, Watch};
 use super::ending::Ending;
 use super::interruption::Interruption;
 use super::policy::{Notice, Policy, Standing};
+use crate::run::plan::RunPlan;
+use crate::run::prepare::Preparation;
 
 /// Virtual time between the network's beginning and the load's.
 const LEAD: Nanos = Nanos::from_millis(1);

@@ -9,20 +9,20 @@ use crate::fleet::{Fleet, LaunchError, allowed_cpus};
 use crate::io::monotonic_now;
 use crate::observe::{Observer, Observing};
 
-use super::super::host::local_ports;
-use super::super::host_watch::HostWatch;
-use super::super::plan::RunPlan;
-use super::super::preflight;
-use super::super::prepare::Preparation;
-use super::super::result::Event;
-use super::super::verdict::{Finding, Severity};
 use super::driver::{Driver, Ran, Watch};
 use super::ending::Ending;
+use super::host_watch::HostWatch;
 use super::launch::launch;
 use super::names::{Resolver, Resolving};
 use super::policy::{Policy, Standing};
 use super::runtime::ControlError;
 use super::signals::Signals;
+use crate::finding::{Finding, FindingCode};
+use crate::run::host::local_ports;
+use crate::run::judging::preflight;
+use crate::run::plan::RunPlan;
+use crate::run::prepare::Preparation;
+use crate::run::result::Event;
 
 /// Between the workers' readiness and the first arrival: time enough to make the workers and go to sleep.
 const LEAD: Nanos = Nanos::from_millis(50);
@@ -138,12 +138,9 @@ impl Begin {
 }
 
 fn late_finding(behind: Nanos) -> Finding {
-    Finding {
-        code: "late_begin".into(),
-        severity: Severity::Warning,
-        message: format!(
-            "the load began up to {behind} after --start-at: setting it up took longer than there was time"
-        ),
-        remedy: "give an instant that is some seconds away".into(),
-    }
+    Finding::warning(
+        FindingCode::LateBegin,
+        format!("the load began up to {behind} after --start-at: setting it up took longer than there was time"),
+        "give an instant that is some seconds away",
+    )
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Attempts, RunPlan, RunResult};
 use crate::base::Nanos;
 use crate::measure::{ModeCounts, TimelineRow};
+use crate::run::condition::ConditionError;
 
 /// No count and no span in nanoseconds comes near this; sums over the machines of a merge stay below 2^64.
 const LARGEST: f64 = (1_u64 << 56) as f64;
@@ -135,7 +136,9 @@ pub fn references_of_plan(plan: &RunPlan) -> Result<(), String> {
     if plan.asked().next().is_none() {
         return Err("plan.populations asks for nothing".to_owned());
     }
-    Ok(())
+    let of_the_plan = |checked: Result<(), ConditionError>| checked.map_err(|error| error.to_string());
+    plan.thresholds.iter().try_for_each(|threshold| of_the_plan(threshold.check(plan)))?;
+    plan.abort_if.iter().try_for_each(|condition| of_the_plan(condition.check(plan)))
 }
 
 fn numbers_of(path: &str, key: &str, value: &Value) -> Result<(), String> {

@@ -1,8 +1,13 @@
-use super::fixtures::{OpenRun, Record, closed_plan, closed_result, open_load, open_plan, open_result, row, stage};
+use std::path::Path;
+
 use super::*;
 use crate::base::{Time, save};
 use crate::measure::Place;
 use crate::protocol::HandshakeMode;
+use crate::run::fixtures::{
+    OpenRun, Record, closed_plan, closed_result, open_load, open_plan, open_result, row, stage,
+};
+use crate::run::plan::Target;
 
 fn failure() -> Failure {
     Failure::new(Step::S0, FailureKind::Reset)
@@ -168,6 +173,9 @@ fn a_file_that_no_run_can_have_written_is_refused() {
     insta::assert_snapshot!(with("/plan/targets", serde_json::json!([])), @"r.json cannot be a result: plan.populations[0].targets has number 0, and there are 0; was it edited by hand?");
     insta::assert_snapshot!(with("/plan/populations", serde_json::json!([])), @"r.json cannot be a result: plan.populations asks for nothing; was it edited by hand?");
     insta::assert_snapshot!(with("/plan/populations/0/clients", serde_json::json!([])), @"r.json cannot be a result: plan.populations[0].clients is empty; was it edited by hand?");
+    insta::assert_snapshot!(with("/plan/thresholds", serde_json::json!(["decoders.failed<1%"])), @"r.json cannot be a result: threshold 'decoders.failed<1%' names no population of the plan: there is encoders; was it edited by hand?");
+    let unreadable = with("/plan/abort_if", serde_json::json!(["failed>5%"]));
+    assert!(unreadable.contains("'failed>5%' to end the run does not say for how long"), "{unreadable}");
     insta::assert_snapshot!(with("/failures/0/first_s", (-1).into()), @"r.json cannot be a result: failures[0].first_s is -1; was it edited by hand?");
     insta::assert_snapshot!(with("/failures/0/last_s", 1e300.into()), @"r.json cannot be a result: failures[0].last_s is 1e+300; was it edited by hand?");
     insta::assert_snapshot!(with("/rate/completed_per_s", (-0.5).into()), @"r.json cannot be a result: rate.completed_per_s is -0.5; was it edited by hand?");

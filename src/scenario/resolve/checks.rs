@@ -1,10 +1,9 @@
 //! What only the whole plan tells: whether its loads and conditions can be, and where those stand that cannot.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::run::{
-    AbortCondition, Lane, LoadError, LoadPlan, Population, Preparation, RunPlan, Threshold, ThresholdError,
-};
+use crate::run::{ConditionError, Lane, LoadError, LoadPlan, Population, Preparation, RunPlan, Threshold};
 use crate::scenario::origins::{Origins, Setting};
 use crate::scenario::request::{PopulationRequest, Request, StageLoad, StageRequest};
 use crate::scenario::{PlanError, stages};
@@ -68,31 +67,27 @@ pub(super) fn check_loads(request: &Request, asked: &[PopulationRequest], plan: 
     })
 }
 
+/// The conditions written in `texts`, each as it may be `shown`.
+pub(super) fn conditions<T: FromStr<Err = ConditionError>>(
+    origins: &Origins,
+    setting: Setting,
+    texts: &[String],
+    shown: impl Fn(&str) -> String,
+) -> Result<Vec<T>, PlanError> {
+    let parsed = |(index, text): (usize, &String)| {
+        shown(text).parse().map_err(|error| origins.refusal_of_condition(setting, index, error))
+    };
+    texts.iter().enumerate().map(parsed).collect()
+}
+
 /// Every condition is about something in the plan.
 pub(super) fn check_conditions(origins: &Origins, plan: &RunPlan) -> Result<(), PlanError> {
-    match Threshold::of_plan(plan) {
-        Ok(thresholds) => {
-            for (index, threshold) in thresholds.iter().enumerate() {
-                threshold
-                    .check_window(plan)
-                    .map_err(|error| origins.refusal_of_condition(Setting::THRESHOLDS, index, error))?;
-            }
-        }
-        Err(error) => {
-            let mut alone = plan.clone();
-            let wrong = plan.thresholds.iter().position(|text| {
-                alone.thresholds = vec![text.clone()];
-                Threshold::of_plan(&alone).is_err()
-            });
-            let index = wrong.expect("one of them is wrong");
-            return Err(origins.refusal_of_condition(Setting::THRESHOLDS, index, error));
-        }
-    }
-    for (index, text) in plan.abort_if.iter().enumerate() {
-        AbortCondition::of_plan(std::slice::from_ref(text), plan)
-            .map_err(|error| origins.refusal_of_condition(Setting::ABORT_IF, index, error))?;
-    }
-    Ok(())
+    let thresholds = |check: fn(&Threshold, &RunPlan) -> Result<(), ConditionError>| {
+        all(origins, Setting::THRESHOLDS, &plan.thresholds, |_, threshold| check(threshold, plan))
+    };
+    thresholds(Threshold::check)?;
+    thresholds(Threshold::check_window)?;
+    all(origins, Setting::ABORT_IF, &plan.abort_if, |_, condition| condition.check(plan))
 }
 
 /// Every condition can be decided, or met, by a run of `plan`, to which `request` was resolved. A search for a capacity
@@ -101,19 +96,24 @@ pub(super) fn check_conditions(origins: &Origins, plan: &RunPlan) -> Result<(), 
 /// # Errors
 /// Names the first condition that cannot, where it stands, and what would do.
 pub fn check_prospects(request: &Request, plan: &RunPlan) -> Result<(), PlanError> {
-    let refusal = |setting, index, error: ThresholdError| request.origins.refusal_of_condition(setting, index, error);
-    let thresholds = Threshold::of_plan(plan).map_err(|error| PlanError::new(error.to_string()))?;
-    for (index, threshold) in thresholds.iter().enumerate() {
-        threshold.check_prospect(plan).map_err(|error| refusal(Setting::THRESHOLDS, index, error))?;
-    }
-    let conditions =
-        AbortCondition::of_plan(&plan.abort_if, plan).map_err(|error| PlanError::new(error.to_string()))?;
-    for (index, condition) in conditions.iter().enumerate() {
+    let origins = &request.origins;
+    all(origins, Setting::THRESHOLDS, &plan.thresholds, |_, threshold| threshold.check_prospect(plan))?;
+    all(origins, Setting::ABORT_IF, &plan.abort_if, |index, condition| {
         // What ends the load that the file describes may be too long for a shorter one, and does no harm there.
-        if request.shortened && request.origins.has_condition(Setting::ABORT_IF, index) {
-            continue;
-        }
-        condition.check_prospect(plan).map_err(|error| refusal(Setting::ABORT_IF, index, error))?;
-    }
-    Ok(())
+        let is_harmless = request.shortened && origins.has_condition(Setting::ABORT_IF, index);
+        if is_harmless { Ok(()) } else { condition.check_prospect(plan) }
+    })
+}
+
+/// Refuses the first of `conditions` that does not pass `check`, where it stands.
+fn all<T>(
+    origins: &Origins,
+    setting: Setting,
+    conditions: &[T],
+    check: impl Fn(usize, &T) -> Result<(), ConditionError>,
+) -> Result<(), PlanError> {
+    let checked = |(index, condition): (usize, &T)| {
+        check(index, condition).map_err(|error| origins.refusal_of_condition(setting, index, error))
+    };
+    conditions.iter().enumerate().try_for_each(checked)
 }

@@ -1,7 +1,7 @@
-use super::super::super::phase::Phase;
 use super::*;
 use crate::engine::Hold;
 use crate::measure::{IntervalCounts, IntervalReport, Timeline};
+use crate::run::result::Phase;
 use crate::run::{fixtures, recorder_layout};
 
 const START: Time = Time::from_nanos(5_000_000_000);
@@ -75,7 +75,7 @@ fn what_comes_when_all_has_drained_leaves_the_load_as_planned() {
     let mut signalled = policy(false, |_| ());
     signalled.signal(Signal::Interrupt, &drained(9_000));
     assert_eq!(take(&mut signalled)[0], STOP);
-    let mut tripped = policy(false, |plan| plan.abort_if = vec!["failed>5% for 1s".to_owned()]);
+    let mut tripped = policy(false, |plan| plan.abort_if = fixtures::conditions(&["failed>5% for 1s"]));
     for second in seconds(&[[10, 0]]) {
         tripped.second(second, GO_ON, true);
     }
@@ -105,7 +105,7 @@ fn a_load_that_every_target_refuses_ends_after_three_seconds() {
     assert_eq!(take(&mut policy), [], "once");
     let decided = decided(policy);
     assert!(decided.ended_early && decided.interrupted.is_none() && decided.trip.is_none());
-    assert_eq!(decided.finding().unwrap().code, "refused_by_all");
+    assert_eq!(decided.finding().unwrap().code, crate::finding::FindingCode::RefusedByAll);
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn a_load_goes_on_if_asked_to_or_if_not_everything_is_refused() {
 
 #[test]
 fn the_first_condition_that_trips_ends_the_load() {
-    let conditions = ["failed>5% for 1s", "rate<100/s for 2s"].map(str::to_owned);
-    let mut policy = policy(false, |plan| plan.abort_if = conditions.to_vec());
+    let conditions = ["failed>5% for 1s", "rate<100/s for 2s"];
+    let mut policy = policy(false, |plan| plan.abort_if = fixtures::conditions(&conditions));
     let mut decisions = Vec::new();
     for second in seconds(&[[10, 10], [10, 0], [10, 0]]) {
         policy.second(second, GO_ON, false);
@@ -173,8 +173,8 @@ fn what_is_held_for_ever_is_released_once_when_all_has_drained() {
 #[test]
 fn seconds_that_come_after_the_end_are_judged_and_decide_nothing() {
     let change = |plan: &mut RunPlan| {
-        plan.abort_if = vec!["failed>5% for 1s".to_owned()];
-        plan.thresholds = vec!["failed<5% in 1s".to_owned()];
+        plan.abort_if = fixtures::conditions(&["failed>5% for 1s"]);
+        plan.thresholds = fixtures::conditions(&["failed<5% in 1s"]);
     };
     let (decided, seconds) = policy(false, change).finish(seconds(&[[10, 0]]).into_iter());
     assert!(decided.trip.is_none() && !decided.ended_early);
