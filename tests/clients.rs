@@ -9,7 +9,7 @@ use shakedown::engine::{ClosePolicy, Verify};
 use shakedown::fleet::{Mailbox, Observer, Topology, run_turns};
 use shakedown::io::sim::{Peer, PeerCounts, SimConfig, SimNetwork};
 use shakedown::io::{Buffers, Completion, Destination, Engine, Io, Op, Payload, TargetId};
-use shakedown::measure::{IntervalReport, Snapshot};
+use shakedown::measure::{IntervalReport, Metric, Snapshot};
 use shakedown::protocol::{
     C0C1_SIZE, C2_SIZE, C2Signing, C2Verdict, ClientProfile, DigestAt, HandshakeMode, Provenance, S0S1S2_SIZE,
     ServerHandshake, ServerState, ServerTemplates,
@@ -50,7 +50,7 @@ fn weights_are_kept_exactly_at_every_target() {
         .map(|row| (row.name.as_str(), row.attempts.started, row.modes.complex_verified, row.modes.simple))
         .collect();
     assert_eq!(rows, [("ffmpeg", 60, 60, 0), ("obs", 40, 0, 40), ("srs", 20, 20, 0)]);
-    let samples = |row: &shakedown::run::Row| row.latency.service.as_ref().map(|service| service.count);
+    let samples = |row: &shakedown::run::Row| row.latency.get(Metric::Service).map(|service| service.count);
     assert_eq!(result.by_client.iter().map(samples).collect::<Vec<_>>(), [Some(60), Some(40), Some(20)]);
 }
 

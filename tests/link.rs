@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use shakedown::measure::{FailureKind, LatencySummary, Side, Step};
+use shakedown::measure::{FailureKind, LatencySummary, Metric, Side, Step};
 use shakedown::report::{Style, text};
 use shakedown::run::{Attempts, RunResult};
 use support::{Link, LinkOptions, LostSyns, Nginx, NginxOptions, SinkProcess};
@@ -22,7 +22,9 @@ fn each_phase_takes_one_round_trip() {
     let sink = sink_behind(&link);
     let result = link.run(&format!("{} -t 1 -R 200/s -n 300", sink.address())).result();
     assert_completed(&result, 300);
-    let [connect, s0s1, s2] = [&result.latency.connect, &result.latency.s0s1, &result.latency.s2].map(spans);
+    let [connect, s0s1, s2] =
+        [result.latency.get(Metric::Connect), result.latency.get(Metric::S0s1), result.latency.get(Metric::S2)]
+            .map(spans);
     assert!(
         [connect, s0s1, s2].iter().all(|phase| phase.min_ns >= at_least(2 * DELAYED.delay)),
         "{:?}",
@@ -32,7 +34,7 @@ fn each_phase_takes_one_round_trip() {
     assert!(about(s0s1.p50_ns, connect.p50_ns), "{s0s1:?} and {connect:?}");
     // S2 leaves the server together with S0S1.
     assert!(about(s2.p50_ns, connect.p50_ns), "{s2:?} and {connect:?}");
-    let service = spans(&result.latency.service);
+    let service = spans(result.latency.get(Metric::Service));
     assert!(service.min_ns >= at_least(4 * DELAYED.delay), "{service:?}");
     assert_eq!(sink.counts().complex, 300);
 }
@@ -46,7 +48,9 @@ fn a_handshake_of_several_packets_waits_for_no_ack() {
         let sink = sink_behind(&link);
         let result = link.run(&format!("{} -t 1 -R 200/s -n 200 --client {client}", sink.address())).result();
         assert_completed(&result, 200);
-        let [connect, s0s1, s2] = [&result.latency.connect, &result.latency.s0s1, &result.latency.s2].map(spans);
+        let [connect, s0s1, s2] =
+            [result.latency.get(Metric::Connect), result.latency.get(Metric::S0s1), result.latency.get(Metric::S2)]
+                .map(spans);
         assert!(about(s0s1.p50_ns, connect.p50_ns), "{client}: {s0s1:?} and {connect:?}");
         assert!(about(s2.p50_ns, connect.p50_ns), "{client}: {s2:?} and {connect:?}");
         let [to_server, to_client] = link.finish();
@@ -62,7 +66,9 @@ fn what_a_server_holds_back_shows_where_it_does() {
         link.at_server(|| Nginx::start(NginxOptions { listen: Link::SERVER.into(), ..NginxOptions::default() }));
     let result = link.run(&format!("{} -t 1 -R 200/s -n 200", nginx.address())).result();
     assert_completed(&result, 200);
-    let [connect, s0s1, s2] = [&result.latency.connect, &result.latency.s0s1, &result.latency.s2].map(spans);
+    let [connect, s0s1, s2] =
+        [result.latency.get(Metric::Connect), result.latency.get(Metric::S0s1), result.latency.get(Metric::S2)]
+            .map(spans);
     assert!(about(s0s1.p50_ns, connect.p50_ns), "{s0s1:?} and {connect:?}");
     assert!(s2.min_ns >= at_least(4 * DELAYED.delay), "{s2:?}");
 }
@@ -74,7 +80,7 @@ fn lost_syns_cost_a_second_and_are_named() {
     let result = link.run(&format!("{} -t 1 -R 200/s -n 300", sink.address())).result();
     assert_completed(&result, 300);
     // RFC 6298 waits a second before it sends a SYN again; that happened to 30 of 300.
-    let [connect, s0s1] = [&result.latency.connect, &result.latency.s0s1].map(spans);
+    let [connect, s0s1] = [result.latency.get(Metric::Connect), result.latency.get(Metric::S0s1)].map(spans);
     assert!(connect.p95_ns >= at_least(Duration::from_secs(1)), "{connect:?}");
     assert!(about(connect.p50_ns, connect.min_ns), "{connect:?}");
     // What is slow is the connect alone.
@@ -135,8 +141,8 @@ fn assert_completed(result: &RunResult, count: u64) {
     assert_eq!(result.failures, []);
 }
 
-fn spans(summary: &Option<LatencySummary>) -> &LatencySummary {
-    summary.as_ref().expect("completed attempts have spans")
+fn spans(summary: Option<&LatencySummary>) -> &LatencySummary {
+    summary.expect("completed attempts have spans")
 }
 
 /// A lower bound of a span as histograms keep it: to three significant digits.

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use shakedown::measure::Metric;
 use shakedown::run::RunResult;
 use shakedown::scenario::read_file;
 use support::{run_by, shakedown, shakedown_command};
@@ -71,7 +72,7 @@ fn a_rehearsal_is_repeated_by_its_seed() {
     let (words, _) = rehearsal("cluster-mix");
     let run = || {
         let result = run_by(shakedown_command(), &format!("{words} --seed 5")).result();
-        (result.attempts, result.latency.response.expect("completed attempts").hdr_v2_base64)
+        (result.attempts, result.latency.get(Metric::Response).expect("completed attempts").hdr_v2_base64.clone())
     };
     assert_eq!(run(), run());
 }

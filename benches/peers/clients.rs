@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use shakedown::measure::Metric;
 use shakedown::run::RunResult;
 
 use super::process::find_tool;
@@ -141,7 +142,7 @@ impl Client {
         match self {
             Shakedown { .. } | ShakedownEach => {
                 let result: RunResult = serde_json::from_str(&printed).map_err(|_| broken())?;
-                let p50_ns = result.latency.service.and_then(|service| service.p50_ns);
+                let p50_ns = result.latency.get(Metric::Service).and_then(|service| service.p50_ns);
                 Ok(Claim { completed: result.attempts.completed, p50_ms: p50_ns.map(|p50| p50 as f64 / 1e6) })
             }
             BenchHandshake => {

@@ -3,7 +3,7 @@
 use crate::base::{DurationText, Nanos, Rate};
 use crate::finding::{Finding, FindingCode};
 use crate::fleet::Progress;
-use crate::measure::FailureKind;
+use crate::measure::{FailureKind, Metric};
 use crate::run::{Notice, RunResult, Watch};
 
 use super::measurement::{Audience, CapacityError};
@@ -208,11 +208,10 @@ impl Baseline {
 
 /// A rate at which a target of one thread is idle most of the time, as far as its first answers tell.
 fn low_rate(first: &RunResult) -> f64 {
-    let least = |summary: &Option<crate::measure::LatencySummary>| {
-        summary.as_ref().and_then(|summary| summary.min_ns).map(|ns| Nanos::new(ns).as_secs_f64())
-    };
-    let service = least(&first.latency.service).unwrap_or(0.0);
-    let round_trip = least(&first.latency.connect).unwrap_or(0.0);
+    let least =
+        |metric| first.latency.get(metric).and_then(|summary| summary.min_ns).map(|ns| Nanos::new(ns).as_secs_f64());
+    let service = least(Metric::Service).unwrap_or(0.0);
+    let round_trip = least(Metric::Connect).unwrap_or(0.0);
     // What is left of an answer without the way: at least a part of it, for round trips vary.
     let serving = (service - ROUND_TRIPS * round_trip).max(service / 10.0);
     let lowest = LOWEST_PER_S.min(SHARE_OF_A_QUEUE / apart_s(first).max(1e-9));
@@ -221,19 +220,19 @@ fn low_rate(first: &RunResult) -> f64 {
 
 /// How far apart the answers to attempts that were made at once came, on average: far where one waits for the other.
 fn apart_s(first: &RunResult) -> f64 {
-    let Some(service) = &first.latency.service else { return 0.0 };
+    let Some(service) = first.latency.get(Metric::Service) else { return 0.0 };
     let span = service.max_ns.unwrap_or(0).saturating_sub(service.min_ns.unwrap_or(0));
     Nanos::new(span).as_secs_f64() / (service.count.max(2) - 1) as f64
 }
 
 fn baseline_of(result: &RunResult, attempts: u64, lost: u64, rate_per_s: f64) -> Baseline {
-    let response = result.latency.response.as_ref().or(result.latency.service.as_ref());
+    let response = result.latency.get(Metric::Response).or(result.latency.get(Metric::Service));
     Baseline {
         attempts,
         rate_per_s,
         lost,
         loss_ratio: if attempts == 0 { 0.0 } else { lost as f64 / attempts as f64 },
-        rtt_ns: result.latency.connect.as_ref().and_then(|summary| summary.p50_ns.or(summary.min_ns)),
+        rtt_ns: result.latency.get(Metric::Connect).and_then(|summary| summary.p50_ns.or(summary.min_ns)),
         p50_ns: response.and_then(|summary| summary.p50_ns),
         p95_ns: response.and_then(|summary| summary.p95_ns),
         p99_ns: response.and_then(|summary| summary.p99_ns),

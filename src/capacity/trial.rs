@@ -85,7 +85,7 @@ pub fn run_requested(
     let result = RunResult::assemble(parts);
     let counts = Counts::of(&result, late, deadline, rate_per_s);
     let limit = result.generator.findings.iter().find(|finding| LIMITS.contains(&finding.code));
-    let response = result.latency.response.as_ref();
+    let response = result.latency.get(Metric::Response);
     let row = TrialRow {
         purpose,
         begin_s: begin.as_secs_f64(),
@@ -106,7 +106,7 @@ pub fn run_requested(
         response_p95_ns: response.and_then(|summary| summary.p95_ns),
         response_p99_ns: response.and_then(|summary| summary.p99_ns),
         response_p999_ns: response.and_then(|summary| summary.p999_ns),
-        lateness_p99_ns: result.latency.lateness.as_ref().and_then(|summary| summary.p99_ns),
+        lateness_p99_ns: result.latency.get(Metric::Lateness).and_then(|summary| summary.p99_ns),
         busiest_worker_percent: busiest_worker(&result),
         target_percent: target_cpu(&result),
         workers: result.plan.workers,

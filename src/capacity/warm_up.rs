@@ -1,7 +1,7 @@
 //! Load until the target is steady: just-in-time compilers and caches are not what is measured.
 
 use crate::base::Nanos;
-use crate::measure::LatencySummary;
+use crate::measure::{LatencySummary, Metric};
 
 use super::measurement::{Audience, CapacityError};
 use super::result::{TrialPurpose, WarmUp};
@@ -37,7 +37,7 @@ pub fn warm_up(
         let part = PART.min(left.max(Nanos::from_millis(100)));
         let plan = shape.plan(Load::Rate(rate(rate_per_s), part))?;
         let trial = run_trial(runner, audience, plan, TrialPurpose::WarmUp, shape.deadline())?;
-        medians.push(trial.result.latency.service.as_ref().and_then(median));
+        medians.push(trial.result.latency.get(Metric::Service).and_then(median));
         let spent = runner.elapsed().saturating_sub(began);
         let steady = is_steady(&medians);
         if trial.cut_short || steady && !fixed || spent + PART > longest {

@@ -5,7 +5,7 @@ use statrs::distribution::{ContinuousCDF, LogNormal, Normal};
 
 use super::*;
 use crate::base::{RandomStream, Seed, StreamPurpose};
-use crate::measure::Until;
+use crate::measure::{Metric, Until};
 use crate::run::fixtures::{OpenRun, closed_result, open_result};
 use crate::run::{RunResult, Signal};
 
@@ -13,7 +13,9 @@ use crate::run::{RunResult, Signal};
 fn result(rate_per_s: f64, p99_ms: f64) -> RunResult {
     let mut result = open_result(&[]);
     result.rate.completed_per_s = rate_per_s;
-    result.latency.response.as_mut().unwrap().p99_ns = Some((p99_ms * 1e6) as u64);
+    let mut response = result.latency.get(Metric::Response).unwrap().clone();
+    response.p99_ns = Some((p99_ms * 1e6) as u64);
+    result.latency.set(Metric::Response, Some(response));
     result
 }
 

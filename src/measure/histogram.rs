@@ -243,6 +243,17 @@ impl LatencySummary {
         Ok(LatencyHistogram { overflow: self.overflow, ..whole })
     }
 
+    /// Adds the samples of `other`.
+    ///
+    /// # Errors
+    /// As [`histogram`](Self::histogram).
+    pub fn merge(&mut self, other: &Self) -> Result<(), HistogramError> {
+        let mut both = self.histogram()?;
+        both.merge(&other.histogram()?);
+        *self = both.summary();
+        Ok(())
+    }
+
     /// The value at any `quantile`, or `None` where fewer than 10 samples lie above it.
     ///
     /// # Errors

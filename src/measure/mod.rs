@@ -24,7 +24,7 @@ pub use reaction::{Ending, Expectation, ExpectationError, ExpectedEvent, Reactio
 pub use recorder::Recorder;
 pub use sample::{Metric, Place, Sample, SessionTimes, Until};
 pub use snapshot::{
-    Announcement, Announcements, BackendRecord, Comeback, ConservationError, Counts, FailureCount, FailureTable,
+    Announcement, Announcements, Attempts, BackendRecord, Comeback, ConservationError, FailureCount, FailureTable,
     Latencies, MediaCounts, ModeCounts, ProbeOutcome, Reason, RowPart, Snapshot, StageRecord, Tally, TlsCounts,
 };
 pub use sparse::SparseCounts;

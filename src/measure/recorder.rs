@@ -10,7 +10,7 @@ use super::layout::RecorderLayout;
 use super::pause::Pause;
 use super::reaction::Reaction;
 use super::sample::{Place, Sample};
-use super::snapshot::{Comeback, Counts, MediaCounts, ProbeOutcome, Snapshot};
+use super::snapshot::{Attempts, Comeback, MediaCounts, ProbeOutcome, Snapshot};
 use crate::base::{Nanos, Time};
 
 /// One worker's record of the run: exact totals for the end, one report a second for the timeline.
@@ -182,7 +182,7 @@ impl Recorder {
         let since_start = at.since(self.start);
         let taken_back = u64::from(failure.is_taken_back());
         self.record.stage(place.stage).failures.count(failure, since_start);
-        let total = |counts: &mut Counts| {
+        let total = |counts: &mut Attempts| {
             counts.lost_while_held += 1;
             counts.taken_back += taken_back;
         };
@@ -195,7 +195,13 @@ impl Recorder {
     }
 
     /// Something became of an attempt or its connection: counts it wherever the attempt is counted.
-    fn count(&mut self, place: Place, at: Time, total: impl Fn(&mut Counts), in_second: impl Fn(&mut IntervalCounts)) {
+    fn count(
+        &mut self,
+        place: Place,
+        at: Time,
+        total: impl Fn(&mut Attempts),
+        in_second: impl Fn(&mut IntervalCounts),
+    ) {
         total(&mut self.record.stage(place.stage).tally.counts);
         for tally in self.record.rows(place) {
             total(&mut tally.counts);

@@ -197,7 +197,7 @@ pub struct ProbeOutcome {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Outcomes.
-    pub counts: Counts,
+    pub counts: Attempts,
     /// What the completed handshakes were.
     pub modes: ModeCounts,
     /// Latencies of the completed attempts.
@@ -216,8 +216,10 @@ counts! {
 }
 
 counts! {
-    /// Arrivals and what became of them: `due = started + dropped`, `started = completed + failed + observed + in_flight`.
-    pub struct Counts {
+    /// Arrivals and what became of them: `due = started + dropped`,
+    /// `started = completed + failed + observed + in_flight`.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub struct Attempts {
         /// Arrivals that became due.
         pub due: u64,
         /// Attempts started.
@@ -228,13 +230,20 @@ counts! {
         pub completed: u64,
         /// Attempts failed.
         pub failed: u64,
-        /// Attempts of hostile clients that ended in a reaction of the target.
+        /// Attempts of hostile clients that ended in a reaction of the target, neither completed nor failed.
+        #[serde(default)]
         pub observed: u64,
+        /// Attempts that had not ended when the run was cut; set when a result is put together.
+        pub in_flight: u64,
         /// Completed attempts whose connection was held.
+        #[serde(default)]
         pub held: u64,
         /// Of those the ones whose connection was lost meanwhile.
+        #[serde(default)]
         pub lost_while_held: u64,
-        /// Of the lost those that the server took back in words ([`Failure::is_taken_back`]).
+        /// Of the lost those that the server took back in words ([`Failure::is_taken_back`]). Conditions on `failed` count
+        /// them beside the failed attempts.
+        #[serde(default)]
         pub taken_back: u64,
     }
 }
@@ -656,10 +665,15 @@ impl Tally {
     }
 }
 
-impl Counts {
+impl Attempts {
     /// Attempts started and not ended.
-    pub fn in_flight(&self) -> u64 {
+    pub fn unended(&self) -> u64 {
         self.started.saturating_sub(self.completed + self.failed + self.observed)
+    }
+
+    /// At the end of a run, when what has not ended never will.
+    pub fn ended(self) -> Self {
+        Self { in_flight: self.unended(), ..self }
     }
 }
 

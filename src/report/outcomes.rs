@@ -6,7 +6,7 @@ use super::observed;
 use super::quantity::{bytes, count, percent, seconds};
 use crate::base::Nanos;
 use crate::finding::Finding;
-use crate::measure::{MediaCounts, Side};
+use crate::measure::{MediaCounts, Metric, Side};
 use crate::run::{FailureRow, ReasonRow, RunResult, StormRow, preflight};
 
 /// Labels and their sentences: those that there are.
@@ -141,7 +141,7 @@ fn workers(result: &RunResult) -> Option<String> {
 
 /// How many attempts took longer than latencies are told apart; none is nothing.
 pub(super) fn overflow(result: &RunResult) -> Option<String> {
-    let overflow = result.latency.service.as_ref().map_or(0, |summary| summary.overflow);
+    let overflow = result.latency.get(Metric::Service).map_or(0, |summary| summary.overflow);
     (overflow > 0).then(|| format!("{overflow} attempts took longer than 60 s and count as 60 s"))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::quantity::{count, percent, seconds, span, value};
 use crate::base::{DurationText, Nanos, rate_text};
 use crate::load::ArrivalPattern;
+use crate::measure::Metric;
 use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::run::{
     Attempts, ClientPlan, ClientShare, ClosePolicy, Hold, InterruptedAt, Lane, LoadPlan, Obstacle, Pace, Phase,
@@ -287,7 +288,7 @@ fn not_a_capacity(result: &RunResult) -> Option<String> {
     let lanes: Vec<_> = result.plan.asked().flat_map(|population| &population.lanes).collect();
     let slots: u32 = lanes.iter().copied().filter(is_closed).map(|lane| lane.concurrency).sum();
     let in_flight = slots as usize * result.machines.len().max(1);
-    let service = result.latency.service.as_ref()?;
+    let service = result.latency.get(Metric::Service)?;
     (in_flight > 0).then(|| match service.mean_ns {
         _ if !lanes.iter().all(is_closed) => "not a capacity: a part of it is a closed loop".to_owned(),
         _ if result.plan.asked().any(|population| population.hold != Hold::ForNs(0)) => {

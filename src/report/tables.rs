@@ -142,7 +142,7 @@ pub(super) fn breakdowns(result: &RunResult) -> Vec<Table> {
 }
 
 fn breakdown<'a>(title: &str, rows: impl Iterator<Item = &'a Row> + Clone, due: &str) -> Table {
-    let open_loop = rows.clone().any(|row| row.latency.response.is_some());
+    let open_loop = rows.clone().any(|row| row.latency.get(Metric::Response).is_some());
     let metric = if open_loop { Metric::Response } else { Metric::Service };
     let any =
         |of: fn(&LatencySummary) -> Option<u64>| rows.clone().any(|row| row.latency.get(metric).and_then(of).is_some());

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::judging::{self, WatchOutcome};
 use super::plan::{ClientPlan, Population, RunPlan, Target, recorder_layout};
 use super::result::{
-    AnnouncementRow, Attempts, Connections, Environment, Event, FailureRow, Generator, InterruptedAt, LatencyTable,
-    PauseRow, RESULT_SCHEMA, Rates, ReactionRow, Row, RunResult, Signal, Tool, Verdict, Window, WorkerRow,
-    measured_length_s, recovery, stage_lengths_s,
+    AnnouncementRow, Connections, Environment, Event, FailureRow, Generator, InterruptedAt, LatencyTable, PauseRow,
+    RESULT_SCHEMA, Rates, ReactionRow, Row, RunResult, Signal, Tool, Verdict, Window, WorkerRow, measured_length_s,
+    recovery, stage_lengths_s,
 };
 use crate::finding::Finding;
 use crate::measure::{BackendRecord, Metric, Snapshot, StageInfo, StageRecord, Tally, Timeline};
@@ -83,8 +83,8 @@ impl RunResult {
             labels: parts.labels,
             environment: parts.environment,
             window,
-            attempts: Attempts::of(&measured.tally),
-            rate: Rates::of_asked(&plan, window, |index| Attempts::of(&snapshot.population(index as u16).tally)),
+            attempts: measured.tally.counts.ended(),
+            rate: Rates::of_asked(&plan, window, |index| snapshot.population(index as u16).tally.counts.ended()),
             connections: Connections {
                 // Each worker counts at the end of its own load, so what one has lost by then may come again at another.
                 held: parts.held.min(timeline.held_peak()),

@@ -3,11 +3,11 @@
 use super::condition::Threshold;
 use super::judging::{self, WatchOutcome};
 use crate::load::Share;
-use crate::measure::{HistogramError, LatencySummary, Metric, TimelineRow};
+use crate::measure::{HistogramError, LatencySummary, TimelineRow};
 use crate::run::plan::{Population, RunPlan};
 use crate::run::result::{
-    AnnouncementRow, Attempts, FailureRow, LatencyTable, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult,
-    Window, counted_s, measured_length_s,
+    AnnouncementRow, FailureRow, Machine, Rates, ReactionRow, ReasonRow, Row, RunResult, Window, counted_s,
+    measured_length_s,
 };
 
 /// Why results cannot be merged: one sentence that names the difference.
@@ -81,7 +81,7 @@ impl RunResult {
 
     fn add(&mut self, part: Self) -> Result<(), MergeError> {
         self.window = self.window.longest(part.window);
-        self.attempts.add(&part.attempts);
+        self.attempts.merge(&part.attempts);
         self.connections.held += part.connections.held;
         self.connections.held_peak += part.connections.held_peak;
         self.connections.lost_while_held += part.connections.lost_while_held;
@@ -92,7 +92,7 @@ impl RunResult {
         add_failures(&mut self.failures, part.failures);
         add_announcements(&mut self.announcements, part.announcements);
         add_backends(&mut self.by_backend, part.by_backend)?;
-        self.latency.add(&part.latency)?;
+        self.latency.merge(&part.latency)?;
         add_summary(&mut self.time_to_failure, part.time_to_failure.as_ref())?;
         for (mine, theirs) in [
             (&mut self.by_population, &part.by_population),
@@ -176,21 +176,6 @@ impl Window {
     }
 }
 
-impl Attempts {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.due += other.due;
-        self.started += other.started;
-        self.dropped += other.dropped;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.observed += other.observed;
-        self.in_flight += other.in_flight;
-        self.held += other.held;
-        self.lost_while_held += other.lost_while_held;
-        self.taken_back += other.taken_back;
-    }
-}
-
 impl Rates {
     /// What happens at the same time adds up.
     pub(super) fn add(&mut self, other: &Self) {
@@ -200,15 +185,9 @@ impl Rates {
     }
 }
 
-impl LatencyTable {
-    fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
-        Metric::ALL.into_iter().try_for_each(|metric| add_summary(self.get_mut(metric), other.get(metric)))
-    }
-}
-
 impl Row {
     fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
-        self.attempts.add(&other.attempts);
+        self.attempts.merge(&other.attempts);
         self.rate.add(&other.rate);
         self.modes.merge(&other.modes);
         self.lost_while_held += other.lost_while_held;
@@ -217,7 +196,7 @@ impl Row {
         if let (Some(mine), Some(theirs)) = (&mut self.reactions, &other.reactions) {
             mine.add(theirs)?;
         }
-        self.latency.add(&other.latency)
+        self.latency.merge(&other.latency)
     }
 }
 
@@ -231,23 +210,15 @@ impl ReactionRow {
         self.answered += other.answered;
         self.partly_answered += other.partly_answered;
         self.unexpected += other.unexpected;
-        let mut open_time = self.open_time.histogram()?;
-        open_time.merge(&other.open_time.histogram()?);
-        self.open_time = open_time.summary();
-        Ok(())
+        self.open_time.merge(&other.open_time)
     }
 }
 
 fn add_summary(mine: &mut Option<LatencySummary>, theirs: Option<&LatencySummary>) -> Result<(), HistogramError> {
-    let Some(theirs) = theirs else { return Ok(()) };
-    *mine = Some(match mine {
-        None => theirs.clone(),
-        Some(mine) => {
-            let mut histogram = mine.histogram()?;
-            histogram.merge(&theirs.histogram()?);
-            histogram.summary()
-        }
-    });
+    match (mine, theirs) {
+        (Some(mine), Some(theirs)) => mine.merge(theirs)?,
+        (mine, theirs) => *mine = mine.take().or(theirs.cloned()),
+    }
     Ok(())
 }
 
@@ -445,7 +416,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::measure::{FailureKind, Step};
+    use crate::measure::{FailureKind, Metric, Step};
     use crate::run::Verdict;
     use crate::run::fixtures::{self, OpenRun};
     use crate::run::plan::TargetShare;
@@ -466,11 +437,11 @@ mod tests {
         assert_eq!(merged.modes.total(), 2_001);
         assert_eq!(merged.failures[0].count, 20);
         assert_eq!((merged.failures[0].step, merged.failures[0].kind), (Step::S0, FailureKind::Reset));
-        let service = |result: &RunResult| result.latency.service.as_ref().unwrap().histogram().unwrap();
+        let service = |result: &RunResult| result.latency.get(Metric::Service).unwrap().histogram().unwrap();
         let mut both = service(&first);
         both.merge(&service(&second));
         assert_eq!(service(&merged), both);
-        assert_eq!(merged.latency.service.as_ref().unwrap().p99_ns, both.summary().p99_ns);
+        assert_eq!(merged.latency.get(Metric::Service).unwrap().p99_ns, both.summary().p99_ns);
         assert_eq!((merged.workers.len(), merged.machines.len()), (2, 2));
         assert_eq!((merged.workers[1].index, merged.machines[1].share.index), (1, 1));
         assert_eq!(merged.verdict, Verdict::Pass);
@@ -575,7 +546,7 @@ mod tests {
         assert_eq!(accepted, both(|result| result.by_backend[0].attempts.due));
         let [reason] = &merged.failures[0].reasons[..] else { panic!("{:?}", merged.failures) };
         assert_eq!(reason.count, both(|result| result.failures[0].reasons[0].count));
-        let publish = |result: &RunResult| result.latency.publish.as_ref().unwrap().count;
+        let publish = |result: &RunResult| result.latency.get(Metric::Publish).unwrap().count;
         assert_eq!(publish(&merged), publish(&first) + publish(&second));
     }
 

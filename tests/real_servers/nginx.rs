@@ -1,6 +1,6 @@
 //! nginx-rtmp: the most common server, which reads C2 and drops it unseen.
 
-use shakedown::measure::{ModeCounts, Side};
+use shakedown::measure::{Metric, ModeCounts, Side};
 use shakedown::run::{Attempts, RunResult};
 
 use crate::support::{Nginx, NginxOptions, run, run_by, shakedown_command};
@@ -29,8 +29,8 @@ fn completes_and_verifies_every_complex_handshake() {
     let result = run_against_nginx("-c 256 -n 5000");
     assert_completed(&result, 5_000);
     assert_eq!(result.modes, ModeCounts { complex_verified: 5_000, ..ModeCounts::default() });
-    assert_eq!(result.latency.service.expect("completed attempts have a service time").count, 5_000);
-    assert_eq!(result.latency.response, None, "a closed loop has no plan");
+    assert_eq!(result.latency.get(Metric::Service).expect("completed attempts have a service time").count, 5_000);
+    assert_eq!(result.latency.get(Metric::Response), None, "a closed loop has no plan");
 }
 
 #[test]
@@ -79,8 +79,11 @@ fn a_planned_rate_is_due_exactly() {
     assert_eq!(rows.iter().map(|row| row.due).sum::<u64>(), due);
     assert_eq!(rows.iter().map(|row| row.started).sum::<u64>(), started);
     assert_eq!(rows.iter().map(|row| row.completed).sum::<u64>(), completed);
-    let response = result.latency.response.expect("a plan has response times");
-    assert_eq!((response.count, result.latency.lateness.expect("and lateness").count), (completed, completed));
+    let response = result.latency.get(Metric::Response).expect("a plan has response times");
+    assert_eq!(
+        (response.count, result.latency.get(Metric::Lateness).expect("and lateness").count),
+        (completed, completed)
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The built-in sink as the witness of what a run says about itself.
 
-use shakedown::measure::{FailureKind, Side, Step};
+use shakedown::measure::{FailureKind, Metric, Side, Step};
 use shakedown::sink::SinkCounts;
 
 use super::nginx::assert_completed;
@@ -72,7 +72,7 @@ fn a_delayed_answer_is_waited_for() {
     let sink = SinkProcess::start("--delay 200ms");
     let result = run(&format!("{} -c 100 -n 300", sink.address()));
     assert_completed(&result, 300);
-    let shortest = result.latency.s0s1.and_then(|summary| summary.min_ns);
+    let shortest = result.latency.get(Metric::S0s1).and_then(|summary| summary.min_ns);
     assert!(shortest >= Some(200_000_000), "{shortest:?}");
     assert_eq!(sink.counts().c2_valid, 300);
 }

@@ -1,6 +1,6 @@
 //! Sessions with nginx-rtmp: how far they come, and how it refuses them.
 
-use shakedown::measure::{FailureKind, LatencySummary, Side, Step};
+use shakedown::measure::{FailureKind, LatencySummary, Metric, Side, Step};
 use shakedown::protocol::ClientProfile;
 use shakedown::protocol::session::Course;
 use shakedown::run::{FailureRow, RunResult};
@@ -26,8 +26,8 @@ fn has_finding(result: &RunResult, code: &str) -> bool {
     result.generator.findings.iter().any(|finding| finding.code.to_string() == code)
 }
 
-fn spans(summary: &Option<LatencySummary>) -> &LatencySummary {
-    summary.as_ref().expect("attempts that went so far have spans")
+fn spans(summary: Option<&LatencySummary>) -> &LatencySummary {
+    summary.expect("attempts that went so far have spans")
 }
 
 /// nginx leaves Nagle's algorithm on and acknowledges late: who sends `connect` apart from C2 waits for 40 ms.
@@ -37,7 +37,12 @@ fn publishers_of_our_own_wait_for_no_acknowledgement() {
     let options = format!("{} -R 500/s --until publish", nginx.url("{id}"));
     let ours = run_by(shakedown_command(), &format!("{options} -n 2000")).result();
     assert_completed(&ours, 2_000);
-    for metric in [&ours.latency.reply, &ours.latency.app_connect, &ours.latency.publish, &ours.latency.confirm] {
+    for metric in [
+        ours.latency.get(Metric::Reply),
+        ours.latency.get(Metric::AppConnect),
+        ours.latency.get(Metric::Publish),
+        ours.latency.get(Metric::Confirm),
+    ] {
         assert_eq!(spans(metric).count, 2_000);
     }
     assert!(!has_finding(&ours, "nagle_plateau") && !has_finding(&ours, "connect_waits"));
@@ -45,11 +50,11 @@ fn publishers_of_our_own_wait_for_no_acknowledgement() {
     let ffmpegs = run_by(shakedown_command(), &format!("{options} -n 500 --client ffmpeg")).result();
     assert_completed(&ffmpegs, 500);
     assert!(has_finding(&ffmpegs, "connect_waits") && !has_finding(&ffmpegs, "nagle_plateau"));
-    let waited = spans(&ffmpegs.latency.app_connect).min_ns.expect("it has samples");
+    let waited = spans(ffmpegs.latency.get(Metric::AppConnect)).min_ns.expect("it has samples");
     // The kernel's delayed acknowledgement (TCP_DELACK_MIN) is 40 ms in ticks of at most 10 ms, the first of which has
     // begun before.
     assert!(waited >= 30_000_000, "{waited}");
-    let usual = spans(&ours.latency.app_connect).p50_ns.expect("it has samples");
+    let usual = spans(ours.latency.get(Metric::AppConnect)).p50_ns.expect("it has samples");
     assert!(2 * usual < waited, "{usual} and {waited}");
 }
 
@@ -107,7 +112,7 @@ fn a_population_plays_what_another_publishes() {
     };
     assert_eq!((completed("encoders"), completed("viewers")), (10, 100), "{:?}", result.failures);
     assert_eq!(result.connections.lost_while_held, 0);
-    assert_eq!(spans(&result.latency.first_frame).count, 100);
+    assert_eq!(spans(result.latency.get(Metric::FirstFrame)).count, 100);
     // A viewer is complete with its first one.
     assert!(result.media.received_messages >= 100 && result.media.received_bytes > 0, "{:?}", result.media);
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use shakedown::measure::{FailureKind, Side, Step, TlsCounts};
+use shakedown::measure::{FailureKind, Metric, Side, Step, TlsCounts};
 use shakedown::run::{FailureRow, RunResult};
 
 use super::nginx::assert_completed;
@@ -33,7 +33,7 @@ fn refused(arguments: &str) -> FailureRow {
 fn assert_handshakes(result: &RunResult, full: u64, resumed: u64) {
     assert_completed(result, full + resumed);
     assert_eq!(result.tls, TlsCounts { full, resumed });
-    assert_eq!(result.latency.tls.as_ref().expect("TLS is timed").count, full + resumed);
+    assert_eq!(result.latency.get(Metric::Tls).expect("TLS is timed").count, full + resumed);
 }
 
 #[test]

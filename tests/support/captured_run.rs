@@ -5,7 +5,7 @@ use std::fs::File;
 use hdrhistogram::Histogram;
 use shakedown::fleet::allowed_cpus;
 use shakedown::inspect::{Skipped, StepTimes, step_times};
-use shakedown::measure::LatencySummary;
+use shakedown::measure::{LatencySummary, Metric};
 use shakedown::run::RunResult;
 use tempfile::NamedTempFile;
 
@@ -90,14 +90,14 @@ impl CapturedRun {
         assert_eq!(self.captured.len() as u64, attempts.completed, "handshakes in the capture");
         let latency = &self.result.latency;
         let rows: [(_, _, _, Span); 3] = [
-            ("service", "SYN to S2", &latency.service, |at| at.s2_ns?.checked_sub(at.syn_ns?)),
-            ("connect", "SYN to SYN-ACK", &latency.connect, |at| at.syn_ack_ns?.checked_sub(at.syn_ns?)),
-            ("s2", "C0C1 to S2", &latency.s2, |at| at.s2_ns?.checked_sub(at.c0c1_ns?)),
+            ("service", "SYN to S2", latency.get(Metric::Service), |at| at.s2_ns?.checked_sub(at.syn_ns?)),
+            ("connect", "SYN to SYN-ACK", latency.get(Metric::Connect), |at| at.syn_ack_ns?.checked_sub(at.syn_ns?)),
+            ("s2", "C0C1 to S2", latency.get(Metric::S2), |at| at.s2_ns?.checked_sub(at.c0c1_ns?)),
         ];
         rows.map(|(name, on_the_wire, reported, span)| Compared {
             name,
             on_the_wire,
-            reported: reported.as_ref().expect("each completed handshake has it"),
+            reported: reported.expect("each completed handshake has it"),
             captured: histogram(self.captured.iter().map(span)),
         })
     }

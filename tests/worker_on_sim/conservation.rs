@@ -7,7 +7,7 @@ use shakedown::base::Nanos;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::{Freeze, Peer, PeerScript, ServiceModel};
 use shakedown::load::{ArrivalPattern, Reconnect};
-use shakedown::measure::Counts;
+use shakedown::measure::Attempts;
 use shakedown::protocol::{ClientProfile, DigestAt, HandshakeMode};
 use shakedown::run::{
     ClientPlan, ClientShare, ClosePolicy, Hold, Lane, LoadPlan, Population, Repeat, StepPlan, Verify,
@@ -191,7 +191,7 @@ proptest! {
         let abandoned = lab.orders.iter().any(|(_, order)| *order == Order::Abandon);
         prop_assert!(abandoned || report.end == End::Finished);
 
-        let total = report.snapshot.stages().iter().fold(Counts::default(), |sum, stage| Counts {
+        let total = report.snapshot.stages().iter().fold(Attempts::default(), |sum, stage| Attempts {
             started: sum.started + stage.tally.counts.started,
             completed: sum.completed + stage.tally.counts.completed,
             ..sum
@@ -200,7 +200,7 @@ proptest! {
         let accepted = report.peers.iter().map(|peer| peer.accepted).sum();
         prop_assert!(total.completed <= accepted && accepted <= total.started);
         if report.end == End::Finished {
-            prop_assert_eq!(report.counts().in_flight(), 0);
+            prop_assert_eq!(report.counts().unended(), 0);
         }
 
         // One number of attempts holds whatever happens to them, unless something ends the load before.

@@ -3,7 +3,7 @@
 use shakedown::base::Nanos;
 use shakedown::fleet::Order;
 use shakedown::io::sim::{Peer, PeerCounts, PeerScript, ServiceModel};
-use shakedown::measure::{Counts, FailureDetail, FailureKind, Step};
+use shakedown::measure::{Attempts, FailureDetail, FailureKind, Step};
 use shakedown::run::{ClosePolicy, Hold, Population};
 
 use super::lab::*;
@@ -80,7 +80,7 @@ fn the_peak_is_the_most_held_at_once() {
 fn a_connection_that_the_server_closes_while_it_is_held_is_lost_and_its_attempt_stays_completed() {
     let close_held = PeerScript::CloseHeldAfter { after: millis(500) };
     let report = Lab::new(open_of(100.0, 20), 50).with(hold(secs(10))).against_script(close_held).run();
-    let kept = Counts { due: 20, started: 20, completed: 20, held: 20, lost_while_held: 20, ..Counts::default() };
+    let kept = Attempts { due: 20, started: 20, completed: 20, held: 20, lost_while_held: 20, ..Attempts::default() };
     assert_eq!(report.counts(), kept);
     let lost = failure(Step::Hold, FailureKind::Closed, FailureDetail::None);
     assert_eq!(report.failures(), [(lost, 20)]);
@@ -117,7 +117,7 @@ fn bytes_on_a_held_connection_are_read_and_ignored() {
         PeerScript::Serve { segments: vec![], gap: Nanos::ZERO, tail: vec![2; 5_000], s2_after_c2: false },
     ] {
         let report = Lab::new(open_of(100.0, 5), 5).with(hold(millis(50))).against_script(script.clone()).run();
-        let kept = Counts { due: 5, started: 5, completed: 5, held: 5, ..Counts::default() };
+        let kept = Attempts { due: 5, started: 5, completed: 5, held: 5, ..Attempts::default() };
         assert_eq!(report.counts(), kept, "{script:?}");
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, PeerCounts, PeerScript, ServiceModel};
-use shakedown::measure::{Counts, Ending, FailureDetail, FailureKind, LatencyHistogram, Metric, Reactions, Step};
+use shakedown::measure::{Attempts, Ending, FailureDetail, FailureKind, LatencyHistogram, Metric, Reactions, Step};
 use shakedown::protocol::ClientProfile;
 use shakedown::run::{ClientShare, ClosePolicy, Population, Row, Verdict};
 
@@ -86,7 +86,7 @@ fn a_server_that_follows_the_rules_reacts_to_each() {
             _ => whole_patience(),
         };
         let report = attempts_of(profile, 1).run();
-        let observed = Counts { due: 1, started: 1, observed: 1, ..Counts::default() };
+        let observed = Attempts { due: 1, started: 1, observed: 1, ..Attempts::default() };
         assert_eq!((report.counts(), report.failures()), (observed, vec![]), "{profile}");
         let reactions = reactions(&report);
         assert_eq!(endings(reactions), [(ending, 1)], "{profile}");
@@ -174,7 +174,7 @@ fn a_slot_is_taken_as_long_as_the_connection() {
         clients.timeout_ns = secs(1).as_u64();
     };
     let report = Lab::new(open_for(10.0, secs(10)), 2).with(impatient).run();
-    let Counts { due, started, dropped, observed, failed, .. } = report.counts();
+    let Attempts { due, started, dropped, observed, failed, .. } = report.counts();
     assert_eq!((due, started + dropped, observed, failed), (100, 100, started, 0));
     assert!((18..=20).contains(&started), "two a second: {started}");
 }
@@ -288,7 +288,7 @@ fn those_who_follow_the_rules_are_not_disturbed() {
     assert_eq!((alone.counts().completed, alone.counts().started), (400, 400));
     let population = together.snapshot.population(0).tally;
     assert_eq!(population, alone.snapshot.population(0).tally);
-    let Counts { due: 600, started: 600, observed: 600, .. } = together.snapshot.population(1).tally.counts else {
+    let Attempts { due: 600, started: 600, observed: 600, .. } = together.snapshot.population(1).tally.counts else {
         panic!("{:?}", together.snapshot.population(1).tally.counts)
     };
     assert_eq!(together.failures(), []);
@@ -317,7 +317,7 @@ fn every_script_lets_every_one_of_them_end() {
         let mut lab = Lab::new(open_of(1_000.0, 64), 64).with(all).against_script(script.clone());
         lab.audited = true;
         let report = lab.run();
-        let Counts { due, started, completed, failed, observed, .. } = report.counts();
+        let Attempts { due, started, completed, failed, observed, .. } = report.counts();
         assert_eq!((due, started, completed, failed + observed), (64, 64, 0, 64), "{script:?}");
         assert_eq!(failed > 0, generators(&script), "{script:?}: {:?}", report.failures());
         let reactions = report.snapshot.reactions().iter().flatten().map(|reactions| reactions.total()).sum::<u64>();

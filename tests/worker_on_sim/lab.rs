@@ -11,7 +11,7 @@ use shakedown::fleet::{End, Mailbox, Observer, Order, run_turns};
 use shakedown::io::sim::{Freeze, Peer, PeerCounts, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::{Buffers, Completion, Engine, Io, Op, TargetId};
 use shakedown::measure::{
-    Counts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
+    Attempts, Failure, FailureDetail, FailureKind, IntervalReport, LatencyHistogram, Metric, Snapshot, Step, Timeline,
 };
 use shakedown::observe::Observation;
 use shakedown::protocol::HandshakeMode;
@@ -145,7 +145,7 @@ pub fn audit(worker: &Worker) {
     let stages = worker.recorder().snapshot().stages().iter();
     let open = worker.waiting_by_stage().into_iter().zip(worker.in_flight_by_stage());
     for (stage, (waiting, in_flight)) in stages.zip(open) {
-        let Counts { due, started, dropped, completed, failed, observed, .. } = stage.tally.counts;
+        let Attempts { due, started, dropped, completed, failed, observed, .. } = stage.tally.counts;
         assert_eq!(due, waiting + started + dropped, "due = waiting + started + dropped");
         assert_eq!(started, completed + failed + observed + in_flight, "started = the ended ones + in flight");
         assert_eq!(completed, stage.tally.modes.total(), "completed = the four modes");
@@ -273,12 +273,12 @@ impl Lab {
 
 impl Report {
     /// The measured stages'.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Attempts {
         self.snapshot.measured().tally.counts
     }
 
     /// A stage's.
-    pub fn stage(&self, index: usize) -> Counts {
+    pub fn stage(&self, index: usize) -> Attempts {
         self.snapshot.stages()[index].tally.counts
     }
 

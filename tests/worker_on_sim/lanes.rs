@@ -2,7 +2,7 @@
 
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, PeerScript};
-use shakedown::measure::{Counts, Metric, ProbeOutcome};
+use shakedown::measure::{Attempts, Metric, ProbeOutcome};
 use shakedown::run::{Hold, Lane, LoadPlan, Repeat};
 
 use super::lab::*;
@@ -74,9 +74,9 @@ fn a_lane_whose_slots_are_taken_leaves_those_of_the_other_alone() {
     lab.plan.populations.push(others);
     lab.audited = true;
     let report = lab.run();
-    let held = Counts { due: 1_000, started: 10, dropped: 990, completed: 10, held: 10, ..Counts::default() };
+    let held = Attempts { due: 1_000, started: 10, dropped: 990, completed: 10, held: 10, ..Attempts::default() };
     assert_eq!(report.stage(0), held);
-    assert_eq!(report.stage(1), Counts { due: 1_000, started: 1_000, completed: 1_000, ..Counts::default() });
+    assert_eq!(report.stage(1), Attempts { due: 1_000, started: 1_000, completed: 1_000, ..Attempts::default() });
     let lateness = |stage: usize| report.snapshot.stages()[stage].tally.latencies.get(Metric::Lateness).unwrap().max();
     assert_eq!(lateness(1), Some(Nanos::ZERO));
 }

@@ -3,7 +3,7 @@
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, PeerScript};
 use shakedown::load::Share;
-use shakedown::measure::Counts;
+use shakedown::measure::{Attempts, Metric};
 use shakedown::run::{LoadPlan, RunResult, simulate};
 
 use super::lab::*;
@@ -13,8 +13,8 @@ fn poisson_for(per_s: f64, length: Nanos) -> LoadPlan {
 }
 
 /// Nothing else than completed.
-fn completed(count: u64) -> Counts {
-    Counts { due: count, started: count, completed: count, ..Counts::default() }
+fn completed(count: u64) -> Attempts {
+    Attempts { due: count, started: count, completed: count, ..Attempts::default() }
 }
 
 /// A server that nobody has to sign for: what is due does not depend on it.
@@ -25,7 +25,7 @@ fn refusing(load: LoadPlan) -> Lab {
 #[test]
 fn a_rate_for_a_time_is_due_exactly() {
     let report = refusing(open_for(5_000.0, secs(10))).run();
-    let refused = Counts { due: 50_000, started: 50_000, failed: 50_000, ..Counts::default() };
+    let refused = Attempts { due: 50_000, started: 50_000, failed: 50_000, ..Attempts::default() };
     assert_eq!(report.counts(), refused);
     // The last arrival is intended 200 us before the end; its refusal takes a round trip.
     assert_eq!(report.at(report.ends.load), micros(9_999_800));
@@ -136,7 +136,7 @@ fn a_warmup_is_a_stage_of_its_own() {
             .run()
             .result();
     assert_eq!((result.attempts.due, result.modes.simple), (2_000, 2_000));
-    assert_eq!(result.latency.response.as_ref().unwrap().count, 2_000);
+    assert_eq!(result.latency.get(Metric::Response).unwrap().count, 2_000);
     assert_eq!(result.rate.intended_per_s, Some(1_000.0));
     let rows: Vec<_> = result
         .by_stage

@@ -3,7 +3,7 @@
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, PeerScript, ServiceModel};
 use shakedown::measure::{
-    Counts, Failure, FailureDetail as Detail, FailureKind as Kind, Metric, ModeCounts, Side, Step,
+    Attempts, Failure, FailureDetail as Detail, FailureKind as Kind, Metric, ModeCounts, Side, Step,
 };
 use shakedown::run::{ClosePolicy, Hold};
 
@@ -144,7 +144,7 @@ fn every_failure_has_its_step_kind_side_and_evidence() {
         assert_eq!(one.time_to_failure(), spans([after]), "{script:?}");
 
         let many = Lab::new(closed_of(20), 4).against_script(script.clone()).run();
-        assert_eq!(many.counts(), Counts { due: 20, started: 20, failed: 20, ..Counts::default() }, "{script:?}");
+        assert_eq!(many.counts(), Attempts { due: 20, started: 20, failed: 20, ..Attempts::default() }, "{script:?}");
         let named: Vec<_> =
             many.failures().iter().map(|(failure, count)| (failure.step, failure.kind, *count)).collect();
         assert_eq!(named, [(step, kind, 20)], "{script:?}");
@@ -264,7 +264,7 @@ fn no_script_leaves_a_connection_behind() {
             let mut lab = Lab::new(open_of(1_000.0, 12), 4).with(patient).against_script(script.clone());
             lab.audited = true;
             let report = lab.run();
-            let Counts { due, completed, failed, .. } = report.counts();
+            let Attempts { due, completed, failed, .. } = report.counts();
             assert_eq!((due, completed + failed), (12, 12), "{script:?}, {close:?}");
         }
     }

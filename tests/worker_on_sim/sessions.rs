@@ -620,7 +620,7 @@ proptest! {
         prop_assert!(abandoned || report.end == End::Finished);
         let (counts, peer) = (report.counts(), report.peers[0]);
         if report.end == End::Finished {
-            prop_assert_eq!(counts.in_flight(), 0);
+            prop_assert_eq!(counts.unended(), 0);
         }
         let milestone = lab.plan.populations[0].until;
         let reached = match milestone {

@@ -6,7 +6,7 @@ use shakedown::base::{Nanos, Seed, StreamPurpose};
 use shakedown::fleet::Order;
 use shakedown::io::sim::{Peer, PeerScript, ServiceModel};
 use shakedown::load::{Backoff, Reconnect, Share};
-use shakedown::measure::{Comeback, Counts};
+use shakedown::measure::{Attempts, Comeback};
 use shakedown::run::Hold;
 
 use super::lab::*;
@@ -54,9 +54,9 @@ fn tries(rule: Reconnect, until: Nanos, failed: impl Fn(Nanos) -> Nanos) -> Vec<
     tries
 }
 
-fn came_back_at_once(counts: Counts) {
+fn came_back_at_once(counts: Attempts) {
     let fleet = u64::from(FLEET);
-    let all = Counts { due: fleet, started: fleet, completed: fleet, held: fleet, ..Counts::default() };
+    let all = Attempts { due: fleet, started: fleet, completed: fleet, held: fleet, ..Attempts::default() };
     assert_eq!(counts, all);
 }
 
@@ -194,7 +194,7 @@ fn a_storm_stands_beside_other_lanes_and_begins_when_it_is_to() {
     let report = lab.run();
     assert_eq!(report.starts(1), [secs(1) + millis(250); FLEET as usize]);
     came_back_at_once(report.stage(1));
-    assert_eq!(report.stage(0), Counts { due: 500, started: 500, completed: 500, ..Counts::default() });
+    assert_eq!(report.stage(0), Attempts { due: 500, started: 500, completed: 500, ..Attempts::default() });
     // What comes back is counted from the loss.
     assert_eq!(report.snapshot.stages()[1].back, Some(ages([millis(250) + micros(ATTEMPT); FLEET as usize])));
 }
@@ -208,7 +208,7 @@ fn a_stop_ends_a_storm() {
 }
 
 /// One failed try for each client.
-fn came_back_never(counts: Counts) {
+fn came_back_never(counts: Attempts) {
     let fleet = u64::from(FLEET);
-    assert_eq!(counts, Counts { due: fleet, started: fleet, failed: fleet, ..Counts::default() });
+    assert_eq!(counts, Attempts { due: fleet, started: fleet, failed: fleet, ..Attempts::default() });
 }

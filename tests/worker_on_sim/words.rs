@@ -2,7 +2,7 @@
 
 use shakedown::base::Nanos;
 use shakedown::io::sim::{Peer, SessionModel, Unasked, UnaskedAct};
-use shakedown::measure::{Counts, FailureKind, Step, Until};
+use shakedown::measure::{Attempts, FailureKind, Step, Until};
 use shakedown::protocol::session::Request;
 use shakedown::run::{ClosePolicy, Hold, RunResult};
 
@@ -66,14 +66,14 @@ fn what_a_server_takes_back_in_words_is_lost_and_counts_as_failed() {
         (Until::Play, NOT_FOUND, FailureKind::Ended, "NetStream.Play.StreamNotFound: in words"),
     ] {
         let report = held(milestone, unasked).run();
-        let counts = Counts {
+        let counts = Attempts {
             due: N,
             started: N,
             completed: N,
             held: N,
             lost_while_held: N,
             taken_back: N,
-            ..Counts::default()
+            ..Attempts::default()
         };
         assert_eq!(report.counts(), counts, "{milestone}: {words}");
         assert_eq!((report.peers[0].fins, report.peers[0].resets), (N, 0), "the connections were open: {words}");
@@ -119,7 +119,7 @@ fn a_played_stream_that_ends_is_lost_and_nobody_is_blamed() {
         (END, "Stream EOF: the stream is over"),
     ] {
         let report = held(Until::Play, unasked).run();
-        let Counts { completed, lost_while_held, taken_back, .. } = report.counts();
+        let Attempts { completed, lost_while_held, taken_back, .. } = report.counts();
         assert_eq!((completed, lost_while_held, taken_back), (N, N, 0), "{words}");
         let result = report.result();
         assert_eq!(only_failure(&result), (Step::Hold, FailureKind::Unpublished, N, vec![(words, N)]));

@@ -13,7 +13,7 @@ use shakedown::io::ring::{Descriptors, Ring, RingError};
 use shakedown::io::sim::{Peer, PeerScript, SimConfig, SimNetwork};
 use shakedown::io::tls::TlsIo;
 use shakedown::io::{BufferPool, Engine, Io, IoPlan};
-use shakedown::measure::{Counts, Failure, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
+use shakedown::measure::{Attempts, Failure, FailureDetail, FailureKind, IntervalReport, ModeCounts, Snapshot, Step};
 use shakedown::run::{Hold, Preparation, RunPlan, WorkerParts};
 
 use crate::plans::{self, closed, target};
@@ -70,7 +70,7 @@ pub type FailureRow = (Step, FailureKind, FailureDetail, u64);
 /// What can be compared of two ends: the outcomes, without their times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcomes {
-    pub counts: Counts,
+    pub counts: Attempts,
     pub modes: ModeCounts,
     /// Failures and losses.
     pub failures: Vec<FailureRow>,
@@ -161,7 +161,7 @@ fn drive<I: Io>(
 ) -> Ended {
     let slots = plan.concurrency() as usize;
     let forever = plan.populations[0].hold == Hold::Forever;
-    let mut audit = Audit { mailbox, forever, order, latest: Cell::new(Counts::default()) };
+    let mut audit = Audit { mailbox, forever, order, latest: Cell::new(Attempts::default()) };
     let end = run_turns(io, &mut worker, mailbox, &mut audit).expect("the backend works");
     if end == End::Finished {
         let buffers = io.buffers();
@@ -184,7 +184,7 @@ struct Audit<'a, F> {
     mailbox: &'a Mailbox,
     forever: bool,
     order: F,
-    latest: Cell<Counts>,
+    latest: Cell<Attempts>,
 }
 
 impl<F: FnMut(&Worker) -> Option<Order>> Observer for Audit<'_, F> {

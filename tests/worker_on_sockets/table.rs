@@ -3,7 +3,7 @@
 use shakedown::base::Nanos;
 use shakedown::fleet::End;
 use shakedown::io::sim::PeerScript;
-use shakedown::measure::{Counts, FailureKind, ModeCounts, Step};
+use shakedown::measure::{Attempts, FailureKind, ModeCounts, Step};
 use shakedown::protocol::{DigestAt, HandshakeMode};
 use shakedown::run::{ClosePolicy, Hold, RunPlan};
 
@@ -38,7 +38,7 @@ fn compare(plan: &RunPlan, script: &PeerScript) -> Outcomes {
 
 fn check(plan: &RunPlan, script: &PeerScript, fate: Fate) {
     let Outcomes { counts, modes, failures } = compare(plan, script);
-    let all = Counts { due: ATTEMPTS, started: ATTEMPTS, ..Counts::default() };
+    let all = Attempts { due: ATTEMPTS, started: ATTEMPTS, ..Attempts::default() };
     let (ended, modes_expected) = match fate {
         Fate::Verified => (true, ModeCounts { complex_verified: ATTEMPTS, ..ModeCounts::default() }),
         Fate::Simple => (true, ModeCounts { simple: ATTEMPTS, ..ModeCounts::default() }),
@@ -49,11 +49,11 @@ fn check(plan: &RunPlan, script: &PeerScript, fate: Fate) {
     if let Fate::Failed(step, kind) = fate {
         let [(failed_step, failed_kind, _, count)] = failures[..] else { panic!("{script:?}: {failures:?}") };
         assert_eq!((failed_step, failed_kind, count), (step, kind, ATTEMPTS), "{script:?}");
-        assert_eq!(counts, Counts { failed: ATTEMPTS, ..all }, "{script:?}");
+        assert_eq!(counts, Attempts { failed: ATTEMPTS, ..all }, "{script:?}");
     }
     if ended {
         assert_eq!(failures, [], "{script:?}");
-        assert_eq!(counts, Counts { completed: ATTEMPTS, held: counts.held, ..all }, "{script:?}");
+        assert_eq!(counts, Attempts { completed: ATTEMPTS, held: counts.held, ..all }, "{script:?}");
     }
 }
 

@@ -133,6 +133,6 @@ fn an_abandoned_worker_leaves_at_once() {
             (in_flight == 20).then_some(Order::Abandon)
         });
         let counts = ended.outcomes().counts;
-        assert_eq!((ended.end, counts.started, counts.in_flight()), (End::Abandoned, 20, 20));
+        assert_eq!((ended.end, counts.started, counts.unended()), (End::Abandoned, 20, 20));
     }
 }

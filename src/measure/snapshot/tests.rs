@@ -165,7 +165,7 @@ proptest! {
         prop_assert_eq!(&populations, &measured);
         let counts = measured.tally.counts;
         for rows in [snapshot.targets(), snapshot.clients()] {
-            let sum = |count: fn(&Counts) -> u64| rows.iter().map(|row| count(&row.counts)).sum::<u64>();
+            let sum = |count: fn(&Attempts) -> u64| rows.iter().map(|row| count(&row.counts)).sum::<u64>();
             prop_assert_eq!(sum(|counts| counts.completed), counts.completed);
             prop_assert_eq!(sum(|counts| counts.failed), counts.failed);
             prop_assert_eq!(sum(|counts| counts.lost_while_held), counts.lost_while_held);

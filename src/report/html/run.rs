@@ -115,7 +115,7 @@ fn key_figures(result: &RunResult) -> Vec<Tile> {
         let held = Tile::new("held at once", result.connections.held_peak.to_string(), lost);
         tiles.push(held.marked(result.connections.lost_while_held > 0));
     }
-    if let Some(lateness) = &result.latency.lateness {
+    if let Some(lateness) = result.latency.get(Metric::Lateness) {
         let late = match lateness.p99_ns {
             Some(p99) => Tile::new("lateness p99", span(Some(p99)), "the generator's own"),
             None => Tile::new("lateness max", span(lateness.max_ns), "the generator's own"),

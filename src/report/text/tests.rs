@@ -1,5 +1,7 @@
 use super::*;
-use crate::measure::{Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Step, TlsCounts, Until};
+use crate::measure::{
+    Failure, FailureDetail, FailureKind, LatencyHistogram, MediaCounts, Metric, Step, TlsCounts, Until,
+};
 use crate::report::{csv, html, markdown};
 use crate::run::fixtures::{OpenRun, closed_result, open_result, row};
 use crate::run::{LatencyTable, Population, ReasonRow, Row, Signal, StormRow};
@@ -286,7 +288,9 @@ fn no_edit_of_a_file_brings_a_report_or_a_merge_down() {
     let mut result = of_everything();
     result.timeline.truncate(6);
     // Latencies are alike everywhere: those of the whole do, and of them one.
-    result.latency = LatencyTable { response: result.latency.response.take(), ..LatencyTable::default() };
+    let response = result.latency.get(Metric::Response).cloned();
+    result.latency = LatencyTable::default();
+    result.latency.set(Metric::Response, response);
     let rows = [&mut result.by_population, &mut result.by_target, &mut result.by_client, &mut result.by_stage];
     rows.into_iter().flatten().for_each(|row| row.latency = LatencyTable::default());
     let share = |index| {

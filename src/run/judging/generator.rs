@@ -5,7 +5,7 @@ use super::verdict::{meant_to_complete, unexpected_reactions};
 use super::{diagnosis, limiter, unserved};
 use crate::base::Nanos;
 use crate::finding::{Finding, FindingCode};
-use crate::measure::LatencySummary;
+use crate::measure::{LatencySummary, Metric};
 use crate::run::plan::{Hold, Lane, LoadPlan, Pace, Population};
 use crate::run::result::{ReactionRow, RunResult, WorkerRow};
 
@@ -163,7 +163,7 @@ fn late_starts(result: &RunResult, population: &Population, scope: &Scope, tight
         Some(limit) => LATENESS_FLOOR.max(Nanos::new(limit.as_u64() / 10)),
         None => LATENESS_FLOOR + starting_time(result, population),
     };
-    let (name, lateness) = highest_supported(scope.latency.lateness.as_ref()?)?;
+    let (name, lateness) = highest_supported(scope.latency.get(Metric::Lateness)?)?;
     (lateness > limit).then(|| {
         Finding::warning(
             FindingCode::LateStarts,
@@ -231,8 +231,8 @@ fn missed_starts(
     let patience = tightest.unwrap_or(Nanos::new(population.timeout_ns));
     let needed = slots_needed(population, patience) / f64::from(result.plan.share.count);
     let needed = needed.min(attempts.due as f64);
-    let longest = |summary: &Option<LatencySummary>| summary.as_ref().and_then(|summary| summary.max_ns);
-    let cause = match (longest(&scope.latency.slot_wait), longest(&scope.latency.lateness)) {
+    let longest = |metric| scope.latency.get(metric).and_then(|summary| summary.max_ns);
+    let cause = match (longest(Metric::SlotWait), longest(Metric::Lateness)) {
         // The last arrivals to start had waited longest: for a slot, or for the generator? Where every slot was held and none
         // came free, those that waited never started.
         (Some(slot_wait), Some(lateness)) if slot_wait > lateness || holds_all_slots(result) => {

@@ -10,19 +10,21 @@ use crate::finding::Finding;
 use crate::io::Engine;
 use crate::load::Share;
 use crate::measure::{
-    Announcement, Ending, Failure, FailureCount, FailureKind, Latencies, LatencyHistogram, LatencySummary, MediaCounts,
-    Metric, ModeCounts, Pause, Quantile, Reactions, Reason, RowPart, Side, Snapshot, StageRecord, Step, Tally,
-    TimelineRow, TlsCounts,
+    Announcement, Ending, Failure, FailureCount, FailureKind, LatencySummary, MediaCounts, Metric, ModeCounts, Pause,
+    Quantile, Reactions, Reason, RowPart, Side, Snapshot, StageRecord, Step, Tally, TimelineRow, TlsCounts,
 };
 use crate::observe::{Happening, Observed, TcpInfo};
 
 pub mod check;
 mod file;
+mod latency;
 mod phase;
 pub(super) mod recovery;
 mod verdict;
 
+pub use crate::measure::Attempts;
 pub use file::{RESULT_SCHEMA, ResultFileError, schema_kind};
+pub use latency::LatencyTable;
 pub use phase::{InterruptedAt, Phase};
 pub use recovery::{RecoveryRow, StormRow};
 pub use verdict::{Signal, ThresholdResult, Verdict};
@@ -164,36 +166,6 @@ impl Window {
     }
 }
 
-/// Arrivals and what became of them: `due = started + dropped`,
-/// `started = completed + failed + observed + in_flight`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempts {
-    /// Arrivals that became due.
-    pub due: u64,
-    /// Attempts started.
-    pub started: u64,
-    /// Arrivals that never started.
-    pub dropped: u64,
-    /// Attempts completed.
-    pub completed: u64,
-    /// Attempts failed.
-    pub failed: u64,
-    /// Attempts of hostile clients that ended in a reaction of the target, neither completed nor failed.
-    #[serde(default)]
-    pub observed: u64,
-    /// Attempts that had not ended when the run was cut.
-    pub in_flight: u64,
-    /// Completed attempts whose connection was held.
-    #[serde(default)]
-    pub held: u64,
-    /// Of those the ones whose connection was lost meanwhile.
-    #[serde(default)]
-    pub lost_while_held: u64,
-    /// Of the lost those that the server took back in words. Conditions on `failed` count them beside the failed attempts.
-    #[serde(default)]
-    pub taken_back: u64,
-}
-
 /// Attempts per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
@@ -262,47 +234,6 @@ pub struct ReasonRow {
     pub text: String,
     /// How often.
     pub count: u64,
-}
-
-/// A summary per metric; null where the metric does not exist (`response`, `slot_wait` and `lateness` in closed loop,
-/// `confirm` where attempts end with the handshake). The other milestones after the handshake, and `tls`, are there only if
-/// attempts have them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LatencyTable {
-    /// [`Metric::Response`].
-    pub response: Option<LatencySummary>,
-    /// [`Metric::Service`].
-    pub service: Option<LatencySummary>,
-    /// [`Metric::Connect`].
-    pub connect: Option<LatencySummary>,
-    /// [`Metric::Tls`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<LatencySummary>,
-    /// [`Metric::S0s1`].
-    pub s0s1: Option<LatencySummary>,
-    /// [`Metric::S2`].
-    pub s2: Option<LatencySummary>,
-    /// [`Metric::Reply`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply: Option<LatencySummary>,
-    /// [`Metric::AppConnect`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app_connect: Option<LatencySummary>,
-    /// [`Metric::Publish`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub publish: Option<LatencySummary>,
-    /// [`Metric::FirstFrame`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_frame: Option<LatencySummary>,
-    /// [`Metric::Confirm`].
-    pub confirm: Option<LatencySummary>,
-    /// [`Metric::SlotWait`].
-    pub slot_wait: Option<LatencySummary>,
-    /// [`Metric::Lateness`].
-    pub lateness: Option<LatencySummary>,
-    /// [`Metric::Paused`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<LatencySummary>,
 }
 
 /// A part of the attempts under a name of its own. Rows by target and by client carry `response` or
@@ -486,24 +417,6 @@ impl From<Pause> for PauseRow {
     }
 }
 
-impl Attempts {
-    pub(in crate::run) fn of(tally: &Tally) -> Self {
-        let counts = &tally.counts;
-        Self {
-            due: counts.due,
-            started: counts.started,
-            dropped: counts.dropped,
-            completed: counts.completed,
-            failed: counts.failed,
-            observed: counts.observed,
-            in_flight: counts.in_flight(),
-            held: counts.held,
-            lost_while_held: counts.lost_while_held,
-            taken_back: counts.taken_back,
-        }
-    }
-}
-
 impl Rates {
     /// The rates of `attempts` over `seconds`; zero if no time has passed.
     pub fn over(seconds: f64, attempts: &Attempts, open_loop: bool) -> Self {
@@ -532,7 +445,7 @@ impl Rates {
         let mut by_time: Vec<(f64, Attempts)> = Vec::new();
         for (seconds, attempts) in parts {
             match by_time.iter_mut().find(|(known, _)| *known == seconds) {
-                Some((_, sum)) => sum.add(&attempts),
+                Some((_, sum)) => sum.merge(&attempts),
                 None => by_time.push((seconds, attempts)),
             }
         }
@@ -596,65 +509,9 @@ fn closed_at_once(failure: Failure, count: &FailureCount) -> bool {
     failure.step == Step::Hold && by_peer && count.count > 1 && count.last.saturating_sub(count.first) <= AT_ONCE
 }
 
-impl LatencyTable {
-    /// The summary of `metric`.
-    pub fn get(&self, metric: Metric) -> Option<&LatencySummary> {
-        match metric {
-            Metric::Response => self.response.as_ref(),
-            Metric::Service => self.service.as_ref(),
-            Metric::Connect => self.connect.as_ref(),
-            Metric::Tls => self.tls.as_ref(),
-            Metric::S0s1 => self.s0s1.as_ref(),
-            Metric::S2 => self.s2.as_ref(),
-            Metric::Reply => self.reply.as_ref(),
-            Metric::AppConnect => self.app_connect.as_ref(),
-            Metric::Publish => self.publish.as_ref(),
-            Metric::FirstFrame => self.first_frame.as_ref(),
-            Metric::Confirm => self.confirm.as_ref(),
-            Metric::SlotWait => self.slot_wait.as_ref(),
-            Metric::Lateness => self.lateness.as_ref(),
-            Metric::Paused => self.paused.as_ref(),
-        }
-    }
-
-    /// The place of `metric`'s summary.
-    pub fn get_mut(&mut self, metric: Metric) -> &mut Option<LatencySummary> {
-        match metric {
-            Metric::Response => &mut self.response,
-            Metric::Service => &mut self.service,
-            Metric::Connect => &mut self.connect,
-            Metric::Tls => &mut self.tls,
-            Metric::S0s1 => &mut self.s0s1,
-            Metric::S2 => &mut self.s2,
-            Metric::Reply => &mut self.reply,
-            Metric::AppConnect => &mut self.app_connect,
-            Metric::Publish => &mut self.publish,
-            Metric::FirstFrame => &mut self.first_frame,
-            Metric::Confirm => &mut self.confirm,
-            Metric::SlotWait => &mut self.slot_wait,
-            Metric::Lateness => &mut self.lateness,
-            Metric::Paused => &mut self.paused,
-        }
-    }
-
-    /// Summaries of `metrics`; those that exist have one even without a sample.
-    pub(in crate::run) fn of(latencies: &Latencies, metrics: &[Metric], open_loop: bool) -> Self {
-        let mut table = Self::default();
-        for metric in metrics {
-            let exists = open_loop || !metric.needs_plan();
-            *table.get_mut(*metric) = match latencies.get(*metric) {
-                Some(histogram) if *metric == Metric::Paused && histogram.count() == 0 => None,
-                Some(histogram) if exists => Some(histogram.summary()),
-                _ => (exists && !metric.is_optional()).then(|| LatencyHistogram::new().summary()),
-            };
-        }
-        table
-    }
-}
-
 impl Row {
     pub(in crate::run) fn new(name: String, tally: &Tally, seconds: f64, open_loop: bool, metrics: &[Metric]) -> Self {
-        let attempts = Attempts::of(tally);
+        let attempts = tally.counts.ended();
         Self {
             name,
             population: None,

@@ -220,8 +220,7 @@ fn lanes<'a>(
 impl StormRow {
     /// Adds the clients of the same storm on another machine.
     pub(in crate::run) fn add(&mut self, other: &Self) -> Result<(), HistogramError> {
-        let mut back = self.time_to_back.histogram()?;
-        back.merge(&other.time_to_back.histogram()?);
+        self.time_to_back.merge(&other.time_to_back)?;
         let completed = |row: &Self| row.attempts_per_success.map_or(0.0, |attempts| row.attempts as f64 / attempts);
         let successes = completed(self) + completed(other);
         self.fleet += other.fleet;
@@ -230,6 +229,7 @@ impl StormRow {
         self.lost_again_after_ns = self.lost_again_after_ns.max(other.lost_again_after_ns);
         self.last_back_after_ns = self.last_back_after_ns.max(other.last_back_after_ns);
         self.attempts_per_success = (successes > 0.0).then(|| self.attempts as f64 / successes);
+        let back = self.time_to_back.histogram()?;
         self.set_times(&back);
         Ok(())
     }

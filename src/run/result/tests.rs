@@ -23,7 +23,7 @@ fn numbers_of_a_known_run() {
     assert_eq!(result.rate, rate);
     assert_eq!(result.modes, ModeCounts { complex_verified: 1_980, ..ModeCounts::default() });
     // Service times are 1 us to 1 980 us.
-    let service = result.latency.service.as_ref().unwrap();
+    let service = result.latency.get(Metric::Service).unwrap();
     assert_eq!((service.count, service.min_ns), (1_980, Some(1_000)));
     let within = |value: Option<u64>, exact: f64| (value.unwrap() as f64 / exact - 1.0).abs() < 1e-3;
     assert!(within(service.p50_ns, 990e3) && within(service.p99_ns, 1_961e3) && within(service.mean_ns, 990.5e3));
@@ -63,7 +63,7 @@ fn the_file_has_exactly_these_keys() {
     insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
     insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");
     insta::assert_snapshot!(keys(&json["failures"][0]), @"advice count detail first_s kind last_s side step");
-    insta::assert_snapshot!(keys(&json["latency"]), @"confirm connect lateness response s0s1 s2 service slot_wait");
+    insta::assert_snapshot!(keys(&json["latency"]), @"connect lateness response s0s1 s2 service slot_wait");
     insta::assert_snapshot!(keys(&json["latency"]["response"]), @"count hdr_v2_base64 max_ns mean_ns min_ns overflow p50_ns p90_ns p95_ns p9999_ns p999_ns p99_ns stdev_ns");
     insta::assert_snapshot!(keys(&json["workers"][0]), @"cpu cpu_busy_percent cpu_time_ns cpu_wait_mean_ns cpu_wait_percent index oversleep_p99_ns turn_max_ns turn_p99_ns turns");
     insta::assert_snapshot!(keys(&json["timeline"][0]), @"completed dropped due failed held lateness_p99_ns paused_ns response_p50_ns response_p99_ns started t_s");
@@ -117,7 +117,10 @@ fn stages_targets_and_populations_have_rows_of_their_own() {
     );
     assert_eq!(names(&result.by_client), [("shakedown".to_owned(), 3), ("shakedown, simple".to_owned(), 1)]);
     assert_eq!(result.attempts.due, 4, "warm-up stays out");
-    assert!(result.by_population[1].latency.response.is_none() && result.by_population[1].latency.service.is_some());
+    assert!(
+        result.by_population[1].latency.get(Metric::Response).is_none()
+            && result.by_population[1].latency.get(Metric::Service).is_some()
+    );
 }
 
 #[test]
