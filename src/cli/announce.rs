@@ -3,9 +3,8 @@
 use std::time::SystemTime;
 
 use crate::base::{Nanos, rate_text};
+use crate::report::plan::sessions;
 use crate::run::{Population, RunPlan};
-
-use super::sessions;
 
 /// The lines for stderr; the load begins at `start_at`, if not at once.
 pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String> {

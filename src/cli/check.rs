@@ -1,8 +1,5 @@
 //! `shakedown check`: the effective plan of a scenario, without a look-up of names and without traffic.
 
-mod curves;
-mod paper;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +9,7 @@ use serde::Serialize;
 use crate::base::{DurationText, host_address};
 use crate::fleet::CpuList;
 use crate::io::Engine;
+use crate::report;
 use crate::run::{MemoryNeed, RunPlan, check_address_space, preflight};
 use crate::scenario::{Machine, Request, Resolved, TargetText, check_prospects, read_file, resolve};
 
@@ -76,7 +74,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
         let checked = Checked { plan: &plan, memory: &memory };
         output::print_json(&(serde_json::to_string_pretty(&checked).expect("a plan is JSON") + "\n"))?;
     } else {
-        output::print(&paper::text(&plan, request.seed, &machine, &memory, output::width()))?;
+        output::print(&report::plan::render(&plan, request.seed, &machine, &memory, output::width()))?;
     }
     for note in notes.into_iter().chain(preflight::cut_holds(&plan)) {
         output::tell(&format!("note: {note}"));

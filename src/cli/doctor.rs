@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
-use crate::doctor::{HeldPlan, MachineFacts, examine, examine_held, render};
+use crate::doctor::{HeldPlan, MachineFacts, examine, examine_held};
 use crate::finding::{Finding, Severity};
+use crate::report::doctor::render;
 use crate::scenario::SourceRange;
 
 /// Check whether this machine can generate load, and say what to change

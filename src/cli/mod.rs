@@ -19,7 +19,6 @@ mod probe;
 mod progress;
 mod report;
 mod run;
-mod sessions;
 mod shell;
 mod sink;
 

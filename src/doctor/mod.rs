@@ -6,11 +6,9 @@
 mod checks;
 mod facts;
 mod held;
-mod render;
 #[cfg(test)]
 mod tests;
 
 pub use checks::examine;
 pub use facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 pub use held::{HeldPlan, KERNEL_BYTES_PER_END, examine_held};
-pub use render::render;

@@ -276,57 +276,6 @@ fn unknown_facts_have_no_finding() {
 }
 
 #[test]
-fn the_text_is_aligned_and_sums_up() {
-    let facts = MachineFacts {
-        ring: refused(libc::EPERM),
-        io_uring_disabled: Some(2),
-        cpus_allowed: 1,
-        cores: 1,
-        somaxconn: Some(128),
-        ..sound()
-    };
-    let findings = examine(&facts, Engine::IoUring);
-    insta::assert_snapshot!(render(&findings, 80, false), @r#"
-    BLOCKING  io_uring      forbidden (EPERM): kernel.io_uring_disabled = 2 forbids
-                            it to every process
-                            -> `sysctl -w kernel.io_uring_disabled=0` as root on the
-                            host; or use `--engine epoll`, which needs none
-    note      uring_switch  io_uring_disabled 2: no process may use it
-                            -> `sysctl -w kernel.io_uring_disabled=0` on the host,
-                            or use `--engine epoll`
-    ok        kernel        6.18.0: has all that the engine uses
-    ok        open_files    1048576 (soft 1024): connections in one worker, at most
-    ok        seccomp       none: no filter of system calls
-    ok        system_files  1999000 of 2000000: files left to the system
-    ok        ports         28232: per source and target; connects slow past 14116
-    ok        time_wait     tcp_tw_reuse 1: ports come back 1 s after --close fin
-    ok        tw_sockets    131072: connections that may be in TIME_WAIT at once
-                            (tcp_max_tw_buckets)
-    note      backlog       128: connects that may wait for a server on this machine
-                            -> `sysctl -w net.core.somaxconn=4096`: a full backlog
-                            drops SYNs, and clients retry after 1 s
-    ok        conntrack     not loaded: no table of connections to fill
-    ok        tcp_memory    1.0 GiB: for the buffers of all TCP sockets (tcp_mem)
-    ok        memory        16.0 GiB: left, room for 3.6 million held connections
-    warning   cpus          1 of 8: a server or sink on this machine takes turns
-                            with the generator: latencies include that
-                            -> test a server on another machine, or allow more CPUs
-    ok        governor      performance: the CPU keeps its frequency
-    ok        clock         tsc: read without a system call
-    ok        steal         none: no hypervisor shares the CPUs
-    ok        container     none: no container is visible
-
-    not ready: 1 blocking, 1 warning, 2 notes
-    "#);
-    for width in [60, 80, 120] {
-        let text = render(&findings, width, false);
-        assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
-    }
-    let colored = render(&findings, 80, true);
-    assert!(colored.contains("\u{1b}[31mBLOCKING\u{1b}[0m  io_uring"), "{colored}");
-}
-
-#[test]
 fn findings_survive_json() {
     let findings = examine(&sound(), Engine::IoUring);
     let json = serde_json::to_string(&findings).unwrap();

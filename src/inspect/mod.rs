@@ -12,7 +12,6 @@ mod connections;
 mod copies;
 mod other;
 mod packet;
-mod render;
 mod session;
 mod stream;
 #[cfg(test)]

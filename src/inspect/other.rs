@@ -133,7 +133,7 @@ impl OtherConnection {
 
 impl Appearance {
     /// In words, to stand behind "looks like".
-    pub(super) fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Self::Silent => "nothing: nobody sent a byte",
             Self::Uncaptured => "nothing that is known: the capture misses its beginning",

@@ -246,7 +246,7 @@ fn digest(at: Option<DigestAt>, position: Option<usize>) -> String {
 }
 
 /// The first `shown` bytes of `hex`, apart from each other.
-pub(super) fn spaced_hex(hex: &str, shown: usize) -> String {
+pub fn spaced_hex(hex: &str, shown: usize) -> String {
     hex.as_bytes().chunks(2).take(shown).map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
 }
 

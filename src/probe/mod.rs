@@ -3,15 +3,13 @@
 //! [`probe`] makes one connection over a blocking socket, with TLS if it is asked for, shakes hands, and goes on as far
 //! as it is asked to: it records what arrives and when, and tells what it means. Whatever the server does is data: a
 //! failure is a [`ProbeOutcome`] with its likely cause and the remedy.
-//! [`ProbeReport::render`] is the text for people; serialised, a report has the key names of
+//! `report::probe` makes the text for people; serialised, a report has the key names of
 //! `tests/vectors/manifest.json`.
 
 mod diagnosis;
 mod exchange;
 mod refusal;
-mod render;
 mod session;
-mod tls;
 mod wire;
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Layer 9: renders results: pure functions of a result, without a clock and without asking the terminal.
+//! What people and programs read of results, plans, probes and captures: pure functions of them, without a clock and without asking the terminal.
 
 mod chart;
 mod observed;
@@ -12,11 +12,15 @@ pub mod bench;
 pub mod capacity;
 pub mod compare;
 pub mod csv;
+pub mod doctor;
 pub mod hgrm;
 pub mod html;
+mod inspect;
 pub mod json;
 pub mod markdown;
+pub mod plan;
 pub mod plot;
+mod probe;
 pub mod text;
 
 pub use page::wrapped;

@@ -5,22 +5,23 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::super::sessions;
-use super::curves;
+use super::plot::{Quantity, curve};
+use super::quantity::bytes;
 use crate::base::{DurationText, Nanos, Seed, host_address, rate_text};
 use crate::fleet::CpuList;
 use crate::io::Engine;
 use crate::load::ArrivalPattern;
-use crate::report::plot::{Quantity, curve};
-use crate::report::quantity::bytes;
 use crate::run::{
     ClosePolicy, Hold, Lane, LoadPlan, MemoryNeed, Pace, Population, RunPlan, StagePlan, StepPlan, Target, TargetShare,
     Verify, WorkerMemory,
 };
 use crate::scenario::Machine;
 
+mod curves;
+pub mod sessions;
+
 /// The plan for a machine, at most `width` columns wide; `seed` is the one asked for.
-pub(super) fn text(plan: &RunPlan, seed: Option<Seed>, machine: &Machine, memory: &MemoryNeed, width: u16) -> String {
+pub fn render(plan: &RunPlan, seed: Option<Seed>, machine: &Machine, memory: &MemoryNeed, width: u16) -> String {
     let mut paper = Paper { text: String::new(), width: usize::from(width) };
     let name = plan.scenario.as_deref().unwrap_or("scenario");
     paper.line(&format!("{name}: {}, {}", count(plan.populations.len() as u64, "population"), length(plan)));

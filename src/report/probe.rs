@@ -2,12 +2,13 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::tls;
-use super::{AfterC2, ProbeOutcome, ProbeReport, Reaction};
 use crate::base::Nanos;
 use crate::inspect::text::{self, Row};
 use crate::measure::{Step, Until};
+use crate::probe::{AfterC2, ProbeOutcome, ProbeReport, Reaction};
 use crate::protocol::{BLOCK_SIZE, RTMP_VERSION, S0S1_SIZE};
+
+mod tls;
 
 impl ProbeReport {
     /// The text, `width` columns wide (60 at least), coloured with ANSI sequences if `color`.

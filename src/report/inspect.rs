@@ -2,9 +2,9 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::text::{self, Row};
-use super::{Delivery, EndingKind, Gap, Handshake, OtherConnection, Outcome, Part, Side, Skipped};
 use crate::base::Nanos;
+use crate::inspect::text::{self, Row};
+use crate::inspect::{Delivery, EndingKind, Gap, Handshake, OtherConnection, Outcome, Part, Side, Skipped};
 use crate::protocol::{BLOCK_SIZE, C0C1_SIZE};
 
 /// Kinds of packets that a sentence lists.

@@ -61,7 +61,7 @@ fn colored(rows: &str) -> String {
 fn severity_name(severity: Severity) -> &'static str {
     match severity {
         Severity::Ok => "ok",
-        Severity::Info => "note",
+        Severity::Info => "info",
         Severity::Warning => "warning",
         Severity::Blocking => "BLOCKING",
     }
@@ -75,4 +75,58 @@ fn severity_style(severity: Severity) -> Style {
         Severity::Blocking => AnsiColor::Red,
     };
     Style::new().fg_color(Some(color.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::FindingCode;
+
+    #[test]
+    fn the_text_is_aligned_and_sums_up() {
+        let finding = |code, severity, value: &str, message: &str, remedy: Option<&str>| Finding {
+            value: Some(value.to_owned()),
+            remedy: remedy.map(str::to_owned),
+            ..Finding::new(code, severity, message)
+        };
+        let findings = [
+            finding(
+                FindingCode::IoUring,
+                Severity::Blocking,
+                "forbidden (EPERM)",
+                "kernel.io_uring_disabled = 2 forbids it to every process",
+                Some("`sysctl -w kernel.io_uring_disabled=0` as root on the host"),
+            ),
+            finding(FindingCode::Kernel, Severity::Ok, "6.18.0", "has all that the engine uses", None),
+            finding(
+                FindingCode::Backlog,
+                Severity::Info,
+                "128",
+                "connects that may wait for a server",
+                Some("raise it"),
+            ),
+            finding(FindingCode::Cpus, Severity::Warning, "1 of 8", "a server on this machine takes turns", None),
+        ];
+        insta::assert_snapshot!(render(&findings, 60, false), @r"
+        BLOCKING  io_uring  forbidden (EPERM):
+                            kernel.io_uring_disabled = 2 forbids it
+                            to every process
+                            -> `sysctl -w
+                            kernel.io_uring_disabled=0` as root on
+                            the host
+        ok        kernel    6.18.0: has all that the engine uses
+        info      backlog   128: connects that may wait for a server
+                            -> raise it
+        warning   cpus      1 of 8: a server on this machine takes
+                            turns
+
+        not ready: 1 blocking, 1 warning, 1 note
+        ");
+        for width in [60, 80, 120] {
+            let text = render(&findings, width, false);
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+        }
+        let colored = render(&findings, 80, true);
+        assert!(colored.contains("\u{1b}[31mBLOCKING\u{1b}[0m  io_uring"), "{colored}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::io::Engine;
 use crate::run::{Population, RunPlan, Until};
 
 /// What the attempts of a population say and what that sets off; none if they end with the handshake.
-pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> {
+pub fn course(plan: &RunPlan, population: &Population) -> Option<String> {
     let hooks = match population.until {
         Until::Handshake => return None,
         Until::Reply | Until::Connect => "on_connect hooks",
@@ -42,7 +42,7 @@ pub(super) fn course(plan: &RunPlan, population: &Population) -> Option<String> 
 }
 
 /// What publishers send while they are held; none if nobody publishes.
-pub(super) fn media(plan: &RunPlan) -> Option<String> {
+pub fn media(plan: &RunPlan) -> Option<String> {
     if !plan.asked().any(|population| population.until == Until::Publish) {
         return None;
     }
@@ -56,7 +56,7 @@ pub(super) fn media(plan: &RunPlan) -> Option<String> {
 }
 
 /// How connections are secured; none if no target wants it.
-pub(super) fn tls(plan: &RunPlan) -> Option<String> {
+pub fn tls(plan: &RunPlan) -> Option<String> {
     let tls = plan.tls.as_ref()?;
     let trust = match &tls.ca {
         _ if tls.insecure => "any certificate is accepted".to_owned(),
@@ -69,7 +69,7 @@ pub(super) fn tls(plan: &RunPlan) -> Option<String> {
 }
 
 /// How held connections are watched; none if they are only waited on.
-pub(super) fn hold_check(plan: &RunPlan) -> Option<String> {
+pub fn hold_check(plan: &RunPlan) -> Option<String> {
     let check = DurationText(Duration::from_nanos(plan.hold_check_ns?));
     Some(format!("held connections are asked for a sign of life after {check} of silence"))
 }
