@@ -4,6 +4,8 @@
 //! `tests/architecture.rs`). The generator is sans-IO three deep: bytes drive a handshake, completions drive a
 //! connection, batches of completions drive a worker. Only the backends in [`io`] touch the kernel.
 
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 pub mod base;
 pub mod bench;
 pub mod capacity;

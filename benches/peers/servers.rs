@@ -8,7 +8,7 @@ use shakedown::io::Engine;
 use shakedown::sink::{Sink, SinkPlan, VerifyC2};
 
 use super::Outcome;
-use super::clients::ROWS;
+use super::clients::Row;
 use super::nginx::{Nginx, NginxOptions};
 
 /// The application whose clients are closed at `connect`: nginx has none of this name.
@@ -73,9 +73,9 @@ impl Servers {
 }
 
 impl Claimed {
-    /// One of each row, in their order.
-    pub fn add(&mut self, outcomes: &[Outcome]) {
-        for (row, outcome) in ROWS.iter().zip(outcomes) {
+    /// One of each of `rows`, in their order.
+    pub fn add(&mut self, rows: &[Row], outcomes: &[Outcome]) {
+        for (row, outcome) in rows.iter().zip(outcomes) {
             if let Outcome::Ended { completed, .. } = outcome {
                 self.completed += completed;
                 self.published += if row.client.publishes() { *completed } else { 0 };

@@ -2,9 +2,9 @@
 
 use crate::base::{Nanos, Rate};
 
-use super::measurement::CapacityError;
-use super::request::FleetRequest;
-use super::result::FleetNeed;
+use crate::capacity::error::CapacityError;
+use crate::capacity::request::FleetRequest;
+use crate::capacity::result::FleetNeed;
 
 /// The need of a fleet: all of it is back in time only if what is left after its first wait is enough to serve it.
 ///

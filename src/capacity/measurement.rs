@@ -1,64 +1,48 @@
 //! The whole measurement, from the first look at the target to the result.
 
+mod after;
 mod announce;
+mod baseline;
 mod conclude;
+mod concurrent;
 mod connections;
+mod control;
+mod control_identity;
 mod room;
+mod site;
+mod warm_up;
 
 use crate::base::{Nanos, rate_text};
 use crate::finding::{Finding, FindingCode};
-use crate::fleet::Progress;
 use crate::io::Engine;
 use crate::observe::Observer;
-use crate::run::{ClosePolicy, Notice, RunResult};
+use crate::run::{ClosePolicy, RunResult};
 use crate::scenario::{Lookup, Machine};
 use crate::search::{Conclusion, Search, Step, TrialOutcome, TrialRequest};
 
-use super::after::{SHARES, half_of_the_sources, load_at};
-use super::baseline::{Unloaded, deadline_over, measure_baseline};
-use super::blame::Evidence;
-use super::control::{ControlOrder, measure_control};
-use super::request::{CapacityRequest, Deadline};
-use super::result::*;
-use super::runner::Runner;
-use super::settings::{Settings, check_same_search};
-use super::shape::{Load, Shape, holds_forever, rate};
-use super::site::Site;
-use super::statement::statement;
-use super::trial::{Trial, run_requested, serious};
-use super::verdict::{advice, half_finding, not_repeated, verdict};
-use super::warm_up::warm_up;
-use conclude::LEAST_HEADROOM;
+use crate::capacity::audience::Audience;
+use crate::capacity::error::CapacityError;
+use crate::capacity::measurement::after::{SHARES, half_of_the_sources, load_at};
+use crate::capacity::measurement::baseline::{BaselineOrder, Unloaded, deadline_over, measure_baseline};
+use crate::capacity::measurement::control::{ControlOrder, measure_control};
+use crate::capacity::measurement::site::Site;
+use crate::capacity::measurement::warm_up::warm_up;
+use crate::capacity::request::{CapacityRequest, Deadline};
+use crate::capacity::result::*;
+use crate::capacity::settings::{Settings, check_same_search};
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape, holds_forever, rate};
+use crate::capacity::trial::{Trial, TrialOrder, run_order, serious};
+use crate::capacity::verdict::blame::Evidence;
+use crate::capacity::verdict::statement::statement;
+use crate::capacity::verdict::{advice, half_finding, not_repeated, verdict};
+
+/// Below this the generator is too close to its own ceiling.
+const LEAST_HEADROOM: f64 = 1.25;
 
 const DEFAULT_DEADLINE: Nanos = Nanos::from_millis(100);
 /// Setting up workers, draining, and a short cooldown.
 const OVERHEAD: Nanos = Nanos::from_millis(500);
-
-/// Why a capacity cannot be measured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CapacityError {
-    /// What was asked cannot be: one sentence with the remedy; the exit code is 2.
-    #[error("{0}")]
-    Usage(String),
-    /// This machine cannot do it now; the exit code is 1.
-    #[error("{0}")]
-    Environment(String),
-}
-
-/// Who is told how it goes.
-pub trait Audience {
-    /// A line for people.
-    fn say(&mut self, line: &str);
-
-    /// Called every few tens of milliseconds while a run of a known length goes on.
-    fn progress(&mut self, purpose: TrialPurpose, rate_per_s: f64, progress: &Progress, elapsed: Nanos, length: Nanos);
-
-    /// Something happened in a run.
-    fn notice(&mut self, notice: &Notice);
-
-    /// A trial is over.
-    fn trial(&mut self, row: &TrialRow);
-}
 
 /// Measures what `request` asks for.
 ///
@@ -191,8 +175,8 @@ impl<A: Audience> Measurement<'_, A> {
         let began = self.runner.elapsed();
         // What looks closer at a slow target takes no more than a part of the time.
         let latest = Nanos::new(self.settings.budget.as_u64() / 8);
-        let unloaded =
-            measure_baseline(self.runner, self.audience, &self.shape, self.asked_deadline, self.highest(), latest)?;
+        let order = BaselineOrder { asked: self.asked_deadline, highest: self.highest(), latest };
+        let unloaded = measure_baseline(self.runner, self.audience, &self.shape, order)?;
         self.time.baseline_s = self.runner.elapsed().saturating_sub(began).as_secs_f64();
         self.note_findings(&unloaded.result, false);
         self.findings.extend(unloaded.stalled.clone());
@@ -305,12 +289,13 @@ impl<A: Audience> Measurement<'_, A> {
         let mut trial = if purpose == TrialPurpose::WarmUp {
             let fixed = self.request.warmup.is_some();
             let (warmup, trial) =
-                warm_up(self.runner, self.audience, &self.shape, request.rate_per_s, request.duration, fixed)?;
+                warm_up(self.runner, self.audience, &self.shape, (request.rate_per_s, request.duration), fixed)?;
             searched.warmup = Some(warmup);
             trial
         } else {
             let plan = self.shape.plan(Load::Rate(rate(request.rate_per_s), request.duration))?;
-            run_requested(self.runner, self.audience, plan, purpose, self.shape.deadline(), Some(request))?
+            let order = TrialOrder { plan, purpose, deadline: self.shape.deadline(), request: Some(request) };
+            run_order(self.runner, self.audience, order)?
         };
         if let Some(reason) = &trial.result.ended_by {
             self.ended_by = Some(reason.clone());

@@ -10,8 +10,8 @@ use crate::protocol::{ClientProfile, HandshakeMode};
 use crate::scenario::{PlanError, Request, TargetText};
 use crate::search::TrialOutcome;
 
-use super::result::{CapacityResult, Find, GoalResult};
-use super::rfc9411::SUSTAIN_S;
+use crate::capacity::result::{CapacityResult, Find, GoalResult};
+use crate::capacity::verdict::rfc9411::SUSTAIN_S;
 
 const DEFAULT_CONFIRM: Nanos = Nanos::from_secs(60);
 
@@ -127,7 +127,7 @@ impl CapacityRequest {
         let Some((file, resumed)) = &self.resume else { return Ok(self) };
         if self.find == Find::Concurrent || resumed.asked.find == Find::Concurrent {
             return Err(PlanError(format!(
-                "{file} cannot be gone on with: --find concurrent is one ramp, not trials; begin it anew without --resume"
+                "{file} cannot be resumed: --find concurrent is one ramp, not trials; start it again without --resume"
             )));
         }
         let (load, asked) = (&mut self.load, &resumed.asked);

@@ -3,11 +3,11 @@
 use crate::base::{Nanos, Rate, rate_text};
 use crate::run::RunPlan;
 
-use super::fleet_need::need_of;
-use super::measurement::CapacityError;
-use super::request::{CapacityRequest, GoalRequest, default_confirm};
-use super::result::{CapacityResult, Find, FleetNeed};
-use super::statement::percent_text;
+use crate::capacity::error::CapacityError;
+use crate::capacity::fleet_need::need_of;
+use crate::capacity::request::{CapacityRequest, GoalRequest, default_confirm};
+use crate::capacity::result::{CapacityResult, Find, FleetNeed};
+use crate::capacity::verdict::statement::percent_text;
 
 const DEFAULT_BUDGET: Nanos = Nanos::from_secs(300);
 /// The strict goal needs longer: a sustain phase of 300 s, and the search before it.

@@ -1,5 +1,8 @@
 //! One trial: a run, and what it says about the target.
 
+pub mod runner;
+pub mod shape;
+
 use std::ops::ControlFlow;
 
 use crate::base::Nanos;
@@ -10,9 +13,10 @@ use crate::observe::Usage;
 use crate::run::{FailureRow, Notice, ResultParts, RunPlan, RunResult, Watch};
 use crate::search::TrialRequest;
 
-use super::measurement::{Audience, CapacityError};
-use super::result::{TrialPurpose, TrialRow};
-use super::runner::Runner;
+use crate::capacity::audience::{Audience, TrialProgress};
+use crate::capacity::error::CapacityError;
+use crate::capacity::result::{TrialPurpose, TrialRow};
+use crate::capacity::trial::runner::Runner;
 
 /// A trial that is over.
 #[derive(Debug)]
@@ -40,6 +44,18 @@ pub struct Counts {
     pub waiting: u64,
 }
 
+/// A trial to be run.
+pub struct TrialOrder {
+    /// It has a planned rate.
+    pub plan: RunPlan,
+    /// What it is for.
+    pub purpose: TrialPurpose,
+    /// What completes later is lost.
+    pub deadline: Nanos,
+    /// What a search asks of it: it ends as soon as that is settled.
+    pub request: Option<TrialRequest>,
+}
+
 /// Codes of findings that make the generator the limit of a trial.
 const LIMITS: [FindingCode; 4] =
     [FindingCode::LocalErrors, FindingCode::LateStarts, FindingCode::PoolTooSmall, FindingCode::MissedStarts];
@@ -57,21 +73,15 @@ pub fn run_trial(
     purpose: TrialPurpose,
     deadline: Nanos,
 ) -> Result<Trial, CapacityError> {
-    run_requested(runner, audience, plan, purpose, deadline, None)
+    run_order(runner, audience, TrialOrder { plan, purpose, deadline, request: None })
 }
 
-/// The same for what a search asks for: it ends as soon as it is settled.
+/// Carries out `order`.
 ///
 /// # Errors
 /// If it cannot be run at all.
-pub fn run_requested(
-    runner: &mut Runner,
-    audience: &mut impl Audience,
-    plan: RunPlan,
-    purpose: TrialPurpose,
-    deadline: Nanos,
-    request: Option<TrialRequest>,
-) -> Result<Trial, CapacityError> {
+pub fn run_order(runner: &mut Runner, audience: &mut impl Audience, order: TrialOrder) -> Result<Trial, CapacityError> {
+    let TrialOrder { plan, purpose, deadline, request } = order;
     let begin = runner.elapsed();
     let (length, rate_per_s) = (plan.length(), intended_per_s(&plan));
     let samples = Vec::new();
@@ -240,7 +250,8 @@ impl<A: Audience> Watch for Sampler<'_, A> {
             let over = progress.completed + progress.failed + progress.dropped;
             self.samples.push((elapsed, progress.due.saturating_sub(over)));
         }
-        self.audience.progress(self.purpose, self.rate_per_s, progress, elapsed, self.length);
+        let Self { purpose, rate_per_s, length, .. } = *self;
+        self.audience.progress(TrialProgress { purpose, rate_per_s, elapsed, length }, progress);
     }
 
     fn second(&mut self, second: &CompletedSecond) -> ControlFlow<()> {
@@ -267,9 +278,9 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
 
-    use super::super::shape::{Load, Shape, rate};
     use super::*;
     use crate::base::Seed;
+    use crate::capacity::trial::shape::{Load, Shape, rate};
     use crate::fleet::Topology;
     use crate::io::Engine;
     use crate::measure::{Failure, FailureKind};
@@ -282,7 +293,7 @@ mod tests {
 
     impl Audience for Deaf {
         fn say(&mut self, _line: &str) {}
-        fn progress(&mut self, _: TrialPurpose, _: f64, _: &Progress, _: Nanos, _: Nanos) {}
+        fn progress(&mut self, _: TrialProgress, _: &Progress) {}
         fn notice(&mut self, _: &Notice) {}
         fn trial(&mut self, _row: &TrialRow) {}
     }
@@ -302,7 +313,8 @@ mod tests {
         let plan = shape.plan(Load::Rate(rate(rate_per_s), duration)).unwrap();
         let request = TrialRequest { rate_per_s, duration, purpose: Purpose::Decide, goal: 0, may_lose };
         let mut runner = Runner::simulated(Arc::default());
-        run_requested(&mut runner, &mut Deaf, plan, TrialPurpose::Decide, deadline, Some(request)).unwrap()
+        let order = TrialOrder { plan, purpose: TrialPurpose::Decide, deadline, request: Some(request) };
+        run_order(&mut runner, &mut Deaf, order).unwrap()
     }
 
     #[test]

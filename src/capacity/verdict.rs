@@ -1,5 +1,9 @@
 //! What a search came to: outcomes, the verdict, and what to do next.
 
+pub mod blame;
+pub mod rfc9411;
+pub mod statement;
+
 use std::time::Duration;
 
 use crate::base::{DurationText, Nanos, rate_text};
@@ -8,10 +12,10 @@ use crate::measure::FailureKind;
 use crate::run::Verdict;
 use crate::search::{GoalConclusion, attempts_to_tell};
 
-use super::request::GoalRequest;
-use super::result::*;
-use super::settings::{LOSSES, Settings};
-use super::statement::percent_text;
+use crate::capacity::request::GoalRequest;
+use crate::capacity::result::*;
+use crate::capacity::settings::{LOSSES, Settings};
+use crate::capacity::verdict::statement::percent_text;
 
 /// Bounds further apart than this, or than three times the width asked for, are no capacity.
 const CLOSE: f64 = 0.05;
@@ -160,8 +164,8 @@ pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding
 pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<String> {
     let mut advice = Vec::new();
     let resume = |flags: &str| match saved_as {
-        Some(file) => format!("`shakedown capacity --resume {file}{flags}` goes on from here"),
-        None => format!("with -o FILE the next search can be gone on with: `shakedown capacity --resume FILE{flags}`"),
+        Some(file) => format!("`shakedown capacity --resume {file}{flags}` resumes the search"),
+        None => format!("give -o FILE, so that the search can be resumed: `shakedown capacity --resume FILE{flags}`"),
     };
     if let Some(concurrent) = &result.concurrent {
         return vec![next_of_concurrent(concurrent)];
@@ -189,55 +193,52 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
         advice.extend(fleet);
         return advice;
     }
-    match goal.outcome {
-        Outcome::Confirmed => match goal.limited_by {
-            LimitedBy::Target => advice.push(
-                "run below the confirmed rate with room to spare: latency at 90 % of it stands below, and an overload \
-                 shows past it"
-                    .to_owned(),
-            ),
-            _ => advice.push("add --observe pid:N or the URL of the target's node_exporter to see what limits it".to_owned()),
-        },
-        Outcome::GeneratorLimited if goal.because == OWN_SINK => {
-            advice.push("give a target: this is what this machine can generate".to_owned());
-        }
-        Outcome::GeneratorLimited if others_had_cpu_time => advice.push(
-            "others had CPU time of this machine meanwhile (findings): search again when the workers have their cores for \
-             themselves, or give them free ones (--cpus); if that says the same, load it from several machines"
-                .to_owned(),
-        ),
-        Outcome::GeneratorLimited => advice.push(
-            "load it from a machine with more cores, or from several: this one cannot show what the target can do".to_owned(),
-        ),
-        Outcome::RangeLimited if result.qualification.is_none() => {
-            advice.push("drop --max-rate, or raise it, to find the capacity".to_owned());
-        }
-        Outcome::Unstable => advice.push(
-            "look for what stops the target now and then (garbage collection, disk, a neighbour on its machine); `run` at \
-             half of the rate shows the stalls on its timeline"
-                .to_owned(),
-        ),
-        Outcome::NothingCompletes => {
-            advice.push("`probe` explains one handshake; a longer --deadline tells slow from broken".to_owned());
-        }
-        Outcome::DidNotRecover if refuses_all(result) => {
-            advice.push(
-                "every connection was refused at the end: look whether the server ended, and why; start it again, and keep \
-                 clients away from such a load if that was the reason"
-                    .to_owned(),
-            );
-        }
-        Outcome::DidNotRecover => {
-            advice.push("restart the target, and keep clients away from such an overload".to_owned());
-        }
-        Outcome::Undecided | Outcome::NotConfirmed => {
-            let longer = DurationText(Duration::from_secs(2 * (result.asked.budget_ns / 1_000_000_000)));
-            advice.push(format!("give it more time: {}", resume(&format!(" --budget {longer}"))));
-        }
-        Outcome::NotDecidable | Outcome::RangeLimited => {}
-    }
+    advice.extend(advice_of(result, goal, others_had_cpu_time, resume));
     advice.extend(fleet);
     advice
+}
+
+/// What to do next about the outcome of a goal.
+fn advice_of(
+    result: &CapacityResult,
+    goal: &GoalResult,
+    others_had_cpu_time: bool,
+    resume: impl Fn(&str) -> String,
+) -> Option<String> {
+    let text = match goal.outcome {
+        Outcome::Confirmed if goal.limited_by == LimitedBy::Target => {
+            "run below the confirmed rate with room to spare: latency at 90 % of it stands below, and an overload shows past \
+             it"
+        }
+        Outcome::Confirmed => "add --observe pid:N or the URL of the target's node_exporter to see what limits it",
+        Outcome::GeneratorLimited if goal.because == OWN_SINK => {
+            "give a target: this is what this machine can generate"
+        }
+        Outcome::GeneratorLimited if others_had_cpu_time => {
+            "others had CPU time of this machine meanwhile (findings): search again when the workers have their cores for \
+             themselves, or give them free ones (--cpus); if that says the same, load it from several machines"
+        }
+        Outcome::GeneratorLimited => {
+            "load it from a machine with more cores, or from several: this one cannot show what the target can do"
+        }
+        Outcome::RangeLimited if result.qualification.is_none() => "drop --max-rate, or raise it, to find the capacity",
+        Outcome::Unstable => {
+            "look for what stops the target now and then (garbage collection, disk, a neighbour on its machine); `run` at \
+             half of the rate shows the stalls on its timeline"
+        }
+        Outcome::NothingCompletes => "`probe` explains one handshake; a longer --deadline tells slow from broken",
+        Outcome::DidNotRecover if refuses_all(result) => {
+            "every connection was refused at the end: look whether the server ended, and why; start it again, and keep \
+             clients away from such a load if that was the reason"
+        }
+        Outcome::DidNotRecover => "restart the target, and keep clients away from such an overload",
+        Outcome::Undecided | Outcome::NotConfirmed => {
+            let longer = DurationText(Duration::from_secs(2 * (result.asked.budget_ns / 1_000_000_000)));
+            return Some(format!("give it more time: {}", resume(&format!(" --budget {longer}"))));
+        }
+        Outcome::NotDecidable | Outcome::RangeLimited => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// Whether the last trial met nobody who listens.

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::base::{DurationText, Nanos, Rate, rate_text};
 use crate::capacity::{
     Audience, CapacityError, CapacityRequest, CapacityResult, ControlRequest, Deadline, Find, FleetRequest,
-    GoalRequest, Runner, TrialPurpose, TrialRow, measure, share,
+    GoalRequest, Runner, TrialProgress, TrialRow, measure, share,
 };
 use crate::fleet::Progress;
 use crate::io::Engine;
@@ -22,7 +22,7 @@ use crate::sink::{Sink, SinkPlan};
 use super::exit::{CliError, Exit};
 use super::load_args::LoadArgs;
 use super::output::{self, Saving};
-use super::progress::Lines;
+use super::progress::{Lines, ProgressArgs};
 use super::{lookup, run};
 
 /// Below the flags in the help of `capacity`.
@@ -313,20 +313,21 @@ struct Stage {
     bar: ProgressBar,
     lines: Lines,
     quiet: bool,
-    /// Trials so far, those of a search that is gone on with among them.
+    /// Trials so far, those of a resumed search among them.
     trials: usize,
 }
 
 impl Stage {
     fn new(args: &LoadArgs, trials: usize) -> Self {
-        let hidden = args.quiet || args.no_progress;
+        let ProgressArgs { quiet, progress_every, .. } = args.progress;
+        let hidden = args.progress.is_hidden();
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(1), target);
         let template = if args.color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { bar, lines: Lines::new(args.progress_every, hidden), quiet: args.quiet, trials }
+        Self { bar, lines: Lines::new(progress_every, hidden), quiet, trials }
     }
 
     fn tell(&self, line: &str) {
@@ -341,7 +342,8 @@ impl Audience for Stage {
         self.tell(wrapped(line, output::width()).trim_end());
     }
 
-    fn progress(&mut self, purpose: TrialPurpose, rate_per_s: f64, progress: &Progress, elapsed: Nanos, length: Nanos) {
+    fn progress(&mut self, trial: TrialProgress, progress: &Progress) {
+        let TrialProgress { purpose, rate_per_s, elapsed, length } = trial;
         self.bar.set_length(length.as_u64() / 1_000_000);
         self.bar.set_position(elapsed.min(length).as_u64() / 1_000_000);
         let message = format!(

@@ -24,7 +24,7 @@ use super::cpus;
 use super::engine::EngineArg;
 use super::exit::CliError;
 use super::output::{self, Color, Report, Saving};
-use super::progress::parse_every;
+use super::progress::ProgressArgs;
 use super::shell::Offering;
 
 /// The target of a simulated run without one.
@@ -193,15 +193,8 @@ pub(super) struct LoadArgs {
     /// Print the result as JSON
     #[arg(long, help_heading = "Result")]
     pub(super) json: bool,
-    /// No progress and no notes on stderr
-    #[arg(short, long, help_heading = "Result")]
-    pub(super) quiet: bool,
-    /// No progress: neither a bar nor lines
-    #[arg(long, help_heading = "Result")]
-    pub(super) no_progress: bool,
-    /// Without a terminal, say this often how far it is
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every, help_heading = "Result")]
-    pub(super) progress_every: DurationText,
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
     /// When to colour
     #[arg(long, value_enum, default_value_t, help_heading = "Result")]
     pub(super) color: Color,
@@ -484,13 +477,13 @@ impl LoadArgs {
     /// If it cannot be saved or shown.
     pub(super) fn deliver(&self, saving: Saving, file: &str, text: impl FnOnce() -> String) -> Result<(), CliError> {
         let text = if self.json { None } else { Some(text()) };
-        let report = text.as_deref().map_or(Report::Json, |text| Report::Text { text, quiet: self.quiet });
+        let report = text.as_deref().map_or(Report::Json, |text| Report::Text { text, quiet: self.progress.quiet });
         saving.deliver(file, &report)
     }
 
     /// Says a line to people, unless they want none.
     pub(super) fn tell(&self, line: &str) {
-        if !self.quiet {
+        if !self.progress.quiet {
             output::tell(line);
         }
     }

@@ -9,8 +9,7 @@ use crate::base::{DurationText, Nanos, rate_text};
 use crate::fleet;
 use crate::run::{LoadPlan, Notice, RunPlan, Watch};
 
-use super::load_args::LoadArgs;
-use super::output;
+use super::output::{self, Color};
 
 /// The rate shown is that of about the last second.
 const RATE_OVER: Nanos = Nanos::from_millis(1_000);
@@ -27,6 +26,27 @@ pub(super) fn parse_every(text: &str) -> Result<DurationText, String> {
         return Err("give 100ms or more; --no-progress shows none".to_owned());
     }
     Ok(every)
+}
+
+/// How progress is shown.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ProgressArgs {
+    /// No progress and no notes on stderr
+    #[arg(short, long, help_heading = "Result")]
+    pub(super) quiet: bool,
+    /// No progress: neither a bar nor lines
+    #[arg(long, help_heading = "Result")]
+    pub(super) no_progress: bool,
+    /// Without a terminal, say this often how far it is
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every, help_heading = "Result")]
+    pub(super) progress_every: DurationText,
+}
+
+impl ProgressArgs {
+    /// Nothing of it is shown.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.quiet || self.no_progress
+    }
 }
 
 /// Off a terminal, where a bar cannot be drawn: when it is time for a line again.
@@ -80,8 +100,8 @@ enum Length {
 
 impl Progress {
     /// What the flags want to be shown of `plan`.
-    pub(super) fn new(plan: &RunPlan, args: &LoadArgs) -> Self {
-        let (quiet, hidden) = (args.quiet, args.quiet || args.no_progress);
+    pub(super) fn new(plan: &RunPlan, args: &ProgressArgs, color: Color) -> Self {
+        let (quiet, hidden) = (args.quiet, args.is_hidden());
         let attempts =
             plan.asked().flat_map(|population| &population.lanes).map(|lane| lane.load.attempts()).sum::<Option<u64>>();
         let length = match (attempts, plan.length()) {
@@ -94,7 +114,7 @@ impl Progress {
         };
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = if args.color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
+        let template = if color.on_stderr() { "[{bar:20.cyan}] {wide_msg}" } else { "[{bar:20}] {wide_msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

@@ -142,7 +142,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<Exit, CliError> {
         Engine::Sim => {
             let interruption = Interruption::by_signals().map_err(|error| CliError::environment(error.to_string()))?;
             announce(args, &plan, &notes, None);
-            let mut progress = Progress::new(&plan, &args.load);
+            let mut progress = Progress::new(&plan, &args.load.progress, args.load.color);
             let ran = crate::run::simulate_watched(Arc::new(plan), conduct.keep_going, &interruption, &mut progress);
             progress.finish();
             (finish(ran.parts, labels), ran.broken)
@@ -182,7 +182,7 @@ fn observer(subjects: &[observe::Subject], engine: Engine) -> Result<Option<Obse
 }
 
 async fn on_sockets(args: &RunArgs, plan: RunPlan, conduct: Conduct, sink: Option<Sink>) -> Result<Ran, CliError> {
-    let mut progress = Progress::new(&plan, &args.load);
+    let mut progress = Progress::new(&plan, &args.load.progress, args.load.color);
     let ran = crate::run::run(Arc::new(plan), conduct, &mut progress).await;
     progress.finish();
     if let Some(sink) = sink {

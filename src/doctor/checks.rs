@@ -1,12 +1,14 @@
 //! The checks: a pure function of the facts.
 
-use rustix::io::Errno;
+use std::io;
 
 use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 use super::held::KERNEL_BYTES_PER_END;
+use super::verdict::{Verdict, bytes_text, count_text};
 use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::CpuList;
 use crate::io::Engine;
+use crate::io::ring::{Barriers, RingError};
 
 /// Judges a machine for loads on `engine`: one finding for each check, in a fixed order. Facts that the kernel does not
 /// tell have none.
@@ -47,32 +49,6 @@ pub fn examine(facts: &MachineFacts, engine: Engine) -> Vec<Finding> {
 
 type Check = (FindingCode, fn(&MachineFacts) -> Option<Verdict>);
 
-pub(super) struct Verdict {
-    severity: Severity,
-    value: String,
-    message: String,
-    remedy: Option<String>,
-}
-
-impl Verdict {
-    pub(super) fn new(severity: Severity, value: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity, value: value.into(), message: message.into(), remedy: None }
-    }
-
-    pub(super) fn ok(value: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Severity::Ok, value, message)
-    }
-
-    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..self }
-    }
-
-    pub(super) fn into_finding(self, code: FindingCode) -> Finding {
-        let Self { severity, value, message, remedy } = self;
-        Finding { code, severity, value: Some(value), message, remedy }
-    }
-}
-
 fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
     let (call, number) = match facts.ring {
         RingTrial::Works { direct_descriptors: true } => {
@@ -84,81 +60,27 @@ fn io_uring(facts: &MachineFacts) -> Option<Verdict> {
         }
         RingTrial::Refused { call, errno } => (call, errno),
     };
-    let (value, message, remedy) = match (Errno::from_raw_os_error(number), facts.io_uring_disabled) {
-        (Errno::PERM, Some(level @ 1..)) => {
-            let whom = if level == 1 { "to unprivileged processes" } else { "to every process" };
-            let or = if level == 1 {
-                ", or run with CAP_SYS_ADMIN or as a member of the group in kernel.io_uring_group"
-            } else {
-                ""
-            };
-            (
-                "forbidden (EPERM)",
-                format!("kernel.io_uring_disabled = {level} forbids it {whom}"),
-                format!("`sysctl -w kernel.io_uring_disabled=0` as root on the host{or}"),
-            )
-        }
-        (errno @ (Errno::PERM | Errno::ACCESS | Errno::NOSYS), _)
-            if errno != Errno::NOSYS || is_hidden(facts) =>
-        (
-            if errno == Errno::NOSYS { "forbidden (ENOSYS)" } else { "forbidden (EPERM)" },
-            match facts.seccomp {
-                Some(0) => format!("a security module (SELinux, AppArmor, a BPF policy) forbids {call}"),
-                _ => format!(
-                    "a seccomp filter forbids {call}, as the default profiles of Docker, containerd and podman do"
-                ),
-            },
-            match facts.seccomp {
-                Some(0) => "look for the denial in the audit log, and allow io_uring for this program".into(),
-                _ => "start the container with `--security-opt seccomp=docs/seccomp-io_uring.json`, a profile that allows \
-                      io_uring_setup, io_uring_enter and io_uring_register; in Kubernetes set \
-                      securityContext.seccompProfile"
-                    .to_owned(),
-            },
-        ),
-        (Errno::NOSYS, _) if facts.container.as_deref() == Some("gVisor") => (
-            "missing (ENOSYS)",
-            "the gVisor sandbox has no io_uring".into(),
-            "run with the runtime `runc`, outside the sandbox".into(),
-        ),
-        (Errno::NOSYS, _) => (
-            "missing (ENOSYS)",
-            "the kernel is older than 5.1 or built without CONFIG_IO_URING, or a sandbox hides it".into(),
-            "run on Linux 6.1 or later, outside sandboxes such as gVisor".into(),
-        ),
-        (Errno::INVAL, _) => (
-            "too old (EINVAL)",
-            "this kernel's io_uring has no DEFER_TASKRUN".into(),
-            "run on Linux 6.1 or later".into(),
-        ),
-        (Errno::NOMEM, _) => (
-            "no memory (ENOMEM)",
-            "the kernel could not allocate a small ring".into(),
-            "raise the limit of locked memory (`ulimit -l`, systemd: LimitMEMLOCK=) or of the memory cgroup".into(),
-        ),
-        (Errno::MFILE | Errno::NFILE, _) => (
-            "no descriptor",
-            "no file descriptor is left for a ring".into(),
-            "raise `ulimit -n`, or fs.file-max".into(),
-        ),
-        (errno, _) => (
-            "fails",
-            format!("{call} failed: {}", std::io::Error::from(errno)),
-            "`strace -e trace=io_uring_setup,io_uring_register` shows the call that fails".into(),
-        ),
+    let (release, error) = (facts.kernel.as_deref(), io::Error::from_raw_os_error(number));
+    let barriers = Barriers {
+        disabled: facts.io_uring_disabled.and_then(|level| u8::try_from(level).ok()),
+        filtered: facts.seccomp != Some(0),
+        new_enough: release.and_then(major_and_minor).is_some_and(|version| version >= (5, 1)),
     };
-    let without = match Errno::from_raw_os_error(number) {
-        Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::INVAL => OR_WITHOUT,
-        _ => "",
+    let refusal = match call {
+        "io_uring_setup" => RingError::from_setup(error, barriers),
+        call => RingError::from_call(call, error, barriers),
     };
-    Some(Verdict::new(Severity::Blocking, value, message).remedy(remedy + without))
-}
-
-/// A kernel that has io_uring does not show it to a process whose system calls are filtered: podman's default profile
-/// answers ENOSYS.
-fn is_hidden(facts: &MachineFacts) -> bool {
-    let version = facts.kernel.as_deref().and_then(major_and_minor);
-    facts.seccomp == Some(2) && version.is_some_and(|version| version >= (5, 1))
+    let value = match refusal {
+        RingError::SwitchedOff { .. } => "switched off",
+        RingError::Filtered { .. } | RingError::Denied { .. } => "forbidden",
+        RingError::Missing => "missing",
+        RingError::KernelTooOld | RingError::MissingOperation { .. } => "too old",
+        RingError::NoMemory => "no memory",
+        RingError::NoDescriptor { .. } => "no descriptor",
+        _ => "fails",
+    };
+    let without = if refusal.bars_io_uring() { OR_WITHOUT } else { "" };
+    Some(Verdict::new(Severity::Blocking, value, refusal.cause()).remedy(refusal.remedy() + without))
 }
 
 /// What else helps where there is no ring to be had.
@@ -393,23 +315,6 @@ fn memory(facts: &MachineFacts) -> Option<Verdict> {
         return Some(Verdict::new(Severity::Warning, bytes_text(left), message).remedy(remedy));
     }
     Some(Verdict::ok(bytes_text(left), message))
-}
-
-/// Rounded down to one digit behind the point.
-pub(super) fn count_text(count: u64) -> String {
-    match count {
-        0..1_000 => count.to_string(),
-        1_000..1_000_000 => format!("{} thousand", count / 1_000),
-        _ => format!("{}.{} million", count / 1_000_000, count / 100_000 % 10),
-    }
-}
-
-pub(super) fn bytes_text(bytes: u64) -> String {
-    match bytes {
-        0..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
-    }
 }
 
 fn cpus(facts: &MachineFacts) -> Option<Verdict> {

@@ -1,7 +1,7 @@
 //! Whether so many held connections fit into this machine, computed before the first one is opened.
 
-use super::checks::{Verdict, bytes_text, count_text};
 use super::facts::{Conntrack, MachineFacts, Usage};
+use super::verdict::{Verdict, bytes_text, count_text};
 use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::MAX_WORKERS;
 use crate::io::Engine;

@@ -8,6 +8,7 @@ mod facts;
 mod held;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use checks::examine;
 pub use facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};

@@ -1,70 +1,13 @@
 //! Why a handshake failed, as far as that can be told from outside, and what to do about it.
 
-use std::io::{self, ErrorKind};
+use std::io::{self};
 
-use rustix::io::Errno;
-
-use super::refusal::Refused;
+use super::stop::{Advice, Stop, Stopped, kind_of};
 use super::{ProbeOutcome, ProbePlan};
 use crate::base::Nanos;
 use crate::inspect::text;
 use crate::measure::{Failure, FailureDetail, FailureKind, Step};
-use crate::protocol::transcript::Transcript;
 use crate::protocol::{BLOCK_SIZE, ClientState, HandshakeMode, OtherProtocol, RTMP_VERSION, S0S1_SIZE, Violation};
-
-/// What ended a probe early.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// There is no connection.
-    Connect(io::Error),
-    /// Time is up.
-    Timeout,
-    /// The peer closed the connection.
-    Closed,
-    /// The peer reset the connection.
-    Reset,
-    /// The peer's bytes are wrong.
-    Violation(Violation),
-    /// There is no TLS, for this reason.
-    Tls(Errno),
-    /// The server says no.
-    Refused(Refused),
-    /// The server lets the client in and hangs up so much later.
-    TakenBack(Nanos),
-    /// The server's bytes after the handshake are wrong.
-    BadMessage(String),
-    /// The connection broke in another way.
-    Socket(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    /// For errors of an established connection.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Timeout,
-            _ if kind_of(&error) == FailureKind::Reset => Self::Reset,
-            _ => Self::Socket(error),
-        }
-    }
-}
-
-/// A probe that ended early.
-pub(super) struct Stopped<'a> {
-    pub stop: Stop,
-    pub plan: &'a ProbePlan,
-    /// How far the handshake had come.
-    pub state: ClientState,
-    /// TLS is there, or not asked for.
-    pub is_secured: bool,
-    /// Where the session stood; `None` before there was one.
-    pub session_step: Option<Step>,
-    /// The stream that was asked for had started.
-    pub has_started: bool,
-    /// All bytes from S0 on.
-    pub received: &'a [u8],
-    /// What was said after the handshake.
-    pub transcript: &'a Transcript,
-}
 
 /// Tells cause and remedy.
 pub(super) fn diagnose(stopped: &Stopped<'_>) -> ProbeOutcome {
@@ -102,18 +45,6 @@ pub(super) fn diagnose(stopped: &Stopped<'_>) -> ProbeOutcome {
     };
     ProbeOutcome::Failed { step: failure.step, kind: failure.kind, side: failure.side(), cause, remedy }
 }
-
-/// An error of `TcpStream::connect_timeout` that is its timeout has no number.
-fn kind_of(error: &io::Error) -> FailureKind {
-    match Errno::from_io_error(error) {
-        Some(errno) => FailureKind::from_errno(errno),
-        None if error.kind() == ErrorKind::TimedOut => FailureKind::Timeout,
-        None => FailureKind::Cancelled,
-    }
-}
-
-/// Cause and remedy.
-pub(super) type Advice = (String, String);
 
 fn connect_failure(kind: FailureKind, error: &io::Error, plan: &ProbePlan) -> Advice {
     let address = plan.address;
@@ -336,6 +267,9 @@ fn other(mode: HandshakeMode) -> HandshakeMode {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
+    use crate::protocol::transcript::Transcript;
     use std::time::Duration;
 
     use super::*;

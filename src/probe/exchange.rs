@@ -4,8 +4,9 @@ use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::diagnosis::{Stop, Stopped, diagnose};
+use super::diagnosis::diagnose;
 use super::session::Dialogue;
+use super::stop::{Stop, Stopped};
 use super::wire::{Deadline, Wire};
 use super::{AfterC2, ProbeOutcome, ProbePlan, ProbeReport, Reaction, Read, StepTimes};
 use crate::base::{Nanos, StreamPurpose};

@@ -10,6 +10,7 @@ mod diagnosis;
 mod exchange;
 mod refusal;
 mod session;
+mod stop;
 mod wire;
 
 use std::net::SocketAddr;

@@ -1,30 +1,8 @@
 //! Why a session failed, as far as that can be told from outside, and what to do about it.
 
-use super::diagnosis::{Advice, Stopped};
-use crate::base::{Nanos, redact_url};
-use crate::measure::{Failure, FailureKind, Step};
-use crate::protocol::session::Status;
-
-/// A server's no.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub failure: Failure,
-    code: String,
-    description: String,
-    redirect: Option<String>,
-}
-
-impl Refused {
-    /// In these words.
-    pub(super) fn new(step: Step, status: &Status<'_>) -> Self {
-        Self {
-            failure: Failure::refused(step, status),
-            code: status.code.to_string(),
-            description: status.description.to_string(),
-            redirect: status.redirect.map(|url| redact_url(&url.to_string())),
-        }
-    }
-}
+use super::stop::{Advice, Refused, Stopped};
+use crate::base::Nanos;
+use crate::measure::{FailureKind, Step};
 
 impl Stopped<'_> {
     /// The server said no.

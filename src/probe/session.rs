@@ -1,7 +1,6 @@
 //! What a probe says after the handshake, and what comes of it.
 
-use super::diagnosis::Stop;
-use super::refusal::Refused;
+use super::stop::{Refused, Stop};
 use crate::base::SecretText;
 use crate::measure::{Step, Until};
 use crate::protocol::ClientProfile;

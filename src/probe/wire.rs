@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::diagnosis::Stop;
+use super::stop::Stop;
 use crate::io::tls::TlsStream;
 
 /// A connection.

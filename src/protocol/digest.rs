@@ -9,10 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::DigestAt;
-use super::wire::{BLOCK_SIZE, Block};
+use super::wire::{BLOCK_SIZE, Block, DIGEST_SIZE};
 
-/// Size of an HMAC-SHA256.
-pub(super) const DIGEST_SIZE: usize = 32;
 /// Where the digest of C2 and S2 begins; it covers everything before it.
 pub(super) const RESPONSE_DIGEST_AT: usize = BLOCK_SIZE - DIGEST_SIZE;
 

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::DigestAt;
-use super::digest::DIGEST_SIZE;
 
 /// The version byte (C0, S0) of plain RTMP.
 pub const RTMP_VERSION: u8 = 3;
 /// Size of each of C1, S1, C2 and S2.
 pub const BLOCK_SIZE: usize = 1536;
+/// Size of an HMAC-SHA256.
+pub(super) const DIGEST_SIZE: usize = 32;
 /// Size of C0 and C1 together.
 pub const C0C1_SIZE: usize = 1 + BLOCK_SIZE;
 /// Size of S0 and S1 together.

@@ -217,32 +217,47 @@ impl Chart {
             chart.draw_series(DashedLineSeries::new([(left, at), (right, at)], 8, 6, thin(ink)))?;
         }
         for series in self.series.iter().rev() {
-            let color = series.ink.color();
-            let line = color.stroke_width(if series.form == Form::Thin { 3 * UNITS / 2 } else { 2 * UNITS + 1 });
             for run in &series.runs {
-                let run: Vec<_> = run.iter().filter_map(|point| place(*point)).collect();
-                match (series.form, run.as_slice()) {
-                    (Form::Dots, _) => chart
-                        .draw_series(run.iter().map(|point| Circle::new(*point, 4 * UNITS, color.filled())))
-                        .map(drop)?,
-                    (Form::Rings, _) => chart
-                        .draw_series(
-                            run.iter().map(|point| Circle::new(*point, 4 * UNITS, color.stroke_width(2 * UNITS))),
-                        )
-                        .map(drop)?,
-                    // A line needs two points.
-                    (_, [alone]) => chart.draw_series([Circle::new(*alone, 2 * UNITS, color.filled())]).map(drop)?,
-                    (Form::Dashed, _) => chart.draw_series(DashedLineSeries::new(run, 10, 8, line)).map(drop)?,
-                    (Form::Area, _) => {
-                        chart.draw_series(AreaSeries::new(run.iter().copied(), bottom, color.mix(0.18)))?;
-                        chart.draw_series(LineSeries::new(run, line)).map(drop)?;
-                    }
-                    (Form::Line | Form::Thin, _) => chart.draw_series(LineSeries::new(run, line)).map(drop)?,
-                }
+                draw_run(&mut chart, series, run.iter().filter_map(|point| place(*point)).collect())?;
             }
         }
         Ok(())
     }
+}
+
+/// Draws points of `series` without a gap between them.
+fn draw_run<DB: DrawingBackend>(
+    chart: &mut ChartContext<'_, DB, Cartesian2d<Scale, Scale>>,
+    series: &Series,
+    run: Vec<(f64, f64)>,
+) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
+    let color = series.ink.color();
+    let line = color.stroke_width(if series.form == Form::Thin { 3 * UNITS / 2 } else { 2 * UNITS + 1 });
+    let ring = color.stroke_width(2 * UNITS);
+    match (series.form, run.as_slice()) {
+        (Form::Dots, points) => {
+            chart.draw_series(points.iter().map(|point| Circle::new(*point, 4 * UNITS, color.filled())))?;
+        }
+        (Form::Rings, points) => {
+            chart.draw_series(points.iter().map(|point| Circle::new(*point, 4 * UNITS, ring)))?;
+        }
+        // A line needs two points.
+        (_, [alone]) => {
+            chart.draw_series([Circle::new(*alone, 2 * UNITS, color.filled())])?;
+        }
+        (Form::Dashed, _) => {
+            chart.draw_series(DashedLineSeries::new(run, 10, 8, line))?;
+        }
+        (Form::Area, points) => {
+            let bottom = chart.y_range().start;
+            chart.draw_series(AreaSeries::new(points.iter().copied(), bottom, color.mix(0.18)))?;
+            chart.draw_series(LineSeries::new(run, line))?;
+        }
+        (Form::Line | Form::Thin, _) => {
+            chart.draw_series(LineSeries::new(run, line))?;
+        }
+    }
+    Ok(())
 }
 
 impl Ink {

@@ -17,8 +17,8 @@ use super::origins::{FileText, Setting};
 use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
 use super::target::{Family, TargetText};
+pub use document::ScenarioError;
 use document::{Item, Key, Level, Source, Table};
-pub use document::{ScenarioError, line_and_column};
 use population::{POPULATION_KEYS, population, sources};
 
 /// Longer files are no scenarios.

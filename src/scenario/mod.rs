@@ -15,9 +15,10 @@ mod stages;
 mod stream_keys;
 mod target;
 
-pub use file::{ScenarioError, line_and_column, read, read_file};
+pub use file::{ScenarioError, read, read_file};
 pub use machine::Machine;
 pub use origins::Origins;
+pub use origins::line_and_column;
 pub use request::{
     BitRate, ClientRequest, HoldRequest, Percent, PopulationRequest, Request, SourceRange, StageLoad, StageRequest,
     TlsRequest,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::PlanError;
-use super::file::line_and_column;
 
 /// What a user can set: by this flag of `run`, or by this key of a scenario file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,4 +195,12 @@ impl fmt::Debug for Origins {
         let path = self.file.as_ref().map(|file| &file.path);
         f.debug_struct("Origins").field("path", &path).field("overridden", &self.overridden).finish_non_exhaustive()
     }
+}
+
+/// Line and column of byte `at`, in characters and from 1.
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    (line, 1 + String::from_utf8_lossy(&before[begin..]).chars().count())
 }

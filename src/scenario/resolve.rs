@@ -67,20 +67,7 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     let mut addresses = Addresses::new(request, lookup);
     let flags = PopulationRequest::of_flags(request);
     let asked = if request.populations.is_empty() { std::slice::from_ref(&flags) } else { &request.populations[..] };
-    let mut populations = Vec::new();
-    for population in asked {
-        let keys = sessions::keys(population)?;
-        // The only population of a scenario may leave its load to the flags.
-        let lanes = match asked {
-            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, &only.origins, keys.as_deref())?)],
-            _ => stages::lanes(population)?,
-        };
-        let resolved = resolve_population(population, lanes, &mut addresses)?;
-        populations.push(sessions::with_streams(resolved, population, keys, &addresses.targets)?);
-    }
-    if let Some(guard) = &request.guard {
-        populations.push(guard_of(guard, request, &populations, &mut addresses)?);
-    }
+    let mut populations = resolve_populations(request, asked, &mut addresses)?;
     let shown = |text: &str| redact_condition(text, |target| addresses.name_of(target));
     let thresholds = checks::conditions(&request.origins, Setting::THRESHOLDS, &request.thresholds, shown)?;
     let abort_if = checks::conditions(&request.origins, Setting::ABORT_IF, &request.abort_if, shown)?;
@@ -89,43 +76,25 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
     check_sources(request, asked, &sources, &targets, &populations)?;
 
     check_cpus(request, machine)?;
-    // Without a target the machine is shared with the sink: half of the cores each.
-    let cores = match (&request.cpus, built_in_sink, request.engine()) {
-        (_, _, Engine::Sim) => 1,
-        (Some(list), ..) => list.as_slice().len() as u32,
-        (None, true, _) => (machine.workers() / 2).max(1),
-        (None, false, _) => machine.workers(),
-    };
+    let cores = cores(request, machine, built_in_sink);
     let automatic_sources = built_in_sink && sources.is_empty();
-    let ports = |group: &[&Population]| {
-        let sources: BTreeSet<u16> = group.iter().flat_map(|population| population.sources.iter().copied()).collect();
-        let targets: BTreeSet<u16> =
-            group.iter().flat_map(|population| population.targets.iter().map(|share| share.target)).collect();
-        let sets = if automatic_sources { LOOPBACK_SOURCES as usize } else { sources.len().max(1) };
-        u64::from(machine.ports) * sets as u64 * targets.len() as u64
-    };
+    let ports = |group: &[&Population]| u64::from(machine.ports) * pairs(group, automatic_sources);
     let room = Room::of(request, machine, cores, built_in_sink);
     let share = request.share.unwrap_or(Share::WHOLE);
     size_lanes(&mut populations, room.connections, ports, |population| {
         sessions::most_slots(population, &targets, share)
     });
-    for (index, population) in populations.iter().enumerate() {
-        if let Some(asked) = asked.get(index) {
-            for lane in &population.lanes {
-                check_hold(&lane.load, &asked.origins, population.hold, lane.concurrency, &mut notes)?;
-            }
-        }
-        if request.engine() != Engine::Sim {
-            let group = sharing_ports(&populations, population);
-            check_ports(&group, ports(&group), machine, &Slots::of_largest(asked, &group))?;
+    for (asked, population) in asked.iter().zip(&populations) {
+        for lane in &population.lanes {
+            check_hold(&lane.load, &asked.origins, population.hold, lane.concurrency, &mut notes)?;
         }
     }
+    for population in populations.iter().filter(|_| request.engine() != Engine::Sim) {
+        let group = sharing_ports(&populations, population);
+        check_ports(&group, ports(&group), machine, &Slots::of_largest(asked, &group))?;
+    }
     let slots = Slots::of_largest(asked, &populations.iter().collect::<Vec<_>>());
-    let lanes = populations.iter().flat_map(|population| &population.lanes);
-    let concurrency: u64 = lanes.map(|lane| u64::from(lane.concurrency)).sum();
-    let concurrency = u32::try_from(concurrency).map_err(|_| {
-        slots.refusal(format!("{concurrency} connections at once are too many; the most is {}", u32::MAX))
-    })?;
+    let concurrency = slots.number(&populations)?;
     let workers = room.workers(request, concurrency, cores, &slots, &mut notes)?;
     if automatic_sources && request.engine() != Engine::Sim {
         sources = loopback_sources(concurrency, machine);
@@ -158,21 +127,67 @@ pub fn resolve(request: &Request, machine: &Machine, lookup: Lookup<'_>) -> Resu
         share,
         start_at: request.start_at.clone(),
     };
-    if let Some(core) = machine.topology.free_core()
-        && !plan.cpus.is_empty()
-        && !core.cpus.iter().any(|cpu| plan.cpus.contains(cpu))
-    {
-        notes.push(format!(
-            "CPU {} is left free for the control thread, interrupts and the kernel's own work: {} chooses others",
-            CpuList::from(core.cpus.clone()),
-            request.origins.name(Setting::CPUS)
-        ));
-    }
+    notes.extend(free_core(request, machine, &plan));
     let plan = sessions::with_options(plan, request)?;
     sessions::check_names(&plan, asked, &mut notes)?;
     check_loads(request, asked, &plan)?;
     check_conditions(&request.origins, &plan)?;
     Ok(Resolved { plan, notes })
+}
+
+/// The populations asked for, and the canary.
+fn resolve_populations(
+    request: &Request,
+    asked: &[PopulationRequest],
+    addresses: &mut Addresses<'_>,
+) -> Result<Vec<Population>, PlanError> {
+    let mut populations = Vec::new();
+    for population in asked {
+        let keys = sessions::keys(population)?;
+        // The only population of a scenario may leave its load to the flags.
+        let lanes = match asked {
+            [only] if only.stages.is_empty() => vec![whole(resolve_load(request, &only.origins, keys.as_deref())?)],
+            _ => stages::lanes(population)?,
+        };
+        let resolved = resolve_population(population, lanes, addresses)?;
+        populations.push(sessions::with_streams(resolved, population, keys, &addresses.targets)?);
+    }
+    if let Some(guard) = &request.guard {
+        populations.push(guard_of(guard, request, &populations, addresses)?);
+    }
+    Ok(populations)
+}
+
+/// Pairs of a source and a target that a group of populations has: each pair has all ports.
+fn pairs(group: &[&Population], automatic_sources: bool) -> u64 {
+    let sources: BTreeSet<u16> = group.iter().flat_map(|population| population.sources.iter().copied()).collect();
+    let targets: BTreeSet<u16> =
+        group.iter().flat_map(|population| population.targets.iter().map(|share| share.target)).collect();
+    let sources = if automatic_sources { LOOPBACK_SOURCES as usize } else { sources.len().max(1) };
+    sources as u64 * targets.len() as u64
+}
+
+/// Cores for the workers. Without a target the machine is shared with the sink: half of the cores each.
+fn cores(request: &Request, machine: &Machine, built_in_sink: bool) -> u32 {
+    match (&request.cpus, built_in_sink, request.engine()) {
+        (_, _, Engine::Sim) => 1,
+        (Some(list), ..) => list.as_slice().len() as u32,
+        (None, true, _) => (machine.workers() / 2).max(1),
+        (None, false, _) => machine.workers(),
+    }
+}
+
+/// A note on the core that no worker gets, if there is one.
+fn free_core(request: &Request, machine: &Machine, plan: &RunPlan) -> Option<String> {
+    let core = machine.topology.free_core()?;
+    let is_free = !plan.cpus.is_empty() && !core.cpus.iter().any(|cpu| plan.cpus.contains(cpu));
+    is_free.then(|| {
+        format!(
+            "CPU {} is left free for the control thread, interrupts and the kernel's own work: {} chooses others",
+            CpuList::from(core.cpus.clone()),
+            request.origins.name(Setting::CPUS)
+        )
+    })
 }
 
 fn uses_built_in_sink(request: &Request) -> bool {

@@ -25,24 +25,7 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
     let mut at = Nanos::ZERO;
     let mut measured = false;
     for (number, stage) in (1..).zip(&population.stages).filter(|(_, stage)| stage.every.is_none()) {
-        if stage.length.is_zero() {
-            return Err(refusal(
-                number,
-                format!("stage {number} lasts no time; give it a length, such as for = \"10s\""),
-            ));
-        }
-        if stage.warmup && measured {
-            return Err(refusal(
-                number,
-                format!("stage {number} is a warm-up after measured stages; put warm-ups first"),
-            ));
-        }
-        if stage.warmup && matches!(stage.load, StageLoad::Storm { .. } | StageLoad::Probe(_)) {
-            return Err(refusal(
-                number,
-                format!("stage {number} is a storm or a probe, which nothing needs to warm up for; drop its warmup"),
-            ));
-        }
+        check(stage, measured).map_err(|text| refusal(number, format!("stage {number} {text}")))?;
         measured |= !stage.warmup;
         let open = |stage: StagePlan| LoadPlan::Open { arrival, stages: vec![stage], attempts: None, repeat: None };
         let last = lanes.last_mut().filter(|lane| Nanos::new(lane.begins_ns) + lane.load.length() == at);
@@ -62,12 +45,6 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
                 Some(LoadPlan::Closed { steps: vec![step_plan(stage, number, from, to)], attempts: None })
             }
             (StageLoad::Storm { fleet, reconnect }, _) => {
-                if fleet == 0 {
-                    return Err(refusal(
-                        number,
-                        format!("stage {number} is a storm of no clients; give its fleet at least 1"),
-                    ));
-                }
                 Some(LoadPlan::Storm { name: name(stage, number), fleet, reconnect, duration_ns: nanos(stage.length) })
             }
         };
@@ -91,6 +68,23 @@ pub(super) fn lanes(population: &PopulationRequest) -> Result<Vec<Lane>, PlanErr
         }
     }
     Ok(lanes)
+}
+
+/// What is wrong with a stage that follows others, of which some are `measured`.
+fn check(stage: &StageRequest, measured: bool) -> Result<(), &'static str> {
+    if stage.length.is_zero() {
+        return Err("lasts no time; give it a length, such as for = \"10s\"");
+    }
+    if stage.warmup && measured {
+        return Err("is a warm-up after measured stages; put warm-ups first");
+    }
+    match stage.load {
+        StageLoad::Storm { .. } | StageLoad::Probe(_) if stage.warmup => {
+            Err("is a storm or a probe, which nothing needs to warm up for; drop its warmup")
+        }
+        StageLoad::Storm { fleet: 0, .. } => Err("is a storm of no clients; give its fleet at least 1"),
+        _ => Ok(()),
+    }
 }
 
 /// An event: its stage again and again until the other stages are over.

@@ -4,17 +4,18 @@ use crate::base::{DurationText, Nanos, rate_text};
 use crate::run::RunPlan;
 use crate::search::{Search, attempts_to_tell};
 
-use super::super::baseline;
-use super::super::result::{Baseline, Control, TrialPurpose};
-use super::super::rfc9411::SUSTAIN_S;
-use super::super::statement::percent_text;
+use super::Measurement;
 use super::connections::{longest_watch, quarter};
 use super::room::after_reserve;
-use super::{Audience, Measurement};
+use crate::capacity::audience::Audience;
+use crate::capacity::measurement::baseline;
+use crate::capacity::result::{Baseline, Control, TrialPurpose};
+use crate::capacity::verdict::rfc9411::SUSTAIN_S;
+use crate::capacity::verdict::statement::percent_text;
 
 impl<A: Audience> Measurement<'_, A> {
     /// Targets, limits and the time plan, before the first packet.
-    pub(super) fn announce(&mut self, plan: &RunPlan, search: Option<&Search>) {
+    pub(in crate::capacity) fn announce(&mut self, plan: &RunPlan, search: Option<&Search>) {
         let targets: Vec<String> = plan.targets.iter().take(4).map(|target| target.label()).collect();
         let more = plan.targets.len() - targets.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -108,7 +109,7 @@ impl<A: Audience> Measurement<'_, A> {
     }
 
     /// A need above what this machine can generate will not be answered.
-    pub(super) fn say_whether_the_need_is_in_reach(&mut self, control: Option<&Control>) {
+    pub(in crate::capacity) fn say_whether_the_need_is_in_reach(&mut self, control: Option<&Control>) {
         let Some(((need, margin), control)) = self.settings.need.zip(control) else { return };
         let offered = need.as_per_second() * margin;
         if !control.at_least && control.ceiling_per_s < offered {
@@ -122,7 +123,7 @@ impl<A: Audience> Measurement<'_, A> {
     }
 
     /// What the unloaded target looks like.
-    pub(super) fn say_baseline(&mut self, baseline: &Baseline) {
+    pub(in crate::capacity) fn say_baseline(&mut self, baseline: &Baseline) {
         let higher = baseline.highest_percentile().filter(|(name, _)| *name != "p50");
         let percentile = higher.map_or_else(String::new, |(name, value)| format!(", {name} {value}"));
         let p50 = baseline.p50_ns.map_or_else(String::new, |ns| format!(", p50 {}", Nanos::new(ns)));

@@ -2,24 +2,24 @@
 
 use crate::base::{Nanos, Rate, rate_text};
 use crate::run::{Tool, Verdict};
+use crate::search::Conclusion;
 use crate::search::QualificationVerdict;
 
-use super::super::baseline::Unloaded;
-use super::super::blame::blame;
-use super::super::result::*;
-use super::super::settings::{client_names, target_names};
-use super::super::trial::busiest_worker;
-use super::super::verdict::{OWN_SINK, not_decidable, outcome_of};
-use super::{Audience, Measurement, Searched};
+use super::{LEAST_HEADROOM, Measurement, Searched};
+use crate::capacity::audience::Audience;
+use crate::capacity::measurement::baseline::Unloaded;
+use crate::capacity::result::*;
+use crate::capacity::settings::{client_names, target_names};
+use crate::capacity::trial::busiest_worker;
+use crate::capacity::verdict::blame::blame;
+use crate::capacity::verdict::{OWN_SINK, not_decidable, outcome_of};
 
-/// Below this the generator is too close to its own ceiling.
-pub(super) const LEAST_HEADROOM: f64 = 1.25;
 /// A worker less busy than this had room, whatever a ceiling on shared cores says.
 const BUSY_PERCENT: f64 = 85.0;
 
 impl<A: Audience> Measurement<'_, A> {
     /// A result of a search that has found nothing yet.
-    pub(super) fn empty(&self, started_at: String, unloaded: &Unloaded) -> CapacityResult {
+    pub(in crate::capacity) fn empty(&self, started_at: String, unloaded: &Unloaded) -> CapacityResult {
         let request = self.request;
         let settings = &self.settings;
         let plan = unloaded.result.plan.clone();
@@ -81,7 +81,29 @@ impl<A: Audience> Measurement<'_, A> {
     }
 
     /// From the conclusion of the search to the result's goals.
-    pub(super) fn conclude(&mut self, result: &mut CapacityResult, searched: Searched, floor: f64) {
+    pub(in crate::capacity) fn conclude(&mut self, result: &mut CapacityResult, searched: Searched, floor: f64) {
+        self.conclude_goals(result, &searched, floor);
+        result.warmup.clone_from(&searched.warmup);
+        result.recovered = searched.conclusion.as_ref().and_then(|conclusion| conclusion.recovered);
+        result.confirmation = self.confirmation(&searched);
+        if result.confirmation.is_none()
+            && let Some(resumed) = self.request.resumed()
+        {
+            result.confirmation.clone_from(&resumed.confirmation);
+        }
+        if let Some((_, trial)) = searched.confirmations.last() {
+            // The deadline's own condition comes last in every plan and is not the user's. Texts do not tell them apart:
+            // a plan's conditions are without keys.
+            let asked = self.request.load.thresholds.len();
+            result.thresholds = trial.result.thresholds.iter().take(asked).cloned().collect();
+            result.environment.clone_from(&trial.result.environment);
+            result.plan = trial.result.plan.clone();
+        }
+        result.overload = self.overload(result.goals.first());
+        result.qualification = searched.conclusion.as_ref().and_then(|conclusion| self.qualification(conclusion));
+    }
+
+    fn conclude_goals(&mut self, result: &mut CapacityResult, searched: &Searched, floor: f64) {
         let own_sink = self.request.built_in_sink || self.site.own_sink;
         let busy = searched.confirmations.last().and_then(|(_, trial)| busiest_worker(&trial.result));
         for (index, asked) in self.settings.goals.iter().enumerate() {
@@ -91,29 +113,18 @@ impl<A: Audience> Measurement<'_, A> {
                 result.goals.push(not_decidable(asked, floor));
                 continue;
             };
-            let (mut outcome, mut reason) = outcome_of(concluded, &self.settings);
             let found = concluded.confirmed_per_s.or(concluded.lower_bound_per_s);
-            if index == 0
-                && let (Some(control), Some(found)) = (&mut result.control, found)
-            {
-                let headroom = control.ceiling_per_s / found;
-                control.headroom = Some(headroom);
-                // A sink on the workers' cores makes a ceiling that is too low.
-                let proves = control.own_cores || busy.is_none_or(|busy| busy >= BUSY_PERCENT);
-                if outcome == Outcome::Confirmed && !control.at_least && headroom < LEAST_HEADROOM && proves {
-                    outcome = Outcome::GeneratorLimited;
-                    reason = Some(format!(
-                        "the same load against {} comes to {} only, {headroom:.2} times this rate; {LEAST_HEADROOM} times \
-                         would leave no doubt: use a faster machine, or several with `run --share`",
-                        control.target,
-                        rate_text(control.ceiling_per_s)
-                    ));
+            let outcome = outcome_of(concluded, &self.settings);
+            let outcome = match (&mut result.control, found) {
+                (Some(control), Some(found)) if index == 0 => limited_by_control(outcome, control, found, busy),
+                _ => outcome,
+            };
+            let (outcome, reason) = match outcome {
+                (outcome, _) if own_sink && found.is_some() && outcome != Outcome::RangeLimited => {
+                    (Outcome::GeneratorLimited, Some(OWN_SINK.to_owned()))
                 }
-            }
-            if own_sink && found.is_some() && outcome != Outcome::RangeLimited {
-                outcome = Outcome::GeneratorLimited;
-                reason = Some(OWN_SINK.to_owned());
-            }
+                outcome => outcome,
+            };
             let (limited_by, because) = match (outcome, reason) {
                 (Outcome::NotDecidable, Some(reason)) => (LimitedBy::Unattributed, reason),
                 (outcome, reason) => {
@@ -137,40 +148,25 @@ impl<A: Audience> Measurement<'_, A> {
                 because,
             });
         }
-        result.warmup.clone_from(&searched.warmup);
-        result.recovered = searched.conclusion.as_ref().and_then(|conclusion| conclusion.recovered);
-        result.confirmation = self.confirmation(&searched);
-        if result.confirmation.is_none()
-            && let Some(resumed) = self.request.resumed()
-        {
-            result.confirmation.clone_from(&resumed.confirmation);
-        }
-        if let Some((_, trial)) = searched.confirmations.last() {
-            // The deadline's own condition comes last in every plan and is not the user's. Texts do not tell them apart:
-            // a plan's conditions are without keys.
-            let asked = self.request.load.thresholds.len();
-            result.thresholds = trial.result.thresholds.iter().take(asked).cloned().collect();
-            result.environment.clone_from(&trial.result.environment);
-            result.plan = trial.result.plan.clone();
-        }
-        result.overload = self.overload(result.goals.first());
-        result.qualification = searched.conclusion.as_ref().and_then(|conclusion| {
-            let answer = conclusion.qualification.as_ref()?;
-            let (_, margin) = self.settings.need?;
-            let offered = self.trials.iter().map(|trial| trial.rate_per_s).fold(0.0, f64::max);
-            Some(Qualification {
-                need_per_s: answer.need_per_s,
-                margin,
-                offered_per_s: offered,
-                qualified: match answer.verdict {
-                    QualificationVerdict::Met => Some(true),
-                    QualificationVerdict::MarginMissed | QualificationVerdict::Missed => Some(false),
-                    QualificationVerdict::Inconclusive => None,
-                },
-                headroom: answer.headroom,
-                fleet: self.settings.fleet.clone(),
-            })
-        });
+    }
+
+    /// Whether the need is met, if there is one.
+    fn qualification(&self, conclusion: &Conclusion) -> Option<Qualification> {
+        let answer = conclusion.qualification.as_ref()?;
+        let (_, margin) = self.settings.need?;
+        let offered = self.trials.iter().map(|trial| trial.rate_per_s).fold(0.0, f64::max);
+        Some(Qualification {
+            need_per_s: answer.need_per_s,
+            margin,
+            offered_per_s: offered,
+            qualified: match answer.verdict {
+                QualificationVerdict::Met => Some(true),
+                QualificationVerdict::MarginMissed | QualificationVerdict::Missed => Some(false),
+                QualificationVerdict::Inconclusive => None,
+            },
+            headroom: answer.headroom,
+            fleet: self.settings.fleet.clone(),
+        })
     }
 
     /// Whose limit the search that this one goes on with has found: its evidence is in no file.
@@ -226,4 +222,28 @@ impl<A: Audience> Measurement<'_, A> {
             failures: worst.failures.clone(),
         })
     }
+}
+
+/// The outcome of the first goal, for which the same load against a target that does nothing else has a ceiling too near to
+/// `found`: that of a `control` on cores of its own, or one that left the `busy` workers time.
+fn limited_by_control(
+    outcome: (Outcome, Option<String>),
+    control: &mut Control,
+    found: f64,
+    busy: Option<f64>,
+) -> (Outcome, Option<String>) {
+    let headroom = control.ceiling_per_s / found;
+    control.headroom = Some(headroom);
+    // A sink on the workers' cores makes a ceiling that is too low.
+    let proves = control.own_cores || busy.is_none_or(|busy| busy >= BUSY_PERCENT);
+    if outcome.0 != Outcome::Confirmed || control.at_least || headroom >= LEAST_HEADROOM || !proves {
+        return outcome;
+    }
+    let reason = format!(
+        "the same load against {} comes to {} only, {headroom:.2} times this rate; {LEAST_HEADROOM} times would leave no doubt: \
+         use a faster machine, or several with `run --share`",
+        control.target,
+        rate_text(control.ceiling_per_s)
+    );
+    (Outcome::GeneratorLimited, Some(reason))
 }

@@ -2,26 +2,28 @@
 
 use crate::base::Nanos;
 
-use super::super::baseline::Unloaded;
-use super::super::concurrent::{WATCH, idle_timeout, ramp};
-use super::super::result::*;
-use super::super::shape::{Load, rate};
-use super::super::trial::run_trial;
-use super::{Audience, CapacityError, Measurement, OVERHEAD};
+use super::{Measurement, OVERHEAD};
+use crate::capacity::audience::Audience;
+use crate::capacity::error::CapacityError;
+use crate::capacity::measurement::baseline::Unloaded;
+use crate::capacity::measurement::concurrent::{WATCH, idle_timeout, ramp};
+use crate::capacity::result::*;
+use crate::capacity::trial::run_trial;
+use crate::capacity::trial::shape::{Load, rate};
 
 /// What the idle time-out, and the rate for the ramp, may each take of the budget.
-pub(super) const fn quarter(budget: Nanos) -> Nanos {
+pub(in crate::capacity) const fn quarter(budget: Nanos) -> Nanos {
     Nanos::new(budget.as_u64() / 4)
 }
 
 /// How long idle connections are watched.
-pub(super) fn longest_watch(budget: Nanos) -> Nanos {
+pub(in crate::capacity) fn longest_watch(budget: Nanos) -> Nanos {
     WATCH.min(quarter(budget))
 }
 
 impl<A: Audience> Measurement<'_, A> {
     /// How many connections the target holds at once.
-    pub(super) fn find_concurrent(
+    pub(in crate::capacity) fn find_concurrent(
         &mut self,
         result: &mut CapacityResult,
         unloaded: &Unloaded,
@@ -44,7 +46,7 @@ impl<A: Audience> Measurement<'_, A> {
         }
         let left = budget.saturating_sub(self.runner.elapsed()).saturating_sub(OVERHEAD).max(Nanos::from_secs(2));
         let began = self.runner.elapsed();
-        let (concurrent, run) = ramp(self.runner, self.audience, &self.shape, per_s / 2.0, &idle, left)?;
+        let (concurrent, run) = ramp(self.runner, self.audience, &self.shape, (per_s / 2.0, left), &idle)?;
         self.time.search_s += self.runner.elapsed().saturating_sub(began).as_secs_f64();
         self.note_findings(&run, false);
         result.environment.clone_from(&run.environment);

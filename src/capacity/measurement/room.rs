@@ -4,13 +4,15 @@ use crate::base::{DurationText, Nanos, Rate};
 use crate::io::Engine;
 use crate::search::{Goal, Mode, Recovery, Search, SearchSpec, attempts_to_tell};
 
-use super::super::after::SHARES;
-use super::super::baseline;
-use super::super::request::{CapacityRequest, ControlRequest, GoalRequest};
-use super::super::settings::{LOSSES, Settings};
-use super::super::shape::rate;
-use super::super::statement::percent_text;
-use super::{Audience, CapacityError, Measurement, OVERHEAD};
+use super::{Measurement, OVERHEAD};
+use crate::capacity::audience::Audience;
+use crate::capacity::error::CapacityError;
+use crate::capacity::measurement::after::SHARES;
+use crate::capacity::measurement::baseline;
+use crate::capacity::request::{CapacityRequest, ControlRequest, GoalRequest};
+use crate::capacity::settings::{LOSSES, Settings};
+use crate::capacity::trial::shape::rate;
+use crate::capacity::verdict::statement::percent_text;
 
 /// What a control takes that goes as fast as it can, and one of a given rate.
 const CONTROL: [Nanos; 2] = [Nanos::from_secs(4), Nanos::from_secs(2)];
@@ -23,7 +25,7 @@ const BASELINE_PER_S: f64 = 100.0;
 
 impl<A: Audience> Measurement<'_, A> {
     /// The search that is to be expected, before anything is known of the target.
-    pub(super) fn planned_search(&self) -> Result<Search, CapacityError> {
+    pub(in crate::capacity) fn planned_search(&self) -> Result<Search, CapacityError> {
         if let Some(highest) = self.highest().filter(|_| self.request.resume.is_none()) {
             self.refuse_too_few_attempts(highest)?;
         }
@@ -31,19 +33,24 @@ impl<A: Audience> Measurement<'_, A> {
     }
 
     /// The search of this budget, told of the trials that were made before. The unloaded target was offered so much.
-    pub(super) fn search(&self, baseline_per_s: f64, spent: Nanos, goals: &[usize]) -> Result<Search, CapacityError> {
+    pub(in crate::capacity) fn search(
+        &self,
+        baseline_per_s: f64,
+        spent: Nanos,
+        goals: &[usize],
+    ) -> Result<Search, CapacityError> {
         let search = self.search_of(&self.settings, baseline_per_s, spent, goals)?;
         search.ok_or_else(|| self.too_short())
     }
 
     /// The highest rate that a trial may offer, where something limits it.
-    pub(super) fn highest(&self) -> Option<Rate> {
+    pub(in crate::capacity) fn highest(&self) -> Option<Rate> {
         let needed = self.settings.need.map(|(need, margin)| rate(need.as_per_second() * margin));
         needed.into_iter().chain(self.request.max_rate).reduce(|a, b| if b < a { b } else { a })
     }
 
     /// What comes before the search takes so long.
-    pub(super) fn before_search(&self) -> Nanos {
+    pub(in crate::capacity) fn before_search(&self) -> Nanos {
         let highest = self.highest();
         let is_own = self.request.built_in_sink || self.site.own_sink || self.runner.engine() == Engine::Sim;
         let control = match self.request.control {
@@ -237,7 +244,7 @@ fn least_search(settings: &Settings, goals: &[usize], deadline: Nanos) -> Nanos 
 }
 
 /// Time kept for what comes after the search.
-pub(super) fn after_reserve(settings: &Settings) -> Nanos {
+pub(in crate::capacity) fn after_reserve(settings: &Settings) -> Nanos {
     if settings.need.is_some() {
         return Nanos::ZERO;
     }

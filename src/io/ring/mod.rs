@@ -31,7 +31,7 @@ use socket2::SockAddr;
 
 use self::accept::Listener;
 use self::arrival::StampedReceives;
-pub use self::error::RingError;
+pub use self::error::{Barriers, RingError};
 use self::queues::{Plain, Queues};
 use super::clock::monotonic_now;
 use super::free_slots::FreeSlots;

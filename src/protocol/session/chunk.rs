@@ -10,7 +10,8 @@ mod aggregate;
 
 use aggregate::Aggregate;
 
-use super::message::{Control, MessageKind};
+use super::message::{self, Control, MessageKind};
+use super::violation::{ChunkViolation, MAX_CHUNK_STREAMS};
 
 /// Payload bytes of a chunk until a side sets its own chunk size.
 pub const INITIAL_CHUNK_SIZE: u32 = 128;
@@ -21,9 +22,6 @@ pub const KEPT_OF_ANSWER: usize = 16 * 1024;
 
 /// Bytes that are kept of a client's command: room for several texts of 65 535 bytes.
 pub const KEPT_OF_REQUEST: usize = 256 * 1024;
-
-/// The most chunk streams one side of a connection may use. Servers and clients in use have two to six; nginx-rtmp follows 32.
-pub const MAX_CHUNK_STREAMS: usize = 64;
 
 /// Chunk streams that have their place in the reader. Others are a block of their own, for the peers that use more.
 const OWN_CHUNK_STREAMS: usize = 7;
@@ -89,42 +87,6 @@ pub enum Piece<'a> {
         first: bool,
         /// Whether they are the message's last.
         last: bool,
-    },
-}
-
-/// How a peer broke the chunk stream. It is data about the peer, not an error of this program. The stream cannot be
-/// read any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ChunkViolation {
-    /// A header that repeats an earlier one, where there is none.
-    #[error("chunk stream {chunk_stream} begins with a fmt {fmt} header, which repeats an earlier one")]
-    NothingToRepeat {
-        /// Which chunk stream.
-        chunk_stream: u32,
-        /// 2 or 3.
-        fmt: u8,
-    },
-    /// A message begins before the last one on the same chunk stream is complete.
-    #[error("on chunk stream {chunk_stream} a message begins after {received} of the {length} bytes of the last")]
-    Interrupted {
-        /// Which chunk stream.
-        chunk_stream: u32,
-        /// Bytes of the incomplete message.
-        received: u32,
-        /// Its length.
-        length: u32,
-    },
-    /// More chunk streams than anybody uses.
-    #[error("chunk stream {chunk_stream} is one more than the {MAX_CHUNK_STREAMS} that are followed")]
-    TooManyChunkStreams {
-        /// The one too many.
-        chunk_stream: u32,
-    },
-    /// A chunk size that is not 1 to 2^31 - 1.
-    #[error("chunk size set to {size}")]
-    BadChunkSize {
-        /// Bytes.
-        size: u32,
     },
 }
 
@@ -796,6 +758,19 @@ impl Cursor<'_> {
         if time >= EXTENDED {
             self.put(&time.to_be_bytes());
         }
+    }
+}
+
+impl Control {
+    /// Writes the whole message, in one chunk; returns its bytes.
+    ///
+    /// # Panics
+    /// If `out` is shorter than that; [`Self::MAX_SIZE`] always suffices.
+    pub fn write(self, out: &mut [u8]) -> usize {
+        let (kind, payload, length) = self.payload();
+        let start = Start::Full { timestamp: 0, message_stream: 0 };
+        let chunks = Chunks { stream: message::CHUNK_STREAM, size: INITIAL_CHUNK_SIZE };
+        write_message(out, chunks, start, kind, &payload[..length])
     }
 }
 

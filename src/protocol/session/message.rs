@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::chunk::{self, ChunkViolation, Chunks, Start};
+use super::violation::ChunkViolation;
 
 /// The type of a message: section 5.4 and 7.1 of Adobe's RTMP specification 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ pub enum Control {
 }
 
 /// Control messages travel here (section 5.4).
-const CHUNK_STREAM: u32 = 2;
+pub(super) const CHUNK_STREAM: u32 = 2;
 
 /// User control events: section 7.1.7.
 mod event {
@@ -127,18 +127,7 @@ impl Control {
         })
     }
 
-    /// Writes the whole message, in one chunk; returns its bytes.
-    ///
-    /// # Panics
-    /// If `out` is shorter than that; [`Self::MAX_SIZE`] always suffices.
-    pub fn write(self, out: &mut [u8]) -> usize {
-        let (kind, payload, length) = self.payload();
-        let start = Start::Full { timestamp: 0, message_stream: 0 };
-        let chunks = Chunks { stream: CHUNK_STREAM, size: chunk::INITIAL_CHUNK_SIZE };
-        chunk::write_message(out, chunks, start, kind, &payload[..length])
-    }
-
-    fn payload(self) -> (MessageKind, [u8; 10], usize) {
+    pub(super) fn payload(self) -> (MessageKind, [u8; 10], usize) {
         let number = |kind, value: u32| {
             let mut payload = [0; 10];
             payload[..4].copy_from_slice(&value.to_be_bytes());

@@ -31,10 +31,11 @@ mod refusal;
 mod script;
 mod server;
 mod unused;
+mod violation;
 
 pub use chunk::{
-    ChunkReader, ChunkViolation, Chunks, INITIAL_CHUNK_SIZE, KEPT_OF_ANSWER, KEPT_OF_REQUEST, MAX_CHUNK_STREAMS,
-    MessageStore, Piece, Start, message_size, write_header, write_message,
+    ChunkReader, Chunks, INITIAL_CHUNK_SIZE, KEPT_OF_ANSWER, KEPT_OF_REQUEST, MessageStore, Piece, Start, message_size,
+    write_header, write_message,
 };
 pub use client::{ClientSession, Event};
 pub use command::{Backend, Command, SrsBackend, Status};
@@ -46,6 +47,7 @@ pub use script::{
 };
 pub use server::{ServerEvent, ServerPolicy, ServerSession};
 pub use unused::{FirstBytes, Unused};
+pub use violation::{ChunkViolation, MAX_CHUNK_STREAMS};
 
 /// How a peer broke the session. It is data about the peer, not an error of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

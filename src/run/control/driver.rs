@@ -37,14 +37,14 @@ pub struct Ran {
 
 /// What every loop that controls workers does: it tells the policy and the onlooker what happens, hands on the orders, and
 /// keeps the events.
-pub(super) struct Driver<'a, W> {
+pub(super) struct Driver<'a> {
     pub policy: Policy,
-    pub watch: &'a mut W,
+    pub watch: &'a mut dyn Watch,
     pub events: Vec<Event>,
 }
 
-impl<'a, W: Watch> Driver<'a, W> {
-    pub(super) fn new(policy: Policy, watch: &'a mut W) -> Self {
+impl<'a> Driver<'a> {
+    pub(super) fn new(policy: Policy, watch: &'a mut dyn Watch) -> Self {
         Self { policy, watch, events: Vec::new() }
     }
 

@@ -40,7 +40,7 @@ pub fn simulate_watched(
     plan: Arc<RunPlan>,
     keep_going: bool,
     interruption: &Interruption,
-    watch: &mut impl Watch,
+    watch: &mut dyn Watch,
 ) -> Ran {
     let preparation = Preparation::new(Arc::clone(&plan)).expect("the plan was checked when it was made");
     let (parts, io_plan) = preparation.parts(0);
@@ -93,8 +93,8 @@ pub fn simulate_watched(
 }
 
 /// Hands on what the worker says to those who decide, and their orders to the worker.
-struct Collector<'a, W> {
-    driver: Driver<'a, W>,
+struct Collector<'a> {
+    driver: Driver<'a>,
     timeline: Timeline,
     mailbox: &'a Mailbox,
     interruption: &'a Interruption,
@@ -105,7 +105,7 @@ struct Collector<'a, W> {
     drained: bool,
 }
 
-impl<W: Watch> Observer for Collector<'_, W> {
+impl Observer for Collector<'_> {
     fn interval(&mut self, mut report: Box<IntervalReport>) -> Option<Box<IntervalReport>> {
         self.timeline.add(&report);
         for second in self.timeline.take_completed() {

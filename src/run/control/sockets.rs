@@ -55,7 +55,7 @@ struct Begin {
 ///
 /// # Errors
 /// If the workers or the signal handlers cannot be set up; once the load has begun there is always a result.
-pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -> Result<Ran, ControlError> {
+pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut dyn Watch) -> Result<Ran, ControlError> {
     let signals = Signals::new().map_err(ControlError::Signals)?;
     let preparation = Arc::new(Preparation::new(Arc::clone(&plan)).map_err(|error| LaunchError(error.to_string()))?);
     let mut fleet = launch(&plan, &preparation)?;
@@ -88,8 +88,8 @@ pub async fn run(plan: Arc<RunPlan>, conduct: Conduct, watch: &mut impl Watch) -
 }
 
 /// Looks at the workers until all have ended.
-async fn drive<W: Watch>(
-    driver: &mut Driver<'_, W>,
+async fn drive(
+    driver: &mut Driver<'_>,
     fleet: &mut Fleet,
     start: Time,
     mut signals: Signals,

@@ -1,6 +1,6 @@
 //! How the program ends: the exit code of a result.
 
-use super::verdict::{Obstacle, nothing_completed};
+use super::outcome::{Obstacle, nothing_completed};
 use crate::run::result::{RunResult, Signal, Verdict};
 
 /// How the program ends.

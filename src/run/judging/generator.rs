@@ -1,13 +1,13 @@
 //! Whether the generator was the limit of what was asked, and what to know of it beside the numbers.
 
+use super::outcome::shut_out;
 use super::scope::Scope;
-use super::verdict::{meant_to_complete, unexpected_reactions};
 use super::{diagnosis, limiter, unserved};
 use crate::base::Nanos;
 use crate::finding::{Finding, FindingCode};
 use crate::measure::{LatencySummary, Metric};
 use crate::run::plan::{Hold, Lane, LoadPlan, Pace, Population};
-use crate::run::result::{ReactionRow, RunResult, WorkerRow};
+use crate::run::result::{RunResult, WorkerRow};
 
 /// Fewer of the planned attempts started than this: the plan was not carried out.
 const LEAST_STARTED: f64 = 0.99;
@@ -100,28 +100,6 @@ fn never_connected(result: &RunResult) -> Option<Finding> {
             "check that the server runs and listens on this address",
         )
     })
-}
-
-/// The hostile clients none of whose attempts got a connection.
-fn shut_out(result: &RunResult) -> impl Iterator<Item = &str> {
-    let reactions = result.by_client.iter().filter_map(|row| Some((row.name.as_str(), row.reactions.as_ref()?)));
-    let is_shut_out = |reactions: &ReactionRow| {
-        let met = reactions.closed + reactions.reset + reactions.open + reactions.left;
-        reactions.not_connected > 0 && met == 0
-    };
-    reactions.filter(move |(_, reactions)| is_shut_out(reactions)).map(|(name, _)| name)
-}
-
-/// All clients were hostile ones, none of them was held to an expectation, and none got a connection.
-pub fn met_nobody(result: &RunResult) -> bool {
-    let ended = result.by_client.iter().filter_map(|row| row.reactions.as_ref());
-    let ended = ended.filter(|reactions| {
-        reactions.not_connected + reactions.closed + reactions.reset + reactions.open + reactions.left > 0
-    });
-    !meant_to_complete(result)
-        && unexpected_reactions(result) == 0
-        && result.attempts.observed > 0
-        && ended.count() == shut_out(result).count()
 }
 
 /// Other threads had the workers' CPUs: latencies contain the generator's own pauses.

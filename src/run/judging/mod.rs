@@ -5,6 +5,7 @@ mod diagnosis;
 mod exit_code;
 mod generator;
 mod limiter;
+mod outcome;
 mod own_part;
 pub mod preflight;
 mod scope;
@@ -16,8 +17,7 @@ pub(super) mod watch;
 
 pub(super) use diagnosis::{advise, findings_of_latencies};
 pub use exit_code::{ExitCode, ExitFacts};
-pub use generator::met_nobody;
+pub use outcome::{Obstacle, meant_to_complete, met_nobody, nothing_completed, reactions, unexpected_reactions};
 pub use unserved::{Unserved, unserved, unserved_text};
 pub(super) use verdict::judge;
-pub use verdict::{Obstacle, meant_to_complete, nothing_completed, reactions, unexpected_reactions};
 pub use watch::{Trip, WatchOutcome};

@@ -1,22 +1,13 @@
 //! Whether a result is to be believed, what it says, and the exit code.
 
-use super::generator::{cpu_us_per_attempt, generator_limits, met_nobody, remarks};
+use super::generator::{cpu_us_per_attempt, generator_limits, remarks};
+use super::outcome::{Obstacle, met_nobody, nothing_completed, reactions, unexpected_reactions};
 use super::unserved::{Unserved, unserved};
 use super::watch::WatchOutcome;
 use crate::finding::FindingCode;
-use crate::measure::{FailureKind, Side, Step};
 use crate::run::condition::Threshold;
 use crate::run::plan::Population;
-use crate::run::result::{FailureRow, RunResult, Verdict};
-
-/// Why nothing completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// This machine's limits.
-    OwnLimits,
-    /// The target or the way to it.
-    Target,
-}
+use crate::run::result::{RunResult, Verdict};
 
 /// The findings made here; a merged result is judged anew.
 const JUDGED: [FindingCode; 14] = [
@@ -51,42 +42,6 @@ pub(in crate::run) fn judge(result: &mut RunResult, watched: &WatchOutcome) {
     result.verdict = verdict(result);
 }
 
-/// Why nothing completed; `None` if something did, nothing was due, or a signal ended everything first.
-pub fn nothing_completed(result: &RunResult) -> Option<Obstacle> {
-    let attempts = &result.attempts;
-    if attempts.due == 0 || attempts.completed > 0 || !meant_to_complete(result) && reactions(result) > 0 {
-        return None;
-    }
-    let mut failures = result.failures.iter().filter(|failure| failure.step != Step::Hold);
-    let signalled = result.interrupted.is_some();
-    let own = |side, kind| {
-        let excused = signalled && kind == FailureKind::Cancelled || kind == FailureKind::GeneratorPaused;
-        side == Side::Generator && !excused
-    };
-    if failures.clone().any(|failure| own(failure.side, failure.kind)) || attempts.started == 0 && !signalled {
-        Some(Obstacle::OwnLimits)
-    } else {
-        failures.any(|failure| failure.side != Side::Generator).then_some(Obstacle::Target)
-    }
-}
-
-/// Some client is no hostile one.
-pub fn meant_to_complete(result: &RunResult) -> bool {
-    let mut clients = result.plan.asked().flat_map(|population| &population.clients);
-    clients.any(|share| !share.client.is_hostile())
-}
-
-/// Attempts of hostile clients that are over, treated as expected or not.
-pub fn reactions(result: &RunResult) -> u64 {
-    result.attempts.observed + unexpected_reactions(result)
-}
-
-/// Attempts of hostile clients that were not treated as the plan expects.
-pub fn unexpected_reactions(result: &RunResult) -> u64 {
-    let unexpected = |failure: &&FailureRow| failure.kind == FailureKind::Unexpected;
-    result.failures.iter().filter(unexpected).map(|failure| failure.count).sum()
-}
-
 fn verdict(result: &RunResult) -> Verdict {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
@@ -119,7 +74,7 @@ fn verdict(result: &RunResult) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{Failure, FailureDetail};
+    use crate::measure::{Failure, FailureDetail, FailureKind, Step};
     use crate::run::fixtures;
     use crate::run::judging::{ExitCode, ExitFacts};
     use crate::run::plan::{LoadPlan, Pace};

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::{DurationText, Nanos, input, redact_repeated};
-use crate::scenario::origins::{Origin, Origins};
+use crate::scenario::origins::{Origin, Origins, line_and_column};
 
 /// Why a file is not a scenario: its place, the cause and the remedy, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,14 +91,6 @@ impl<'a> Source<'a> {
     pub(super) fn line(&self, at: usize) -> usize {
         line_and_column(self.text, at).0
     }
-}
-
-/// Line and column of byte `at`, in characters and from 1.
-pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..at.min(text.len())];
-    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    (line, 1 + String::from_utf8_lossy(&before[begin..]).chars().count())
 }
 
 impl<'a> Table<'a> {

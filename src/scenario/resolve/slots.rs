@@ -24,6 +24,14 @@ impl<'a> Slots<'a> {
         Self { asked: largest, stage }
     }
 
+    /// How many all populations have, if they can be numbered.
+    pub(super) fn number(&self, populations: &[Population]) -> Result<u32, PlanError> {
+        let lanes = populations.iter().flat_map(|population| &population.lanes);
+        let slots: u64 = lanes.map(|lane| u64::from(lane.concurrency)).sum();
+        u32::try_from(slots)
+            .map_err(|_| self.refusal(format!("{slots} connections at once are too many; the most is {}", u32::MAX)))
+    }
+
     /// A refusal of their number.
     pub(super) fn refusal(&self, text: String) -> PlanError {
         let origins = &self.asked.origins;

@@ -2,11 +2,12 @@
 
 use crate::base::Nanos;
 
-use super::measurement::{Audience, CapacityError};
-use super::result::{HalfSources, LoadRow, TrialPurpose, TrialRow};
-use super::runner::Runner;
-use super::shape::{Load, Shape, rate};
-use super::trial::run_trial;
+use crate::capacity::audience::Audience;
+use crate::capacity::error::CapacityError;
+use crate::capacity::result::{HalfSources, LoadRow, TrialPurpose, TrialRow};
+use crate::capacity::trial::run_trial;
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape, rate};
 
 /// Parts of the capacity whose latency is shown.
 pub const SHARES: [f64; 3] = [0.5, 0.9, 1.0];

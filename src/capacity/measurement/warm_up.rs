@@ -3,11 +3,12 @@
 use crate::base::Nanos;
 use crate::measure::{LatencySummary, Metric};
 
-use super::measurement::{Audience, CapacityError};
-use super::result::{TrialPurpose, WarmUp};
-use super::runner::Runner;
-use super::shape::{Load, Shape, rate};
-use super::trial::{Trial, run_trial};
+use crate::capacity::audience::Audience;
+use crate::capacity::error::CapacityError;
+use crate::capacity::result::{TrialPurpose, WarmUp};
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape, rate};
+use crate::capacity::trial::{Trial, run_trial};
 
 /// Length of a part, whose median is compared with those before it.
 const PART: Nanos = Nanos::from_secs(1);
@@ -18,7 +19,7 @@ const SAME_RATIO: f64 = 0.05;
 /// Likewise: below this they are the scheduler's.
 const SAME: Nanos = Nanos::from_micros(20);
 
-/// Loads the target at a low rate until it is steady, at most for `longest`. The last part comes along: it stands for all.
+/// Loads the target at a low rate until it is steady, at most for so long (all the time if that is `fixed`). The last part comes along: it stands for all.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -26,8 +27,7 @@ pub fn warm_up(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    rate_per_s: f64,
-    longest: Nanos,
+    (rate_per_s, longest): (f64, Nanos),
     fixed: bool,
 ) -> Result<(WarmUp, Trial), CapacityError> {
     let began = runner.elapsed();

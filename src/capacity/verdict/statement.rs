@@ -8,7 +8,9 @@ use crate::protocol::HandshakeMode;
 use crate::run::{Hold, RunPlan, Verdict};
 use crate::search::{attempts_to_tell, loss_at_most};
 
-use super::result::{CapacityResult, Concurrent, Confirmation, GoalResult, LimitedBy, Outcome, Qualification};
+use crate::capacity::result::{
+    CapacityResult, Concurrent, Confirmation, GoalResult, LimitedBy, Outcome, Qualification,
+};
 
 /// The sentence at the top of every report.
 pub fn statement(result: &CapacityResult) -> String {
@@ -62,40 +64,46 @@ fn whom(result: &CapacityResult) -> String {
 }
 
 fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
+    match goal.confirmed_per_s {
+        Some(rate) => of_confirmed(result, goal, &rate_text(rate)),
+        None => of_unconfirmed(result, goal),
+    }
+}
+
+/// What is said of a goal for which a longer run confirmed `rate`.
+fn of_confirmed(result: &CapacityResult, goal: &GoalResult, rate: &str) -> String {
+    let (bounds, limit, measured) = (bounds(goal), limit(goal), measured(result, goal, true));
+    match goal.outcome {
+        Outcome::Confirmed => format!("{rate} {measured}{bounds}; {limit}{}", generator(result)),
+        Outcome::RangeLimited => {
+            format!("at least {rate} {measured}; range-limited: no higher rate was allowed{}", generator(result))
+        }
+        Outcome::GeneratorLimited => format!("at least {rate} {measured}; generator-limited: {}", goal.because),
+        Outcome::Undecided => format!(
+            "at least {rate} {measured}{bounds}; the search ended before {}",
+            if goal.upper_bound_per_s.is_some() { "its bounds were close" } else { "it found the limit" }
+        ),
+        Outcome::Unstable | Outcome::NothingCompletes | Outcome::NotDecidable | Outcome::DidNotRecover => {
+            of_unconfirmed(result, goal)
+        }
+        Outcome::NotConfirmed => format!("{rate} {measured}{bounds}; {limit}"),
+    }
+}
+
+fn of_unconfirmed(result: &CapacityResult, goal: &GoalResult) -> String {
     let bounds = bounds(goal);
     let limit = limit(goal);
-    match (goal.outcome, goal.confirmed_per_s, goal.lower_bound_per_s) {
-        (Outcome::Confirmed, Some(rate), _) => {
-            format!("{} {}{bounds}; {limit}{}", rate_text(rate), measured(result, goal, true), generator(result))
-        }
-        (Outcome::RangeLimited, Some(rate), _) => format!(
-            "at least {} {}; range-limited: no higher rate was allowed{}",
-            rate_text(rate),
-            measured(result, goal, true),
-            generator(result)
-        ),
-        (Outcome::GeneratorLimited, Some(rate), _) => format!(
-            "at least {} {}; generator-limited: {}",
-            rate_text(rate),
-            measured(result, goal, true),
-            goal.because
-        ),
-        (Outcome::GeneratorLimited, None, Some(rate)) => format!(
+    match (goal.outcome, goal.lower_bound_per_s) {
+        (Outcome::GeneratorLimited, Some(rate)) => format!(
             "at least {} {}, not confirmed; generator-limited: {}",
             rate_text(rate),
             measured(result, goal, false),
             goal.because
         ),
-        (Outcome::GeneratorLimited, None, None) => {
+        (Outcome::GeneratorLimited, None) => {
             format!("no capacity can be told; generator-limited: {}", goal.because)
         }
-        (Outcome::Undecided, Some(rate), _) => format!(
-            "at least {} {}{bounds}; the search ended before {}",
-            rate_text(rate),
-            measured(result, goal, true),
-            if goal.upper_bound_per_s.is_some() { "its bounds were close" } else { "it found the limit" }
-        ),
-        (Outcome::Unstable, ..) => format!(
+        (Outcome::Unstable, _) => format!(
             "no capacity to state: unstable, {} lose more than {} within {}{bounds}; {}",
             contradicted(result),
             percent_text(goal.loss_ratio),
@@ -106,26 +114,25 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
                 "stalls, not a limit"
             }
         ),
-        (Outcome::NothingCompletes, ..) => format!(
+        (Outcome::NothingCompletes, _) => format!(
             "no capacity: not even the lowest rate is met, {} within {}; {limit}",
             percent_text(1.0 - goal.loss_ratio),
             deadline(result)
         ),
-        (Outcome::NotDecidable, _, Some(rate)) => {
+        (Outcome::NotDecidable, Some(rate)) => {
             format!("about {} by short trials{bounds}, which is not decidable: {}", rate_text(rate), goal.because)
         }
-        (Outcome::NotDecidable, _, None) => format!("not decidable: {}", goal.because),
-        (Outcome::DidNotRecover, _, Some(rate)) => {
+        (Outcome::NotDecidable, None) => format!("not decidable: {}", goal.because),
+        (Outcome::DidNotRecover, Some(rate)) => {
             format!("at least {} {}, not confirmed", rate_text(rate), measured(result, goal, false))
         }
-        (Outcome::DidNotRecover, _, None) => "no capacity can be told".to_owned(),
-        (_, Some(rate), _) => format!("{} {}{bounds}; {limit}", rate_text(rate), measured(result, goal, true)),
-        (Outcome::NotConfirmed, None, Some(rate)) => format!(
+        (Outcome::DidNotRecover, None) => "no capacity can be told".to_owned(),
+        (Outcome::NotConfirmed, Some(rate)) => format!(
             "about {} {}, but no longer run confirmed it{bounds}; {limit}",
             rate_text(rate),
             measured(result, goal, false)
         ),
-        (_, None, Some(rate)) => {
+        (_, Some(rate)) => {
             format!(
                 "{} {} {}, not confirmed: the search ended first{bounds}",
                 // What met the goal is no estimate of what would miss it.
@@ -134,7 +141,7 @@ fn of_goal(result: &CapacityResult, goal: &GoalResult) -> String {
                 measured(result, goal, false)
             )
         }
-        (_, None, None) => "the search ended before anything was known".to_owned(),
+        (_, None) => "the search ended before anything was known".to_owned(),
     }
 }
 
@@ -317,7 +324,7 @@ fn overload_rate(result: &CapacityResult) -> String {
 
 /// How many of the trials exceed at rates that others met: those that overload on purpose are not among them.
 fn contradicted(result: &CapacityResult) -> String {
-    use super::result::TrialPurpose::{Climb, Confirm, Decide};
+    use crate::capacity::result::TrialPurpose::{Climb, Confirm, Decide};
     let judged =
         || result.trials.iter().filter(|trial| trial.valid && matches!(trial.purpose, Climb | Decide | Confirm));
     let met = judged().filter(|trial| !trial.exceeds).map(|trial| trial.rate_per_s).fold(0.0, f64::max);

@@ -2,16 +2,17 @@
 
 use crate::base::{DurationText, Nanos, Rate};
 use crate::finding::{Finding, FindingCode};
-use crate::fleet::Progress;
 use crate::measure::{FailureKind, Metric};
-use crate::run::{Notice, RunResult, Watch};
+use crate::run::RunResult;
 
-use super::measurement::{Audience, CapacityError};
-use super::request::Deadline;
-use super::result::{Baseline, TrialPurpose};
-use super::runner::Runner;
-use super::shape::{Load, Shape, rate};
-use super::trial::run_trial;
+use crate::capacity::audience::Audience;
+use crate::capacity::audience::Silent;
+use crate::capacity::error::CapacityError;
+use crate::capacity::request::Deadline;
+use crate::capacity::result::{Baseline, TrialPurpose};
+use crate::capacity::trial::run_trial;
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape, rate};
 
 /// Attempts of the first look, all at once.
 const FIRST: u32 = 5;
@@ -59,7 +60,17 @@ pub fn planned(highest: Option<Rate>) -> Nanos {
     length(highest.map_or(HIGHEST_PER_S, |highest| highest.as_per_second().min(HIGHEST_PER_S))) + FIRST_LOOKS
 }
 
-/// Measures the unloaded target, at no more than `highest`; no look begins later than `latest` but the first.
+/// How the unloaded target is measured.
+pub struct BaselineOrder {
+    /// The deadline that was asked for.
+    pub asked: Deadline,
+    /// The highest rate that may be offered.
+    pub highest: Option<Rate>,
+    /// No look begins later, but for the first.
+    pub latest: Nanos,
+}
+
+/// Measures the unloaded target.
 ///
 /// # Errors
 /// If it cannot be run at all.
@@ -67,10 +78,9 @@ pub fn measure_baseline(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    asked: Deadline,
-    highest: Option<Rate>,
-    latest: Nanos,
+    order: BaselineOrder,
 ) -> Result<Unloaded, CapacityError> {
+    let BaselineOrder { asked, highest, latest } = order;
     let mut first = first_look(runner, audience, shape)?;
     // Slow, or met by a stall.
     if first.attempts.completed > 0 && first.interrupted.is_none() && low_rate(&first) < HIGHEST_PER_S {
@@ -238,17 +248,6 @@ fn baseline_of(result: &RunResult, attempts: u64, lost: u64, rate_per_s: f64) ->
         p99_ns: response.and_then(|summary| summary.p99_ns),
         max_ns: response.and_then(|summary| summary.max_ns),
         failures: result.failures.iter().filter(|failure| failure.kind != FailureKind::Cancelled).cloned().collect(),
-    }
-}
-
-/// Shows nothing but what happens.
-pub struct Silent<'a, A>(pub &'a mut A);
-
-impl<A: Audience> Watch for Silent<'_, A> {
-    fn progress(&mut self, _progress: &Progress, _elapsed: Nanos) {}
-
-    fn notice(&mut self, notice: &Notice) {
-        self.0.notice(notice);
     }
 }
 

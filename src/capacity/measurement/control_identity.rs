@@ -8,19 +8,19 @@ use tempfile::TempDir;
 
 use crate::io::tls::{TlsServer, TlsServerPlan};
 
-use super::measurement::CapacityError;
+use crate::capacity::error::CapacityError;
 
 /// The name that it is for.
-pub(super) const NAME: &str = "127.0.0.1";
+pub(in crate::capacity) const NAME: &str = "127.0.0.1";
 
 /// A certificate (ECDSA P-256) that is its own authority, and its key: files that go with it.
-pub(super) struct ControlIdentity {
+pub(in crate::capacity) struct ControlIdentity {
     folder: TempDir,
 }
 
 impl ControlIdentity {
     /// A new one.
-    pub(super) fn new() -> Result<Self, CapacityError> {
+    pub(in crate::capacity) fn new() -> Result<Self, CapacityError> {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed([NAME.to_owned()]).map_err(|error| {
             CapacityError::Environment(format!("cannot make a certificate for the control: {error}"))
         })?;
@@ -38,12 +38,12 @@ impl ControlIdentity {
     }
 
     /// The file of the certificate, which clients take for an authority's.
-    pub(super) fn certificate(&self) -> PathBuf {
+    pub(in crate::capacity) fn certificate(&self) -> PathBuf {
         self.folder.path().join("certificate.pem")
     }
 
     /// What a sink serves with it.
-    pub(super) fn server(&self) -> Result<TlsServer, CapacityError> {
+    pub(in crate::capacity) fn server(&self) -> Result<TlsServer, CapacityError> {
         TlsServer::load(&TlsServerPlan { certificate: self.certificate(), key: self.key() })
             .map_err(|error| CapacityError::Environment(error.to_string()))
     }

@@ -11,7 +11,7 @@ use crate::io::Engine;
 use crate::run::{Hold, RunPlan, Until};
 use crate::scenario::{HoldRequest, Lookup, Machine, PlanError, Request, StageLoad, StageRequest, resolve};
 
-use super::measurement::CapacityError;
+use crate::capacity::error::CapacityError;
 
 /// Slots for so many deadlines' worth of arrivals: if all of them are busy, attempts take four deadlines on average, and
 /// that is the target's doing.
@@ -249,13 +249,7 @@ impl<'a> Shape<'a> {
                 let range = range.map_err(|error| CapacityError::Usage(error.to_string()))?;
                 (request.rate, request.duration) = (Some(range), Some(length.into()));
                 for population in &mut request.populations {
-                    population.stages = vec![StageRequest {
-                        name: None,
-                        load: StageLoad::Rate(range),
-                        length: length.into(),
-                        warmup: false,
-                        every: None,
-                    }];
+                    population.stages = vec![only_stage(StageLoad::Rate(range), length)];
                 }
                 if matches!(load, Load::Held { .. }) {
                     request.hold = Some(HoldRequest::Forever);
@@ -263,43 +257,26 @@ impl<'a> Shape<'a> {
                 }
             }
             Load::Watched { count, hold } => {
-                // A stage's end cuts what is held.
-                let length = Duration::from(hold);
-                let hold = Some(HoldRequest::For(length));
-                let count_each = count.div_ceil(groups);
+                let held = Some(HoldRequest::For(hold.into()));
                 request.thresholds.clear();
-                (request.hold, request.arrival, request.concurrency) = (hold, None, Some(count));
+                (request.hold, request.arrival, request.concurrency) = (held, None, Some(count));
                 request.attempts = Some(count.into());
                 for population in &mut request.populations {
-                    (population.hold, population.arrival, population.concurrency) = (hold, None, None);
-                    population.stages = vec![StageRequest {
-                        name: None,
-                        load: StageLoad::Burst(count_each.into()),
-                        length,
-                        warmup: false,
-                        every: None,
-                    }];
+                    (population.hold, population.arrival, population.concurrency) = (held, None, None);
+                    // A stage's end cuts what is held.
+                    population.stages = vec![only_stage(StageLoad::Burst(count.div_ceil(groups).into()), hold)];
                 }
             }
             Load::Closed { slots, attempts, length } => {
                 // What has no plan has no response time.
                 request.thresholds.clear();
-                request.arrival = None;
-                request.concurrency = Some(slots);
-                request.attempts = attempts;
+                (request.arrival, request.concurrency, request.attempts) = (None, Some(slots), attempts);
                 request.duration = length.map(Duration::from);
                 let of_a_group = slots.div_ceil(groups).max(1);
-                let length = length.map_or(Duration::from_secs(1), Duration::from);
+                let load = StageLoad::Concurrency { from: of_a_group, to: of_a_group };
                 for population in &mut request.populations {
-                    population.arrival = None;
-                    population.concurrency = None;
-                    population.stages = vec![StageRequest {
-                        name: None,
-                        load: StageLoad::Concurrency { from: of_a_group, to: of_a_group },
-                        length,
-                        warmup: false,
-                        every: None,
-                    }];
+                    (population.arrival, population.concurrency) = (None, None);
+                    population.stages = vec![only_stage(load, length.unwrap_or(Nanos::from_secs(1)))];
                 }
             }
         }
@@ -370,12 +347,12 @@ const CLOSED_LOOP_PER_S: f64 = 100_000.0;
 ///
 /// # Panics
 /// If it is negative or not a number.
-pub(super) fn rate(per_s: f64) -> Rate {
+pub(in crate::capacity) fn rate(per_s: f64) -> Rate {
     Rate::per_second(per_s).expect("a positive number")
 }
 
 /// Connections that stay for ever leave no capacity in attempts per second to look for.
-pub(super) fn holds_forever(plan: &RunPlan) -> bool {
+pub(in crate::capacity) fn holds_forever(plan: &RunPlan) -> bool {
     plan.populations.iter().any(|population| population.hold == Hold::Forever)
 }
 
@@ -383,6 +360,10 @@ impl From<PlanError> for CapacityError {
     fn from(error: PlanError) -> Self {
         Self::Usage(error.0)
     }
+}
+
+fn only_stage(load: StageLoad, length: Nanos) -> StageRequest {
+    StageRequest { name: None, load, length: length.into(), warmup: false, every: None }
 }
 
 #[cfg(test)]

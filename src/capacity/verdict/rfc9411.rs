@@ -2,7 +2,7 @@
 
 use crate::measure::FailureKind;
 
-use super::result::CapacityResult;
+use crate::capacity::result::CapacityResult;
 
 /// How long the sustain phase lasts at least (RFC 9411, section 7.2.3.2).
 pub const SUSTAIN_S: f64 = 300.0;
@@ -30,7 +30,7 @@ pub struct Criterion {
 pub fn criteria(result: &CapacityResult) -> Vec<Criterion> {
     let Some(confirmation) = &result.confirmation else { return Vec::new() };
     let goal_trial = result.trials.iter().rfind(|trial| {
-        trial.purpose == super::result::TrialPurpose::Confirm && trial.rate_per_s == confirmation.rate_per_s
+        trial.purpose == crate::capacity::result::TrialPurpose::Confirm && trial.rate_per_s == confirmation.rate_per_s
     });
     let attempts = confirmation.attempts;
     let share = |count: u64| count as f64 / attempts.max(1) as f64;

@@ -4,12 +4,13 @@ use crate::base::Nanos;
 use crate::measure::Side;
 use crate::run::{FailureRow, RunResult};
 
-use super::baseline::Silent;
-use super::measurement::{Audience, CapacityError};
-use super::result::{Concurrent, LimitedBy, TrialPurpose};
-use super::runner::Runner;
-use super::shape::{Load, Shape, rate};
-use super::trial::run_trial;
+use crate::capacity::audience::Audience;
+use crate::capacity::audience::Silent;
+use crate::capacity::error::CapacityError;
+use crate::capacity::result::{Concurrent, LimitedBy, TrialPurpose};
+use crate::capacity::trial::run_trial;
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape, rate};
 
 /// Idle connections watched.
 const WATCHED: u32 = 8;
@@ -82,9 +83,8 @@ pub fn ramp(
     runner: &mut Runner,
     audience: &mut impl Audience,
     shape: &Shape<'_>,
-    ramp_per_s: f64,
+    (ramp_per_s, longest): (f64, Nanos),
     idle: &IdleTimeout,
-    longest: Nanos,
 ) -> Result<(Concurrent, RunResult), CapacityError> {
     let arrivals = (ramp_per_s * longest.as_secs_f64()).ceil();
     let asked = arrivals.min(by_memory() as f64).max(1.0) as u32;

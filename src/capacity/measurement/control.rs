@@ -12,13 +12,14 @@ use crate::run::{RunPlan, RunResult, Tool};
 use crate::scenario::TargetText;
 use crate::sink::{Sink, SinkPlan};
 
-use super::baseline::Silent;
-use super::control_identity::{ControlIdentity, NAME};
-use super::measurement::{Audience, CapacityError};
-use super::request::ControlRequest;
-use super::result::Control;
-use super::runner::Runner;
-use super::shape::{Load, Shape};
+use crate::capacity::audience::Audience;
+use crate::capacity::audience::Silent;
+use crate::capacity::error::CapacityError;
+use crate::capacity::measurement::control_identity::{ControlIdentity, NAME};
+use crate::capacity::request::ControlRequest;
+use crate::capacity::result::Control;
+use crate::capacity::trial::runner::Runner;
+use crate::capacity::trial::shape::{Load, Shape};
 
 /// Attempts at a time, for each worker: enough to keep it busy.
 const SLOTS_PER_WORKER: u32 = 64;

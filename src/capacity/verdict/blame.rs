@@ -3,7 +3,7 @@
 use crate::measure::Side;
 use crate::run::{FailureRow, RunResult};
 
-use super::result::{LimitedBy, Outcome};
+use crate::capacity::result::{LimitedBy, Outcome};
 
 /// What a trial at or past the limit shows about who set it.
 #[derive(Clone, Debug, Default)]

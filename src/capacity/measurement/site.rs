@@ -10,7 +10,7 @@ use crate::finding::{Finding, FindingCode};
 use crate::observe::{Listening, Subject, listener_of};
 use crate::run::RunPlan;
 
-use super::runner::Runner;
+use crate::capacity::trial::runner::Runner;
 
 /// How often sockets are looked at while they drain.
 const LOOK: Nanos = Nanos::from_millis(20);
