@@ -12,7 +12,7 @@ use shakedown::load::Reconnect;
 use shakedown::measure::Until;
 use shakedown::protocol::HandshakeMode;
 use shakedown::run::{
-    ClipPlan, ClipSource, ClosePolicy, Hold, Lane, LoadPlan, Preparation, Repeat, RunPlan, StagePlan, Verify,
+    ClosePolicy, Hold, Lane, LoadPlan, MediaPlan, MediaSource, Preparation, Repeat, RunPlan, StagePlan, Verify,
 };
 
 use plans::{aim, burst, closed, lane, open, poisson, probe, stage, step, storm, target, warmup};
@@ -195,7 +195,7 @@ fn sessions_allocate_for_new_backends_only() {
         let allocated = |length_ms| {
             let stages = vec![stage("load", 1_000.0, 1_000.0, Some(Nanos::from_millis(length_ms)))];
             let mut plan = plan(open(stages, None), Hold::ForNs(60_000_000), ClosePolicy::Fin, Verify::Sample, 2);
-            plan.clip = Some(ClipPlan { source: ClipSource::BitsPerSecond(1_000_000), clients_percent: 50 });
+            plan.media = Some(MediaPlan { source: MediaSource::BitsPerSecond(1_000_000), clients_percent: 50 });
             let population = &mut plan.populations[0];
             population.until = until;
             population.clients[0].client.mode = HandshakeMode::Simple;

@@ -1,4 +1,4 @@
-//! The result of a capacity search, as it is saved (`shakedown.capacity/1`): units in key names, times in nanoseconds or
+//! The result of a capacity search, as it is saved (`shakedown.capacity/2`): units in key names, times in nanoseconds or
 //! seconds as the names say.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::run::{
 use crate::search::TrialOutcome;
 
 /// The schema of this version's capacity files.
-pub const CAPACITY_SCHEMA: &str = "shakedown.capacity/1";
+pub const CAPACITY_SCHEMA: &str = "shakedown.capacity/2";
 
 /// What a target can take, and how sure that is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -580,11 +580,12 @@ impl CapacityResult {
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ResultFileError> {
         let value = ResultFileError::check_schema(text, path, CAPACITY_SCHEMA)?;
-        let result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
+        let mut result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
             path: path.to_owned(),
             reads: CAPACITY_SCHEMA,
             source,
         })?;
+        result.schema = CAPACITY_SCHEMA.to_owned();
         let possible = check::numbers(&value).and_then(|()| result.check());
         possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path.to_owned(), what })
     }

@@ -32,8 +32,9 @@ pub(super) fn lines(plan: &RunPlan, start_at: Option<SystemTime>) -> Vec<String>
         ));
         lines.extend(sessions::course(plan, population).map(|course| format!("{name}{course}")));
     }
-    lines
-        .extend(sessions::media(plan).filter(|_| plan.clip.is_some()).map(|media| format!("audio and video: {media}")));
+    lines.extend(
+        sessions::media(plan).filter(|_| plan.media.is_some()).map(|media| format!("audio and video: {media}")),
+    );
     lines.extend(sessions::tls(plan).map(|tls| format!("TLS: {tls}")));
     lines.extend(sessions::hold_check(plan));
     if plan.sources.len() > 1 {

@@ -208,7 +208,7 @@ impl Paper {
                 self.item(label, &text);
             }
         }
-        if plan.four_cc {
+        if plan.enhanced_rtmp {
             self.item("codecs", "those of Enhanced RTMP are offered in connect");
         }
         if let Some(every) = plan.resolve_every_ns {

@@ -355,7 +355,7 @@ fn difference(first: &RunPlan, other: &RunPlan) -> Option<(&'static str, String,
         .or_else(|| differ("the seed", first.seed.get(), other.seed.get(), u64::to_string))
         .or_else(|| differ("the target", addresses(first), addresses(other), String::clone))
         .or_else(|| differ("the engine", first.engine, other.engine, |engine| engine.to_string()))
-        .or_else(|| differ("what publishers send", &first.clip, &other.clip, |clip| format!("{clip:?}")))
+        .or_else(|| differ("what publishers send", &first.media, &other.media, |media| format!("{media:?}")))
         .or_else(|| differ("--drain", first.drain, other.drain, bool::to_string))
         .or_else(|| differ("the list of thresholds", &first.thresholds, &other.thresholds, |list| joined(list)))
         .or_else(|| differ("the list of populations", names(first), names(other), String::clone))

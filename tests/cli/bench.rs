@@ -80,7 +80,7 @@ fn targets_are_measured_in_turn_and_end_in_one_table() {
         serde_json::from_str(&fs::read_to_string(path.join("results").join(&files[0])).unwrap()).unwrap();
     assert_eq!(
         (first["schema"].as_str(), first["labels"]["version"].as_str()),
-        (Some("shakedown.result/1"), Some("1.0"))
+        (Some("shakedown.result/2"), Some("1.0"))
     );
     let page = fs::read_to_string(path.join("results/bench.md")).unwrap();
     for part in ["## Targets", "version = 1.0", "net.core.somaxconn", command, "## All runs", "workers 8;"] {

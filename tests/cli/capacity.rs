@@ -54,7 +54,7 @@ fn a_target_alone_is_enough_for_the_whole_report() {
     assert!(plan < ended.stderr.find("climb   ").unwrap(), "the plan comes first: {}", ended.stderr);
     let saved: Value =
         serde_json::from_str(&std::fs::read_to_string(folder.path().join("slow.json")).unwrap()).unwrap();
-    assert_eq!(saved["schema"], "shakedown.capacity/1");
+    assert_eq!(saved["schema"], "shakedown.capacity/2");
     assert_eq!(
         (&saved["until"], &saved["close"], &saved["deadline_ns"]),
         (&"reply".into(), &"rst".into(), &100_000_000.into())

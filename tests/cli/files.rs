@@ -102,15 +102,15 @@ fn files_that_are_no_results_are_told_apart() {
         ("notes.txt", "hello\n", "damaged or not JSON", "copied whole"),
         ("foreign.json", "{\"version\": 2}", "not a result of this program", "written with `-o`"),
         ("list.json", "[1, 2]", "not a result of this program", "written with `-o`"),
-        ("newer.json", &whole.replace("result/1", "result/2"), "shakedown.result/2", "use the version that wrote it"),
-        ("other.json", &whole.replace("result/1", "capacity/1"), "shakedown.capacity/1", "edited by hand"),
+        ("newer.json", &whole.replace("result/2", "result/3"), "shakedown.result/3", "use the version that wrote it"),
+        ("other.json", &whole.replace("result/2", "capacity/2"), "shakedown.capacity/2", "edited by hand"),
         (
             "edited.json",
             &whole.replacen("\"due\": 10", "\"due\": \"ten\"", 1),
             "does not follow its schema",
             "edited by hand",
         ),
-        ("short.json", "{\"schema\": \"shakedown.result/1\"}", "does not follow its schema", "edited by hand"),
+        ("short.json", "{\"schema\": \"shakedown.result/2\"}", "does not follow its schema", "edited by hand"),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
         ended_in(folder.path(), &format!("report {name}")).assert_error(2, &[name, cause, remedy]);
@@ -162,4 +162,24 @@ fn merge_exits_as_a_run_with_that_result_would() {
         assert_eq!(ended_in(folder.path(), "merge part0.json part1.json -o merged.json").code, Some(code), "{words}");
         assert_eq!(ended_in(folder.path(), "report merged.json").code, Some(code), "{words}");
     }
+}
+
+/// Files that version 1 of the schemas left behind, as they were saved: `tests/saved`.
+#[test]
+fn files_of_the_first_schema_are_read_merged_and_compared() {
+    let saved = |name: &str| format!("{}/tests/saved/{name}", env!("CARGO_MANIFEST_DIR"));
+    let shares = [saved("result-1-share-0.json"), saved("result-1-share-1.json")];
+    let report = finished(prepared(&format!("report {}", shares[0])));
+    assert_eq!((report.code, report.stderr.as_str()), (Some(0), ""));
+    assert!(report.stdout.contains("both thresholds are met"), "{}", report.stdout);
+    let merged = finished(prepared(&format!("merge {} {} -o -", shares[0], shares[1])));
+    assert_eq!(merged.code, Some(0), "{}", merged.stderr);
+    let merged = merged.json();
+    assert_eq!((&merged["schema"], &merged["attempts"]["completed"]), (&"shakedown.result/2".into(), &300.into()));
+    assert_eq!(merged["plan"]["media"]["source"]["bits_per_second"], 500_000);
+    assert_eq!((&merged["plan"]["enhanced_rtmp"], merged["plan"].get("clip")), (&true.into(), None));
+    let compared = finished(prepared(&format!("compare one={} two={}", shares[0], shares[0])));
+    assert_eq!(compared.stderr, "");
+    let capacity = finished(prepared(&format!("report {}", saved("capacity-1.json"))));
+    assert_eq!((capacity.code, capacity.stderr.as_str()), (Some(4), ""));
 }

@@ -1,4 +1,4 @@
-//! `--json` is the result file: the keys of `shakedown.result/1`, their units and their nulls.
+//! `--json` is the result file: the keys of `shakedown.result/2`, their units and their nulls.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -70,7 +70,7 @@ fn every_key_of_the_schema_is_there() {
 #[test]
 fn the_values_are_those_of_the_run() {
     let result = full();
-    assert_eq!(result["schema"], "shakedown.result/1");
+    assert_eq!(result["schema"], "shakedown.result/2");
     assert_eq!(result["tool"]["name"], "shakedown");
     assert_eq!(result["tool"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(result["environment"]["engine"], "sim");

@@ -153,6 +153,6 @@ fn with_stdout_as_the_file_the_report_is_on_stderr() {
     }
     assert_eq!(ended_in(folder.path(), "report a.json -o -").stdout, ended_in(folder.path(), "report a.json").stdout);
     let merged = ended_in(folder.path(), "merge s0.json s1.json -o -");
-    assert_eq!(merged.json()["schema"], "shakedown.result/1");
+    assert_eq!(merged.json()["schema"], "shakedown.result/2");
     assert_eq!(merged.json(), ended_in(folder.path(), "merge s0.json s1.json --json -o merged.json").json());
 }

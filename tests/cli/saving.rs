@@ -44,7 +44,7 @@ fn schema(text: &str) -> Value {
 
 #[test]
 fn a_fifo_gets_the_file() {
-    for (words, kind) in [(RUN, "shakedown.result/1"), (CAPACITY, "shakedown.capacity/1")] {
+    for (words, kind) in [(RUN, "shakedown.result/2"), (CAPACITY, "shakedown.capacity/2")] {
         let folder = tempfile::tempdir().unwrap();
         let path = fifo(folder.path());
         let reader = thread::spawn(move || fs::read_to_string(path).unwrap());
@@ -185,6 +185,6 @@ fn a_result_that_cannot_be_written_is_kept_elsewhere() {
         assert_eq!(ended.code, Some(1), "{ended:#?}");
         let [kept] = &names(folder.path())[..] else { panic!("nothing is kept: {ended:#?}") };
         assert!(ended.stderr.contains(kept.as_str()) && ended.stderr.contains("No space left"), "{ended:#?}");
-        assert_eq!(schema(&fs::read_to_string(folder.path().join(kept)).unwrap()), "shakedown.result/1");
+        assert_eq!(schema(&fs::read_to_string(folder.path().join(kept)).unwrap()), "shakedown.result/2");
     }
 }

@@ -34,7 +34,7 @@ fn names(result: &mut Value) {
     result["events"] = json!([{ "t_s": 1.0, "code": HOSTILE, "text": HOSTILE }]);
     result["failures"][0]["reasons"] = json!([{ "text": HOSTILE, "count": 1 }]);
     result["generator"]["findings"] =
-        json!([{ "code": HOSTILE, "severity": "warning", "message": HOSTILE, "remedy": HOSTILE }]);
+        json!([{ "code": "cpu_steal", "severity": "warning", "message": HOSTILE, "remedy": HOSTILE }]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use shakedown::finding::FindingCode;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::Peer;
 use shakedown::measure::{MediaCounts, Until};
-use shakedown::run::{ClipPlan, ClipSource, Hold};
+use shakedown::run::{Hold, MediaPlan, MediaSource};
 
 use super::lab::*;
 
@@ -16,7 +16,7 @@ const RATE: u64 = 8_000_000;
 fn publishers(takes: Option<u64>) -> Lab {
     let lab = Lab::new(closed_of(N), N as u32).simple().against(Peer { takes, ..Peer::default() });
     let mut lab = lab.with(|clients| (clients.until, clients.hold) = (Until::Publish, Hold::ForNs(secs(10).as_u64())));
-    lab.plan.clip = Some(ClipPlan { source: ClipSource::BitsPerSecond(RATE), clients_percent: 100 });
+    lab.plan.media = Some(MediaPlan { source: MediaSource::BitsPerSecond(RATE), clients_percent: 100 });
     lab.audited = true;
     lab
 }
@@ -72,7 +72,7 @@ fn an_intro_that_never_leaves_is_unsent() {
     // Somewhere between the handshake's end and the first picture there is no more room.
     let counted = (3_100..4_400).step_by(50).filter_map(|takes| {
         let mut lab = publishers(Some(takes));
-        lab.plan.clip = None;
+        lab.plan.media = None;
         let report = lab.run();
         let media = media(&report);
         assert_balanced(&media);

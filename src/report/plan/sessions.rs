@@ -46,11 +46,11 @@ pub fn media(plan: &RunPlan) -> Option<String> {
     if !plan.asked().any(|population| population.until == Until::Publish) {
         return None;
     }
-    Some(match &plan.clip {
+    Some(match &plan.media {
         None => "a picture, then a sound a second".to_owned(),
-        Some(clip) if clip.clients_percent == 100 => format!("{} by each publisher", clip.source),
-        Some(clip) => {
-            format!("{} by {} % of the publishers, a sound a second by the others", clip.source, clip.clients_percent)
+        Some(media) if media.clients_percent == 100 => format!("{} by each publisher", media.source),
+        Some(media) => {
+            format!("{} by {} % of the publishers, a sound a second by the others", media.source, media.clients_percent)
         }
     })
 }

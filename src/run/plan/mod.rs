@@ -68,11 +68,11 @@ pub struct RunPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_check_ns: Option<u64>,
     /// Audio and video of a real size, which a part of the publishers sends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clip: Option<ClipPlan>,
+    #[serde(default, alias = "clip", skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaPlan>,
     /// `connect` offers the codecs of Enhanced RTMP.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub four_cc: bool,
+    #[serde(default, alias = "four_cc", skip_serializing_if = "std::ops::Not::not")]
+    pub enhanced_rtmp: bool,
     /// All randomness comes from it.
     pub seed: Seed,
     /// This machine's part of the arrivals.
@@ -143,9 +143,9 @@ pub struct TlsPlan {
 
 /// Audio and video of a real size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClipPlan {
+pub struct MediaPlan {
     /// Where they come from.
-    pub source: ClipSource,
+    pub source: MediaSource,
     /// The part of the publishers that send it, percent; the others send the least that keeps a server content.
     pub clients_percent: u32,
 }
@@ -153,7 +153,7 @@ pub struct ClipPlan {
 /// Where audio and video come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ClipSource {
+pub enum MediaSource {
     /// An FLV file, in real time, again and again.
     File(PathBuf),
     /// Made up, at this rate.
@@ -500,7 +500,7 @@ impl ClientPlan {
 }
 
 /// A file's path, or a rate as `2.5 Mbit/s`.
-impl fmt::Display for ClipSource {
+impl fmt::Display for MediaSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),

@@ -13,7 +13,7 @@ use crate::protocol::ClientProfile;
 use crate::protocol::media::Track;
 use crate::protocol::session::{ClientSession, Course, ScriptOptions, SessionScript};
 
-use crate::run::plan::{ClipSource, Population, RunPlan, Target};
+use crate::run::plan::{MediaSource, Population, RunPlan, Target};
 
 /// The longest file of audio and video that is read: one byte more than a track takes, whose error has the remedy.
 const LONGEST_MEDIA: u64 = Track::MAX_FILE as u64 + 1;
@@ -128,7 +128,7 @@ impl PreparedSessions {
     /// of the lane's.
     pub(super) fn rules_of(&self, plan: &RunPlan, population: usize, first_client: u32) -> Option<SessionRules> {
         let rules = self.rules[population].as_ref()?;
-        let percent = plan.clip.as_ref().map_or(0, |clip| clip.clients_percent);
+        let percent = plan.media.as_ref().map_or(0, |media| media.clients_percent);
         Some(SessionRules {
             course: rules.course,
             scripts: rules.scripts.clone(),
@@ -179,13 +179,13 @@ impl PreparedSessions {
             ));
         }
         let spec = profile.session().expect("hostile clients have no session, which is checked when it is planned");
-        let options = ScriptOptions { four_cc: plan.four_cc };
+        let options = ScriptOptions { four_cc: plan.enhanced_rtmp };
         let script = Arc::new(SessionScript::new(&spec, &key.app, &key.tc_url, course, options));
         let mut prepared = PreparedScript { trickle: None, clip: None, script };
         if course == Course::Publish {
             let chunk_size = prepared.script.chunk_size();
             prepared.trickle = Some(self.track(plan, TrackKey { clip: false, chunk_size })?);
-            if plan.clip.is_some() {
+            if plan.media.is_some() {
                 prepared.clip = Some(self.track(plan, TrackKey { clip: true, chunk_size })?);
             }
         }
@@ -198,12 +198,12 @@ impl PreparedSessions {
         if let Some(index) = self.tracks.iter().position(|(known, ..)| *known == key) {
             return Ok(index as u16);
         }
-        let track = match plan.clip.as_ref().filter(|_| key.clip).map(|clip| &clip.source) {
+        let track = match plan.media.as_ref().filter(|_| key.clip).map(|media| &media.source) {
             None => Track::trickle(key.chunk_size),
-            Some(ClipSource::BitsPerSecond(rate)) => {
+            Some(MediaSource::BitsPerSecond(rate)) => {
                 Track::of_bit_rate(*rate, key.chunk_size).map_err(|error| error.to_string())?
             }
-            Some(ClipSource::File(path)) => {
+            Some(MediaSource::File(path)) => {
                 let named = input::name(path).display();
                 let file = input::read(path, LONGEST_MEDIA)
                     .map_err(|error| format!("cannot read {named}: {error}; give --media an FLV file"))?;

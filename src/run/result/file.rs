@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{RunResult, check};
 use crate::base::input;
 
-/// The schema of this version's result files.
-pub const RESULT_SCHEMA: &str = "shakedown.result/1";
+/// The schema of this version's result files. Files of version 1 are read, too: their plans have `clip` for `media` and
+/// `four_cc` for `enhanced_rtmp`.
+pub const RESULT_SCHEMA: &str = "shakedown.result/2";
+
+/// The oldest version of a schema that is read.
+const OLDEST: u32 = 1;
 
 /// Why a result file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +87,12 @@ impl RunResult {
         let value = ResultFileError::check_schema(text, path, RESULT_SCHEMA)?;
         let path = || path.to_owned();
         // From the text again: only so an error has its line and column.
-        let result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
+        let mut result: Self = serde_json::from_str(text).map_err(|source| ResultFileError::Malformed {
             path: path(),
             reads: RESULT_SCHEMA,
             source,
         })?;
+        result.schema = RESULT_SCHEMA.to_owned();
         let possible =
             check::numbers(&value).and_then(|()| check::references(&result)).and_then(|()| check::equations(&result));
         possible.map(|()| result).map_err(|what| ResultFileError::Impossible { path: path(), what })
@@ -104,6 +109,13 @@ impl RunResult {
 /// What a file of this schema is of, whatever its version.
 pub fn schema_kind(schema: &str) -> &str {
     schema.split_once('/').map_or(schema, |(kind, _)| kind)
+}
+
+/// Whether a file of `schema` is read where files of the schema `reads` are written.
+fn is_read(schema: &str, reads: &str) -> bool {
+    let version = |schema: &str| schema.split_once('/').and_then(|(_, version)| version.parse::<u32>().ok());
+    let versions = version(schema).zip(version(reads));
+    schema_kind(schema) == schema_kind(reads) && versions.is_some_and(|(file, own)| (OLDEST..=own).contains(&file))
 }
 
 /// The longest result file that is read; those of the longest runs have some megabytes.
@@ -128,7 +140,7 @@ impl ResultFileError {
             serde_json::from_str(text).map_err(|source| Self::Damaged { path: path(), source })?;
         match value.get("schema").and_then(serde_json::Value::as_str) {
             None => Err(Self::Foreign { path: path() }),
-            Some(schema) if schema != reads => {
+            Some(schema) if !is_read(schema, reads) => {
                 Err(Self::UnknownSchema { path: path(), reads, schema: schema.to_owned() })
             }
             Some(_) => Ok(value),

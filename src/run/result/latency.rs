@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::measure::{HistogramError, Latencies, LatencyHistogram, LatencySummary, Metric};
 
 /// A summary per metric. In files, those that attempts have only if they go on after the handshake, use TLS or met a pause
-/// are there only then; the others are null where the metric does not exist (`response`, `slot_wait` and `lateness` in
-/// closed loop).
+/// are there only then; `confirm` and the others are null where they do not exist (`response`, `slot_wait` and `lateness`
+/// in closed loop).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencyTable(BTreeMap<Metric, LatencySummary>);
 
@@ -58,8 +58,9 @@ impl LatencyTable {
 
 impl Serialize for LatencyTable {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows = Metric::ALL.into_iter().map(|metric| (metric, self.get(metric)));
-        serializer.collect_map(rows.filter(|(metric, summary)| summary.is_some() || !metric.is_optional()))
+        let is_shown =
+            |metric: &Metric| self.get(*metric).is_some() || !metric.is_optional() || *metric == Metric::Confirm;
+        serializer.collect_map(Metric::ALL.into_iter().filter(is_shown).map(|metric| (metric, self.get(metric))))
     }
 }
 

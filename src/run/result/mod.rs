@@ -1,4 +1,4 @@
-//! The result of a run, as it is saved (`shakedown.result/1`): units in key names, latencies in nanoseconds.
+//! The result of a run, as it is saved (`shakedown.result/2`): units in key names, latencies in nanoseconds.
 
 use std::collections::BTreeMap;
 

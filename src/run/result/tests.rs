@@ -63,14 +63,14 @@ fn the_file_has_exactly_these_keys() {
     insta::assert_snapshot!(keys(&json["connections"]), @"held held_peak lost_age lost_while_held");
     insta::assert_snapshot!(keys(&json["modes"]), @"complex_unverified complex_verified downgraded simple");
     insta::assert_snapshot!(keys(&json["failures"][0]), @"advice count detail first_s kind last_s side step");
-    insta::assert_snapshot!(keys(&json["latency"]), @"connect lateness response s0s1 s2 service slot_wait");
+    insta::assert_snapshot!(keys(&json["latency"]), @"confirm connect lateness response s0s1 s2 service slot_wait");
     insta::assert_snapshot!(keys(&json["latency"]["response"]), @"count hdr_v2_base64 max_ns mean_ns min_ns overflow p50_ns p90_ns p95_ns p9999_ns p999_ns p99_ns stdev_ns");
     insta::assert_snapshot!(keys(&json["workers"][0]), @"cpu cpu_busy_percent cpu_time_ns cpu_wait_mean_ns cpu_wait_percent index oversleep_p99_ns turn_max_ns turn_p99_ns turns");
     insta::assert_snapshot!(keys(&json["timeline"][0]), @"completed dropped due failed held lateness_p99_ns paused_ns response_p50_ns response_p99_ns started t_s");
     insta::assert_snapshot!(keys(&json["generator"]), @"cpu_us_per_attempt findings limited");
     insta::assert_snapshot!(keys(&json["thresholds"][0]), @"actual expression pass unit");
     insta::assert_snapshot!(keys(&json["environment"]), @"cpu_model cpus engine kernel nofile");
-    assert_eq!(json["schema"], "shakedown.result/1");
+    assert_eq!(json["schema"], "shakedown.result/2");
     assert_eq!(json["verdict"], "pass");
     assert_eq!(json["environment"]["engine"], "io_uring");
 }
@@ -159,8 +159,8 @@ fn damaged_and_foreign_files_are_refused_with_the_reason() {
     insta::assert_snapshot!(error(""), @"r.json is damaged or not JSON: EOF while parsing a value at line 1 column 0; is it the file that `-o` wrote, copied whole?");
     insta::assert_snapshot!(error(&whole[..60]), @r#"r.json is damaged or not JSON: EOF while parsing a value at line 4 column 12; is it the file that `-o` wrote, copied whole?"#);
     insta::assert_snapshot!(error("[1, 2]"), @r#"r.json is not a result of this program: it has no "schema" key; give a file written with `-o`"#);
-    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/9"}"#), @r#"r.json has the schema "shakedown.result/9", "shakedown.result/1" is read here; use the version that wrote it"#);
-    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/1", "tool": 5}"#), @r#"r.json does not follow its schema "shakedown.result/1": invalid type: integer `5`, expected struct Tool at line 1 column 42; was it edited by hand?"#);
+    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/9"}"#), @r#"r.json has the schema "shakedown.result/9", "shakedown.result/2" is read here; use the version that wrote it"#);
+    insta::assert_snapshot!(error(r#"{"schema": "shakedown.result/2", "tool": 5}"#), @r#"r.json does not follow its schema "shakedown.result/2": invalid type: integer `5`, expected struct Tool at line 1 column 42; was it edited by hand?"#);
     let missing = RunResult::read(Path::new("/nonexistent/r.json")).unwrap_err().to_string();
     assert!(missing.contains("cannot read /nonexistent/r.json"), "{missing}");
 }

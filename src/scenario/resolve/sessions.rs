@@ -10,7 +10,7 @@ use crate::io::Engine;
 use crate::load::{MAX_STREAM_NAME, Share, StreamKeys, StreamName};
 use crate::protocol::ClientProfile;
 use crate::run::{
-    ClientShare, ClipPlan, ClipSource, DEFAULT_STREAM, Hold, Lane, LoadPlan, Population, RunPlan, Target, TlsPlan,
+    ClientShare, DEFAULT_STREAM, Hold, Lane, LoadPlan, MediaPlan, MediaSource, Population, RunPlan, Target, TlsPlan,
     Until,
 };
 use crate::scenario::origins::{Origins, Setting};
@@ -300,15 +300,15 @@ fn check_sole_publisher(
 /// The plan with what all its sessions have in common: media, checks of held connections, codecs and TLS.
 pub(super) fn with_options(plan: RunPlan, request: &Request) -> Result<RunPlan, PlanError> {
     Ok(RunPlan {
-        clip: clip(request, &plan)?,
+        media: media(request, &plan)?,
         hold_check_ns: hold_check(request, &plan)?,
-        four_cc: four_cc(request, &plan)?,
+        enhanced_rtmp: enhanced_rtmp(request, &plan)?,
         tls: tls(request, &plan)?,
         ..plan
     })
 }
 
-fn clip(request: &Request, plan: &RunPlan) -> Result<Option<ClipPlan>, PlanError> {
+fn media(request: &Request, plan: &RunPlan) -> Result<Option<MediaPlan>, PlanError> {
     let origins = &request.origins;
     let (source, setting) = match (&request.media, request.bitrate) {
         (Some(_), Some(_)) => {
@@ -319,8 +319,8 @@ fn clip(request: &Request, plan: &RunPlan) -> Result<Option<ClipPlan>, PlanError
             );
             return Err(origins.refusal(&[Setting::BITRATE, Setting::MEDIA], text));
         }
-        (Some(file), None) => (ClipSource::File(file.clone()), Setting::MEDIA),
-        (None, Some(rate)) => (ClipSource::BitsPerSecond(rate.bits_per_second), Setting::BITRATE),
+        (Some(file), None) => (MediaSource::File(file.clone()), Setting::MEDIA),
+        (None, Some(rate)) => (MediaSource::BitsPerSecond(rate.bits_per_second), Setting::BITRATE),
         (None, None) if request.media_clients.is_some() => {
             let text = format!(
                 "{} is the part of the publishers that send audio and video, and none are given; add {} or {}",
@@ -339,7 +339,7 @@ fn clip(request: &Request, plan: &RunPlan) -> Result<Option<ClipPlan>, PlanError
         ("nobody stays to do it", origins.written(Setting::HOLD, "30s"))
     } else {
         let Percent(clients_percent) = request.media_clients.unwrap_or(Percent(100));
-        return Ok(Some(ClipPlan { source, clients_percent }));
+        return Ok(Some(MediaPlan { source, clients_percent }));
     };
     let text = format!("{} is sent by who publishes, and {lacks}; add {remedy}, or drop it", origins.name(setting));
     Err(origins.refusal(&[setting], text))
@@ -362,7 +362,7 @@ fn hold_check(request: &Request, plan: &RunPlan) -> Result<Option<u64>, PlanErro
     Ok(Some(Nanos::from(check).as_u64()))
 }
 
-fn four_cc(request: &Request, plan: &RunPlan) -> Result<bool, PlanError> {
+fn enhanced_rtmp(request: &Request, plan: &RunPlan) -> Result<bool, PlanError> {
     let asked = request.enhanced_rtmp == Some(true);
     if asked && plan.asked().all(|population| population.until == Until::Handshake) {
         let origins = &request.origins;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::run::{ClipPlan, ClipSource, TlsPlan};
+use crate::run::{MediaPlan, MediaSource, TlsPlan};
 use crate::scenario::{BitRate, Percent, TlsRequest, read};
 
 /// A closed loop of attempts that go on until then.
@@ -142,9 +142,9 @@ fn a_name_for_all_is_for_one_publisher() {
 fn publishers_that_stay_send_media() {
     let bitrate = Some(BitRate { bits_per_second: 2_500_000 });
     let publish = Request { hold: held_for(30), bitrate, ..until(Until::Publish) };
-    let clip = |clients_percent| Some(ClipPlan { source: ClipSource::BitsPerSecond(2_500_000), clients_percent });
-    assert_eq!(plan(&publish).clip, clip(100));
-    assert_eq!(plan(&Request { media_clients: Some(Percent(10)), ..publish.clone() }).clip, clip(10));
+    let media = |clients_percent| Some(MediaPlan { source: MediaSource::BitsPerSecond(2_500_000), clients_percent });
+    assert_eq!(plan(&publish).media, media(100));
+    assert_eq!(plan(&Request { media_clients: Some(Percent(10)), ..publish.clone() }).media, media(10));
     let refused = |request: Request| refusal(&request);
     insta::assert_snapshot!(refused(Request { media: Some("a.flv".into()), ..publish.clone() }), @"--media and --bitrate contradict each other: a file has its own rate; drop one of them");
     insta::assert_snapshot!(refused(Request { until: None, ..publish.clone() }), @"--bitrate is sent by who publishes, and nobody does; add --until publish, or drop it");
@@ -161,7 +161,7 @@ fn held_connections_may_be_checked() {
     insta::assert_snapshot!(refusal(&check(0)), @"--hold-check is a silence of 1s to 32767s, which the kernel counts in seconds; give it 30s");
     insta::assert_snapshot!(refusal(&check(40_000)), @"--hold-check is a silence of 1s to 32767s, which the kernel counts in seconds; give it 30s");
     insta::assert_snapshot!(refusal(&Request { hold: None, ..check(30) }), @"--hold-check is about held connections and none are; add --hold 5m");
-    assert!(plan(&Request { enhanced_rtmp: Some(true), ..until(Until::Connect) }).four_cc);
+    assert!(plan(&Request { enhanced_rtmp: Some(true), ..until(Until::Connect) }).enhanced_rtmp);
     insta::assert_snapshot!(refusal(&Request { enhanced_rtmp: Some(true), ..closed() }), @"--enhanced-rtmp offers codecs in the command connect, which nobody sends; add --until connect");
 }
 
