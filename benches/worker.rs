@@ -73,7 +73,7 @@ fn recorder(criterion: &mut Criterion) {
         targets: vec!["one".into(), "two".into()],
         clients: vec!["shakedown".into()],
         hostile: vec![false],
-        guard: None,
+        canary: None,
         watched: Vec::new(),
     });
     let mut recorder = Recorder::new(layout, Time::ZERO);

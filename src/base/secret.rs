@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_repeated_is_redacted() {
-        let written = ["--guard=rtmp://h/live/k1", "a:1/live/k2,rtmp://h/x/k3", "live?t=k4", "scenarios/a.toml", "k"];
+        let written = ["--canary=rtmp://h/live/k1", "a:1/live/k2,rtmp://h/x/k3", "live?t=k4", "scenarios/a.toml", "k"];
         let told = |message| redact_repeated(message, written);
         assert_eq!(told("no 'rtmp://h/live/k1', k1"), "no 'rtmp://h/live/***', k1", "words, not their ends");
         assert_eq!(told("a:1/live/k2 and rtmp://h/x/k3"), "a:1/*** and rtmp://h/x/***");

@@ -83,7 +83,7 @@ pub struct GoalRequest {
 pub struct FleetRequest {
     /// Clients.
     pub clients: u32,
-    /// The time in which all of them are to be back.
+    /// Time within which all of them must be back.
     pub recover_in: Nanos,
     /// The rule by which they come back.
     pub reconnect: Reconnect,

@@ -455,7 +455,7 @@ pub struct Qualification {
 pub struct FleetNeed {
     /// Clients.
     pub clients: u32,
-    /// The time in which all of them are to be back, seconds.
+    /// Time within which all of them must be back, seconds.
     pub recover_in_s: f64,
     /// The rule by which they come back.
     pub reconnect: String,

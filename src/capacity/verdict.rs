@@ -46,7 +46,7 @@ pub(super) fn outcome_of(goal: &GoalConclusion, settings: &Settings) -> (Outcome
         Search::NotDecidable { attempts, needed } => (
             Outcome::NotDecidable,
             Some(format!(
-                "{attempts} attempts are too few to tell a loss of {}: {needed} are needed; {}",
+                "{attempts} attempts are too few to measure a loss of {}: {needed} are needed; {}",
                 percent_text(goal.loss_ratio),
                 more_attempts(*attempts, *needed, goal, settings)
             )),
@@ -71,7 +71,7 @@ fn more_attempts(attempts: u64, needed: u64, goal: &GoalConclusion, settings: &S
     let looser = LOSSES.into_iter().find(|loss| attempts_to_tell(*loss) < attempts);
     let looser = looser.map_or_else(String::new, |loss| {
         format!(
-            ", or a goal that so many can tell: --goal {}",
+            ", or choose a goal that fewer attempts can decide: --goal {}",
             GoalRequest { name: goal.name.clone(), loss_ratio: loss }
         )
     });
@@ -155,7 +155,7 @@ pub(super) fn not_repeated(loads: &[LoadRow], loss_ratio: f64) -> Option<Finding
                 percent_text(lost),
                 again.duration_s
             ),
-            "plan with less, or look for what else its machine does; several searches show how far it drifts",
+            "plan with less, or find out what else its machine is doing; several searches show how far it drifts",
         )
     })
 }
@@ -215,7 +215,7 @@ fn advice_of(
             "give a target: this is what this machine can generate"
         }
         Outcome::GeneratorLimited if others_had_cpu_time => {
-            "others had CPU time of this machine meanwhile (findings): search again when the workers have their cores for \
+            "other programs used CPU time on this machine (see the findings): search again when the workers have their cores to \
              themselves, or give them free ones (--cpus); if that says the same, load it from several machines"
         }
         Outcome::GeneratorLimited => {
@@ -303,7 +303,7 @@ mod tests {
         let few = Search::NotDecidable { attempts: 500, needed: 600 };
         let (outcome, reason) = outcome_of(&concluded(few, None), &settings());
         assert_eq!(outcome, Outcome::NotDecidable);
-        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to tell a loss of 0.5 %: 600 are needed; give --budget 5m10s or more, or a goal that so many can tell: --goal slo=1%");
+        insta::assert_snapshot!(reason.unwrap(), @"500 attempts are too few to measure a loss of 0.5 %: 600 are needed; give --budget 5m10s or more, or choose a goal that fewer attempts can decide: --goal slo=1%");
     }
 
     #[test]

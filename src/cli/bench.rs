@@ -52,7 +52,7 @@ pub(super) struct BenchArgs {
     /// No line for each measurement
     #[arg(short, long)]
     quiet: bool,
-    /// Say this often that a measurement goes on
+    /// Report progress this often
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every)]
     progress_every: DurationText,
 }

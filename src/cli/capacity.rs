@@ -83,27 +83,27 @@ pub(super) struct CapacityArgs {
     /// Length of the warm-up before trials that decide [default: until the target is steady, at most 60s]
     #[arg(short, long, value_name = "DURATION", help_heading = "Search")]
     warmup: Option<DurationText>,
-    /// Go on with the search in this file, as it was begun, and save it there if -o names no other
+    /// Resume the search in this file, and save it there unless -o names another
     #[arg(long, value_name = "FILE", help_heading = "Search")]
     resume: Option<PathBuf>,
     /// Judge by RFC 9411: the goal strict, FIN close, 300 s
     #[arg(long, help_heading = "Search")]
     rfc9411: bool,
 
-    /// Answer whether the target takes this rate, instead of searching
+    /// Answer whether the target can take this rate, instead of searching
     #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = "Qualification")]
     need: Option<Rate>,
-    /// What is offered over the need [default: 1.2]
+    /// Factor by which the offered rate exceeds the need [default: 1.2]
     #[arg(long, value_name = "FACTOR", help_heading = "Qualification")]
     margin: Option<f64>,
-    /// The need of this many clients that have lost their connections
+    /// Derive the need from this many clients that have lost their connections
     #[arg(long, value_name = "CLIENTS", requires = "recover_in", value_parser = clap::value_parser!(u32).range(1..),
           allow_negative_numbers = true, help_heading = "Qualification")]
     fleet: Option<u32>,
-    /// The time in which all of them are to be back
+    /// Time within which all of them must be back
     #[arg(long, value_name = "DURATION", requires = "fleet", help_heading = "Qualification")]
     recover_in: Option<DurationText>,
-    /// By which rule they come back: obs, nginx-rtmp or 'flat 3s' [default: as the clients do, else obs]
+    /// How they reconnect: obs, nginx-rtmp or 'flat 3s' [default: as the clients do, else obs]
     #[arg(long, value_name = "RULE", requires = "fleet", help_heading = "Qualification")]
     reconnect: Option<Reconnect>,
 

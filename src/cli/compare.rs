@@ -1,4 +1,4 @@
-//! `shakedown compare`: is it more than noise?
+//! `shakedown compare`: do results differ by more than noise?
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ turn:
 /// Flags of `shakedown compare`.
 #[derive(clap::Args, Debug)]
 pub(super) struct CompareArgs {
-    /// Result files of one thing under its name, the baseline first: written by `run -o` or by `capacity -o`
+    /// Result files of each side under its name, the baseline first: written by `run -o` or by `capacity -o`
     #[arg(value_name = "NAME=FILE[,FILE...]", required = true)]
     sides: Vec<SideFiles>,
     /// Compare results of different plans, and say what differs
@@ -50,7 +50,7 @@ pub(super) struct CompareArgs {
     /// Write here instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// When to colour
+    /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
 }

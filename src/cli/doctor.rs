@@ -15,22 +15,22 @@ use crate::scenario::SourceRange;
 /// Check whether this machine can generate load, and say what to change
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArgs {
-    /// The engine that is to generate the load
+    /// The engine that will generate the load
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
-    /// Say also whether so many connections can be held at once
+    /// Check also whether this many connections can be held at once
     #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     hold: Option<u64>,
-    /// They are opened from these local addresses [default: from one]
+    /// Local addresses that they are opened from [default: one]
     #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', requires = "hold")]
     source: Vec<SourceRange>,
-    /// Their target runs on this machine, too
+    /// The target runs on this machine, too
     #[arg(long, requires = "hold")]
     both_ends: bool,
-    /// The machine form: {"findings":[...]}
+    /// Print JSON: {"findings":[...]}
     #[arg(long)]
     json: bool,
-    /// When to colour
+    /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
 }

@@ -22,10 +22,10 @@ pub(super) struct InspectArgs {
     /// Only connections to this port, whatever their first bytes are (default: of any port, if they look like RTMP)
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// The machine form: {"handshakes":[...],"others":[...],"skipped":{...}}
+    /// Print JSON: {"handshakes":[...],"others":[...],"skipped":{...}}
     #[arg(long)]
     json: bool,
-    /// When to colour
+    /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
 }

@@ -67,7 +67,7 @@ pub(super) struct LoadArgs {
     /// Keep completed connections this long: 30s, exp:20m (exponential, mean 20m) or forever [default: 0s]
     #[arg(long, value_name = "DURATION|forever", help_heading = "Client")]
     hold: Option<HoldRequest>,
-    /// Wait for holds that go on when the load is over, instead of cutting them as -d does
+    /// At the end of the load, wait for held connections instead of cutting them
     #[arg(long, help_heading = "Client")]
     drain: bool,
     /// Release held connections at this rate when the load is over [default: all at once]
@@ -79,22 +79,22 @@ pub(super) struct LoadArgs {
     /// Local addresses, used in turn: ADDR or ADDR-ADDR, comma-separated
     #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', help_heading = "Client")]
     source: Vec<SourceRange>,
-    /// Limit of the TCP connect [default: 10s]
+    /// Timeout of the TCP connect [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     connect_timeout: Option<DurationText>,
-    /// Limit from connected to complete; how long hostile clients wait for a reaction [default: 10s]
+    /// Timeout from connected to complete; how long hostile clients wait for a reaction [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     timeout: Option<DurationText>,
-    /// What the target is to do with hostile clients, such as 'closed within 5s'; else they cannot fail
+    /// How the target must treat hostile clients, such as 'closed within 5s'; without it they cannot fail
     #[arg(long, value_name = "REACTION", help_heading = "Client")]
     expect: Option<Expectation>,
-    /// Parts of the load for the targets, in their order, such as 3,1 [default: equal for every address]
+    /// Weights of the targets, in their order, such as 3,1 [default: equal for every address]
     #[arg(long, value_name = "N", value_delimiter = ',', help_heading = "Client")]
     weights: Vec<u32>,
-    /// Of names with IPv4 and IPv6 addresses use the IPv4 ones only [default: all]
+    /// Use only the IPv4 addresses of names that have both [default: all]
     #[arg(long, help_heading = "Client")]
     ipv4: bool,
-    /// Of names with IPv4 and IPv6 addresses use the IPv6 ones only
+    /// Use only the IPv6 addresses of names that have both
     #[arg(long, conflicts_with = "ipv4", help_heading = "Client")]
     ipv6: bool,
     /// Look names up again this often and follow their addresses
@@ -149,7 +149,7 @@ pub(super) struct LoadArgs {
     /// Worker threads [default: one for each CPU of --cpus, or each allowed core]
     #[arg(short = 't', long, value_name = "N", allow_negative_numbers = true, help_heading = "Generator")]
     workers: Option<u32>,
-    /// Pin the workers to these CPUs, in this order: 2-15,17; with more workers than CPUs they go round [default: one
+    /// Pin the workers to these CPUs, in this order: 2-15,17; with more workers than CPUs, CPUs are used again in turn [default: one
     /// thread of each core, node by node; of 8 cores and more one is left free]
     #[arg(long, value_name = "LIST", value_parser = cpus::parse, help_heading = "Generator")]
     cpus: Option<CpuList>,
@@ -168,7 +168,7 @@ pub(super) struct LoadArgs {
     abort_if: Vec<String>,
     /// Try this target once a second and end the load when it fails
     #[arg(long, value_name = "TARGET", help_heading = "Generator")]
-    guard: Option<TargetText>,
+    canary: Option<TargetText>,
     /// Do not end a load that every target refuses
     #[arg(long, help_heading = "Generator")]
     pub(super) keep_going: bool,
@@ -195,7 +195,7 @@ pub(super) struct LoadArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) progress: ProgressArgs,
-    /// When to colour
+    /// When to use colour
     #[arg(long, value_enum, default_value_t, help_heading = "Result")]
     pub(super) color: Color,
 }
@@ -438,7 +438,7 @@ impl LoadArgs {
             expect: self.expect,
             thresholds: self.threshold.clone(),
             abort_if: self.abort_if.clone(),
-            guard: self.guard.clone(),
+            canary: self.canary.clone(),
             drain: self.drain.then_some(true),
             release: self.release,
             resolve_every: self.resolve.map(|every| every.0),

@@ -20,7 +20,7 @@ pub(super) struct MergeArgs {
     /// Print the merged result as JSON
     #[arg(long)]
     json: bool,
-    /// When to colour the report
+    /// When to use colour in the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
 }

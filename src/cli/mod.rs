@@ -44,20 +44,20 @@ enum Command {
     /// Generate load and print one report
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
-    /// Find how many handshakes a second a target takes, or whether it takes enough
+    /// Find how many handshakes per second a target can take, or whether it can take enough
     #[command(after_help = capacity::AFTER_HELP)]
     Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one connection and explain every step; it ends with the handshake, or as late as --until says
+    /// Make one connection and explain every step, up to the handshake or as far as --until says
     Probe(probe::ProbeArgs),
-    /// Serve as the built-in target
+    /// Run the built-in target
     Sink(sink::SinkArgs),
     /// Render a saved result again
     Report(report::ReportArgs),
     /// Merge the results of several machines exactly
     Merge(merge::MergeArgs),
-    /// Is it more than noise? Several results a side
+    /// Compare results, and say whether they differ by more than noise
     #[command(after_help = compare::AFTER_HELP)]
     Compare(compare::CompareArgs),
     /// Measure several targets in turn, several rounds, for one table
@@ -65,7 +65,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Explain recorded handshakes and sessions: a capture, or raw streams
     Inspect(inspect::InspectArgs),
-    /// Can this machine do it? Findings with remedies
+    /// Check whether this machine can generate load, and say what to change
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
@@ -178,7 +178,7 @@ mod tests {
     fn errors_about_the_command_line_repeat_no_secret() {
         for (words, shown) in [
             ("run rtmp://h:99999/live/S3CRET?token=S3CRET", "'rtmp://h:99999/live/***?***'"),
-            ("run --guard http://h/live/S3CRET", "'http://h/live/***'"),
+            ("run --canary http://h/live/S3CRET", "'http://h/live/***'"),
             ("run h:1935/live/S3CRET?token=S3CRET", "'h:1935/***?***'"),
             ("run live/S3CRET", "'live/***'"),
             ("run rtmp:/h/live/S3CRET", "'rtmp:/***'"),

@@ -12,7 +12,7 @@ use crate::base::save::{Destination, rescue};
 use crate::base::{colored_lines, visible_json, visible_lines};
 use crate::run::{ExitCode, on_each_signal};
 
-/// When to colour.
+/// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless NO_COLOR is set.

@@ -41,13 +41,13 @@ pub(super) struct ProbeArgs {
     /// Where a complex C1 holds its digest [default: first-half]
     #[arg(long, value_enum)]
     digest: Option<Digest>,
-    /// Limit from connected to complete
+    /// Timeout from connected to complete
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     timeout: DurationText,
-    /// Limit of the TCP connect
+    /// Timeout of the TCP connect
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     connect_timeout: DurationText,
-    /// How long to watch what the server does then; 0s does not watch
+    /// How long to watch the server afterwards; 0s does not watch
     #[arg(long, value_name = "DURATION", default_value = "300ms")]
     linger: DurationText,
     /// Accept the certificates of the authorities in this PEM file only [default: those this host trusts]
@@ -65,10 +65,10 @@ pub(super) struct ProbeArgs {
     /// Repeat C1's random bytes
     #[arg(long)]
     seed: Option<Seed>,
-    /// The machine form: {"handshakes":[...]}
+    /// Print JSON: {"handshakes":[...]}
     #[arg(long)]
     json: bool,
-    /// When to colour
+    /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
 }

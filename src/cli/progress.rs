@@ -37,7 +37,7 @@ pub(super) struct ProgressArgs {
     /// No progress: neither a bar nor lines
     #[arg(long, help_heading = "Result")]
     pub(super) no_progress: bool,
-    /// Without a terminal, say this often how far it is
+    /// Without a terminal, report progress this often
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_every, help_heading = "Result")]
     pub(super) progress_every: DurationText,
 }

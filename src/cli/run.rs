@@ -58,7 +58,7 @@ Exit codes:
   0         as asked; failures without a condition on them are in the report
   1         could not run, or nothing completed because of this machine's limits
   2         the command line cannot be carried out
-  3         a condition was missed, --abort-if or --guard ended the load, or
+  3         a condition was missed, --abort-if or --canary ended the load, or
             nothing completed of a whole target, population or kind of client
   4         cannot be told: the generator was the limit, samples are too few, or
             no hostile client got a connection

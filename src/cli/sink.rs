@@ -35,12 +35,12 @@ pub(super) struct SinkArgs {
     /// Answer C0C1 only after this long
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     delay: DurationText,
-    /// Refuse what this rule fits; repeatable, the first that fits decides. WHAT[:PATTERN]:HOW, for example
+    /// Refuse what this rule matches; repeatable, the first match decides. WHAT[:PATTERN]:HOW, for example
     /// connect:rejected, connect:app=old*:redirect=rtmp://b/live, publish:name=live-*:name-taken, publish:unauthorized,
     /// publish:close, play:not-found; the other ways are the same for every WHAT
     #[arg(long, value_name = "RULE")]
     reject: Vec<RejectRule>,
-    /// Ask clients for a sign of life this often, from their connect on [default: never]
+    /// Send clients a ping this often, from their connect on [default: never]
     #[arg(long, value_name = "DURATION")]
     ping_every: Option<DurationText>,
     /// Speak TLS (rtmps), with this certificate chain (PEM)
@@ -49,13 +49,13 @@ pub(super) struct SinkArgs {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Pin the workers to these CPUs, in this order: 1 or 2-15,17; with more workers than CPUs they go round
+    /// Pin the workers to these CPUs, in this order: 1 or 2-15,17; with more workers than CPUs, CPUs are used again in turn
     #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
     cpus: Option<CpuList>,
-    /// Who executes the operations; epoll where io_uring is forbidden
+    /// I/O engine; epoll where io_uring is forbidden
     #[arg(long, value_enum, default_value_t)]
     engine: SocketEngineArg,
-    /// Print JSON, an object a line: the address, and the counts at the end
+    /// Print JSON, one object per line: the address, and the counts at the end
     #[arg(long)]
     json: bool,
 }

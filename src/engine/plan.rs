@@ -160,9 +160,9 @@ pub struct LaneSpec {
     pub hold: Hold,
     /// How it is closed then.
     pub close: ClosePolicy,
-    /// Limit of the TCP connect.
+    /// Timeout of the TCP connect.
     pub connect_timeout: Nanos,
-    /// Limit from connected to complete; also of the wait for the server's FIN under [`ClosePolicy::Peer`], and how long
+    /// Timeout from connected to complete; also of the wait for the server's FIN under [`ClosePolicy::Peer`], and how long
     /// hostile clients wait for the target's reaction.
     pub timeout: Nanos,
     /// What the target is to do with hostile clients.

@@ -29,7 +29,7 @@ pub(super) struct Context<'a> {
     pub plan: &'a SessionPlan,
     pub rules: Option<&'a SessionRules>,
     pub client: &'a Client,
-    /// Limit from connected to complete.
+    /// Timeout from connected to complete.
     pub timeout: Nanos,
 }
 

@@ -130,7 +130,7 @@ impl Progress {
     pub fn of(worker: &Worker) -> Self {
         let mut progress = Self { held: u64::from(worker.recorder().held_now()), ..Self::default() };
         let snapshot = worker.recorder().snapshot();
-        let asked = (0..).zip(snapshot.stages()).filter(|(index, _)| !snapshot.layout().is_guard(*index));
+        let asked = (0..).zip(snapshot.stages()).filter(|(index, _)| !snapshot.layout().is_canary(*index));
         for (_, stage) in asked {
             let counts = &stage.tally.counts;
             progress.due += counts.due;

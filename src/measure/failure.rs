@@ -286,7 +286,7 @@ impl Failure {
                 "others were accepted: a target may be down (by_target) or a limit reached; one per source address vanishes with more --source"
             }
             Kind::Refused => "nothing listens there: check that the server runs and that the port is right",
-            Kind::Unreachable => "no way to the target: check address, routes and firewalls",
+            Kind::Unreachable => "the target is unreachable: check address, routes and firewalls",
             Kind::Timeout => self.advice_on_silence(),
             Kind::Closed | Kind::Reset => self.advice_on_hang_up(),
             Kind::BadVersion => "S0 must name version 3: is this an RTMP server, and plain RTMP?",
@@ -299,7 +299,7 @@ impl Failure {
             Kind::BadS1Digest => "S1's digest is wrong: the server lacks the complex handshake, try --mode simple",
             Kind::BadS2Digest => "S2's digest is wrong: look for a server bug, or try --mode simple",
             Kind::Rejected if matches!(self.step, Step::Hold) => {
-                "the server took back its yes: check application, name and credentials"
+                "the server accepted it and then rejected it: check application, name and credentials"
             }
             Kind::Rejected => "the server refused the command: check application, stream name and credentials",
             Kind::NameTaken => {
@@ -309,7 +309,7 @@ impl Failure {
             Kind::Redirected => "the server sends clients elsewhere: load the address that it names",
             Kind::BadMessage => "its answer was not understood: is there a proxy in between, or another protocol?",
             Kind::LostSilently => "the flow vanished: look for a firewall or balancer that forgets idle connections",
-            Kind::Ended => "the server ended them in words, which stand here; its log says more",
+            Kind::Ended => "the server ended them and said why, as quoted; its log may say more",
             Kind::Unpublished => "the played stream ended: its publisher left, or the server took it off the air",
             Kind::BadCertificate | Kind::TlsRefused => match self.detail {
                 FailureDetail::Tls(fault) => fault.advice(),

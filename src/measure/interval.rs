@@ -126,7 +126,7 @@ impl IntervalReport {
         layout: &'a RecorderLayout,
         stage: u16,
     ) -> impl Iterator<Item = &'a mut IntervalCounts> {
-        let totals = (!layout.is_guard(stage)).then_some(&mut self.totals);
+        let totals = (!layout.is_canary(stage)).then_some(&mut self.totals);
         let population = &mut self.populations[usize::from(layout.population_of(stage))];
         let watched = layout.watched.iter().zip(&mut self.watched);
         let own = watched.filter(move |(row, _)| **row == WatchedRow::Stage(stage)).map(|(_, counts)| counts);
@@ -139,7 +139,7 @@ impl IntervalReport {
         layout: &'a RecorderLayout,
         place: Place,
     ) -> impl Iterator<Item = &'a mut IntervalCounts> {
-        let asked = !layout.is_guard(place.stage);
+        let asked = !layout.is_canary(place.stage);
         let is_row = move |row| row == WatchedRow::Target(place.target) || row == WatchedRow::Client(place.client);
         let watched = layout.watched.iter().zip(&mut self.watched);
         watched.filter(move |(row, _)| asked && is_row(**row)).map(|(_, counts)| counts)
@@ -153,7 +153,7 @@ impl IntervalReport {
         for counts in self.counts(layout, sample.place.stage) {
             counts.completed += 1;
         }
-        if layout.is_guard(sample.place.stage) {
+        if layout.is_canary(sample.place.stage) {
             return;
         }
         if let Some(response) = sample.span(Metric::Response) {

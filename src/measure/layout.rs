@@ -16,7 +16,7 @@ pub struct RecorderLayout {
     /// By kind of client: its attempts end in a reaction of the target instead of being completed or failing.
     pub hostile: Vec<bool>,
     /// The canary: the population whose attempts are in no sum.
-    pub guard: Option<u16>,
+    pub canary: Option<u16>,
     /// What is counted second by second beside all attempts and those of each population; no entry twice.
     pub watched: Vec<WatchedRow>,
 }
@@ -53,8 +53,8 @@ pub struct StageInfo {
 
 impl RecorderLayout {
     /// Its attempts are the canary's.
-    pub fn is_guard(&self, stage: u16) -> bool {
-        self.guard == Some(self.population_of(stage))
+    pub fn is_canary(&self, stage: u16) -> bool {
+        self.canary == Some(self.population_of(stage))
     }
 
     /// The population that `stage` belongs to.

@@ -343,7 +343,7 @@ mod tests {
             targets: vec!["a".to_owned()],
             clients: vec!["obs".to_owned()],
             hostile: Vec::new(),
-            guard: None,
+            canary: None,
             watched: vec![WatchedRow::Stage(2), WatchedRow::Client(0), WatchedRow::Client(1)],
         };
         let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);
@@ -380,11 +380,11 @@ mod tests {
         };
         let layout = RecorderLayout {
             stages: vec![stage(0), stage(1)],
-            populations: vec!["encoders".to_owned(), "guard".to_owned()],
+            populations: vec!["encoders".to_owned(), "canary".to_owned()],
             targets: vec!["a".to_owned()],
             clients: vec!["obs".to_owned()],
             hostile: Vec::new(),
-            guard: Some(1),
+            canary: Some(1),
             watched: vec![WatchedRow::Target(0)],
         };
         let mut recorder = Recorder::new(Arc::new(layout), Time::ZERO);

@@ -51,9 +51,9 @@ pub struct ProbePlan {
     pub digest_at: DigestAt,
     /// How far it goes after the handshake; nowhere without one.
     pub session: Option<ProbeSession>,
-    /// Limit of the TCP connect; zero counts as a nanosecond.
+    /// Timeout of the TCP connect; zero counts as a nanosecond.
     pub connect_timeout: Duration,
-    /// Limit from connected to complete.
+    /// Timeout from connected to complete.
     pub timeout: Duration,
     /// How long the connection is watched once it has come as far as was asked: a server that refuses C2 can say so only
     /// by closing.

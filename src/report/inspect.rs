@@ -157,9 +157,9 @@ impl Delivery {
             ));
         }
         let counts = [
-            (self.syn_retransmits, "SYN(s) sent again"),
+            (self.syn_retransmits, "SYN retransmission(s)"),
             (self.retransmits, "segment(s) that bring nothing new"),
-            (self.out_of_order, "segment(s) that fill a hole: sent again, or overtaken"),
+            (self.out_of_order, "segment(s) out of order: retransmitted or overtaken"),
         ];
         findings.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
         findings

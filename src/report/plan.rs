@@ -344,8 +344,8 @@ fn conduct(population: &Population) -> String {
     let arrival = if population.lanes.iter().any(poisson) { ", Poisson arrivals" } else { "" };
     let limits =
         format!("{} to connect, {} to complete", span(population.connect_timeout_ns), span(population.timeout_ns));
-    let guard = if population.guard { "the canary: its failure ends the load; " } else { "" };
-    format!("{guard}{until}, {verify}, {hold}, {close}{arrival}; {limits}")
+    let canary = if population.canary { "the canary: its failure ends the load; " } else { "" };
+    format!("{canary}{until}, {verify}, {hold}, {close}{arrival}; {limits}")
 }
 
 /// Random arrivals are planned on average.
@@ -379,8 +379,8 @@ fn attempts(plan: &RunPlan) -> String {
         (true, true, false) => format!("{on_average}{planned} or more: a fleet tries until it is back"),
         (true, _, true) => format!("{on_average}{planned} or more, and those of the closed loop"),
     };
-    let guarded = plan.populations.iter().any(|population| population.guard);
-    if guarded { format!("{planned}; the canary's are in no sum") } else { planned }
+    let has_canary = plan.populations.iter().any(|population| population.canary);
+    if has_canary { format!("{planned}; the canary's are in no sum") } else { planned }
 }
 
 fn length(plan: &RunPlan) -> String {

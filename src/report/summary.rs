@@ -316,7 +316,7 @@ fn reason_of_numbers(result: &RunResult) -> String {
             return "nothing is known: the run ended before any attempt was over".to_owned();
         }
         None if met_nobody(result) => {
-            return "nothing is known of the target: no hostile client got a connection".to_owned();
+            return "nothing is known about the target: no hostile client got a connection".to_owned();
         }
         None => {}
     }

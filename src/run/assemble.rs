@@ -135,12 +135,12 @@ fn rows_by_population(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Ve
         // The canary stays out of the totals, not out of its own row.
         let whole = snapshot.whole_population(index);
         let media = whole.media;
-        let record = if population.guard { whole } else { snapshot.population(index) };
+        let record = if population.canary { whole } else { snapshot.population(index) };
         let length_s = measured_length_s(population, window);
         let name = population.name.clone();
         let mut row = Row::new(name, &record.tally, length_s, population.is_open_loop(), &Metric::ALL);
         row.media = media;
-        if population.guard {
+        if population.canary {
             row.failures = FailureRow::of(&record);
         }
         row
@@ -207,7 +207,7 @@ fn rows_by_stage(plan: &RunPlan, snapshot: &Snapshot, window: Window) -> Vec<Row
         row
     };
     let asked =
-        |((info, _), _): &((&StageInfo, &StageRecord), f64)| !plan.populations[usize::from(info.population)].guard;
+        |((info, _), _): &((&StageInfo, &StageRecord), f64)| !plan.populations[usize::from(info.population)].canary;
     layout.stages.iter().zip(snapshot.stages()).zip(lengths).filter(asked).map(row).collect()
 }
 

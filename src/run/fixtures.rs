@@ -159,7 +159,7 @@ fn plan(load: LoadPlan) -> RunPlan {
         connect_timeout_ns: 10_000_000_000,
         timeout_ns: 10_000_000_000,
         expect: None,
-        guard: false,
+        canary: false,
     };
     RunPlan {
         scenario: None,

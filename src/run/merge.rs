@@ -491,11 +491,11 @@ mod tests {
             vec![stage("load", false, 10.0, 10)],
             vec![stage("load", false, 1.0, 10)],
         ];
-        for ((population, stages), name) in plan.populations.iter_mut().zip(stages).zip(["a", "b", "guard"]) {
+        for ((population, stages), name) in plan.populations.iter_mut().zip(stages).zip(["a", "b", "canary"]) {
             population.lanes[0].load = fixtures::open_load(stages, None);
             population.name = name.to_owned();
         }
-        plan.populations[2].guard = true;
+        plan.populations[2].canary = true;
         plan
     }
 

@@ -86,7 +86,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         abort_if: elements(document.get("abort_if"), |item| {
             item.read::<AbortCondition>().map(|condition| condition.to_string())
         })?,
-        guard: optional(document.get("guard"), Item::read)?,
+        canary: optional(document.get("canary"), Item::read)?,
         drain: optional(document.get("drain"), Item::flag)?,
         release: optional(document.get("release"), Item::read)?,
         resolve_every: optional(document.get("resolve"), Item::length)?,
@@ -135,7 +135,7 @@ const SCENARIO_KEYS: &[Key] = &[
     Key { name: "threshold", example: "[[threshold]] with metric = \"response.p99\" and below = \"50ms\"" },
     Key { name: "thresholds", example: "[\"failed<1% in 1m\"]" },
     Key { name: "abort_if", example: "\"failed>5% for 5s\"" },
-    Key { name: "guard", example: "\"rtmp://10.0.0.5:1935/live\"" },
+    Key { name: "canary", example: "\"rtmp://10.0.0.5:1935/live\"" },
     Key { name: "drain", example: "true" },
     Key { name: "release", example: "\"5k/s\"" },
     Key { name: "resolve", example: "\"30s\"" },

@@ -64,7 +64,7 @@ impl Setting {
     pub(super) const EXPECT: Self = Self { flag: "--expect", key: "expect" };
     pub(super) const THRESHOLDS: Self = Self { flag: "--threshold", key: "thresholds" };
     pub(super) const ABORT_IF: Self = Self { flag: "--abort-if", key: "abort_if" };
-    pub(super) const GUARD: Self = Self { flag: "--guard", key: "guard" };
+    pub(super) const CANARY: Self = Self { flag: "--canary", key: "canary" };
     pub(super) const DRAIN: Self = Self { flag: "--drain", key: "drain" };
     pub(super) const RELEASE: Self = Self { flag: "--release", key: "release" };
     pub(super) const RESOLVE: Self = Self { flag: "--resolve", key: "resolve" };

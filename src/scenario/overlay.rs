@@ -63,7 +63,7 @@ impl Request {
         self.override_sessions(flags);
         replace(&mut self.workers, &flags.workers, &mut self.origins, Setting::WORKERS);
         replace(&mut self.cpus, &flags.cpus, &mut self.origins, Setting::CPUS);
-        replace(&mut self.guard, &flags.guard, &mut self.origins, Setting::GUARD);
+        replace(&mut self.canary, &flags.canary, &mut self.origins, Setting::CANARY);
         replace(&mut self.drain, &flags.drain, &mut self.origins, Setting::DRAIN);
         replace(&mut self.release, &flags.release, &mut self.origins, Setting::RELEASE);
         replace(&mut self.resolve_every, &flags.resolve_every, &mut self.origins, Setting::RESOLVE);
@@ -213,8 +213,8 @@ impl Request {
         if flags.hold.is_some() && !self.populations.iter().any(PopulationRequest::holds) {
             self.hold_check = None;
         }
-        let guard = flags.guard.as_ref().or(self.guard.as_ref());
-        if !flags.targets.is_empty() && !flags.targets.iter().chain(guard).any(|target| target.tls) {
+        let canary = flags.canary.as_ref().or(self.canary.as_ref());
+        if !flags.targets.is_empty() && !flags.targets.iter().chain(canary).any(|target| target.tls) {
             self.tls = TlsRequest::default();
         }
         // The media of a file and those of a flag are one or the other.

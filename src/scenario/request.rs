@@ -77,9 +77,9 @@ pub struct Request {
     pub close: Option<ClosePolicy>,
     /// Local addresses.
     pub sources: Vec<SourceRange>,
-    /// Limit of the TCP connect.
+    /// Timeout of the TCP connect.
     pub connect_timeout: Option<Duration>,
-    /// Limit from connected to complete.
+    /// Timeout from connected to complete.
     pub timeout: Option<Duration>,
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,
@@ -88,7 +88,7 @@ pub struct Request {
     /// Conditions that end the load early.
     pub abort_if: Vec<String>,
     /// A low-rate canary against this target ends the load when it fails.
-    pub guard: Option<TargetText>,
+    pub canary: Option<TargetText>,
     /// The end of the load waits until every hold is over.
     pub drain: Option<bool>,
     /// Held connections released a second at the end; all at once without.
@@ -105,7 +105,7 @@ pub struct Request {
     pub bitrate: Option<BitRate>,
     /// The part of the publishers that send them.
     pub media_clients: Option<Percent>,
-    /// Held connections are asked for a sign of life this often.
+    /// Held connections are checked by TCP keepalive this often.
     pub hold_check: Option<Duration>,
     /// `connect` offers the codecs of Enhanced RTMP.
     pub enhanced_rtmp: Option<bool>,
@@ -166,9 +166,9 @@ pub struct PopulationRequest {
     pub close: Option<ClosePolicy>,
     /// Local addresses; empty: the run's.
     pub sources: Vec<SourceRange>,
-    /// Limit of the TCP connect.
+    /// Timeout of the TCP connect.
     pub connect_timeout: Option<Duration>,
-    /// Limit from connected to complete.
+    /// Timeout from connected to complete.
     pub timeout: Option<Duration>,
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,

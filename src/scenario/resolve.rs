@@ -38,7 +38,7 @@ const DEFAULT_CONCURRENCY: u32 = 64;
 const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
 const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
 /// The canary's name.
-const GUARD: &str = "guard";
+const CANARY: &str = "canary";
 /// A canary that fails slowly shall not run out of slots.
 const GUARD_SLOTS: u32 = 8;
 /// An attempt of the canary that takes longer has failed.
@@ -152,8 +152,8 @@ fn resolve_populations(
         let resolved = resolve_population(population, lanes, addresses)?;
         populations.push(sessions::with_streams(resolved, population, keys, &addresses.targets)?);
     }
-    if let Some(guard) = &request.guard {
-        populations.push(guard_of(guard, request, &populations, addresses)?);
+    if let Some(canary) = &request.canary {
+        populations.push(canary_of(canary, request, &populations, addresses)?);
     }
     Ok(populations)
 }
@@ -270,7 +270,7 @@ fn resolve_population(
         connect_timeout_ns: connect_timeout.as_u64(),
         timeout_ns: timeout.as_u64(),
         expect: asked.expect,
-        guard: false,
+        canary: false,
     })
 }
 
@@ -283,31 +283,31 @@ fn patience(expect: Option<Expectation>) -> Nanos {
 }
 
 /// The canary: one attempt a second as long as anything else goes on.
-fn guard_of(
+fn canary_of(
     target: &TargetText,
     request: &Request,
     populations: &[Population],
     addresses: &mut Addresses<'_>,
 ) -> Result<Population, PlanError> {
     let asked = PopulationRequest {
-        name: GUARD.to_owned(),
+        name: CANARY.to_owned(),
         targets: vec![target.clone()],
         concurrency: Some(GUARD_SLOTS),
         timeout: Some(GUARD_TIMEOUT),
         connect_timeout: Some(GUARD_TIMEOUT),
-        origins: request.origins.renamed(Setting::GUARD, Setting::TARGETS),
+        origins: request.origins.renamed(Setting::CANARY, Setting::TARGETS),
         ..PopulationRequest::default()
     };
     let length = populations.iter().map(Population::length).max().filter(|length| *length < Nanos::MAX);
     let stage = StagePlan {
-        name: GUARD.to_owned(),
+        name: CANARY.to_owned(),
         warmup: false,
         probe: false,
         pace: Pace::Rate { from_per_s: 1.0, to_per_s: 1.0 },
         duration_ns: length.map(Nanos::as_u64),
     };
     let load = LoadPlan::Open { arrival: ArrivalPattern::Uniform, stages: vec![stage], attempts: None, repeat: None };
-    Ok(Population { guard: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
+    Ok(Population { canary: true, ..resolve_population(&asked, vec![whole(load)], addresses)? })
 }
 
 /// Gives a size to the lanes that have none: what their plans need, within the `room` and ports of this machine and
@@ -355,9 +355,9 @@ fn check_names(request: &Request, asked: &[PopulationRequest], populations: &[Po
     for (index, population) in populations.iter().enumerate() {
         if let Some(first) = populations[..index].iter().position(|other| other.name == population.name) {
             let name = &population.name;
-            return Err(if population.guard {
-                let guard = request.origins.name(Setting::GUARD);
-                let text = format!("'{name}' is the name of the population that {guard} makes; give this one another");
+            return Err(if population.canary {
+                let canary = request.origins.name(Setting::CANARY);
+                let text = format!("'{name}' is the name of the population that {canary} makes; give this one another");
                 asked[first].origins.refusal(&[Setting::NAME], text)
             } else {
                 let text = format!("two populations are called '{name}'; give each a name of its own");
@@ -444,7 +444,7 @@ fn resolve_client(profile: ClientProfile, request: &PopulationRequest) -> Result
         return Err(origins.refusal(&of_mode, text));
     }
     if request.mode.is_some() && profile.speaks_no_rtmp() {
-        let text = format!("{client} makes no handshake, so {asks_mode} has nothing to ask for; drop one of them");
+        let text = format!("{client} makes no handshake, so {asks_mode} does not apply; drop one of them");
         return Err(origins.refusal(&of_mode, text));
     }
     match request.digest_at {

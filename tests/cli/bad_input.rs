@@ -37,7 +37,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("--until publish rtmp://127.0.0.1/live/key", &["the same stream", "{id} or {slot}", "or -c 1"]),
     ("--until publish --hold 5s --bitrate 2.5m", &["'2.5m' is not a bit rate", "2.5M"]),
     ("--until publish --hold 5s --bitrate 5k", &["5000 bit/s", "16 kbit/s to 200 Mbit/s"]),
-    ("--until publish --bitrate 2.5M", &["nobody stays to do it", "add --hold 30s"]),
+    ("--until publish --bitrate 2.5M", &["none of them stays", "add --hold 30s"]),
     ("--until publish --hold 5s --media-clients 5", &["'5' is not a part", "1% to 100%"]),
     ("--hold-check 30s", &["held connections and none are", "add --hold 5m"]),
     ("--enhanced-rtmp", &["which nobody sends", "add --until connect"]),

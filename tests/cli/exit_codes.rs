@@ -65,7 +65,7 @@ fn a_run_of_hostile_clients_says_what_happened_to_them() {
     assert_eq!(met("silent", ""), known(0, "pass: no thresholds were set; closed loop asks no rate"));
     let otherwise = "fail: 3 attempts of hostile clients went otherwise than expected";
     assert_eq!(met("silent", "closed within 1s"), known(3, otherwise));
-    let nobody = "inconclusive: nothing is known of the target: no hostile client got a connection";
+    let nobody = "inconclusive: nothing is known about the target: no hostile client got a connection";
     assert_eq!(met("refuse", ""), known(4, nobody));
 }
 

@@ -43,12 +43,12 @@ fn every_command_is_listed_with_its_own_description() {
     for (command, begins) in [
         ("run", "Generate load"),
         ("probe", "Make one connection"),
-        ("sink", "Serve as the built-in target"),
+        ("sink", "Run the built-in target"),
         ("report", "Render a saved result"),
         ("merge", "Merge the results"),
-        ("compare", "Is it more than noise?"),
+        ("compare", "Compare results"),
         ("bench", "Measure several targets in turn"),
-        ("doctor", "Can this machine do it?"),
+        ("doctor", "Check whether this machine"),
         ("completions", "Print a completion script"),
         ("man", "Print a manual page"),
     ] {

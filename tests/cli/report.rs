@@ -410,11 +410,11 @@ fn every_kind_of_failure_is_named_with_its_step_and_advice() {
     unreachable
       1 x connect unreachable (the network's, at 0.0 s): No route to host (os error
         113)
-        -> no way to the target: check address, routes and firewalls
+        -> the target is unreachable: check address, routes and firewalls
     no-route
       1 x connect unreachable (the network's, at 0.0 s): Network is unreachable (os
         error 101)
-        -> no way to the target: check address, routes and firewalls
+        -> the target is unreachable: check address, routes and firewalls
     drop
       1 x connect timeout (whose cannot be told, at 0.1 s)
         -> SYNs stay unanswered: look for a full listen backlog (somaxconn) or loss
@@ -480,7 +480,7 @@ fn publishers_that_stay() {
     peak rate 100/s, at most 100 connections at once, 1 worker of 100 slots, as shakedown
     connects and publishes cam-{slot}?***
     audio and video: 800 kbit/s by 50 % of the publishers, a sound a second by the others
-    held connections are asked for a sign of life after 5s of silence
+    held connections are checked by TCP keepalive after 5s of silence
     target     rtmp://slow-hook.sim/live/***?***
     load       complex, until publish of cam-{slot}?***, hold 10s, close rst; open
                loop, 100/s uniform up to 100 attempts, 100 slots

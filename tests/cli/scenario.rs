@@ -315,7 +315,7 @@ fn a_plan_that_cannot_be_is_refused_at_its_value() {
     insta::assert_snapshot!(to(&format!("{rate}\nexpect = \"closed within 5s\"")), @"error: wrong.toml:3:10: clients expects a reaction to hostile clients and has none; give it one (such as half-c1), or use thresholds");
     insta::assert_snapshot!(to(&format!("{rate}\nclients = \"tls\"\ntimeout = \"1s\"\nexpect = \"closed within 5s\"")), @"error: wrong.toml:4:11: clients expects 'closed within 5s' and waits only 1.00 s for it; give it a longer 'timeout', or none");
     insta::assert_snapshot!(to(&format!("{rate}\nclients = {{ obs = 1 }}\nmode = \"complex\"")), @"error: wrong.toml:4:8: obs makes the simple handshake and 'mode' asks for the complex one; drop one of them");
-    insta::assert_snapshot!(to(&format!("{rate}\nclients = \"tls\"\nmode = \"simple\"")), @"error: wrong.toml:4:8: tls makes no handshake, so 'mode' has nothing to ask for; drop one of them");
+    insta::assert_snapshot!(to(&format!("{rate}\nclients = \"tls\"\nmode = \"simple\"")), @"error: wrong.toml:4:8: tls makes no handshake, so 'mode' does not apply; drop one of them");
     insta::assert_snapshot!(to(&format!("{rate}\ndigest = \"first-half\"\nmode = \"simple\"")), @r#"error: wrong.toml:3:10: 'digest' places a digest and mode = "simple" has none; drop one of them"#);
     insta::assert_snapshot!(to(&format!("{rate}\nclients = \"zlmediakit\"\ndigest = \"first-half\"")), @"error: wrong.toml:4:10: zlmediakit has its digest in the second half and 'digest' asks for the first half; drop one of them");
     insta::assert_snapshot!(to("arrival = \"poisson\""), @"error: wrong.toml:2:11: 'arrival' spaces planned arrivals and a closed loop has none; give a rate with 'stages'");
@@ -329,13 +329,13 @@ fn a_plan_that_cannot_be_is_refused_at_its_value() {
     insta::assert_snapshot!(to("stages = [{ storm = { fleet = 5, reconnect = \"obs\" }, for = \"1s\", warmup = true }, { rate = 5, for = \"1s\" }]"), @"error: wrong.toml:2:11: population 'clients': stage 1 is a storm or a probe, which nothing needs to warm up for; drop its warmup");
     // Addresses.
     insta::assert_snapshot!(check_error(&format!("targets = [\"10.0.0.5:1935\", \"203.0.113.7:1935\"]\n{rate}")), @r#"error: wrong.toml:1:29: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
-    insta::assert_snapshot!(to(&format!("guard = \"203.0.113.7:1935\"\n{rate}")), @r#"error: wrong.toml:2:9: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
-    insta::assert_snapshot!(to(&format!("engine = \"sim\"\n{rate}\nguard = \"nowhere.sim:1935\"")), @"error: wrong.toml:4:9: cannot resolve 'nowhere.sim' of target 'nowhere.sim:1935': the simulated network has the hosts serve.sim, slow.sim, queue.sim, hiccups.sim, noisy.sim, stalls.sim, backlog.sim, split.sim, tail.sim, s2-after-c2.sim, drip.sim, simple.sim, refuse.sim, unreachable.sim, no-route.sim, drop.sim, silent.sim, version.sim, http.sim, close-at-once.sim, close.sim, reset.sim, half.sim, half-close.sim, bad-s1.sim, bad-s2.sim, bad-echo.sim, endless.sim, garbage.sim, reset-after-s2.sim, close-after-c2.sim, close-held.sim, no-ports.sim, no-descriptors.sim, overload.sim, vanish.sim, connect-rejected.sim, unauthorized.sim, redirect.sim, name-taken.sim, no-stream.sim, hook-says-no.sim, slow-hook.sim, no-connect.sim, no-publish.sim, close-after-connect.sim, reset-after-publish.sim, ping.sim, noise-after-s2.sim, name-taken-late.sim, stream-failed.sim, unpublish.sim, reconnect.sim, stops-reading.sim; check the name or give an address");
+    insta::assert_snapshot!(to(&format!("canary = \"203.0.113.7:1935\"\n{rate}")), @r#"error: wrong.toml:2:9: target '203.0.113.7:1935' is 203.0.113.7, a public address; if the server is yours to load, allow it with allow = "203.0.113.7""#);
+    insta::assert_snapshot!(to(&format!("engine = \"sim\"\n{rate}\ncanary = \"nowhere.sim:1935\"")), @"error: wrong.toml:4:10: cannot resolve 'nowhere.sim' of target 'nowhere.sim:1935': the simulated network has the hosts serve.sim, slow.sim, queue.sim, hiccups.sim, noisy.sim, stalls.sim, backlog.sim, split.sim, tail.sim, s2-after-c2.sim, drip.sim, simple.sim, refuse.sim, unreachable.sim, no-route.sim, drop.sim, silent.sim, version.sim, http.sim, close-at-once.sim, close.sim, reset.sim, half.sim, half-close.sim, bad-s1.sim, bad-s2.sim, bad-echo.sim, endless.sim, garbage.sim, reset-after-s2.sim, close-after-c2.sim, close-held.sim, no-ports.sim, no-descriptors.sim, overload.sim, vanish.sim, connect-rejected.sim, unauthorized.sim, redirect.sim, name-taken.sim, no-stream.sim, hook-says-no.sim, slow-hook.sim, no-connect.sim, no-publish.sim, close-after-connect.sim, reset-after-publish.sim, ping.sim, noise-after-s2.sim, name-taken-late.sim, stream-failed.sim, unpublish.sim, reconnect.sim, stops-reading.sim; check the name or give an address");
     insta::assert_snapshot!(to(&format!("{rate}\nsources = [\"::1\"]")), @"error: wrong.toml:3:11: source ::1 and target 10.0.0.5:1935 are of different address families; give sources of the target's family");
     insta::assert_snapshot!(to(&format!("{rate}\nproxy_protocol = \"v1\"")), @r#"error: wrong.toml:3:18: 'proxy_protocol' names clients and no addresses are given for them; add for example client_ips = "10.9.0.0/16""#);
     insta::assert_snapshot!(to(&format!("{rate}\nresolve = \"500ms\"")), @"error: wrong.toml:3:11: 'resolve' asks the resolver more than once a second; give it 1s or more");
     insta::assert_snapshot!(to(&format!("{rate}\nengine = \"sim\"\nresolve = \"5s\"")), @"error: wrong.toml:4:11: the names of the simulated network do not change; drop 'resolve'");
-    insta::assert_snapshot!(to(&format!("guard = \"10.0.0.5:1935\"\n[[population]]\nname = \"guard\"\n{rate}")), @"error: wrong.toml:4:8: 'guard' is the name of the population that 'guard' makes; give this one another");
+    insta::assert_snapshot!(to(&format!("canary = \"10.0.0.5:1935\"\n[[population]]\nname = \"canary\"\n{rate}")), @"error: wrong.toml:4:8: 'canary' is the name of the population that 'canary' makes; give this one another");
     // Conditions.
     insta::assert_snapshot!(to(&format!("{rate}\nthresholds = [\"failed<1%\", \"others.failed<1%\"]")), @"error: wrong.toml:3:28: threshold 'others.failed<1%' names no population of the plan: there is clients");
     insta::assert_snapshot!(to(&format!("{rate}\nthresholds = \"failed<1%\"\n[[threshold]]\nmetric = \"stage:night.failed\"\nbelow = \"1%\"")), @"error: wrong.toml:5:10: threshold 'stage:night.failed<1%' names no stage of the plan: there is rate 1");
@@ -435,7 +435,7 @@ fn a_plan_on_paper_has_as_many_attempts_as_the_run() {
 
 #[test]
 fn the_canary_is_in_no_sum_on_paper_and_in_the_run() {
-    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\nguard = \"rtmp://serve.sim/other\"\n\
+    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\ncanary = \"rtmp://serve.sim/other\"\n\
                 stages = [{ rate = 5, for = \"2s\" }]";
     let checked = with_file(file, "check wrong.toml");
     insta::assert_snapshot!(line_of(&checked, "attempts"), @"  attempts    10 planned; the canary's are in no sum");
@@ -448,14 +448,14 @@ fn the_canary_is_in_no_sum_on_paper_and_in_the_run() {
 
 #[test]
 fn a_canary_that_fails_has_its_failures_in_its_own_row() {
-    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\nguard = \"rtmp://refuse.sim/live\"\n\
+    let file = "engine = \"sim\"\ntargets = \"rtmp://serve.sim/live\"\ncanary = \"rtmp://refuse.sim/live\"\n\
                 stages = [{ rate = 5, for = \"9s\" }]";
     let result = with_file(file, "run wrong.toml --json").json();
     assert_eq!(result["failures"], serde_json::json!([]));
     let canary = &result["by_population"][1];
     assert_eq!((&canary["failures"][0]["kind"], &canary["failures"][0]["count"]), (&"refused".into(), &4.into()));
     let report = with_file(file, "run wrong.toml").stdout;
-    assert!(report.contains("failures of guard, which are in no sum\n  4 x connect refused"), "{report}");
+    assert!(report.contains("failures of canary, which are in no sum\n  4 x connect refused"), "{report}");
     assert!(!report.contains("by target"), "the canary's target has nothing to tell: {report}");
 }
 

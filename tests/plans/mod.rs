@@ -62,7 +62,7 @@ pub fn population(name: &str, load: LoadPlan, slots: u32) -> Population {
         connect_timeout_ns: TIMEOUT.as_u64(),
         timeout_ns: TIMEOUT.as_u64(),
         expect: None,
-        guard: false,
+        canary: false,
     }
 }
 

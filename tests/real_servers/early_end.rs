@@ -11,28 +11,28 @@ const LONG: &str = "10m";
 fn a_canary_that_fails_ends_the_load() {
     let nginx = Nginx::start(NginxOptions::default());
     let mut watched = Nginx::start(NginxOptions { logs_connections: true, ..NginxOptions::default() });
-    let load = Load::start(&format!("{} -c 4 -d {LONG} --hold 100ms --guard {}", nginx.url("x"), watched.url("x")));
+    let load = Load::start(&format!("{} -c 4 -d {LONG} --hold 100ms --canary {}", nginx.url("x"), watched.url("x")));
     watched.wait_for_disconnects(1);
     watched.stop();
     let result = load.finish().ended_with(3);
 
     let why = result.ended_by.as_deref().expect("the canary ended it");
-    assert!(why.contains("guard failed: none of its attempts"), "{why}");
+    assert!(why.contains("canary failed: none of its attempts"), "{why}");
     assert!(result.window.duration_s < 600.0, "{:?}", result.window);
     // The canary's failures are no failures of the load.
     assert_eq!((result.attempts.failed, result.failures.len()), (0, 0), "{:?}", result.failures);
     assert!(result.attempts.completed > 0);
-    let canary = result.by_population.iter().find(|row| row.name == "guard").expect("it has a row");
+    let canary = result.by_population.iter().find(|row| row.name == "canary").expect("it has a row");
     assert!(canary.attempts.completed >= 1 && canary.attempts.failed >= 3, "{:?}", canary.attempts);
 }
 
 #[test]
 fn a_canary_that_lives_lets_the_load_end_by_its_plan() {
     let [nginx, watched] = [(); 2].map(|()| Nginx::start(NginxOptions::default()));
-    let load = Load::start(&format!("{} -c 4 -d 3s --hold 100ms --guard {}", nginx.url("x"), watched.url("x")));
+    let load = Load::start(&format!("{} -c 4 -d 3s --hold 100ms --canary {}", nginx.url("x"), watched.url("x")));
     let result = load.finish().passed();
     assert_eq!((&result.ended_by, result.window.duration_s), (&None, 3.0));
-    let canary = result.by_population.iter().find(|row| row.name == "guard").expect("it has a row");
+    let canary = result.by_population.iter().find(|row| row.name == "canary").expect("it has a row");
     assert_eq!((canary.attempts.due, canary.attempts.completed), (3, 3));
 }
 

@@ -200,7 +200,7 @@ impl<'a> Shape<'a> {
         let mut request = self.request.clone();
         request.targets = vec![target];
         request.weights.clear();
-        request.guard = None;
+        request.canary = None;
         // What is held says how many slots that takes, not how fast attempts are made.
         request.hold = None;
         for population in &mut request.populations {

@@ -101,7 +101,7 @@ fn of_unconfirmed(result: &CapacityResult, goal: &GoalResult) -> String {
             goal.because
         ),
         (Outcome::GeneratorLimited, None) => {
-            format!("no capacity can be told; generator-limited: {}", goal.because)
+            format!("no capacity can be stated; generator-limited: {}", goal.because)
         }
         (Outcome::Unstable, _) => format!(
             "no capacity to state: unstable, {} lose more than {} within {}{bounds}; {}",
@@ -109,7 +109,7 @@ fn of_unconfirmed(result: &CapacityResult, goal: &GoalResult) -> String {
             percent_text(goal.loss_ratio),
             deadline(result),
             if result.findings.iter().any(Finding::is_lost_cpu_time) {
-                "stalls, not a limit: of the target, or of this machine, where others took CPU time meanwhile"
+                "stalls, not a limit: of the target, or of this machine, where other programs used CPU time"
             } else {
                 "stalls, not a limit"
             }
@@ -126,7 +126,7 @@ fn of_unconfirmed(result: &CapacityResult, goal: &GoalResult) -> String {
         (Outcome::DidNotRecover, Some(rate)) => {
             format!("at least {} {}, not confirmed", rate_text(rate), measured(result, goal, false))
         }
-        (Outcome::DidNotRecover, None) => "no capacity can be told".to_owned(),
+        (Outcome::DidNotRecover, None) => "no capacity can be stated".to_owned(),
         (Outcome::NotConfirmed, Some(rate)) => format!(
             "about {} {}, but no longer run confirmed it{bounds}; {limit}",
             rate_text(rate),
@@ -170,9 +170,9 @@ fn of_qualification(result: &CapacityResult, qualification: &Qualification, goal
             limit(goal)
         ),
         (None, _) if result.interrupted.is_some() => {
-            format!("whether it takes {need} cannot be told: the search was interrupted")
+            format!("whether it takes {need} is undecided: the search was interrupted")
         }
-        (None, _) => format!("whether it takes {need} cannot be told: {}", goal.because),
+        (None, _) => format!("whether it takes {need} is undecided: {}", goal.because),
     }
 }
 

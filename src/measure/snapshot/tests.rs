@@ -29,7 +29,7 @@ fn layout() -> Arc<RecorderLayout> {
         targets: vec!["a".to_owned(), "b".to_owned()],
         clients: vec!["obs".to_owned(), "ffmpeg".to_owned()],
         hostile: vec![false, false],
-        guard: None,
+        canary: None,
         watched: Vec::new(),
     })
 }

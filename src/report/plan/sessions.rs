@@ -71,5 +71,5 @@ pub fn tls(plan: &RunPlan) -> Option<String> {
 /// How held connections are watched; none if they are only waited on.
 pub fn hold_check(plan: &RunPlan) -> Option<String> {
     let check = DurationText(Duration::from_nanos(plan.hold_check_ns?));
-    Some(format!("held connections are asked for a sign of life after {check} of silence"))
+    Some(format!("held connections are checked by TCP keepalive after {check} of silence"))
 }

@@ -218,7 +218,7 @@ fn of_everything() -> RunResult {
         engine = "sim"
         seed = 1
         targets = ["rtmp://serve.sim/live", "rtmp://refuse.sim/live"]
-        guard = "rtmp://serve.sim/live"
+        canary = "rtmp://serve.sim/live"
         thresholds = ["failed<90%", "overload.rate>1/s", "client:obs.failed<100%", "stage:closed:load.rate>1/s"]
 
         [[population]]

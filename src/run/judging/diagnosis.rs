@@ -57,18 +57,18 @@ fn nagle_plateau(phase: Metric, latency: &LatencyHistogram) -> Option<Finding> {
         ), "it is no limit of capacity: set TCP_NODELAY on the server, or let it write its answer at once"))
 }
 
-/// Connects that took as long as a SYN that is sent again.
+/// Connects that took as long as a SYN retransmission.
 fn syn_retries(connect: &LatencyHistogram, linear: u32, retransmits: Option<u64>) -> Option<Finding> {
     let usual = connect.at(Quantile::P50).unwrap_or(Nanos::ZERO);
     let late = RETRY_SLACK + Nanos::new(usual.as_u64().min(FIRST_SYN_RETRY.as_u64() / 8) * 4);
     let times = retry_times(linear);
     let on_retry: u64 = times.iter().map(|at| connect.count_between(*at, *at + late)).sum();
     let counted = match retransmits {
-        Some(retransmits) => format!("; the host sent {retransmits} SYNs again"),
+        Some(retransmits) => format!("; the host retransmitted {retransmits} SYNs"),
         None => String::new(),
     };
     (on_retry > 0).then(|| Finding::warning(FindingCode::SynRetries, format!(
-            "{on_retry} of {} connects took as long as a SYN that is sent again ({}, ...){counted}",
+            "{on_retry} of {} connects took as long as a SYN retransmission ({}, ...){counted}",
             connect.count(),
             times.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ), "SYNs were lost on the path or dropped by a full listen backlog: compare somaxconn and ListenDrops of the target"))
@@ -222,7 +222,7 @@ mod tests {
     fn connects_on_a_syn_retry_are_named() {
         let connect = histogram([1; 97].into_iter().chain([1_001, 2_002, 1_500]));
         let finding = syn_retries(&connect, 4, Some(3)).unwrap();
-        insta::assert_snapshot!(finding.message, @"2 of 100 connects took as long as a SYN that is sent again (1.00 s, 2.00 s, 3.00 s, ...); the host sent 3 SYNs again");
+        insta::assert_snapshot!(finding.message, @"2 of 100 connects took as long as a SYN retransmission (1.00 s, 2.00 s, 3.00 s, ...); the host retransmitted 3 SYNs");
         assert_eq!(syn_retries(&histogram([1; 100].into_iter().chain([900, 1_500])), 4, None), None);
     }
 

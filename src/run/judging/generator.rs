@@ -93,10 +93,7 @@ fn never_connected(result: &RunResult) -> Option<Finding> {
     (!names.is_empty()).then(|| {
         Finding::warning(
             FindingCode::NeverConnected,
-            format!(
-                "no connection came to be for {}: nothing is known of what the target does with them",
-                names.join(", ")
-            ),
+            format!("{} never got a connection: how the target treats them is unknown", names.join(", ")),
             "check that the server runs and listens on this address",
         )
     })
@@ -115,9 +112,8 @@ fn cpu_contention(result: &RunResult) -> Option<Finding> {
             FindingCode::CpuContention,
             format!("a worker waited {waited:.0} % of the time for its CPU, which other threads had"),
             match result.workers.len() {
-                1 => "latencies contain these pauses: stop what else runs here, or give a CPU that is free (--cpus)"
-                    .to_owned(),
-                _ => "latencies contain these pauses: stop what else runs here, or give fewer workers (-t)".to_owned(),
+                1 => "latencies contain these pauses: stop other programs, or pin to a free CPU (--cpus)".to_owned(),
+                _ => "latencies contain these pauses: stop other programs, or use fewer workers (-t)".to_owned(),
             },
         )
     })

@@ -113,7 +113,7 @@ pub fn suspended(length: Nanos) -> Option<Finding> {
         Finding::warning(
             FindingCode::MachineSuspended,
             format!("this machine was suspended for {length} while the load ran"),
-            "the target went on meanwhile, and may have given connections up: run it again, and keep the machine awake",
+            "the target kept running and may have dropped connections: keep the machine awake and run it again",
         )
     })
 }

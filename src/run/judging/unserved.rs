@@ -70,7 +70,7 @@ pub(super) fn findings(result: &RunResult) -> Vec<Finding> {
         findings.push(Finding::warning(
             FindingCode::Unserved,
             unserved_text(&parts),
-            "the whole of it failed, so the run does not pass: see why its attempts failed, or leave it out",
+            "all of its attempts failed, so the run does not pass: find out why, or leave it out",
         ));
     }
     findings.extend(one_family_finding(result));
@@ -135,7 +135,7 @@ fn untried(result: &RunResult) -> Option<Finding> {
     (!names.is_empty()).then(|| {
         Finding::info(
             FindingCode::Untried,
-            format!("no measured attempt was of {}: nothing is known of it", names.join(", ")),
+            format!("no measured attempt used {}: nothing is known about it", names.join(", ")),
             "give it a greater weight, or more attempts",
         )
     })
@@ -152,7 +152,7 @@ fn nothing_completed(attempts: &Attempts) -> bool {
 
 /// Some of its clients are to complete; hostile ones are observed.
 fn is_meant(population: &Population) -> bool {
-    !population.guard && population.clients.iter().any(|share| !share.client.is_hostile())
+    !population.canary && population.clients.iter().any(|share| !share.client.is_hostile())
 }
 
 fn meant_for_target(plan: &RunPlan, target: usize) -> bool {

@@ -46,7 +46,7 @@ fn verdict(result: &RunResult) -> Verdict {
     match nothing_completed(result) {
         Some(Obstacle::OwnLimits) => return Verdict::Inconclusive,
         Some(Obstacle::Target) => return Verdict::Fail,
-        // A signal came before anything was over: nothing is known of the target.
+        // A signal came before anything was over: nothing is known about the target.
         None if result.attempts.completed + reactions(result) == 0 || met_nobody(result) => {
             return Verdict::Inconclusive;
         }
@@ -200,7 +200,7 @@ mod tests {
         };
         assert_eq!((failed(slept), failed(Failure::new(Step::S0, FailureKind::Timeout))), (None, Some(false)));
         let nothing = fixtures::OpenRun { completed: 0, failure: slept, ..fixtures::OpenRun::default() }.result(&[]);
-        assert_eq!(ExitCode::of(&nothing).code(), 4, "nothing is known of the target");
+        assert_eq!(ExitCode::of(&nothing).code(), 4, "nothing is known about the target");
     }
 
     #[test]

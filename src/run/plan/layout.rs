@@ -14,7 +14,7 @@ pub fn recorder_layout(plan: &RunPlan) -> RecorderLayout {
         targets: plan.targets.iter().map(Target::label).collect(),
         clients: clients.iter().map(ClientPlan::name).collect(),
         hostile: clients.iter().map(ClientPlan::is_hostile).collect(),
-        guard: plan.populations.iter().zip(0..).find(|(population, _)| population.guard).map(|(_, index)| index),
+        canary: plan.populations.iter().zip(0..).find(|(population, _)| population.canary).map(|(_, index)| index),
         watched: watched_rows(plan),
     }
 }
@@ -26,7 +26,7 @@ pub(in crate::run) fn stages_of(plan: &RunPlan) -> Vec<StageInfo> {
             lane.load.stages().map(move |stage| StageInfo {
                 population: index,
                 name: stage.name.to_owned(),
-                warmup: stage.warmup || population.guard,
+                warmup: stage.warmup || population.canary,
                 open_loop: lane.load.is_open_loop(),
                 probe: stage.probe,
                 storm: matches!(lane.load, LoadPlan::Storm { .. }),

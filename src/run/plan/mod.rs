@@ -64,7 +64,7 @@ pub struct RunPlan {
     /// How TLS is spoken to targets that want it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsPlan>,
-    /// Held connections are asked for a sign of life this often; null: a flow that vanished goes unnoticed.
+    /// Held connections are checked by TCP keepalive this often; null: a flow that vanished goes unnoticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_check_ns: Option<u64>,
     /// Audio and video of a real size, which a part of the publishers sends.
@@ -209,14 +209,15 @@ pub struct Population {
     pub hold: Hold,
     /// How a connection is closed after completion and hold.
     pub close: ClosePolicy,
-    /// Limit of the TCP connect.
+    /// Timeout of the TCP connect.
     pub connect_timeout_ns: u64,
-    /// Limit from connected to complete; how long hostile clients wait for the target's reaction.
+    /// Timeout from connected to complete; how long hostile clients wait for the target's reaction.
     pub timeout_ns: u64,
     /// What the target is to do with hostile clients; null: whatever it does is no failure.
     pub expect: Option<Expectation>,
     /// It is the canary whose failure ends the load; it stays out of the totals.
-    pub guard: bool,
+    #[serde(alias = "guard")]
+    pub canary: bool,
 }
 
 /// A target and its part of a population's attempts.

@@ -236,7 +236,7 @@ fn all_parts<'a>(subject: &Subject, metric: Metric, plan: &'a RunPlan, warm_ups:
     for (at, population) in plan.populations.iter().enumerate() {
         let meant = match subject {
             Subject::Population(_) => index == Some(at),
-            _ => !population.guard,
+            _ => !population.canary,
         };
         let share = share_of(subject, index, population, plan);
         let measures = metric == Metric::Tls || metric.is_reached_by(population.until);

@@ -165,7 +165,7 @@ impl Population {
 impl RunPlan {
     /// The populations that are part of what was asked: all but the canary.
     pub fn asked(&self) -> impl Iterator<Item = &Population> + Clone {
-        self.populations.iter().filter(|population| !population.guard)
+        self.populations.iter().filter(|population| !population.canary)
     }
 
     /// When the last load is over at the latest, from the beginning; [`Nanos::MAX`] if only numbers bound it.

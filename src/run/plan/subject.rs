@@ -167,5 +167,5 @@ fn stage_names(plan: &RunPlan) -> Vec<Vec<String>> {
         if several { vec![qualified, stage.name.clone()] } else { vec![stage.name.clone(), qualified] }
     };
     // The canary has no row by stage; it is the last of the populations, so the others' numbers are the rows'.
-    stages_of(plan).iter().filter(|stage| !population(stage).guard).map(names).collect()
+    stages_of(plan).iter().filter(|stage| !population(stage).canary).map(names).collect()
 }

@@ -432,7 +432,7 @@ impl Rates {
     /// what one does while another still warms up is measured, and so is the time it takes.
     pub(in crate::run) fn of_asked(plan: &RunPlan, window: Window, of_population: impl Fn(usize) -> Attempts) -> Self {
         let open_loop = plan.asked().any(Population::is_open_loop);
-        let asked = plan.populations.iter().enumerate().filter(|(_, population)| !population.guard);
+        let asked = plan.populations.iter().enumerate().filter(|(_, population)| !population.canary);
         Self::of_parts(
             asked.map(|(index, population)| (counted_s(population, window), of_population(index))),
             open_loop,

@@ -47,7 +47,7 @@ fn every_key_of_the_whole_is_read() {
         engine = "sim"
         thresholds = ["failed<1%"]
         abort_if = "failed>5% for 5s"
-        guard = "10.0.0.7:1935"
+        canary = "10.0.0.7:1935"
         release = "5k/s"
         resolve = "30s"
         proxy_protocol = "v2"
@@ -71,7 +71,7 @@ fn every_key_of_the_whole_is_read() {
     assert_eq!((request.workers, request.seed, request.engine), (Some(2), Some(Seed::new(7)), Some(Engine::Sim)));
     assert_eq!(request.thresholds, ["failed<1%", "response.p99<=50ms", "rate>=4"]);
     assert_eq!(request.abort_if, ["failed>5% for 5s"]);
-    assert_eq!(request.guard.unwrap().host, "10.0.0.7");
+    assert_eq!(request.canary.unwrap().host, "10.0.0.7");
     assert_eq!(request.release.unwrap().as_per_second(), 5_000.0);
     assert_eq!(request.resolve_every, Some(Duration::from_secs(30)));
     assert_eq!(request.proxy_protocol, Some(ProxyVersion::V2));
@@ -331,9 +331,9 @@ const VALUES: &[&str] = &[
     "targets = [\"10.0.0.5:1935\", \"10.0.0.6:1935\"]",
     "targets = \"203.0.113.7:1935\"",
     "targets = [\"10.0.0.5:1935\", \"nowhere.example:1935\"]",
-    "guard = \"203.0.113.7:1935\"",
-    "guard = \"10.0.0.7:1935\"",
-    "name = \"guard\"",
+    "canary = \"203.0.113.7:1935\"",
+    "canary = \"10.0.0.7:1935\"",
+    "name = \"canary\"",
     "sources = \"10.0.1.1-10.0.1.9\"",
     "sources = [\"::1\"]",
     "engine = \"sim\"",

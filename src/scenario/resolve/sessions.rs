@@ -334,14 +334,14 @@ fn media(request: &Request, plan: &RunPlan) -> Result<Option<MediaPlan>, PlanErr
     };
     let publishers = || plan.populations.iter().filter(|population| population.until == Until::Publish);
     let (lacks, remedy) = if publishers().next().is_none() {
-        ("nobody does", origins.written(Setting::UNTIL, Until::Publish))
+        ("there are none", origins.written(Setting::UNTIL, Until::Publish))
     } else if publishers().all(|population| population.hold == Hold::ForNs(0)) {
-        ("nobody stays to do it", origins.written(Setting::HOLD, "30s"))
+        ("none of them stays", origins.written(Setting::HOLD, "30s"))
     } else {
         let Percent(clients_percent) = request.media_clients.unwrap_or(Percent(100));
         return Ok(Some(MediaPlan { source, clients_percent }));
     };
-    let text = format!("{} is sent by who publishes, and {lacks}; add {remedy}, or drop it", origins.name(setting));
+    let text = format!("{} is for publishers, and {lacks}; add {remedy}, or drop it", origins.name(setting));
     Err(origins.refusal(&[setting], text))
 }
 

@@ -113,7 +113,7 @@ fn with_nothing_asked_everything_has_its_default() {
         connect_timeout_ns: 10_000_000_000,
         timeout_ns: 10_000_000_000,
         expect: None,
-        guard: false,
+        canary: false,
     };
     let plan = RunPlan {
         scenario: None,

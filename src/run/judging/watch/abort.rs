@@ -1,4 +1,4 @@
-//! What ends a run early: conditions of the user, and a guard that fails.
+//! What ends a run early: conditions of the user, and a canary that fails.
 
 use super::{CountsOf, Followed, Outage};
 use crate::base::Nanos;
@@ -14,7 +14,7 @@ pub struct AbortWatch {
 /// Follows a canary: it trips when all its attempts fail for three seconds in a row. Seconds in which none of them ended
 /// are left out.
 #[derive(Clone, Debug)]
-pub struct GuardWatch {
+pub struct CanaryWatch {
     population: usize,
     name: String,
     /// Seconds in a row with failures and no completion.
@@ -24,7 +24,7 @@ pub struct GuardWatch {
 /// Why a run is to be ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trip {
-    /// The condition as it was written, or the guard's name.
+    /// The condition as it was written, or the canary's name.
     pub condition: String,
     /// When it was decided, seconds since the run's start.
     pub at_s: u32,
@@ -62,7 +62,7 @@ impl AbortWatch {
     }
 }
 
-impl GuardWatch {
+impl CanaryWatch {
     /// So many seconds without a completion are not chance.
     const FAILING_SECONDS: u32 = 3;
 
@@ -71,7 +71,7 @@ impl GuardWatch {
         Self { population, name: name.to_owned(), failing: 0 }
     }
 
-    /// Takes in the next second; whether the guard has failed, again and again while it does.
+    /// Takes in the next second; whether the canary has failed, again and again while it does.
     pub fn push(&mut self, second: &CompletedSecond) -> Option<Trip> {
         let counts = &second.populations[self.population];
         if counts.completed > 0 {

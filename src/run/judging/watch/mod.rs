@@ -1,4 +1,4 @@
-//! Conditions that are judged second by second while the run goes on: windows and outages, early ends, the guard.
+//! Conditions that are judged second by second while the run goes on: windows and outages, early ends, the canary.
 //!
 //! Nothing here reads a clock: each second comes from the timeline, once, in order, when every worker has reported it.
 
@@ -14,7 +14,7 @@ mod abort;
 mod followed;
 
 pub use abort::Trip;
-use abort::{AbortWatch, GuardWatch};
+use abort::{AbortWatch, CanaryWatch};
 use followed::{CountsOf, Followed};
 
 /// Follows the windows (`failed<1% in 1m`) and outages (`outage<10s`) that conditions ask about.
@@ -100,7 +100,7 @@ const MOST_UNSEEN: Nanos = Nanos::from_millis(500);
 pub(in crate::run) struct RunWatch {
     windows: WindowWatch,
     abort: AbortWatch,
-    guard: Option<GuardWatch>,
+    canary: Option<CanaryWatch>,
 }
 
 impl RunWatch {
@@ -112,18 +112,18 @@ impl RunWatch {
             let followed = Followed::of(condition.subject(), plan, layout);
             (condition.clone(), followed)
         });
-        let guard = plan.populations.iter().position(|population| population.guard);
+        let canary = plan.populations.iter().position(|population| population.canary);
         Self {
             windows: WindowWatch::new(windows.map(|(threshold, followed)| (threshold.clone(), followed))),
             abort: AbortWatch::new(conditions),
-            guard: guard.map(|index| GuardWatch::new(index, &plan.populations[index].name)),
+            canary: canary.map(|index| CanaryWatch::new(index, &plan.populations[index].name)),
         }
     }
 
     /// Takes in the next second; says why the run is to be ended, if it is.
     pub(in crate::run) fn push(&mut self, second: CompletedSecond) -> Option<Trip> {
-        let guard = self.guard.as_mut().and_then(|guard| guard.push(&second));
-        let trip = guard.or_else(|| self.abort.push(&second));
+        let canary = self.canary.as_mut().and_then(|canary| canary.push(&second));
+        let trip = canary.or_else(|| self.abort.push(&second));
         self.windows.push(second);
         trip
     }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 fn followed(subject: &Subject, warmup: Nanos) -> Followed {
     let counts = match subject {
         Subject::All => CountsOf::All,
-        Subject::Population(name) => CountsOf::Population(usize::from(name == "guard")),
+        Subject::Population(name) => CountsOf::Population(usize::from(name == "canary")),
         other => panic!("{other:?}"),
     };
     Followed { counts, period: Period::from(warmup) }
@@ -60,7 +60,7 @@ fn the_worst_window_decides_and_says_when_it_was() {
     assert_eq!(met("failed<1% in 2s", &run, 0, 5_000), Ok((0.35, Some(2))));
     assert_eq!(met("failed>1% in 2s", &run, 0, 5_000), Ok((0.05, Some(0))), "for a lower limit the least is the worst");
     assert_eq!(met("rate>=90/s in 2s", &run, 0, 5_000), Ok((65.0, Some(2))));
-    assert_eq!(met("guard.rate>=90/s in 2s", &run, 0, 5_000), Ok((32.5, Some(2))));
+    assert_eq!(met("canary.rate>=90/s in 2s", &run, 0, 5_000), Ok((32.5, Some(2))));
     let equal = counts_only(&[[100, 90, 10]; 3]);
     assert_eq!(met("failed<1% in 1s", &equal, 0, 3_000), Ok((0.1, Some(0))), "the worst of equals is the first");
 }
@@ -147,7 +147,7 @@ fn nothing_ends_a_run_because_the_generator_stood_still() {
         let mut watch = abort_watch(&[text]);
         assert!(counts_only(&run).iter().any(|second| watch.push(second).is_some()), "{text}");
     }
-    let mut watch = GuardWatch::new(1, "canary");
+    let mut watch = CanaryWatch::new(1, "canary");
     assert!(still.iter().all(|second| watch.push(second).is_none()));
 }
 
@@ -186,7 +186,7 @@ fn an_outage_lasts_from_the_first_second_without_a_completion_to_the_next_with_o
     insta::assert_snapshot!(met("outage<10s", &run[..2], 5_000, 7_000).unwrap_err(), @"no whole second was measured");
 }
 
-/// Seconds in which an abort condition or the guard tripped.
+/// Seconds in which an abort condition or the canary tripped.
 fn trips(mut push: impl FnMut(&CompletedSecond) -> Option<Trip>, run: &[[u64; 3]]) -> Vec<u32> {
     counts_only(run).iter().filter_map(&mut push).map(|trip| trip.at_s).collect()
 }
@@ -210,7 +210,7 @@ fn a_condition_must_hold_in_every_second_of_its_time() {
     assert_eq!(aborts("failed>5% for 3s", &[bad, bad, good, bad, bad, bad, bad, good]), [6, 7]);
     assert_eq!(aborts("failed>5% for 2s", &[bad, silent, silent, bad, good]), [4], "a silent second tells nothing");
     assert_eq!(aborts("rate<10/s for 1s", &[good, silent, bad]), [3]);
-    assert_eq!(aborts("guard.rate<3/s for 1s", &[good, bad]), [2]);
+    assert_eq!(aborts("canary.rate<3/s for 1s", &[good, bad]), [2]);
     assert_eq!(aborts("outage>=3s for 1s", &[good, [5, 0, 0], silent, silent, good, silent]), [4]);
     let mut watch = abort_watch(&["failed>50% for 1s", "rate<1/s for 1s"]);
     let trip = counts_only(&[[10, 0, 10]]).iter().find_map(|second| watch.push(second)).unwrap();
@@ -222,16 +222,16 @@ fn a_condition_must_hold_in_every_second_of_its_time() {
 }
 
 #[test]
-fn a_guard_trips_when_nothing_of_it_completes() {
-    let guard = |run: &[[u64; 3]]| {
-        let mut watch = GuardWatch::new(1, "canary");
+fn a_canary_trips_when_nothing_of_it_completes() {
+    let canary = |run: &[[u64; 3]]| {
+        let mut watch = CanaryWatch::new(1, "canary");
         trips(|second| watch.push(second), run)
     };
     // The second population has half of each number.
     let (good, bad, mixed, silent) = ([4, 4, 0], [4, 0, 4], [4, 2, 2], [4, 0, 0]);
-    assert_eq!(guard(&[bad, bad, good, bad, bad, bad, bad]), [6, 7]);
-    assert_eq!(guard(&[bad, silent, bad, silent, silent, bad, mixed]), [6,]);
-    let mut watch = GuardWatch::new(1, "canary");
+    assert_eq!(canary(&[bad, bad, good, bad, bad, bad, bad]), [6, 7]);
+    assert_eq!(canary(&[bad, silent, bad, silent, silent, bad, mixed]), [6,]);
+    let mut watch = CanaryWatch::new(1, "canary");
     let text = counts_only(&[bad; 3]).iter().find_map(|second| watch.push(second)).unwrap().text;
     insta::assert_snapshot!(text, @"canary failed: none of its attempts completed in 3 seconds in a row, up to 3 s");
 }

@@ -158,11 +158,11 @@ fn lanes_share_the_ports_of_their_sources_and_targets() {
 
 #[test]
 fn the_canary_goes_along_with_the_load() {
-    let guard = Some("10.0.0.9:1935".parse().unwrap());
-    let plan = plan(&Request { guard, duration: secs(30), ..open("100/s") });
+    let canary = Some("10.0.0.9:1935".parse().unwrap());
+    let plan = plan(&Request { canary, duration: secs(30), ..open("100/s") });
     let [clients, canary] = &plan.populations[..] else { panic!("two populations") };
-    assert!(!clients.guard && canary.guard);
-    assert_eq!((canary.name.as_str(), &canary.targets), ("guard", &shares(&[(1, 1)])));
+    assert!(!clients.canary && canary.canary);
+    assert_eq!((canary.name.as_str(), &canary.targets), ("canary", &shares(&[(1, 1)])));
     assert_eq!((canary.timeout_ns, canary.connect_timeout_ns), (2_000_000_000, 2_000_000_000));
     let [Lane { begins_ns: 0, concurrency: 8, load: LoadPlan::Open { stages, repeat: None, .. } }] = &canary.lanes[..]
     else {
@@ -171,12 +171,12 @@ fn the_canary_goes_along_with_the_load() {
     assert_eq!(stages[0].pace, Pace::Rate { from_per_s: 1.0, to_per_s: 1.0 });
     assert_eq!(stages[0].duration_ns, Some(30_000_000_000));
     assert_eq!(plan.asked().count(), 1);
-    let named_like_it = population("guard", vec![rate("1/s", 5)]);
+    let named_like_it = population("canary", vec![rate("1/s", 5)]);
     let refused = refusal_on(
         &machine(),
-        &Request { guard: Some("10.0.0.9:1935".parse().unwrap()), ..scenario(vec![named_like_it]) },
+        &Request { canary: Some("10.0.0.9:1935".parse().unwrap()), ..scenario(vec![named_like_it]) },
     );
-    assert!(refused.contains("'guard' is the name of the population that --guard makes"), "{refused}");
+    assert!(refused.contains("'canary' is the name of the population that --canary makes"), "{refused}");
 }
 
 #[test]

@@ -147,8 +147,8 @@ fn publishers_that_stay_send_media() {
     assert_eq!(plan(&Request { media_clients: Some(Percent(10)), ..publish.clone() }).media, media(10));
     let refused = |request: Request| refusal(&request);
     insta::assert_snapshot!(refused(Request { media: Some("a.flv".into()), ..publish.clone() }), @"--media and --bitrate contradict each other: a file has its own rate; drop one of them");
-    insta::assert_snapshot!(refused(Request { until: None, ..publish.clone() }), @"--bitrate is sent by who publishes, and nobody does; add --until publish, or drop it");
-    insta::assert_snapshot!(refused(Request { hold: None, ..publish.clone() }), @"--bitrate is sent by who publishes, and nobody stays to do it; add --hold 30s, or drop it");
+    insta::assert_snapshot!(refused(Request { until: None, ..publish.clone() }), @"--bitrate is for publishers, and there are none; add --until publish, or drop it");
+    insta::assert_snapshot!(refused(Request { hold: None, ..publish.clone() }), @"--bitrate is for publishers, and none of them stays; add --hold 30s, or drop it");
     insta::assert_snapshot!(refused(Request { bitrate: Some(BitRate { bits_per_second: 5 }), ..publish.clone() }), @"5 bit/s: a synthetic encoder makes 16 kbit/s to 200 Mbit/s");
     insta::assert_snapshot!(refused(Request { bitrate: None, media: Some("/none.flv".into()), ..publish }), @"cannot read /none.flv: No such file or directory (os error 2); give --media an FLV file");
     insta::assert_snapshot!(refused(Request { media_clients: Some(Percent(10)), ..closed() }), @"--media-clients is the part of the publishers that send audio and video, and none are given; add --media or --bitrate");
@@ -196,7 +196,7 @@ fn refusals_have_their_place_in_a_file() {
     insta::assert_snapshot!(refused(&format!("{stages}\nstream = \"a{{id}}\"")), @r#"evening.toml:2:10: 'stream' names streams and the attempts of clients end before any; add until = "publish", or drop it"#);
     insta::assert_snapshot!(refused(&format!("{stages}\nuntil = \"publish\"\nstream_keys = \"none.csv\"")), @"evening.toml:3:15: cannot read the stream keys in none.csv: No such file or directory (os error 2); check the path");
     insta::assert_snapshot!(refused(&format!("{stages}\nhold_check = \"30s\"")), @r#"evening.toml:2:14: 'hold_check' is about held connections and none are; add hold = "5m""#);
-    insta::assert_snapshot!(refused(&format!("{stages}\nbitrate = \"2.5M\"")), @r#"evening.toml:2:11: 'bitrate' is sent by who publishes, and nobody does; add until = "publish", or drop it"#);
+    insta::assert_snapshot!(refused(&format!("{stages}\nbitrate = \"2.5M\"")), @r#"evening.toml:2:11: 'bitrate' is for publishers, and there are none; add until = "publish", or drop it"#);
     insta::assert_snapshot!(refused(&format!("{stages}\n[tls]\nresume = true")), @"evening.toml:2:1: TLS is asked for and no target uses it; write rtmps:// for its target, or drop it");
     insta::assert_snapshot!(refused(&format!("{stages}\ntargets = \"rtmps://10.0.0.5/live\"\n[tls]\nca = \"none.pem\"")), @"evening.toml:3:1: cannot read the certificates of authorities from none.pem: No such file or directory (os error 2); it must be a readable PEM file");
 }
