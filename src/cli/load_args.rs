@@ -126,7 +126,7 @@ pub(super) struct LoadArgs {
     /// The part of the publishers that send them; the others send a trickle [default: 100%]
     #[arg(long, value_name = "PERCENT", help_heading = "Session")]
     media_clients: Option<Percent>,
-    /// Ask held connections for a sign of life after this silence; one that vanished is lost after a third more, and
+    /// Check held connections by TCP keepalive after this silence; one that vanished is lost after a third more, and
     /// no earlier than after 4s: 30s notices it within 40s
     #[arg(long, value_name = "DURATION", help_heading = "Session")]
     hold_check: Option<DurationText>,
@@ -153,7 +153,7 @@ pub(super) struct LoadArgs {
     /// thread of each core, node by node; of 8 cores and more one is left free]
     #[arg(long, value_name = "LIST", value_parser = cpus::parse, help_heading = "Generator")]
     cpus: Option<CpuList>,
-    /// Who executes the operations; sim is a virtual network without sockets [default: io_uring]
+    /// I/O engine; sim is a virtual network without sockets [default: io_uring]
     #[arg(long, value_enum, help_heading = "Generator")]
     engine: Option<EngineArg>,
     /// Seed of all randomness [default: random, printed and saved]

@@ -49,7 +49,7 @@ enum Command {
     Capacity(Box<capacity::CapacityArgs>),
     /// Print the effective plan of a scenario, without traffic
     Check(check::CheckArgs),
-    /// Make one connection and explain every step, up to the handshake or as far as --until says
+    /// Make one connection and explain every step, as far as --until asks
     Probe(probe::ProbeArgs),
     /// Run the built-in target
     Sink(sink::SinkArgs),

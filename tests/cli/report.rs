@@ -306,8 +306,8 @@ fn one_of_two_targets_refuses() {
     findings
       warning unserved: target rtmp://refuse.sim/live (10.255.0.13:1935): none of
         100 attempts completed
-        -> the whole of it failed, so the run does not pass: see why its attempts
-           failed, or leave it out
+        -> all of its attempts failed, so the run does not pass: find out why, or
+           leave it out
     exit 3
     ");
 }
