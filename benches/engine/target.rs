@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shakedown::base::{Nanos, Seed};
+use shakedown::engine::Verify;
 use shakedown::io::Engine;
 use shakedown::io::tls::{TlsServer, TlsServerPlan};
 use shakedown::run::TlsPlan;
-use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
+use shakedown::sink::{Sink, SinkCounts, SinkPlan};
 
 use super::authority::Authority;
 
@@ -35,7 +36,7 @@ impl Targets {
                 workers: 1,
                 cpus: vec![cpu],
                 // The bare loop's C2 is constant and cannot be right: nobody's is checked.
-                verify: VerifyC2::None,
+                verify: Verify::None,
                 delay: Nanos::ZERO,
                 slots_per_worker: SLOTS,
                 reject: Vec::new(),

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use shakedown::base::Seed;
+use shakedown::engine::Verify;
 use shakedown::io::Engine;
-use shakedown::sink::{Sink, SinkPlan, VerifyC2};
+use shakedown::sink::{Sink, SinkPlan};
 
 use super::Outcome;
 use super::clients::Row;
@@ -41,7 +42,7 @@ impl Servers {
     pub fn start(cpu: u32) -> Result<Self, Box<dyn Error>> {
         let sink = Sink::start(SinkPlan {
             // Bare tools send C2s of all kinds: nobody's is checked, as nginx checks none.
-            verify: VerifyC2::None,
+            verify: Verify::None,
             reject: vec![format!("connect:app={CLOSED_AT_CONNECT}:close").parse()?],
             ..SinkPlan::for_load(Engine::IoUring, 1_024, vec![cpu], 4_096, Seed::new(1935))
         })?;

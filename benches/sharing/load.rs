@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 
 use shakedown::base::{Nanos, Seed, Time};
+use shakedown::engine::Verify;
 use shakedown::fleet::{Fleet, Prepared};
 use shakedown::io::ring::Ring;
 use shakedown::io::{Engine, Io, IoPlan};
 use shakedown::run::{LoadPlan, Preparation};
-use shakedown::sink::{Sink, SinkPlan, VerifyC2};
+use shakedown::sink::{Sink, SinkPlan};
 
 use super::echo::Echo;
 use super::plans;
@@ -53,7 +54,7 @@ impl Pairs {
                 engine: Engine::IoUring,
                 workers: 1,
                 cpus: vec![*cpu],
-                verify: VerifyC2::All,
+                verify: Verify::All,
                 delay: Nanos::ZERO,
                 slots_per_worker: SINK_SLOTS,
                 reject: Vec::new(),

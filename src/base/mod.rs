@@ -6,7 +6,7 @@ pub mod input;
 mod random;
 pub mod save;
 mod secret;
-pub(crate) mod table;
+pub mod table;
 mod text;
 mod time;
 mod units;

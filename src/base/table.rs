@@ -32,6 +32,51 @@ macro_rules! named {
     };
 }
 
+/// What a user chooses by a name, on the command line as in a file.
+pub trait Choice: Copy + Send + Sync + 'static {
+    /// All choices, in the order in which they are offered.
+    const ALL: &'static [Self];
+
+    /// Its name.
+    fn name(self) -> &'static str;
+
+    /// What it means, a phrase.
+    fn about(self) -> &'static str;
+}
+
+/// A [`named`] enum of choices; what a member means is its documentation of one line.
+macro_rules! choices {
+    (
+        $(#[$of_type:meta])*
+        pub enum $name:ident {
+            $(#[doc = $doc:literal] $member:ident = $text:literal,)*
+        }
+    ) => {
+        $crate::base::table::named! {
+            $(#[$of_type])*
+            pub enum $name {
+                $(#[doc = $doc] $member = $text,)*
+            }
+        }
+
+        impl $crate::base::table::Choice for $name {
+            const ALL: &'static [Self] = &Self::ALL;
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$member => $text,)*
+                }
+            }
+
+            fn about(self) -> &'static str {
+                match self {
+                    $(Self::$member => $doc,)*
+                }
+            }
+        }
+    };
+}
+
 /// Counts that add up, field by field.
 macro_rules! counts {
     (
@@ -68,4 +113,4 @@ macro_rules! counts {
     };
 }
 
-pub(crate) use {counts, named};
+pub(crate) use {choices, counts, named};

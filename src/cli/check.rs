@@ -13,7 +13,7 @@ use crate::report;
 use crate::run::{MemoryNeed, RunPlan, check_address_space, preflight};
 use crate::scenario::{Machine, Request, Resolved, TargetText, check_prospects, read_file, resolve};
 
-use super::engine::EngineArg;
+use super::choice::choice;
 use super::exit::{CliError, Exit};
 use super::{cpus, lookup, output};
 
@@ -27,8 +27,8 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "TARGET")]
     targets: Vec<TargetText>,
     /// The engine in place of the file's
-    #[arg(long, value_enum)]
-    engine: Option<EngineArg>,
+    #[arg(long, value_parser = choice::<Engine>())]
+    engine: Option<Engine>,
     /// The CPUs of the workers in place of the file's
     #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
     cpus: Option<CpuList>,
@@ -53,7 +53,7 @@ pub(super) fn execute(args: &CheckArgs) -> Result<Exit, CliError> {
     let flags = Request {
         targets: args.targets.clone(),
         duration: args.duration.map(|duration| duration.0),
-        engine: args.engine.map(Engine::from),
+        engine: args.engine,
         cpus: args.cpus.clone(),
         ..Request::default()
     };

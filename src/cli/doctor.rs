@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::engine::SocketEngineArg;
+use super::choice::one_of;
 use super::exit::{CliError, Exit};
 use super::output::{self, Color};
 use crate::doctor::{HeldPlan, MachineFacts, examine, examine_held};
 use crate::finding::{Finding, Severity};
+use crate::io::Engine;
 use crate::report::doctor::render;
 use crate::scenario::SourceRange;
 
@@ -16,8 +17,8 @@ use crate::scenario::SourceRange;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArgs {
     /// The engine that will generate the load
-    #[arg(long, value_enum, default_value_t)]
-    engine: SocketEngineArg,
+    #[arg(long, value_parser = one_of(Engine::WITH_SOCKETS), default_value_t)]
+    engine: Engine,
     /// Check also whether this many connections can be held at once
     #[arg(long, value_name = "N", value_parser = parse_connections, allow_negative_numbers = true)]
     hold: Option<u64>,
@@ -53,7 +54,7 @@ struct Findings<'a> {
 
 /// Passes unless a finding is blocking.
 pub(super) fn execute(args: &DoctorArgs) -> Result<Exit, CliError> {
-    let (facts, engine) = (MachineFacts::detect(), args.engine.into());
+    let (facts, engine) = (MachineFacts::detect(), args.engine);
     let mut findings = examine(&facts, engine);
     if let Some(connections) = args.hold {
         let sources: BTreeSet<_> = args.source.iter().flat_map(|range| range.addresses()).collect();

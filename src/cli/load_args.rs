@@ -20,8 +20,8 @@ use crate::scenario::{
     TlsRequest, read_file,
 };
 
+use super::choice::choice;
 use super::cpus;
-use super::engine::EngineArg;
 use super::exit::CliError;
 use super::output::{self, Color, Report, Saving};
 use super::progress::ProgressArgs;
@@ -42,28 +42,28 @@ pub(super) struct LoadArgs {
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, help_heading = "Load")]
     concurrency: Option<u32>,
     /// Spacing of open-loop arrivals [default: uniform]
-    #[arg(long, value_enum, help_heading = "Load")]
-    arrival: Option<ArrivalArg>,
+    #[arg(long, value_parser = choice::<ArrivalPattern>(), help_heading = "Load")]
+    arrival: Option<ArrivalPattern>,
 
     /// Imitate these clients, mixed by weight, such as ffmpeg=60,obs=40 [default: shakedown, this program's own]
     #[arg(long, value_name = "NAME[=WEIGHT]", value_delimiter = ',', value_parser = Offering::clients(),
           hide_possible_values = true, help_heading = "Client")]
     client: Vec<ClientRequest>,
     /// Handshake mode asked of the server [default: complex]
-    #[arg(long, value_enum, help_heading = "Client")]
-    mode: Option<ModeArg>,
+    #[arg(long, value_parser = choice::<HandshakeMode>(), help_heading = "Client")]
+    mode: Option<HandshakeMode>,
     /// Where C1 carries its digest [default: first-half]
-    #[arg(long, value_enum, help_heading = "Client")]
-    digest: Option<DigestArg>,
+    #[arg(long, value_parser = choice::<DigestAt>(), help_heading = "Client")]
+    digest: Option<DigestAt>,
     /// Send a C2 whose digest or echo is wrong: a strict server must refuse it
     #[arg(long, help_heading = "Client")]
     wrong_c2: bool,
     /// Which handshakes have their digests checked; sample is 1 in 64 [default: all]
-    #[arg(long, value_enum, help_heading = "Client")]
-    verify: Option<VerifyArg>,
+    #[arg(long, value_parser = choice::<Verify>(), help_heading = "Client")]
+    verify: Option<Verify>,
     /// What completes an attempt [default: handshake; of capacity: reply]
-    #[arg(long, value_enum, help_heading = "Client")]
-    until: Option<UntilArg>,
+    #[arg(long, value_parser = choice::<Until>(), help_heading = "Client")]
+    until: Option<Until>,
     /// Keep completed connections this long: 30s, exp:20m (exponential, mean 20m) or forever [default: 0s]
     #[arg(long, value_name = "DURATION|forever", help_heading = "Client")]
     hold: Option<HoldRequest>,
@@ -74,8 +74,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "RATE", help_heading = "Client")]
     release: Option<Rate>,
     /// How completed connections are closed [default: rst]
-    #[arg(long, value_enum, help_heading = "Client")]
-    close: Option<CloseArg>,
+    #[arg(long, value_parser = choice::<ClosePolicy>(), help_heading = "Client")]
+    close: Option<ClosePolicy>,
     /// Local addresses, used in turn: ADDR or ADDR-ADDR, comma-separated
     #[arg(long, value_name = "ADDR[-ADDR]", value_delimiter = ',', help_heading = "Client")]
     source: Vec<SourceRange>,
@@ -101,8 +101,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "DURATION", help_heading = "Client")]
     resolve: Option<DurationText>,
     /// Send the header of a load balancer before C0
-    #[arg(long, value_enum, help_heading = "Client")]
-    proxy_protocol: Option<ProxyArg>,
+    #[arg(long, value_parser = choice::<ProxyVersion>(), help_heading = "Client")]
+    proxy_protocol: Option<ProxyVersion>,
     /// The clients' addresses in that header, used in turn
     #[arg(long, value_name = "CIDR", help_heading = "Client")]
     client_ips: Option<IpNet>,
@@ -154,8 +154,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "LIST", value_parser = cpus::parse, help_heading = "Generator")]
     cpus: Option<CpuList>,
     /// I/O engine; sim is a virtual network without sockets [default: io_uring]
-    #[arg(long, value_enum, help_heading = "Generator")]
-    engine: Option<EngineArg>,
+    #[arg(long, value_parser = choice::<Engine>(), help_heading = "Generator")]
+    engine: Option<Engine>,
     /// Seed of all randomness [default: random, printed and saved]
     #[arg(long, value_name = "N", help_heading = "Generator")]
     seed: Option<Seed>,
@@ -198,120 +198,6 @@ pub(super) struct LoadArgs {
     /// When to use colour
     #[arg(long, value_enum, default_value_t, help_heading = "Result")]
     pub(super) color: Color,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ArrivalArg {
-    Uniform,
-    Poisson,
-}
-
-/// Modes as flags name them.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum ModeArg {
-    /// Random bytes and their echo.
-    Simple,
-    /// Digests in C1, S1, C2 and S2.
-    Complex,
-}
-
-/// Digest positions as flags name them.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum DigestArg {
-    /// Offset bytes at 8..12 ("schema 1").
-    FirstHalf,
-    /// Offset bytes at 772..776 ("schema 0").
-    SecondHalf,
-}
-
-/// Verification as flags name it.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-pub(super) enum VerifyArg {
-    /// Every handshake.
-    #[default]
-    All,
-    /// One in 64.
-    Sample,
-    /// None.
-    None,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum UntilArg {
-    /// S2 is in and C2 is out.
-    Handshake,
-    /// The first byte that answers connect.
-    Reply,
-    /// The _result of connect.
-    Connect,
-    /// NetStream.Publish.Start.
-    Publish,
-    /// NetStream.Play.Start and the first audio or video.
-    Play,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum CloseArg {
-    Rst,
-    Fin,
-    Peer,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ProxyArg {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-impl From<ModeArg> for HandshakeMode {
-    fn from(mode: ModeArg) -> Self {
-        match mode {
-            ModeArg::Simple => Self::Simple,
-            ModeArg::Complex => Self::Complex,
-        }
-    }
-}
-
-impl From<DigestArg> for DigestAt {
-    fn from(digest: DigestArg) -> Self {
-        match digest {
-            DigestArg::FirstHalf => Self::FirstHalf,
-            DigestArg::SecondHalf => Self::SecondHalf,
-        }
-    }
-}
-
-impl From<VerifyArg> for Verify {
-    fn from(verify: VerifyArg) -> Self {
-        match verify {
-            VerifyArg::All => Self::All,
-            VerifyArg::Sample => Self::Sample,
-            VerifyArg::None => Self::None,
-        }
-    }
-}
-
-impl From<UntilArg> for Until {
-    fn from(until: UntilArg) -> Self {
-        match until {
-            UntilArg::Handshake => Self::Handshake,
-            UntilArg::Reply => Self::Reply,
-            UntilArg::Connect => Self::Connect,
-            UntilArg::Publish => Self::Publish,
-            UntilArg::Play => Self::Play,
-        }
-    }
-}
-
-impl From<ProxyArg> for ProxyVersion {
-    fn from(version: ProxyArg) -> Self {
-        match version {
-            ProxyArg::V1 => Self::V1,
-            ProxyArg::V2 => Self::V2,
-        }
-    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -396,7 +282,7 @@ impl LoadArgs {
     /// # Errors
     /// Never for what a user gives: the simulated target is known.
     pub(super) fn flags(&self) -> Result<Request, CliError> {
-        let engine = self.engine.map(Engine::from);
+        let engine = self.engine;
         let mut targets: Vec<TargetText> = self.subjects.iter().filter_map(Subject::target).cloned().collect();
         if self.subjects.is_empty() && engine == Some(Engine::Sim) {
             targets.push(SIMULATED_TARGET.parse()?);
@@ -410,28 +296,21 @@ impl LoadArgs {
                 (false, false) => None,
             },
             allowed: self.allow_target.iter().map(|text| Allowance::from(text.as_str())).collect(),
-            arrival: self.arrival.map(|arrival| match arrival {
-                ArrivalArg::Uniform => ArrivalPattern::Uniform,
-                ArrivalArg::Poisson => ArrivalPattern::Poisson,
-            }),
+            arrival: self.arrival,
             concurrency: self.concurrency,
             workers: self.workers,
             cpus: self.cpus.clone(),
             clients: self.client.clone(),
-            mode: self.mode.map(HandshakeMode::from),
-            digest_at: self.digest.map(DigestAt::from),
+            mode: self.mode,
+            digest_at: self.digest,
             wrong_c2: self.wrong_c2,
-            verify: self.verify.map(Verify::from),
-            until: self.until.map(Until::from),
+            verify: self.verify,
+            until: self.until,
             app: self.app.clone(),
             stream: self.stream.clone(),
             stream_keys: self.stream_keys.clone(),
             hold: self.hold,
-            close: self.close.map(|close| match close {
-                CloseArg::Rst => ClosePolicy::Rst,
-                CloseArg::Fin => ClosePolicy::Fin,
-                CloseArg::Peer => ClosePolicy::Peer,
-            }),
+            close: self.close,
             sources: self.source.clone(),
             connect_timeout: self.connect_timeout.map(|timeout| timeout.0),
             timeout: self.timeout.map(|timeout| timeout.0),
@@ -442,7 +321,7 @@ impl LoadArgs {
             drain: self.drain.then_some(true),
             release: self.release,
             resolve_every: self.resolve.map(|every| every.0),
-            proxy_protocol: self.proxy_protocol.map(ProxyVersion::from),
+            proxy_protocol: self.proxy_protocol,
             client_ips: self.client_ips,
             media: self.media.clone(),
             bitrate: self.bitrate,

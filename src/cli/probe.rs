@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::choice::choice;
 use super::exit::{CliError, Exit};
-use super::load_args::UntilArg;
 use super::output::{self, Color};
 use crate::base::{DurationText, Secret, Seed};
 use crate::io::tls::{TlsClient, TlsClientPlan, Trust};
@@ -27,8 +26,8 @@ pub(super) struct ProbeArgs {
     /// rtmp://host[:port][/app[/stream]], rtmps://..., host:port or [v6]:port; each address of a name is probed
     target: TargetText,
     /// How far to go
-    #[arg(long, value_enum, default_value_t = UntilArg::Handshake)]
-    until: UntilArg,
+    #[arg(long, value_parser = choice::<Until>(), default_value_t = Until::Handshake)]
+    until: Until,
     /// Imitate this client, such as ffmpeg or obs [default: shakedown, this program's own]
     #[arg(long, value_name = "NAME")]
     client: Option<ClientProfile>,
@@ -36,11 +35,11 @@ pub(super) struct ProbeArgs {
     #[arg(long, value_name = "NAME")]
     stream: Option<StreamName>,
     /// Handshake to ask for [default: complex]
-    #[arg(long, value_enum)]
-    mode: Option<Mode>,
+    #[arg(long, value_parser = choice::<HandshakeMode>())]
+    mode: Option<HandshakeMode>,
     /// Where a complex C1 holds its digest [default: first-half]
-    #[arg(long, value_enum)]
-    digest: Option<Digest>,
+    #[arg(long, value_parser = choice::<DigestAt>())]
+    digest: Option<DigestAt>,
     /// Timeout from connected to complete
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     timeout: DurationText,
@@ -71,18 +70,6 @@ pub(super) struct ProbeArgs {
     /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Simple,
-    Complex,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Digest {
-    FirstHalf,
-    SecondHalf,
 }
 
 #[derive(Serialize)]
@@ -156,17 +143,10 @@ fn plans(args: &ProbeArgs) -> Result<Vec<ProbePlan>, CliError> {
 
 /// Whom to imitate, and the handshake that goes with it.
 fn client(args: &ProbeArgs) -> Result<(ClientProfile, HandshakeMode, DigestAt), CliError> {
-    if args.mode == Some(Mode::Simple) && args.digest.is_some() {
+    if args.mode == Some(HandshakeMode::Simple) && args.digest.is_some() {
         return Err(CliError::usage("--digest says where a complex C1 holds its digest; --mode simple has none"));
     }
-    let mode = args.mode.map(|mode| match mode {
-        Mode::Simple => HandshakeMode::Simple,
-        Mode::Complex => HandshakeMode::Complex,
-    });
-    let digest_at = args.digest.map(|digest| match digest {
-        Digest::FirstHalf => DigestAt::FirstHalf,
-        Digest::SecondHalf => DigestAt::SecondHalf,
-    });
+    let (mode, digest_at) = (args.mode, args.digest);
     let profile = args.client.unwrap_or(ClientProfile::Shakedown);
     if profile == ClientProfile::Shakedown {
         let (mode, digest_at) = (mode.unwrap_or(HandshakeMode::Complex), digest_at.unwrap_or(DigestAt::FirstHalf));
@@ -217,7 +197,7 @@ fn tls(args: &ProbeArgs) -> Result<Option<TlsClient>, CliError> {
 
 /// The name of the stream, if the probe comes so far.
 fn stream(args: &ProbeArgs, target: &Target, profile: ClientProfile) -> Result<String, CliError> {
-    let until = Until::from(args.until);
+    let until = args.until;
     let (can, what) = match until {
         Until::Publish => (profile.publishes(), "publish"),
         Until::Play => (profile.plays(), "play"),
@@ -255,7 +235,7 @@ fn stream(args: &ProbeArgs, target: &Target, profile: ClientProfile) -> Result<S
 /// What is said to the target after the handshake, if anything is.
 fn session(args: &ProbeArgs, target: &Target, profile: ClientProfile) -> Result<Option<ProbeSession>, CliError> {
     let stream = stream(args, target, profile)?;
-    let until = Until::from(args.until);
+    let until = args.until;
     let app = target.app_for(profile);
     Ok((until != Until::Handshake).then(|| ProbeSession {
         until,

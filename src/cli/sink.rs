@@ -6,17 +6,18 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::base::{DurationText, Nanos, Seed};
+use crate::engine::Verify;
 use crate::fleet::{CpuList, allowed_cpus};
+use crate::io::Engine;
 use crate::io::tls::{TlsServer, TlsServerPlan};
 use crate::protocol::session::RejectRule;
 use crate::run::{ControlRuntime, Signals};
 use crate::scenario::{Machine, system_lookup};
-use crate::sink::{Sink, SinkPlan, VerifyC2};
+use crate::sink::{Sink, SinkPlan};
 
+use super::choice::{choice, one_of};
 use super::cpus;
-use super::engine::SocketEngineArg;
 use super::exit::{CliError, Exit};
-use super::load_args::VerifyArg;
 use super::output;
 
 /// Flags of `shakedown sink`.
@@ -30,8 +31,8 @@ pub(super) struct SinkArgs {
     #[arg(short = 't', long, value_name = "N")]
     workers: Option<u32>,
     /// Which C2s are checked; sample is 1 in 64
-    #[arg(long, value_enum, default_value_t)]
-    verify: VerifyArg,
+    #[arg(long, value_parser = choice::<Verify>(), default_value_t = Verify::All)]
+    verify: Verify,
     /// Answer C0C1 only after this long
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     delay: DurationText,
@@ -53,21 +54,11 @@ pub(super) struct SinkArgs {
     #[arg(long, value_name = "LIST", value_parser = cpus::parse)]
     cpus: Option<CpuList>,
     /// I/O engine; epoll where io_uring is forbidden
-    #[arg(long, value_enum, default_value_t)]
-    engine: SocketEngineArg,
+    #[arg(long, value_parser = one_of(Engine::WITH_SOCKETS), default_value_t)]
+    engine: Engine,
     /// Print JSON, one object per line: the address, and the counts at the end
     #[arg(long)]
     json: bool,
-}
-
-impl From<VerifyArg> for VerifyC2 {
-    fn from(verify: VerifyArg) -> Self {
-        match verify {
-            VerifyArg::All => Self::All,
-            VerifyArg::Sample => Self::Sample,
-            VerifyArg::None => Self::None,
-        }
-    }
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -117,10 +108,10 @@ pub(super) fn execute(args: &SinkArgs) -> Result<Exit, CliError> {
         let mut signals = Signals::new().map_err(failed)?;
         let sink = Sink::start(SinkPlan {
             listen: args.listen,
-            engine: args.engine.into(),
+            engine: args.engine,
             workers: args.workers.unwrap_or(default_workers),
             cpus: cpus.clone(),
-            verify: args.verify.into(),
+            verify: args.verify,
             delay: Nanos::from(args.delay.0),
             slots_per_worker: machine.descriptors,
             reject: args.reject.clone(),

@@ -17,7 +17,7 @@ pub(super) struct Lane {
     pub first_slot: u32,
     pub slots: u32,
     /// It ends with the last lane that is none.
-    pub companion: bool,
+    pub is_canary: bool,
     /// Attempts whose outcome is open.
     pub in_flight: u32,
     /// Connections held.
@@ -91,7 +91,7 @@ impl Lane {
             free,
             first_slot,
             slots: spec.slots,
-            companion: spec.companion,
+            is_canary: spec.is_canary,
             in_flight: 0,
             held: 0,
             held_up: Nanos::ZERO,

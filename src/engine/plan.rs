@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::table::choices;
 use crate::base::{Nanos, RandomStream, Time};
 use crate::io::{SourceId, TargetId};
 use crate::load::{Arrivals, ConcurrencyPlan, QuotaShare, Reconnect, Share, StreamKeys, StreamName, WeightedTurns};
@@ -168,7 +169,7 @@ pub struct LaneSpec {
     /// What the target is to do with hostile clients.
     pub expect: Option<Expectation>,
     /// It goes on only as long as other lanes do.
-    pub companion: bool,
+    pub is_canary: bool,
 }
 
 /// When attempts start. Offsets count from [`WorkerPlan::start`].
@@ -210,16 +211,16 @@ pub enum Load {
     },
 }
 
-/// Which handshakes have their digests checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verify {
-    /// Every one.
-    All,
-    /// One in 64, chosen by the seed.
-    Sample,
-    /// None.
-    None,
+choices! {
+    /// Which handshakes have their digests checked.
+    pub enum Verify {
+        /// Every handshake.
+        All = "all",
+        /// One in 64, chosen by the seed.
+        Sample = "sample",
+        /// None.
+        None = "none",
+    }
 }
 
 /// How long a completed connection is kept.
@@ -237,16 +238,16 @@ pub enum Hold {
     Forever,
 }
 
-/// How a connection is closed after completion and hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClosePolicy {
-    /// RST: no TIME_WAIT on either side.
-    Rst,
-    /// FIN first.
-    Fin,
-    /// Wait for the server's FIN.
-    Peer,
+choices! {
+    /// How a connection is closed after completion and hold.
+    pub enum ClosePolicy {
+        /// RST: no TIME_WAIT on either side.
+        Rst = "rst",
+        /// FIN first.
+        Fin = "fin",
+        /// Wait for the server's FIN.
+        Peer = "peer",
+    }
 }
 
 impl ScriptSpec {

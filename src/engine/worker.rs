@@ -772,7 +772,7 @@ impl Worker {
                 next_start = next_start.min(self.start_lane(lane, budget, turn));
             }
         }
-        if self.lanes.iter().all(|lane| lane.companion || lane.schedule.is_over()) {
+        if self.lanes.iter().all(|lane| lane.is_canary || lane.schedule.is_over()) {
             let start = self.start;
             let offset = turn.now.since(start) + Nanos::new(1);
             for lane in &mut self.lanes {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::buffers::BufferPlan;
 use crate::base::Nanos;
+use crate::base::table::Choice;
 
 /// Read-only bytes shared by ops: C0C1 templates and other precomputed messages.
 pub type Bytes = Arc<[u8]>;
@@ -107,13 +108,34 @@ impl KeepAlive {
     }
 }
 
-impl std::fmt::Display for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Choice for Engine {
+    const ALL: &'static [Self] = &[Self::IoUring, Self::Epoll, Self::Sim];
+
+    fn name(self) -> &'static str {
+        match self {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
             Self::Sim => "sim",
-        })
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::IoUring => "Rings of the kernel",
+            Self::Epoll => "System calls, where io_uring is forbidden",
+            Self::Sim => "A simulated network: no sockets",
+        }
+    }
+}
+
+impl Engine {
+    /// Those that have sockets.
+    pub const WITH_SOCKETS: &'static [Self] = &[Self::IoUring, Self::Epoll];
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use crate::base::table::choices;
 use crate::base::{Nanos, Seed};
 
 use super::poisson::PoissonStreams;
 use super::profile::{LoadProfile, PlannedSegment};
 use super::share::Share;
 
-/// How arrivals are spaced along L.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArrivalPattern {
-    /// Evenly: arrival k is intended at L⁻¹(k).
-    Uniform,
-    /// As a Poisson process of the planned rate; its number of arrivals varies around the plan. Bursts stay exact.
-    Poisson,
+choices! {
+    /// How arrivals are spaced along L(t), the planned number of arrivals up to t.
+    pub enum ArrivalPattern {
+        /// Evenly: arrival k is intended where L reaches k.
+        Uniform = "uniform",
+        /// As a Poisson process of the planned rate, whose number of arrivals varies; bursts stay exact.
+        Poisson = "poisson",
+    }
 }
 
 /// An attempt that is to start.

@@ -1,6 +1,6 @@
 //! One completed attempt and the spans measured on it.
 
-use crate::base::table::named;
+use crate::base::table::{choices, named};
 use crate::base::{Nanos, Time};
 use crate::protocol::Negotiated;
 
@@ -63,18 +63,18 @@ pub struct SessionTimes {
     pub backend: Option<u16>,
 }
 
-named! {
+choices! {
     /// What completes an attempt.
     pub enum Until {
         /// S2 is in and C2 is out.
         Handshake = "handshake",
-        /// The first byte after S2: the server has answered `connect`, or has begun to.
+        /// The first byte after S2: the server answers connect, or begins to.
         Reply = "reply",
-        /// The `_result` of `connect`.
+        /// The _result of connect.
         Connect = "connect",
-        /// `NetStream.Publish.Start`.
+        /// NetStream.Publish.Start.
         Publish = "publish",
-        /// `NetStream.Play.Start` and the first message of audio or video.
+        /// NetStream.Play.Start and the first message of audio or video.
         Play = "play",
     }
 }

@@ -57,14 +57,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a handshake carries digests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HandshakeMode {
-    /// Plain: random bytes and their echo.
-    Simple,
-    /// Digests in C1, S1, C2 and S2.
-    Complex,
+use crate::base::table::{Choice, choices};
+
+choices! {
+    /// Whether a handshake carries digests.
+    pub enum HandshakeMode {
+        /// Random bytes and their echo.
+        Simple = "simple",
+        /// Digests in C1, S1, C2 and S2.
+        Complex = "complex",
+    }
 }
 
 /// Which half of C1 or S1 holds the digest.
@@ -77,12 +79,21 @@ pub enum DigestAt {
     SecondHalf,
 }
 
-impl fmt::Display for HandshakeMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Simple => "simple",
-            Self::Complex => "complex",
-        })
+impl Choice for DigestAt {
+    const ALL: &'static [Self] = &[Self::FirstHalf, Self::SecondHalf];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::FirstHalf => "first-half",
+            Self::SecondHalf => "second-half",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::FirstHalf => "Offset bytes at 8..12 (\"schema 1\")",
+            Self::SecondHalf => "Offset bytes at 772..776 (\"schema 0\")",
+        }
     }
 }
 

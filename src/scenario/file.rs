@@ -10,13 +10,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::base::input;
-use crate::io::Engine;
-use crate::run::{AbortCondition, ProxyVersion, Threshold};
+use crate::run::{AbortCondition, Threshold};
 
 use super::origins::{FileText, Setting};
 use super::request::{PopulationRequest, Request, TlsRequest};
 use super::safety::Allowance;
-use super::target::{Family, TargetText};
+use super::target::TargetText;
 pub use document::ScenarioError;
 use document::{Item, Key, Level, Source, Table};
 use population::{POPULATION_KEYS, population, sources};
@@ -76,9 +75,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         targets,
         weights,
         allowed: elements(document.get("allow"), |item| item.text().map(Allowance::from))?,
-        family: optional(document.get("family"), |item| {
-            item.one_of(&[("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)])
-        })?,
+        family: optional(document.get("family"), Item::choice)?,
         workers: optional(document.get("workers"), |item| item.whole(1..=u32::MAX))?,
         cpus: optional(document.get("cpus"), Item::read)?,
         sources: sources(document.get("sources"))?,
@@ -90,9 +87,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         drain: optional(document.get("drain"), Item::flag)?,
         release: optional(document.get("release"), Item::read)?,
         resolve_every: optional(document.get("resolve"), Item::length)?,
-        proxy_protocol: optional(document.get("proxy_protocol"), |item| {
-            item.one_of(&[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
-        })?,
+        proxy_protocol: optional(document.get("proxy_protocol"), Item::choice)?,
         client_ips: optional(document.get("client_ips"), client_ips)?,
         media: optional(document.get("media"), Item::path)?,
         bitrate: optional(document.get("bitrate"), Item::read)?,
@@ -100,9 +95,7 @@ pub fn read(text: &str, path: &Path) -> Result<Request, ScenarioError> {
         hold_check: optional(document.get("hold_check"), Item::length)?,
         enhanced_rtmp: optional(document.get("enhanced_rtmp"), Item::flag)?,
         tls: optional(document.get("tls"), tls)?.unwrap_or_default(),
-        engine: optional(document.get("engine"), |item| {
-            item.one_of(&[("io_uring", Engine::IoUring), ("epoll", Engine::Epoll), ("sim", Engine::Sim)])
-        })?,
+        engine: optional(document.get("engine"), Item::choice)?,
         seed: optional(document.get("seed"), |item| item.whole(0..=u64::MAX))?.map(crate::base::Seed::new),
         origins,
         ..Request::default()

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use super::PlanError;
+use crate::base::table::Choice;
 use crate::base::{Secret, host_address, redact_url};
 use crate::load::StreamName;
 use crate::protocol::UrlRule;
@@ -202,6 +203,24 @@ impl Family {
         match self {
             Self::Ipv4 => Self::Ipv6,
             Self::Ipv6 => Self::Ipv4,
+        }
+    }
+}
+
+impl Choice for Family {
+    const ALL: &'static [Self] = &[Self::Ipv4, Self::Ipv6];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4 addresses only",
+            Self::Ipv6 => "IPv6 addresses only",
         }
     }
 }

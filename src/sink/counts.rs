@@ -47,7 +47,7 @@ counters! {
         c2_echo,
         /// C2s that are neither.
         c2_invalid,
-        /// C2s nobody looked at (see [`VerifyC2`](super::VerifyC2)).
+        /// C2s nobody looked at (see [`Verify`](super::Verify)).
         c2_unchecked,
         /// Connections that ended by the peer's RST (or another error of the socket), whether before C2 or after it.
         reset,

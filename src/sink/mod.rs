@@ -22,7 +22,6 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
 
 use self::counts::PublishedCounts;
 pub use self::counts::SinkCounts;
@@ -30,6 +29,7 @@ use self::serve::Service;
 use self::worker::MOST_ATTEMPTS;
 pub use self::worker::{SinkWorker, WorkerPlan};
 use crate::base::{Nanos, Seed, StreamPurpose};
+use crate::engine::Verify;
 use crate::fleet::pin_current_thread;
 use crate::io::epoll::{Epoll, EpollError};
 use crate::io::ring::{Ring, RingError};
@@ -51,7 +51,7 @@ pub struct SinkPlan {
     /// The CPU each worker is pinned to; workers beyond its length wrap around. Empty: not pinned.
     pub cpus: Vec<u32>,
     /// Which C2s are checked.
-    pub verify: VerifyC2,
+    pub verify: Verify,
     /// How long after C1's last byte S0S1S2 is sent.
     pub delay: Nanos,
     /// Most connections open at once in one worker; cut to the hard limit of RLIMIT_NOFILE (with the epoll engine: to the
@@ -63,7 +63,7 @@ pub struct SinkPlan {
     pub ping_every: Nanos,
     /// The certificate of a sink that speaks TLS, and nothing else.
     pub tls: Option<TlsServer>,
-    /// Filler of S1 and S2, and the choice of [`VerifyC2::Sample`].
+    /// Filler of S1 and S2, and the choice of [`Verify::Sample`].
     pub seed: Seed,
 }
 
@@ -81,7 +81,7 @@ impl SinkPlan {
             engine,
             workers,
             cpus,
-            verify: VerifyC2::All,
+            verify: Verify::All,
             delay: Nanos::ZERO,
             slots_per_worker,
             reject: Vec::new(),
@@ -90,19 +90,6 @@ impl SinkPlan {
             seed,
         }
     }
-}
-
-/// Which C2s have their digest checked. The digest of C1 is always looked for: the answer depends on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerifyC2 {
-    /// Every one.
-    #[default]
-    All,
-    /// One in 64 on average, chosen by the seed.
-    Sample,
-    /// None.
-    None,
 }
 
 /// A running sink. Dropping it stops it.

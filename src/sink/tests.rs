@@ -18,7 +18,7 @@ fn plan(engine: Engine) -> SinkPlan {
         engine,
         workers: 2,
         cpus: Vec::new(),
-        verify: VerifyC2::All,
+        verify: Verify::All,
         delay: Nanos::ZERO,
         slots_per_worker: 64,
         reject: Vec::new(),

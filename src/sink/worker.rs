@@ -25,10 +25,11 @@ use std::sync::Arc;
 
 use rand::Rng;
 
+use super::SinkCounts;
 use super::delay::DelayQueue;
 use super::sessions::{Receive, SessionId, Sessions};
-use super::{SinkCounts, VerifyC2};
 use crate::base::{Nanos, RandomStream, Time};
+use crate::engine::Verify;
 use crate::io::{
     BufferId, BufferPlan, Buffers, CloseHow, Completion, Destination, Errno, ListenerId, Op, OpKind, Payload,
     SlotIndex, Token,
@@ -44,7 +45,7 @@ pub struct WorkerPlan {
     /// Most connections open at once.
     pub slots: u32,
     /// Which C2s are checked.
-    pub verify: VerifyC2,
+    pub verify: Verify,
     /// From C1's last byte to S0S1S2.
     pub delay: Nanos,
     /// How often a client in session is pinged; zero: never.
@@ -181,7 +182,7 @@ impl WorkerPlan {
 
 impl SinkWorker {
     /// A worker with no connection, which conducts sessions by `policy`. `sampling` chooses the C2s checked under
-    /// [`VerifyC2::Sample`]; `now` is not later than any instant that follows.
+    /// [`Verify::Sample`]; `now` is not later than any instant that follows.
     pub fn new(
         plan: WorkerPlan,
         policy: Arc<ServerPolicy>,
@@ -303,9 +304,9 @@ impl SinkWorker {
             return self.queue(slot);
         };
         let check_c2 = match self.plan.verify {
-            VerifyC2::All => true,
-            VerifyC2::Sample => self.sampling.next_u32().is_multiple_of(64),
-            VerifyC2::None => false,
+            Verify::All => true,
+            Verify::Sample => self.sampling.next_u32().is_multiple_of(64),
+            Verify::None => false,
         };
         let handshake = ServerHandshake::new(self.next_template, check_c2);
         self.next_template = (self.next_template + 1) % self.templates.len() as u16;

@@ -20,7 +20,7 @@ struct Bench {
     last_cancel: Option<Token>,
 }
 
-const PLAN: WorkerPlan = WorkerPlan { slots: 4, verify: VerifyC2::All, delay: Nanos::ZERO, ping_every: Nanos::ZERO };
+const PLAN: WorkerPlan = WorkerPlan { slots: 4, verify: Verify::All, delay: Nanos::ZERO, ping_every: Nanos::ZERO };
 const DELAY: Nanos = Nanos::from_millis(7);
 const RESET: Result<u32, Errno> = Err(Errno::CONNRESET);
 
@@ -589,7 +589,7 @@ fn connections_beyond_the_attempts_are_read_when_one_is_over() {
 #[test]
 fn verification_is_full_sampled_or_left_out() {
     let client = Client::complex();
-    for (verify, checked) in [(VerifyC2::All, 640..=640), (VerifyC2::Sample, 1..=40), (VerifyC2::None, 0..=0)] {
+    for (verify, checked) in [(Verify::All, 640..=640), (Verify::Sample, 1..=40), (Verify::None, 0..=0)] {
         let mut bench = Bench::new(WorkerPlan { verify, ..PLAN });
         for _ in 0..640 {
             bench.handshake(0, &client);

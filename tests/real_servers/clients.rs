@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use shakedown::base::{Nanos, Seed};
+use shakedown::engine::Verify;
 use shakedown::io::Engine;
-use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
+use shakedown::sink::{Sink, SinkCounts, SinkPlan};
 
 use crate::support::{Server, ffmpeg_publish, rtmpdump, tool};
 
@@ -16,7 +17,7 @@ fn seen_of(client: impl Fn(&str) -> Command) -> SinkCounts {
         engine: Engine::IoUring,
         workers: 2,
         cpus: Vec::new(),
-        verify: VerifyC2::All,
+        verify: Verify::All,
         delay: Nanos::ZERO,
         slots_per_worker: 16,
         reject: Vec::new(),

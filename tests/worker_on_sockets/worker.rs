@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shakedown::base::{Nanos, Seed};
+use shakedown::engine::Verify;
 use shakedown::fleet::{End, Order};
 use shakedown::io::sim::PeerScript;
 use shakedown::load::ArrivalPattern;
 use shakedown::measure::{Metric, ModeCounts};
 use shakedown::protocol::HandshakeMode;
 use shakedown::run::{ClosePolicy, Hold, LoadPlan};
-use shakedown::sink::{Sink, SinkCounts, SinkPlan, VerifyC2};
+use shakedown::sink::{Sink, SinkCounts, SinkPlan};
 
 use super::drive::{BACKENDS, Backend, against, on_sockets, on_sockets_with_orders, plan};
 use super::peers::RealPeer;
@@ -26,7 +27,7 @@ pub fn sink_plan(backend: Backend) -> SinkPlan {
         engine: backend.engine(),
         workers: 1,
         cpus: Vec::new(),
-        verify: VerifyC2::All,
+        verify: Verify::All,
         delay: Nanos::ZERO,
         slots_per_worker: 2_000,
         reject: Vec::new(),

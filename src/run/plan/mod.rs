@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use ipnet::IpNet;
 
+use crate::base::table::choices;
 use crate::base::{Secret, Seed};
 pub use crate::engine::{ClosePolicy, Hold, Verify};
 use crate::io::Engine;
@@ -169,14 +170,14 @@ pub struct ProxyPlan {
     pub client_ips: IpNet,
 }
 
-/// The form of a PROXY header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
+choices! {
+    /// The form of a PROXY header.
+    pub enum ProxyVersion {
+        /// A line of text.
+        V1 = "v1",
+        /// Binary.
+        V2 = "v2",
+    }
 }
 
 /// Clients that do the same thing.

@@ -199,7 +199,7 @@ impl Preparation {
                 connect_timeout: Nanos::new(population.connect_timeout_ns),
                 timeout: Nanos::new(population.timeout_ns),
                 expect: population.expect,
-                companion: population.canary,
+                is_canary: population.canary,
             }
         };
         let plan = WorkerPlan {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::base::table::Choice;
 use crate::base::{DurationText, Nanos, input, redact_repeated};
 use crate::scenario::origins::{Origin, Origins, line_and_column};
 
@@ -289,10 +290,10 @@ impl<'a> Item<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, ScenarioError> {
+    pub(super) fn choice<T: Choice>(&self) -> Result<T, ScenarioError> {
         let text = self.text()?;
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        T::ALL.iter().find(|choice| choice.name() == text).copied().ok_or_else(|| {
+            let names: Vec<&str> = T::ALL.iter().map(|choice| choice.name()).collect();
             self.error(match nearest(text, &names) {
                 Some(nearest) => format!("'{text}' is unknown here; did you mean '{nearest}'?"),
                 None => format!("'{text}' is unknown here; give one of {}", names.join(", ")),

@@ -1,9 +1,7 @@
 //! Clients that do the same thing.
 
-use crate::engine::{ClosePolicy, Verify};
-use crate::load::{AppName, AppNameError, ArrivalPattern, StreamName, StreamNameError};
-use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
-use crate::run::Until;
+use crate::load::{AppName, AppNameError, StreamName, StreamNameError};
+use crate::protocol::ClientProfile;
 use crate::scenario::request::{ClientRequest, MAX_WEIGHT, PopulationRequest, SourceRange, StageLoad, StageRequest};
 
 use super::document::{Item, Key, ScenarioError, Table, nearest};
@@ -32,14 +30,6 @@ pub(super) const POPULATION_KEYS: &[Key] = &[
     Key { name: "expect", example: "\"closed within 60s\"" },
 ];
 
-const UNTILS: [(&str, Until); 5] = [
-    ("handshake", Until::Handshake),
-    ("reply", Until::Reply),
-    ("connect", Until::Connect),
-    ("publish", Until::Publish),
-    ("play", Until::Play),
-];
-
 /// The name of the only population if it has none.
 const UNNAMED: &str = "clients";
 
@@ -51,28 +41,18 @@ pub(super) fn population(table: &Table, name: Option<Item>) -> Result<Population
     Ok(PopulationRequest {
         name: name.map_or_else(|| Ok(UNNAMED.into()), |item| item.label())?,
         stages,
-        arrival: optional(table.get("arrival"), |item| {
-            item.one_of(&[("uniform", ArrivalPattern::Uniform), ("poisson", ArrivalPattern::Poisson)])
-        })?,
+        arrival: optional(table.get("arrival"), Item::choice)?,
         concurrency: optional(table.get("concurrency"), |item| item.whole(1..=u32::MAX))?,
         clients: optional(table.get("clients"), clients)?.unwrap_or_default(),
-        mode: optional(table.get("mode"), |item| {
-            item.one_of(&[("simple", HandshakeMode::Simple), ("complex", HandshakeMode::Complex)])
-        })?,
-        digest_at: optional(table.get("digest"), |item| {
-            item.one_of(&[("first-half", DigestAt::FirstHalf), ("second-half", DigestAt::SecondHalf)])
-        })?,
-        verify: optional(table.get("verify"), |item| {
-            item.one_of(&[("all", Verify::All), ("sample", Verify::Sample), ("none", Verify::None)])
-        })?,
-        until: optional(table.get("until"), |item| item.one_of(&UNTILS))?,
+        mode: optional(table.get("mode"), Item::choice)?,
+        digest_at: optional(table.get("digest"), Item::choice)?,
+        verify: optional(table.get("verify"), Item::choice)?,
+        until: optional(table.get("until"), Item::choice)?,
         app: optional(table.get("app"), app)?,
         stream: optional(table.get("stream"), stream)?,
         stream_keys: optional(table.get("stream_keys"), Item::path)?,
         hold: optional(table.get("hold"), Item::read)?,
-        close: optional(table.get("close"), |item| {
-            item.one_of(&[("rst", ClosePolicy::Rst), ("fin", ClosePolicy::Fin), ("peer", ClosePolicy::Peer)])
-        })?,
+        close: optional(table.get("close"), Item::choice)?,
         connect_timeout: optional(table.get("connect_timeout"), Item::length)?,
         timeout: optional(table.get("timeout"), Item::length)?,
         expect: optional(table.get("expect"), Item::read)?,

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::Seed;
 use crate::engine::{ClosePolicy, Verify};
+use crate::io::Engine;
 use crate::load::{ArrivalPattern, Reconnect};
 use crate::protocol::{ClientProfile, DigestAt, HandshakeMode};
+use crate::run::ProxyVersion;
 use crate::scenario::request::{HoldRequest, PopulationRequest, StageLoad, StageRequest};
 use crate::scenario::{Machine, resolve};
 
