@@ -237,6 +237,16 @@ fn the_reference_names_every_key_and_its_examples_are_scenarios() {
             assert!(page.contains(&format!("`{}`", key.name)), "docs/scenarios.md does not name `{}`", key.name);
         }
     }
+    for (heading, keys) in [("## Keys of the whole", SCENARIO_KEYS), ("## Keys of a population", POPULATION_KEYS)] {
+        let section = page.split("\n## ").map(|section| format!("## {section}")).find(|text| text.starts_with(heading));
+        let rows = section.unwrap_or_else(|| panic!("no section {heading}"));
+        let cells = rows.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next().map(str::to_owned));
+        let mut told: Vec<String> =
+            cells.flat_map(|cell| cell.replace('`', "").split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
+        let mut known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        (told.sort_unstable(), known.sort_unstable());
+        assert_eq!(told, known, "{heading}");
+    }
     let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() > 8, "only {} examples", examples.len());
     for example in examples {
