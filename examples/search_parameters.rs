@@ -3,10 +3,14 @@
 //! `cargo run --release --example search_parameters [SEEDS]` prints the tables of `docs/search.md` (1 000 seeds a row by
 //! default, none of which the parameters were chosen with).
 
+#[path = "../tests/support/search/mod.rs"]
+#[allow(dead_code, reason = "test and example use a part each")]
+mod simulations;
+
 use shakedown::base::Nanos;
 use shakedown::search::SearchSpec;
-use shakedown::search::simulated::Freeze;
-use shakedown::search::sweep::{Catalogue, GOOD, Method, OVER, SWEEP_BUDGET, Tally};
+use simulations::simulated::Freeze;
+use simulations::sweep::{Catalogue, GOOD, Method, OVER, SWEEP_BUDGET, Tally};
 
 const DEADLINES_MS: [u64; 4] = [50, 100, 500, 1_000];
 const SPOILED: [f64; 4] = [0.0, 0.05, 0.1, 0.2];

@@ -1,15 +1,19 @@
 //! The capacity search against targets whose limits are known.
 
+#[path = "support/search/mod.rs"]
+#[allow(dead_code, reason = "test and example use a part each")]
+mod simulations;
+
 use std::convert::Infallible;
 
 use proptest::prelude::*;
 use shakedown::base::{Nanos, Rate};
-use shakedown::search::simulated::Freeze;
-use shakedown::search::sweep::{Catalogue, Method, SWEEP_BUDGET, Tally};
 use shakedown::search::{
     Conclusion, Goal, GoalConclusion, Measurer, Mode, Purpose, QualificationVerdict, Search, SearchSpec, Step,
     TrialOutcome, TrialRequest, Verdict, search,
 };
+use simulations::simulated::Freeze;
+use simulations::sweep::{Catalogue, Method, SWEEP_BUDGET, Tally};
 
 /// A target without noise.
 #[derive(Clone)]

@@ -244,7 +244,8 @@ fn the_reference_names_every_key_and_its_examples_are_scenarios() {
         let mut told: Vec<String> =
             cells.flat_map(|cell| cell.replace('`', "").split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
         let mut known: Vec<&str> = keys.iter().map(|key| key.name).collect();
-        (told.sort_unstable(), known.sort_unstable());
+        told.sort_unstable();
+        known.sort_unstable();
         assert_eq!(told, known, "{heading}");
     }
     let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

@@ -6,14 +6,13 @@ use std::thread;
 
 use rand::RngExt;
 
-use super::conclusion::{QualificationVerdict, Verdict};
-use super::controller::{Measurer, Search, search};
 use super::simulated::{
     Backlog, Freeze, SYN_RETRIES_EXPONENTIAL, SYN_RETRIES_LINEAR, Server, SimulatedServer, sustainable_rate,
 };
-use super::spec::{Mode, SearchSpec};
-use super::trial::{Purpose, TrialRequest};
-use crate::base::{Nanos, Rate, Seed, StreamPurpose};
+use shakedown::base::{Nanos, Rate, Seed, StreamPurpose};
+use shakedown::search::{
+    Measurer, Mode, Purpose, QualificationVerdict, Search, SearchSpec, TrialRequest, Verdict, search,
+};
 
 /// The searches of a sweep have this much of the 5 minutes; the rest is for the baseline and for what follows a search.
 pub const SWEEP_BUDGET: Nanos = Nanos::from_secs(270);

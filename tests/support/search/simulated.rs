@@ -9,9 +9,8 @@ use std::convert::Infallible;
 
 use rand::{Rng, RngExt};
 
-use super::controller::Measurer;
-use super::trial::{Purpose, TrialOutcome, TrialRequest};
-use crate::base::{Nanos, RandomStream, Seed, StreamPurpose};
+use shakedown::base::{Nanos, RandomStream, Seed, StreamPurpose};
+use shakedown::search::{Measurer, Purpose, TrialOutcome, TrialRequest};
 
 /// When Linux sends a SYN again, in seconds after the first, with `net.ipv4.tcp_syn_linear_timeouts` = 4 (since 6.5).
 pub const SYN_RETRIES_LINEAR: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0];
