@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod engine;
 pub mod finding;
 pub mod fleet;
+pub mod host;
 pub mod inspect;
 pub mod io;
 pub mod load;

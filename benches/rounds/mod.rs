@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use shakedown::io::Engine;
-use shakedown::run::{Environment, host};
+use shakedown::run::{Environment, environment};
 
 /// Runs the bench of this name as the arguments ask for it: `true` for a quick one. A filter that names other benches
 /// asks for nothing.
@@ -43,7 +43,7 @@ fn is_quick(name: &str, arguments: impl Iterator<Item = String>) -> Result<Optio
 
 /// Its processor, the CPUs that this process may use, and its kernel.
 pub fn this_machine() -> String {
-    let Environment { cpu_model, cpus, kernel, .. } = host::environment(Engine::IoUring);
+    let Environment { cpu_model, cpus, kernel, .. } = environment(Engine::IoUring);
     format!("{cpu_model}, CPUs: {cpus}, Linux {kernel}")
 }
 

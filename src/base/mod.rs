@@ -1,4 +1,4 @@
-//! Layer 0: time and unit newtypes, the seeded random streams every other module draws from, secrets that never show, texts
+//! Time and unit newtypes, the seeded random streams every other module draws from, secrets that never show, texts
 //! of others that only show, and files that are read and written.
 
 mod host;

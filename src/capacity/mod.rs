@@ -1,4 +1,4 @@
-//! Layer 6: how much a target can take, found by runs at rates of this program's own choosing.
+//! How much a target can take, found by runs at rates of this program's own choosing.
 //!
 //! [`measure`] is the whole command: baseline, control, search, and what is measured at the found rate. Each trial is a
 //! [`run`](crate::run) of a plan that a [`Shape`] resolves for its rate; [`search`](crate::search) chooses the rates.

@@ -1,4 +1,4 @@
-//! Layer 10: the command line: clap types, one file a command, exit codes.
+//! The command line: clap types, one file a command, exit codes.
 
 mod announce;
 mod bench;

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::facts::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 use super::held::KERNEL_BYTES_PER_END;
 use super::verdict::{Verdict, bytes_text, count_text};
 use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::CpuList;
+use crate::host::{Conntrack, Limit, MachineFacts, RingTrial, TIME_WAIT, Usage};
 use crate::io::Engine;
 use crate::io::ring::{Barriers, RingError};
 
@@ -219,8 +219,8 @@ fn system_files(facts: &MachineFacts) -> Option<Verdict> {
 
 /// connect() takes ports of one parity first; when these are used up it scans all of them for each further connection.
 fn ports(facts: &MachineFacts) -> Option<Verdict> {
-    let (first, last) = facts.port_range?;
-    let ports = u32::from(last) - u32::from(first) + 1;
+    let range = facts.port_range.clone()?;
+    let ports = range.len() as u32;
     let message = format!("per source and target; connects slow past {}", ports / 2);
     let verdict = |severity| Verdict::new(severity, ports.to_string(), message.clone());
     if ports < 10_000 {
@@ -230,12 +230,9 @@ fn ports(facts: &MachineFacts) -> Option<Verdict> {
     Some(verdict(Severity::Ok))
 }
 
-/// How long Linux keeps a socket in TIME_WAIT (TCP_TIMEWAIT_LEN).
-const TIME_WAIT_S: u32 = 60;
-
 fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
-    let (reuse, (first, last)) = (facts.tw_reuse?, facts.port_range?);
-    let per_s = (u32::from(last) - u32::from(first) + 1) / TIME_WAIT_S;
+    let (reuse, range) = (facts.tw_reuse?, facts.port_range.clone()?);
+    let per_s = (range.len() as f64 / TIME_WAIT.as_secs_f64()) as u64;
     let value = format!("tcp_tw_reuse {reuse}");
     if reuse == 1 && facts.timestamps == Some(0) {
         let message = "without effect: net.ipv4.tcp_timestamps is 0, so ports wait their full time";
@@ -248,8 +245,9 @@ fn time_wait(facts: &MachineFacts) -> Option<Verdict> {
     let beyond = if reuse == 2 { " beyond loopback" } else { "" };
     let message = format!("--close fin ends at {per_s}/s{beyond}");
     let remedy = format!(
-        "a port waits {TIME_WAIT_S} s after its FIN: keep to --close rst, spread over --source addresses, or \
-         `sysctl -w net.ipv4.tcp_tw_reuse=1`"
+        "a port waits {:.0} s after its FIN: keep to --close rst, spread over --source addresses, or \
+         `sysctl -w net.ipv4.tcp_tw_reuse=1`",
+        TIME_WAIT.as_secs_f64()
     );
     Some(Verdict::new(Severity::Info, value, message).remedy(remedy))
 }

@@ -1,9 +1,9 @@
 //! Whether so many held connections fit into this machine, computed before the first one is opened.
 
-use super::facts::{Conntrack, MachineFacts, Usage};
 use super::verdict::{Verdict, bytes_text, count_text};
 use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::MAX_WORKERS;
+use crate::host::{Conntrack, MachineFacts, Usage};
 use crate::io::Engine;
 
 /// Connections that are held at once.
@@ -87,8 +87,7 @@ fn memory(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
 /// connect() takes ports of one parity first (those of even distance to the lowest, `__inet_hash_connect`); when these
 /// are used up it looks at all of them before it finds one of the other half, for each further connection.
 fn ports(plan: &HeldPlan, facts: &MachineFacts) -> Option<Verdict> {
-    let (first, last) = facts.port_range?;
-    let ports = u64::from(last) - u64::from(first) + 1;
+    let ports = facts.port_range.clone()?.len() as u64;
     let (pairs, half) = (plan.pairs.max(1), (ports / 2).max(1));
     let need = plan.connections.div_ceil(pairs);
     let value = format!("{need} of {ports}");
@@ -246,7 +245,7 @@ mod tests {
             (
                 "held_descriptors",
                 million,
-                MachineFacts { open_files: super::super::Limit { soft: None, hard: Some(20_000) }, ..sound() },
+                MachineFacts { open_files: crate::host::Limit { soft: None, hard: Some(20_000) }, ..sound() },
                 Ok,
                 "50 workers, which `run` makes by itself",
             ),

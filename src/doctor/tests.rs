@@ -1,6 +1,7 @@
 use super::*;
 use crate::finding::{Finding, FindingCode, Severity};
 use crate::fleet::Topology;
+use crate::host::{Conntrack, Limit, MachineFacts, RingTrial, Usage};
 use crate::io::Engine;
 
 /// The trial of a ring where io_uring_setup is refused.
@@ -18,7 +19,7 @@ pub(super) fn sound() -> MachineFacts {
         container: None,
         open_files: Limit { soft: Some(1024), hard: Some(1 << 20) },
         system_files: Some(Usage { used: 1_000, most: 2_000_000 }),
-        port_range: Some((32_768, 60_999)),
+        port_range: Some(32_768..=60_999),
         tw_reuse: Some(1),
         timestamps: Some(1),
         tw_buckets: Some(131_072),
@@ -160,8 +161,8 @@ fn each_fault_has_its_finding() {
             "unlimited",
         ),
         ("ports", sound(), Ok, "28232: per source and target; connects slow past 14116"),
-        ("ports", MachineFacts { port_range: Some((60_000, 60_999)), ..sound() }, Warning, "1000: per source"),
-        ("ports", MachineFacts { port_range: Some((0, 65_535)), ..sound() }, Ok, "65536"),
+        ("ports", MachineFacts { port_range: Some(60_000..=60_999), ..sound() }, Warning, "1000: per source"),
+        ("ports", MachineFacts { port_range: Some(0..=65_535), ..sound() }, Ok, "65536"),
         ("time_wait", MachineFacts { tw_reuse: Some(0), ..sound() }, Info, "ends at 470/s ->"),
         ("time_wait", MachineFacts { tw_reuse: Some(2), ..sound() }, Info, "470/s beyond loopback"),
         ("time_wait", MachineFacts { timestamps: Some(0), ..sound() }, Info, "tcp_timestamps is 0"),

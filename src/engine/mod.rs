@@ -1,4 +1,4 @@
-//! Layer 3: connections, slots, deadlines and the worker that ties them together, all sans-IO.
+//! Connections, slots, deadlines and the worker that ties them together, all sans-IO.
 
 mod attempts;
 mod connection;

@@ -1,4 +1,4 @@
-//! Layer 3: worker threads: pinned to cores, started at one common instant, stopped through a mailbox.
+//! Worker threads: pinned to cores, started at one common instant, stopped through a mailbox.
 //!
 //! The control thread and a worker share two things only: a [`Mailbox`] of atomics (orders one way, progress the other)
 //! and a channel on which a worker hands over an interval report each second and its outcome at the end.

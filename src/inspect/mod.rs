@@ -1,4 +1,4 @@
-//! Layer 2: recorded handshakes, explained.
+//! Recorded handshakes, explained.
 //!
 //! [`capture`] reads a pcap or pcapng file, puts the TCP streams in it together and explains each RTMP handshake;
 //! [`streams`] explains bytes that were recorded without their packets. A capture is evidence, not an attempt: what is

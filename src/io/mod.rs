@@ -1,4 +1,4 @@
-//! Layer 2: what a backend executes and what it answers: plain data and one trait.
+//! What a backend executes and what it answers: plain data and one trait.
 //!
 //! An [`Op`] is an intent. How many kernel operations stand behind it (socket creation, options, binding, connect,
 //! reuse of a socket) is the backend's business; the engine never knows whether a socket is new. Every op but

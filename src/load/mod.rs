@@ -1,4 +1,4 @@
-//! Layer 1: the load model.
+//! The load model.
 //!
 //! The load is one function: L(t), the arrivals planned by time t ([`LoadProfile`]). Everything else follows from it.
 //! Arrival k is *intended* at L⁻¹(k) when arrivals are spaced evenly, at L⁻¹(E1 + ... + Ek) with unit exponentials when

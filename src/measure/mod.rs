@@ -1,4 +1,4 @@
-//! Layer 2: what is measured: samples, failures, recorders, snapshots and the timeline.
+//! What is measured: samples, failures, recorders, snapshots and the timeline.
 //!
 //! A worker owns one [`Recorder`]. Every second it hands out an [`IntervalReport`] for the [`Timeline`]; at the end it
 //! hands over a [`Snapshot`]. Snapshots merge exactly, so the number of workers never shows in a result.

@@ -1,4 +1,4 @@
-//! Layer 4: what the target's own machine says while the load runs: CPU, memory, descriptors, accept queues, conntrack.
+//! What the target's own machine says while the load runs: CPU, memory, descriptors, accept queues, conntrack.
 //!
 //! A [`Subject`] is a local process with its children, or a node_exporter. An [`Observer`] reads each once a second on a
 //! thread of its own, beside the workers; [`limits`] says what of it was used up: the evidence without which a target is

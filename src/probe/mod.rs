@@ -1,4 +1,4 @@
-//! Layer 4: one connection, explained.
+//! One connection, explained.
 //!
 //! [`probe`] makes one connection over a blocking socket, with TLS if it is asked for, shakes hands, and goes on as far
 //! as it is asked to: it records what arrives and when, and tells what it means. Whatever the server does is data: a

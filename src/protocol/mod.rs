@@ -1,4 +1,4 @@
-//! Layer 1: the RTMP handshake and the session after it, both sides, pure: they receive bytes and never fetch them.
+//! The RTMP handshake and the session after it, both sides, pure: they receive bytes and never fetch them.
 //!
 //! ```text
 //! client                                   server

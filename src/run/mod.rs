@@ -4,7 +4,6 @@
 mod assemble;
 mod condition;
 mod control;
-pub mod host;
 mod judging;
 mod merge;
 mod plan;
@@ -32,7 +31,7 @@ pub(crate) use result::check;
 pub use result::{
     Attempts, Connections, Environment, Event, FailureRow, Generator, InterruptedAt, LatencyTable, Machine, PauseRow,
     Phase, RESULT_SCHEMA, Rates, ReactionRow, ReasonRow, RecoveryRow, ResultFileError, Row, RunResult, Signal,
-    StormRow, ThresholdResult, Tool, Verdict, Window, WorkerRow, schema_kind,
+    StormRow, ThresholdResult, Tool, Verdict, Window, WorkerRow, environment, schema_kind,
 };
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use crate::fleet::{Topology, usable_cores};
-use crate::run::host::local_ports;
+use crate::host::local_ports;
 
 /// Facts of the machine that sizes depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]

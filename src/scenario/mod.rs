@@ -1,4 +1,4 @@
-//! Layer 5: what a user asked for becomes one effective plan.
+//! What a user asked for becomes one effective plan.
 //!
 //! Everything optional is decided here and everything impossible is refused here, with the cause and the remedy. Below
 //! this layer nothing is optional, defaulted or validated again.

@@ -1,4 +1,4 @@
-//! Layer 1: the search for a capacity, after MLRsearch (draft-ietf-bmwg-mlrsearch), pure and deterministic.
+//! The search for a capacity, after MLRsearch (draft-ietf-bmwg-mlrsearch), pure and deterministic.
 //!
 //! [`Search::next`] says which trial is needed; whoever can run it gives the outcome to [`Search::record`]. What comes
 //! next follows from the [`SearchSpec`] and the recorded trials alone, so a search goes on where it ended once its saved

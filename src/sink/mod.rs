@@ -1,4 +1,4 @@
-//! Layer 4: the built-in target: an RTMP server on the generator's own backend.
+//! The built-in target: an RTMP server on the generator's own backend.
 //!
 //! A sink accepts, answers C0C1 with S0S1S2, and reads and judges C2. It then answers commands as nginx-rtmp does: any
 //! application and any stream is accepted that no rule refuses, what publishers send is counted and dropped, and players

@@ -33,6 +33,7 @@ pub const LAYERS: &[&[Module]] = &[
     &[only("fleet", &["base", "measure", "io", "io::ring", "io::sim", "io::tls", "io::epoll", "engine"])],
     // `run` without a target starts the built-in sink, and its result has what was observed, so both lie below it.
     &[any_lower("sink"), any_lower("observe")],
+    &[any_lower("host")],
     // A run that holds connections asks beforehand whether they fit.
     &[any_lower("doctor")],
     &[any_lower("run"), any_lower("probe")],

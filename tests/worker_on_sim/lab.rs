@@ -16,7 +16,7 @@ use shakedown::measure::{
 use shakedown::observe::Observation;
 use shakedown::protocol::HandshakeMode;
 use shakedown::run::{
-    Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target, WatchOutcome, Window, host,
+    Hold, LoadPlan, Population, Preparation, ResultParts, RunPlan, RunResult, Target, WatchOutcome, Window, environment,
 };
 
 pub use crate::plans::*;
@@ -325,7 +325,7 @@ impl Report {
             timeline: self.timeline,
             watched: WatchOutcome::default(),
             started_at: "1970-01-01T00:00:00.000Z".into(),
-            environment: host::environment(Engine::Sim),
+            environment: environment(Engine::Sim),
             labels: BTreeMap::new(),
             workers: Vec::new(),
             held: u64::from(self.ends.held.unwrap_or(0)),

@@ -234,7 +234,7 @@ fn place(key: &str) -> Option<PathBuf> {
 
 /// Everything that changes what can be generated: this program, this machine, the cores, and what the clients do.
 fn cache_key(plan: &RunPlan, sink_cpus: &[u32], allowed: &[u32]) -> String {
-    let environment = crate::run::host::environment(plan.engine);
+    let environment = crate::run::environment(plan.engine);
     let shape = RunPlan { seed: crate::base::Seed::new(0), ..plan.clone() };
     let facts = serde_json::json!({
         "tool": Tool::this(),

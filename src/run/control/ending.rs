@@ -13,10 +13,10 @@ use crate::observe::Observation;
 use super::policy::Decided;
 use crate::finding::{Finding, FindingCode};
 use crate::run::assemble::ResultParts;
-use crate::run::host::environment;
 use crate::run::judging::watch::RunWatch;
 use crate::run::plan::{Population, RunPlan};
 use crate::run::prepare::Preparation;
+use crate::run::result::environment;
 use crate::run::result::{Event, Window, WorkerRow};
 
 /// What is known when the load is over, beside what the workers measured.

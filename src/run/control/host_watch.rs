@@ -7,9 +7,10 @@ use crate::base::Nanos;
 use crate::io::suspended;
 
 use crate::finding::Finding;
-use crate::run::host::{CpuTicks, tcp_counters};
+use crate::host::Throttling;
+use crate::host::{CpuTicks, tcp_counters};
 use crate::run::judging::preflight;
-use crate::run::judging::throttling::{self, Throttling};
+use crate::run::judging::throttling;
 
 /// The counters before the load.
 pub(super) struct HostWatch {

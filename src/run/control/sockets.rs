@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::{Nanos, Time};
-use crate::doctor::MachineFacts;
 use crate::fleet::{Fleet, LaunchError, allowed_cpus};
+use crate::host::MachineFacts;
 use crate::io::monotonic_now;
 use crate::observe::{Observer, Observing};
 
@@ -18,7 +18,7 @@ use super::policy::{Policy, Standing};
 use super::runtime::ControlError;
 use super::signals::Signals;
 use crate::finding::{Finding, FindingCode};
-use crate::run::host::local_ports;
+use crate::host::local_ports;
 use crate::run::judging::preflight;
 use crate::run::plan::RunPlan;
 use crate::run::prepare::Preparation;

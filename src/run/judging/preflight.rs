@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use crate::base::{DurationText, Nanos, rate_text};
-use crate::doctor::{HeldPlan, MachineFacts, examine_held};
+use crate::doctor::{HeldPlan, examine_held};
 use crate::engine::{ClosePolicy, Hold};
+use crate::host::MachineFacts;
 
 use crate::finding::{Finding, FindingCode, Severity};
-use crate::run::host::CpuShares;
+use crate::host::{CpuShares, TIME_WAIT};
 use crate::run::plan::{Population, RunPlan};
 
-/// Linux keeps a connection in TIME_WAIT for this long (`TCP_TIMEWAIT_LEN`).
-const TIME_WAIT: Nanos = Nanos::from_secs(60);
 /// Clocks that are read one after the other differ by less.
 const LEAST_SUSPENSION: Nanos = Nanos::from_millis(50);
 /// From this share of stolen time the host, not the load, makes the latencies.
@@ -185,7 +184,13 @@ fn time_wait(population: &Population, tuples: f64, ports: u32) -> Option<Finding
 fn tuple_reuse(population: &Population, tuples: f64, ports: u32) -> Option<Finding> {
     let rate = population.peak_per_s()?;
     let interval = tuples * f64::from(ports) / rate;
-    (interval < TIME_WAIT.as_secs_f64()).then(|| Finding::warning(FindingCode::TupleReuse, format!("at {} each local port is used again after {interval:.1} s", rate_text(rate)), "firewalls and NATs on the way may drop such SYNs: give more --source addresses, or see that there are none"))
+    (interval < TIME_WAIT.as_secs_f64()).then(|| {
+        Finding::warning(
+            FindingCode::TupleReuse,
+            format!("at {} each local port is used again after {interval:.1} s", rate_text(rate)),
+            "firewalls and NATs on the way may drop such SYNs: give more --source addresses, or see that there are none",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -242,7 +247,7 @@ mod tests {
         let facts = MachineFacts {
             memory_available: Some(1 << 30),
             cgroup_memory_left: None,
-            system_files: Some(crate::doctor::Usage { used: 0, most: 10_000_000 }),
+            system_files: Some(crate::host::Usage { used: 0, most: 10_000_000 }),
             tcp_memory: Some(1 << 32),
             conntrack: None,
             ..MachineFacts::detect_without_ring()

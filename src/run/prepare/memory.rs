@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::Time;
-use crate::doctor::{KERNEL_BYTES_PER_END, MachineFacts};
+use crate::doctor::KERNEL_BYTES_PER_END;
 use crate::engine::{Worker, WorkerPlan};
 use crate::fleet::BATCH_MEMORY;
+use crate::host::MachineFacts;
 use crate::io::epoll::Epoll;
 use crate::io::ring::Ring;
 use crate::io::sim::SimNetwork;

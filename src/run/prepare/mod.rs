@@ -16,7 +16,7 @@ use crate::load::{
 use crate::measure::{Recorder, RecorderLayout};
 use crate::protocol::{ClientClock, ClientProfile, ClientTemplates, S0S1S2_SIZE};
 
-use crate::run::host::local_port_range;
+use crate::host::local_port_range;
 use crate::run::plan::{
     ClientPlan, Lane, LoadPlan, Population, RunPlan, StepPlan, Target, concurrency, profile, recorder_layout,
 };

@@ -16,6 +16,7 @@ use crate::measure::{
 use crate::observe::{Happening, Observed, TcpInfo};
 
 pub mod check;
+mod environment;
 mod file;
 mod latency;
 mod phase;
@@ -23,6 +24,7 @@ pub(super) mod recovery;
 mod verdict;
 
 pub use crate::measure::Attempts;
+pub use environment::environment;
 pub use file::{RESULT_SCHEMA, ResultFileError, schema_kind};
 pub use latency::LatencyTable;
 pub use phase::{InterruptedAt, Phase};

@@ -1,16 +1,9 @@
-//! What the host tells about itself: its name plate for the result, and the TCP counters before and after a run.
+//! Counters that are read before a load and after it: of TCP, and of CPU time.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::RangeInclusive;
 
-use rustix::process::{Resource, getrlimit};
-
-use crate::fleet::allowed_cpus;
-use crate::io::Engine;
 use crate::observe::counters;
-
-use crate::run::result::Environment;
 
 /// Counters of `/proc/net/netstat` (TcpExt) and `/proc/net/snmp` (Tcp) that say what happened on the way, with the
 /// names they have in a result. They are host-wide: on loopback they are the target's too.
@@ -38,25 +31,6 @@ fn parse_counters(text: &str) -> BTreeMap<String, u64> {
         Some(((*key).to_string(), value))
     });
     known.collect()
-}
-
-/// The kernel's default number of local ports (32768..=60999).
-const DEFAULT_PORTS: u32 = 28_232;
-
-/// Ports in `net.ipv4.ip_local_port_range`: the most connections from one local address to one target at a time.
-pub fn local_ports() -> u32 {
-    local_port_range().map_or(DEFAULT_PORTS, |ports| ports.len() as u32)
-}
-
-/// `net.ipv4.ip_local_port_range`; `None` where it cannot be read.
-pub fn local_port_range() -> Option<RangeInclusive<u16>> {
-    parse_port_range(&fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?)
-}
-
-fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
-    let mut ends = text.split_whitespace().map(str::parse::<u16>);
-    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
-    (first <= last).then_some(first..=last)
 }
 
 /// Shares of this machine's CPU time between two readings of `/proc/stat`, percent.
@@ -92,43 +66,19 @@ impl CpuTicks {
         CpuShares { steal: percent(self.steal, earlier.steal), softirq: percent(self.softirq, earlier.softirq) }
     }
 
+    /// The part of the CPU time since the machine started that the hypervisor gave to others, per mille; `None` where no time
+    /// has passed.
+    pub(super) fn steal_per_mille(self) -> Option<u32> {
+        u32::try_from(self.steal.saturating_mul(1000).checked_div(self.total)?).ok()
+    }
+
     /// The line `cpu user nice system idle iowait irq softirq steal guest guest_nice` (proc_stat(5)); guest time is
     /// part of user time.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let fields: Vec<u64> =
             text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().flat_map(str::parse).collect();
         Some(Self { total: fields.get(..8)?.iter().sum(), softirq: fields[6], steal: fields[7] })
     }
-}
-
-/// The machine as it stands in the result.
-pub fn environment(engine: Engine) -> Environment {
-    let uname = rustix::system::uname();
-    let cpu_model = fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_string())
-        })
-        .unwrap_or_else(|| "unknown".into());
-    Environment {
-        kernel: uname.release().to_string_lossy().into_owned(),
-        cpus: allowed_cpus().len() as u32,
-        cpu_model,
-        engine,
-        nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        more: sysctls(),
-    }
-}
-
-/// Settings of this kernel that the numbers depend on, by the last part of their names; those it does not have are left
-/// out.
-fn sysctls() -> BTreeMap<String, serde_json::Value> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim().parse::<u64>().ok();
-    ["core/somaxconn", "ipv4/tcp_syn_linear_timeouts", "ipv4/tcp_syncookies"]
-        .into_iter()
-        .filter_map(|name| Some((name.rsplit('/').next()?.to_owned(), read(name)?.into())))
-        .collect()
 }
 
 #[cfg(test)]
@@ -144,14 +94,6 @@ mod tests {
         assert_eq!(counters["resets_sent"], 9);
         assert_eq!(counters["listen_drops"], 4);
         assert_eq!(counters.len(), 3);
-    }
-
-    #[test]
-    fn counts_the_ports_of_a_range() {
-        assert_eq!(parse_port_range("32768\t60999\n"), Some(32_768..=60_999));
-        assert_eq!((32_768..=60_999_u16).len(), DEFAULT_PORTS as usize);
-        assert_eq!(parse_port_range("9 8"), None);
-        assert_eq!(parse_port_range(""), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use io_uring::register::Probe;
@@ -9,6 +10,8 @@ use io_uring::{IoUring, opcode};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
+use super::counters::CpuTicks;
+use super::ports::parse_port_range;
 use crate::fleet::{CpuList, Topology, allowed_cpus, usable_cores};
 
 /// Facts of a machine and of this process on it. `None`: the kernel does not tell.
@@ -28,8 +31,8 @@ pub struct MachineFacts {
     pub open_files: Limit,
     /// `fs.file-max`, and how many of them are open (`fs.file-nr`).
     pub system_files: Option<Usage>,
-    /// First and last port of `net.ipv4.ip_local_port_range`.
-    pub port_range: Option<(u16, u16)>,
+    /// `net.ipv4.ip_local_port_range`.
+    pub port_range: Option<RangeInclusive<u16>>,
     /// `net.ipv4.tcp_tw_reuse`: 0 off, 1 on, 2 on for loopback.
     pub tw_reuse: Option<u32>,
     /// `net.ipv4.tcp_timestamps`, without which `tcp_tw_reuse` does nothing.
@@ -148,7 +151,7 @@ impl MachineFacts {
             container: container(root),
             open_files: Limit { soft: Some(0), hard: Some(0) },
             system_files: text("proc/sys/fs/file-nr").and_then(|counts| file_usage(&counts)),
-            port_range: text("proc/sys/net/ipv4/ip_local_port_range").and_then(|range| port_range(&range)),
+            port_range: text("proc/sys/net/ipv4/ip_local_port_range").and_then(|range| parse_port_range(&range)),
             tw_reuse: number("proc/sys/net/ipv4/tcp_tw_reuse"),
             timestamps: number("proc/sys/net/ipv4/tcp_timestamps"),
             tw_buckets: number64("proc/sys/net/ipv4/tcp_max_tw_buckets"),
@@ -165,7 +168,7 @@ impl MachineFacts {
             clock_source: text("sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .map(|name| name.trim().to_owned()),
             virtual_machine: text("proc/cpuinfo").is_some_and(|cpus| has_hypervisor_flag(&cpus)),
-            steal_per_mille: text("proc/stat").and_then(|stat| steal_per_mille(&stat)),
+            steal_per_mille: text("proc/stat").and_then(|stat| CpuTicks::parse(&stat)?.steal_per_mille()),
             memory_available: text("proc/meminfo").and_then(|memory| memory_available(&memory)),
             cgroup_memory_left: cgroup_memory_left(root),
         }
@@ -213,12 +216,6 @@ fn file_usage(counts: &str) -> Option<Usage> {
     Some(Usage { used, most })
 }
 
-fn port_range(range: &str) -> Option<(u16, u16)> {
-    let mut ends = range.split_whitespace().map(str::parse);
-    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
-    (first <= last).then_some((first, last))
-}
-
 /// `net.ipv4.tcp_mem` counts pages.
 fn tcp_memory(pages: &str) -> Option<u64> {
     let pages: u64 = pages.split_whitespace().nth(2)?.parse().ok()?;
@@ -251,22 +248,6 @@ fn governors(root: &Path) -> Vec<String> {
 
 fn has_hypervisor_flag(cpus: &str) -> bool {
     cpus.lines().filter(|line| line.starts_with("flags")).any(|flags| flags.split(' ').any(|flag| flag == "hypervisor"))
-}
-
-/// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, and guest times that are
-/// contained in the first two.
-fn steal_per_mille(stat: &str) -> Option<u32> {
-    let times: Vec<u64> = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("cpu "))?
-        .split_whitespace()
-        .take(8)
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
-    let all: u64 = times.iter().sum();
-    let steal = *times.get(7)?;
-    u32::try_from(steal.saturating_mul(1000).checked_div(all)?).ok()
 }
 
 fn memory_available(memory: &str) -> Option<u64> {
@@ -377,7 +358,7 @@ mod tests {
         assert_eq!(facts.io_uring_disabled, Some(2));
         assert_eq!(facts.seccomp, Some(2));
         assert_eq!(facts.system_files, Some(Usage { used: 787, most: 2_466_170 }));
-        assert_eq!(facts.port_range, Some((32_768, 60_999)));
+        assert_eq!(facts.port_range, Some(32_768..=60_999));
         assert_eq!(facts.tw_reuse, Some(2));
         assert_eq!(
             (facts.timestamps, facts.tw_buckets, facts.epoll_watches),
