@@ -80,7 +80,7 @@ fn words_of_others_are_words_in_a_browser() {
         json["failures"][0]["reasons"] = serde_json::json!([{ "text": hostile, "count": 1 }]);
         json["events"] = serde_json::json!([{ "t_s": 1.0, "code": hostile, "text": hostile }]);
         json["generator"]["findings"] = serde_json::json!([
-            { "code": hostile, "severity": "warning", "message": hostile, "remedy": hostile }
+            { "code": "cpu_steal", "severity": "warning", "message": hostile, "remedy": hostile }
         ]);
     });
     let page = saved.report("--format html");

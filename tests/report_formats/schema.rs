@@ -51,7 +51,7 @@ fn what_is_no_result_does_not_follow() {
     let validator = jsonschema::validator_for(&schema("result.json")).expect("a schema");
     let result = OF_RUNS[0].json();
     for (place, wrong) in [
-        ("/schema", json!("shakedown.result/2")),
+        ("/schema", json!("shakedown.result/3")),
         ("/attempts/due", json!(-1)),
         ("/attempts/due", json!("all")),
         ("/latency/response/p99_ns", json!(0.5)),
