@@ -1,6 +1,6 @@
 //! Can this machine do it?
 //!
-//! [`MachineFacts`] are read once; [`examine`] judges them for any load and [`examine_held`] for a number of held
+//! [`MachineFacts`](crate::host::MachineFacts) are read once; [`examine`] judges them for any load and [`examine_held`] for a number of held
 //! connections; neither touches anything. A finding that is not `ok` names its remedy.
 
 mod checks;
