@@ -68,7 +68,7 @@ fn run(extent: &Extent) -> Result<(), Box<dyn Error>> {
         for _ in 0..extent.rounds {
             let outcomes = ROWS.iter().map(|row| row.run(&server, extent)).collect::<Result<Vec<_>, _>>()?;
             if server.counts {
-                claimed.add(&ROWS, &outcomes);
+                claimed.add(ROWS.iter().map(|row| row.client.publishes()).zip(&outcomes));
             }
             rounds.push(outcomes);
         }

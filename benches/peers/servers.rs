@@ -9,7 +9,6 @@ use shakedown::io::Engine;
 use shakedown::sink::{Sink, SinkPlan};
 
 use super::Outcome;
-use super::clients::Row;
 use super::nginx::{Nginx, NginxOptions};
 
 /// The application whose clients are closed at `connect`: nginx has none of this name.
@@ -74,12 +73,12 @@ impl Servers {
 }
 
 impl Claimed {
-    /// One of each of `rows`, in their order.
-    pub fn add(&mut self, rows: &[Row], outcomes: &[Outcome]) {
-        for (row, outcome) in rows.iter().zip(outcomes) {
+    /// Outcomes of clients, and which of them publish.
+    pub fn add<'a>(&mut self, outcomes: impl Iterator<Item = (bool, &'a Outcome)>) {
+        for (publishes, outcome) in outcomes {
             if let Outcome::Ended { completed, .. } = outcome {
                 self.completed += completed;
-                self.published += if row.client.publishes() { *completed } else { 0 };
+                self.published += if publishes { *completed } else { 0 };
             }
         }
     }

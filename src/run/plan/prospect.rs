@@ -39,13 +39,7 @@ impl Condition {
         let Quantity::Latency(metric, statistic) = self.quantity else { return Ok(()) };
         let parts = parts(subject, metric, plan);
         let attempts: Attempts = parts.iter().map(Part::attempts).sum();
-        if attempts.has(needed(statistic)) {
-            return Ok(());
-        }
-        let Statistic::Quantile(quantile) = statistic else { return Err(nothing_completes()) };
-        if parts.is_empty() {
-            return Err(nothing_completes());
-        }
+        let Some(quantile) = unsupported(statistic, &parts, &attempts)? else { return Ok(()) };
         let needed = quantile.samples_needed();
         let longer = match parts.as_slice() {
             [part] => part.remedy(needed),
@@ -67,13 +61,7 @@ impl Condition {
         let parts = parts(subject, metric, plan);
         let within = |seconds: u32| -> Attempts { parts.iter().map(|part| part.attempts_within(seconds, plan)).sum() };
         let attempts = within(seconds);
-        if attempts.has(needed(statistic)) {
-            return Ok(());
-        }
-        let Statistic::Quantile(quantile) = statistic else { return Err(nothing_completes()) };
-        if parts.is_empty() {
-            return Err(nothing_completes());
-        }
+        let Some(quantile) = unsupported(statistic, &parts, &attempts)? else { return Ok(()) };
         let needed = quantile.samples_needed();
         let enough = (u64::from(seconds) * needed).div_ceil((attempts.planned as u64).max(1));
         let enough = u32::try_from(enough).ok().filter(|enough| {
@@ -289,6 +277,15 @@ fn needed(statistic: Statistic) -> u64 {
     match statistic {
         Statistic::Min | Statistic::Mean | Statistic::Max => 1,
         Statistic::Quantile(quantile) => quantile.samples_needed(),
+    }
+}
+
+/// The percentile that so many attempts cannot support; none if they suffice.
+fn unsupported(statistic: Statistic, parts: &[Part<'_>], attempts: &Attempts) -> Result<Option<Quantile>, String> {
+    match statistic {
+        _ if attempts.has(needed(statistic)) => Ok(None),
+        Statistic::Quantile(quantile) if !parts.is_empty() => Ok(Some(quantile)),
+        _ => Err(nothing_completes()),
     }
 }
 
