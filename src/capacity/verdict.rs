@@ -165,7 +165,7 @@ pub(super) fn advice(result: &CapacityResult, saved_as: Option<&str>) -> Vec<Str
     let mut advice = Vec::new();
     let resume = |flags: &str| match saved_as {
         Some(file) => format!("`shakedown capacity --resume {file}{flags}` resumes the search"),
-        None => format!("give -o FILE, so that the search can be resumed: `shakedown capacity --resume FILE{flags}`"),
+        None => format!("with -o FILE a search can be resumed: `shakedown capacity --resume FILE{flags}`"),
     };
     if let Some(concurrent) = &result.concurrent {
         return vec![next_of_concurrent(concurrent)];
