@@ -77,7 +77,7 @@ pub(super) struct CapacityArgs {
     /// The search ends when its bounds are this close [default: 1%]
     #[arg(long, value_name = "PERCENT", value_parser = parse_width, help_heading = "Search")]
     width: Option<f64>,
-    /// Length of the confirmation [default: 60s, a fifth of a shorter budget; longer at rates of too few attempts]
+    /// Length of the confirmation [default: 60s, a fifth of a shorter budget; longer at low rates]
     #[arg(long, value_name = "DURATION", help_heading = "Search")]
     confirm: Option<DurationText>,
     /// Length of the warm-up before trials that decide [default: until the target is steady, at most 60s]

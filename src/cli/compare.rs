@@ -34,8 +34,8 @@ pub(super) struct CompareArgs {
     /// Compare results of different plans, and say what differs
     #[arg(long)]
     anyway: bool,
-    /// Exit 3 if anything is worse by more than this beyond noise: a rate or a latency by so many percent, a share of
-    /// attempts by so many points
+    /// Exit 3 if anything is worse by more than this beyond noise: in percent for rates and latencies,
+    /// in percentage points for shares of attempts
     #[arg(long, value_name = "PERCENT")]
     fail_on_regression: Option<Percentage>,
     /// Exit 4 where the noise is too large to exclude such a regression; without it that is exit 0

@@ -45,7 +45,7 @@ fn parse_connections(text: &str) -> Result<u64, String> {
     let connections = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     connections
         .filter(|connections| *connections > 0)
-        .ok_or_else(|| "it is no number of connections above zero; write for example 100000, 100k or 1M".to_owned())
+        .ok_or_else(|| "it is not a number of connections above zero; write for example 100000, 100k or 1M".to_owned())
 }
 
 #[derive(Serialize)]

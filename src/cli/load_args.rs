@@ -123,7 +123,7 @@ pub(super) struct LoadArgs {
     /// Publishers send made-up audio and video of this rate, such as 2.5M or 800k bits a second
     #[arg(long, value_name = "RATE", help_heading = "Session")]
     bitrate: Option<BitRate>,
-    /// The part of the publishers that send them; the others send a trickle [default: 100%]
+    /// Share of the publishers that send them; the others send a trickle [default: 100%]
     #[arg(long, value_name = "PERCENT", help_heading = "Session")]
     media_clients: Option<Percent>,
     /// Check held connections by TCP keepalive after this silence; one that vanished is lost after a third more, and

@@ -39,10 +39,10 @@ const DEFAULT_DURATION: Nanos = Nanos::from_secs(10);
 const DEFAULT_TIMEOUT: Nanos = Nanos::from_secs(10);
 /// The canary's name.
 const CANARY: &str = "canary";
-/// A canary that fails slowly shall not run out of slots.
-const GUARD_SLOTS: u32 = 8;
+/// A canary that fails slowly must not run out of slots.
+const CANARY_SLOTS: u32 = 8;
 /// An attempt of the canary that takes longer has failed.
-const GUARD_TIMEOUT: Duration = Duration::from_secs(2);
+const CANARY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sources have 16-bit names, one of which means "the kernel chooses".
 const MAX_SOURCES: usize = 65_535;
 /// Sources that the built-in sink's clients may use: 127.0.0.1 and up.
@@ -292,9 +292,9 @@ fn canary_of(
     let asked = PopulationRequest {
         name: CANARY.to_owned(),
         targets: vec![target.clone()],
-        concurrency: Some(GUARD_SLOTS),
-        timeout: Some(GUARD_TIMEOUT),
-        connect_timeout: Some(GUARD_TIMEOUT),
+        concurrency: Some(CANARY_SLOTS),
+        timeout: Some(CANARY_TIMEOUT),
+        connect_timeout: Some(CANARY_TIMEOUT),
         origins: request.origins.renamed(Setting::CANARY, Setting::TARGETS),
         ..PopulationRequest::default()
     };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{RunResult, check};
 use crate::base::input;
 
-/// The schema of this version's result files. Files of version 1 are read, too: their plans have `clip` for `media` and
-/// `four_cc` for `enhanced_rtmp`.
+/// The schema of this version's result files. Files of version 1 are read, too: their plans have `clip` for `media`,
+/// `four_cc` for `enhanced_rtmp` and `guard` for `canary`.
 pub const RESULT_SCHEMA: &str = "shakedown.result/2";
 
 /// The oldest version of a schema that is read.
